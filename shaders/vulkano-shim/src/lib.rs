@@ -88,7 +88,12 @@ pub mod shader {
         ///
         /// Nothing is asked of the caller. The function is `unsafe` because the generated code
         /// calls it in an `unsafe` block, as vulkano's own function demands.
-        #[allow(unsafe_code, reason = "the signature that the generated code expects")]
+        #[allow(
+            unsafe_code,
+            clippy::must_use_candidate,
+            clippy::needless_pass_by_value,
+            reason = "the signature that the generated code expects"
+        )]
         pub unsafe fn new(
             _device: Arc<Device>,
             info: ShaderModuleCreateInfo,

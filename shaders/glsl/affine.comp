@@ -1,0 +1,19 @@
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#include "farptr.glsl"
+
+// y = a * y + c, one element per invocation.
+layout(local_size_x = 64) in;
+
+layout(push_constant) uniform Push {
+    uvec2 y;
+    uint n;
+    float a;
+    float c;
+} push;
+
+void main() {
+    uint i = GLOBAL_INDEX;
+    if (i >= push.n) return;
+    F32(push.y).at[i] = push.a * F32(push.y).at[i] + push.c;
+}

@@ -1,0 +1,186 @@
+//! The types and constants of a module, as far as sizes need them.
+
+use super::{Instruction, ReflectError};
+use spirv::{Decoration, Op};
+use std::collections::HashMap;
+
+/// Nested types deeper than this have no size here; it ends type cycles in damaged modules.
+const DEPTH_LIMIT: u32 = 32;
+
+/// A type with a size.
+#[derive(Clone, Debug)]
+enum Type {
+    Scalar {
+        size_bytes: u32,
+    },
+    Vector {
+        element: u32,
+        count: u32,
+    },
+    Matrix {
+        column: u32,
+        count: u32,
+    },
+    Array {
+        length: u32,
+    },
+    Struct {
+        members: Vec<u32>,
+    },
+    /// A pointer that is stored in memory: 8 bytes; its pointee matters for variables only.
+    Pointer {
+        pointee: u32,
+    },
+}
+
+/// Types, constants, and the decorations that lay them out.
+#[derive(Default)]
+pub(super) struct Types {
+    types: HashMap<u32, Type>,
+    constants: HashMap<u32, u32>,
+    composites: HashMap<u32, Vec<u32>>,
+    array_strides: HashMap<u32, u32>,
+    member_offsets: HashMap<(u32, u32), u32>,
+    matrix_strides: HashMap<(u32, u32), u32>,
+}
+
+impl Types {
+    /// Notes an instruction if it declares a type, a constant or a layout.
+    pub(super) fn note(&mut self, i: Instruction<'_>) -> Result<(), ReflectError> {
+        match i.op {
+            Some(Op::TypeInt | Op::TypeFloat) => self.declare(
+                i,
+                Type::Scalar {
+                    size_bytes: i.operand(1)? / 8,
+                },
+            ),
+            Some(Op::TypeVector) => self.declare(
+                i,
+                Type::Vector {
+                    element: i.operand(1)?,
+                    count: i.operand(2)?,
+                },
+            ),
+            Some(Op::TypeMatrix) => self.declare(
+                i,
+                Type::Matrix {
+                    column: i.operand(1)?,
+                    count: i.operand(2)?,
+                },
+            ),
+            Some(Op::TypeArray) => self.declare(
+                i,
+                Type::Array {
+                    length: i.operand(2)?,
+                },
+            ),
+            Some(Op::TypeStruct) => self.declare(
+                i,
+                Type::Struct {
+                    members: i.operands[1.min(i.operands.len())..].to_vec(),
+                },
+            ),
+            Some(Op::TypePointer) => self.declare(
+                i,
+                Type::Pointer {
+                    pointee: i.operand(2)?,
+                },
+            ),
+            Some(Op::Constant | Op::SpecConstant) => {
+                self.constants.insert(i.operand(1)?, i.operand(2)?);
+                Ok(())
+            }
+            Some(Op::ConstantComposite | Op::SpecConstantComposite) => {
+                let parts = i.operands.get(2..).unwrap_or_default().to_vec();
+                self.composites.insert(i.operand(1)?, parts);
+                Ok(())
+            }
+            Some(Op::Decorate) => self.note_stride(i),
+            Some(Op::MemberDecorate) => self.note_member(i),
+            _ => Ok(()),
+        }
+    }
+
+    fn declare(&mut self, i: Instruction<'_>, declared: Type) -> Result<(), ReflectError> {
+        self.types.insert(i.operand(0)?, declared);
+        Ok(())
+    }
+
+    fn note_stride(&mut self, i: Instruction<'_>) -> Result<(), ReflectError> {
+        if i.operand(1)? == Decoration::ArrayStride as u32 {
+            self.array_strides.insert(i.operand(0)?, i.operand(2)?);
+        }
+        Ok(())
+    }
+
+    fn note_member(&mut self, i: Instruction<'_>) -> Result<(), ReflectError> {
+        let member = (i.operand(0)?, i.operand(1)?);
+        let decoration = i.operand(2)?;
+        if decoration == Decoration::Offset as u32 {
+            self.member_offsets.insert(member, i.operand(3)?);
+        } else if decoration == Decoration::MatrixStride as u32 {
+            self.matrix_strides.insert(member, i.operand(3)?);
+        }
+        Ok(())
+    }
+
+    /// The value of a 32-bit constant (a specialisation constant has its default).
+    pub(super) fn constant(&self, id: u32) -> Option<u32> {
+        self.constants.get(&id).copied()
+    }
+
+    /// The value of a constant vector of three 32-bit integers.
+    pub(super) fn constant_vector(&self, id: u32) -> Option<[u32; 3]> {
+        let [x, y, z] = self.composites.get(&id)?[..] else {
+            return None;
+        };
+        Some([self.constant(x)?, self.constant(y)?, self.constant(z)?])
+    }
+
+    /// The size in bytes of what a pointer type points to.
+    pub(super) fn pointee_size_bytes(&self, pointer: u32) -> Option<u32> {
+        match self.types.get(&pointer)? {
+            Type::Pointer { pointee } => self.size_bytes(*pointee, 0),
+            _ => None,
+        }
+    }
+
+    fn size_bytes(&self, id: u32, depth: u32) -> Option<u32> {
+        if depth > DEPTH_LIMIT {
+            return None;
+        }
+        match self.types.get(&id)? {
+            Type::Scalar { size_bytes } => Some(*size_bytes),
+            Type::Pointer { .. } => Some(8),
+            Type::Vector { element, count } => {
+                self.size_bytes(*element, depth + 1)?.checked_mul(*count)
+            }
+            Type::Matrix { column, count } => {
+                self.size_bytes(*column, depth + 1)?.checked_mul(*count)
+            }
+            Type::Array { length } => self
+                .array_strides
+                .get(&id)?
+                .checked_mul(self.constant(*length)?),
+            Type::Struct { members } => self.struct_size_bytes(id, members, depth),
+        }
+    }
+
+    /// The end of the member that ends last.
+    fn struct_size_bytes(&self, id: u32, members: &[u32], depth: u32) -> Option<u32> {
+        let mut end = 0;
+        for (index, &member) in (0u32..).zip(members) {
+            let offset = *self.member_offsets.get(&(id, index))?;
+            let size = self.member_size_bytes((id, index), member, depth)?;
+            end = end.max(offset.checked_add(size)?);
+        }
+        Some(end)
+    }
+
+    fn member_size_bytes(&self, place: (u32, u32), member: u32, depth: u32) -> Option<u32> {
+        match (self.types.get(&member)?, self.matrix_strides.get(&place)) {
+            (Type::Matrix { count, .. }, Some(stride)) => stride.checked_mul(*count),
+            _ => self.size_bytes(member, depth + 1),
+        }
+    }
+}
