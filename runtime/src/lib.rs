@@ -1,1 +1,69 @@
-//! runtime
+//! Vulkan compute kernels that dereference ordinary host pointers.
+//!
+//! A program lends a slice, an mmap'd file or a structure linked by pointers to a kernel and
+//! launches it; nobody writes staging buffers. The addresses that a kernel sees are host addresses.
+//!
+//! # Examples
+//!
+//! ```
+//! use farptr::{Grid, Runtime, shaders::saxpy};
+//!
+//! let runtime = Runtime::builder().build()?;
+//! let kernel = runtime.kernel::<saxpy::Kernel>()?;
+//! let x = vec![1.0f32; 1 << 16];
+//! let mut y = vec![2.0f32; 1 << 16];
+//! runtime.scope(|s| {
+//!     let (x, y) = (s.lend(&x)?, s.lend_mut(&mut y)?);
+//!     let args = saxpy::Args { x: x.ptr(), y: y.ptr(), n: 1 << 16, a: 3.0 };
+//!     // SAFETY: the kernel touches n elements of each slice, one per invocation.
+//!     unsafe { s.launch_unchecked(&kernel, Grid::cover(1 << 16), args) }?;
+//!     Ok(())
+//! })?; // waits here, in the library's frame
+//! assert!(y.iter().all(|&y| y == 5.0));
+//! # Ok::<(), farptr::Error>(())
+//! ```
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | lend | give a kernel the use of host memory until a scope ends |
+//! | direct access | device addresses equal host addresses; kernels run on host pointers as is |
+//! | launch, grid | one run of a kernel; the number of its invocations |
+//! | workgroup | invocations that share memory and barriers (CUDA's block) |
+//! | invocation | one run of a kernel's `main` (CUDA's thread) |
+//! | round | one run of a launch; in direct access a launch takes one |
+//!
+//! # Misuse that does not compile
+//!
+//! The module [`misuse`] lists what the borrow checker stops, each with an example.
+
+mod access;
+mod builder;
+mod cache_file;
+mod error;
+mod explain;
+mod grid;
+mod kernel;
+mod lend;
+pub mod misuse;
+mod pipelines;
+mod runtime;
+mod scope;
+mod select;
+mod stats;
+mod vk;
+
+pub use access::{AccessMode, Tier};
+pub use builder::RuntimeBuilder;
+pub use error::{BuildError, Error, KernelError, LaunchError, LendError, VulkanError};
+pub use explain::Explanation;
+pub use farptr_hmm::{VaRange, VirtAddr};
+pub use farptr_shaders as shaders;
+pub use farptr_shaders::{KernelDesc, Ptr, PtrMut};
+pub use grid::Grid;
+pub use kernel::Kernel;
+pub use lend::{Lent, LentMut};
+pub use runtime::Runtime;
+pub use scope::{Idle, Scope};
+pub use stats::Stats;

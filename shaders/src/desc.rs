@@ -32,7 +32,7 @@ use bytemuck::NoUninit;
 ///         # */
 ///     }
 ///
-///     fn push(args: &FillArgs<'_>) -> [u32; 3] {
+///     fn push(args: FillArgs<'_>) -> [u32; 3] {
 ///         let [low, high] = args.out.into();
 ///         [low, high, args.n]
 ///     }
@@ -52,5 +52,5 @@ pub trait KernelDesc: 'static {
     fn words() -> &'static [u32];
 
     /// Turns arguments into push constants.
-    fn push(args: &Self::Args<'_>) -> Self::Push;
+    fn push(args: Self::Args<'_>) -> Self::Push;
 }

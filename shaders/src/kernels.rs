@@ -55,7 +55,7 @@ macro_rules! kernel {
                     crate::words::words(spirv::load)
                 }
 
-                fn push(args: &Args<'_>) -> Self::Push {
+                fn push(args: Args<'_>) -> Self::Push {
                     spirv::Push { $($field: args.$field.into(),)* }
                 }
             }
@@ -247,7 +247,7 @@ pub mod empty {
             crate::words::words(spirv::load)
         }
 
-        fn push((): &()) -> Self::Push {
+        fn push((): ()) -> Self::Push {
             []
         }
     }

@@ -26,3 +26,4 @@ pub use desc::KernelDesc;
 pub use kernels::{affine, axpby, bfs, dot, empty, hadamard, probe, saxpy, spmv, walk};
 pub use ptr::{Ptr, PtrMut};
 pub use reflect::{ReflectError, Reflection};
+pub use spirv::Capability;

@@ -14,28 +14,28 @@ const HEADER_WORDS: usize = 5;
 #[non_exhaustive]
 pub enum ReflectError {
     /// The words do not begin with the header of a SPIR-V module.
-    #[error("Not a SPIR-V module: the magic number is missing; pass the words of a .spv file")]
+    #[error("not a SPIR-V module: the magic number is missing; pass the words of a .spv file")]
     NotSpirv,
     /// An instruction is cut short, or an operand is missing or out of range.
-    #[error("The SPIR-V module is damaged at word {word}; compile the kernel again")]
+    #[error("the SPIR-V module is damaged at word {word}; compile the kernel again")]
     Damaged {
         /// The position of the instruction, in words.
         word: usize,
     },
     /// No entry point has the execution model `GLCompute`.
-    #[error("The SPIR-V module has no compute entry point; compile it as a compute shader")]
+    #[error("the SPIR-V module has no compute entry point; compile it as a compute shader")]
     NoComputeEntry,
     /// The module has more than one compute entry point.
-    #[error("The SPIR-V module has several compute entry points; keep one")]
+    #[error("the SPIR-V module has several compute entry points; keep one")]
     SeveralEntries,
     /// The workgroup size is not a constant of the module.
-    #[error("Entry point `{entry}` has no constant workgroup size; declare layout(local_size_x)")]
+    #[error("entry point `{entry}` has no constant workgroup size; declare layout(local_size_x)")]
     NoLocalSize {
         /// The entry point.
         entry: String,
     },
     /// The push constants have a type whose size the module does not fix.
-    #[error("The push constants have no fixed size; use numbers, vectors and fixed arrays")]
+    #[error("the push constants have no fixed size; use numbers, vectors and fixed arrays")]
     PushSize,
 }
 

@@ -1,0 +1,282 @@
+//! Errors, one enum per family of operations.
+//!
+//! Each says what failed, on which device, kernel or address, and what can be done. A message does
+//! not repeat its source: print the chain. Whether the world or the caller is at fault can be read
+//! off the type: [`BuildError`] is about the machine, [`KernelError`] about a kernel's words,
+//! [`LendError`] about memory, [`LaunchError`] about one launch. Broken invariants of farptr's own
+//! are assertions, not errors.
+
+use crate::AccessMode;
+use farptr_hmm::VaRange;
+use farptr_shaders::{Capability, ReflectError};
+
+/// A Vulkan call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{call} failed")]
+pub struct VulkanError {
+    pub(crate) call: &'static str,
+    #[source]
+    pub(crate) result: ash::vk::Result,
+}
+
+impl VulkanError {
+    /// The name of the Vulkan function.
+    #[must_use]
+    pub fn call(&self) -> &'static str {
+        self.call
+    }
+
+    /// The `VkResult` that it returned.
+    #[must_use]
+    pub fn code(&self) -> i32 {
+        self.result.as_raw()
+    }
+}
+
+/// Why no [`Runtime`](crate::Runtime) could be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The Vulkan loader library is not there.
+    #[error(
+        "cannot load the Vulkan library; install a Vulkan loader and driver, on Debian or Ubuntu \
+         the packages libvulkan1 and mesa-vulkan-drivers"
+    )]
+    NoLoader(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The Vulkan loader is too old.
+    #[error("the Vulkan loader has version {found}, farptr needs 1.2; update libvulkan1")]
+    OldLoader {
+        /// The loader's version.
+        found: String,
+    },
+    /// Validation was asked for and its layer is not installed.
+    #[error(
+        "the layer VK_LAYER_KHRONOS_validation is not installed; install vulkan-validationlayers \
+         or switch validation off"
+    )]
+    NoValidationLayer,
+    /// Vulkan lists no device at all.
+    #[error("Vulkan found no device; install a driver, for example mesa-vulkan-drivers")]
+    NoDevice,
+    /// No listed device can be used.
+    #[error("no Vulkan device can be used: {reasons}")]
+    NoSuitableDevice {
+        /// Each device and why it was refused.
+        reasons: String,
+    },
+    /// No device has the name or index that was asked for.
+    #[error("there is no {wanted}; the devices are: {devices}")]
+    NoSuchDevice {
+        /// What was asked for.
+        wanted: String,
+        /// The devices that exist.
+        devices: String,
+    },
+    /// The access mode is not part of this version.
+    #[error("{mode} access is not part of this version of farptr; use auto or direct access")]
+    AccessUnavailable {
+        /// The mode that was asked for.
+        mode: AccessMode,
+    },
+    /// A Vulkan call failed.
+    #[error("Vulkan could not be set up")]
+    Vulkan(#[from] VulkanError),
+}
+
+/// Why a kernel cannot run on a device.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// The words are not one compute kernel.
+    #[error("kernel `{kernel}` is not a usable SPIR-V module")]
+    Words {
+        /// The kernel.
+        kernel: &'static str,
+        /// What is wrong with the words.
+        #[source]
+        source: ReflectError,
+    },
+    /// `KernelDesc::Push` does not have the size that the kernel declares.
+    #[error(
+        "kernel `{kernel}` declares {declared} bytes of push constants, its Rust type has {given}"
+    )]
+    PushSize {
+        /// The kernel.
+        kernel: &'static str,
+        /// Bytes in the SPIR-V module.
+        declared: usize,
+        /// Bytes in Rust.
+        given: usize,
+    },
+    /// The kernel needs more than the device gives.
+    #[error("kernel `{kernel}` needs {what}, device `{device}` allows {limit}")]
+    Limit {
+        /// The kernel.
+        kernel: &'static str,
+        /// What it needs.
+        what: String,
+        /// What there is.
+        limit: String,
+        /// The device.
+        device: String,
+    },
+    /// The kernel declares a SPIR-V capability that the device lacks or farptr does not enable.
+    #[error(
+        "kernel `{kernel}` needs the SPIR-V capability {capability:?}, device `{device}` lacks it"
+    )]
+    Capability {
+        /// The kernel.
+        kernel: &'static str,
+        /// The capability.
+        capability: Capability,
+        /// The device.
+        device: String,
+    },
+    /// The driver could not make a pipeline.
+    #[error("kernel `{kernel}` could not be compiled by the driver")]
+    Vulkan {
+        /// The kernel.
+        kernel: &'static str,
+        /// The call that failed.
+        #[source]
+        source: VulkanError,
+    },
+}
+
+/// Why memory could not be lent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LendError {
+    /// The device sees the memory at another address, so kernels cannot use host pointers.
+    #[error(
+        "host memory at {host:#x} has the device address {device:#x}: direct access does not hold \
+         for it"
+    )]
+    AddressDiffers {
+        /// The host address.
+        host: u64,
+        /// The device address.
+        device: u64,
+    },
+    /// No memory type of the device can hold the imported memory coherently.
+    #[error("host memory {range:?} cannot be imported: no coherent memory type fits it")]
+    NoMemoryType {
+        /// The pages.
+        range: VaRange,
+    },
+    /// A Vulkan call failed.
+    #[error("host memory {range:?} could not be imported; is it mapped from a device or a driver?")]
+    Vulkan {
+        /// The pages.
+        range: VaRange,
+        /// The call that failed.
+        #[source]
+        source: VulkanError,
+    },
+}
+
+/// Why a launch was refused or failed. A refused launch ran nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// The grid has no invocations.
+    #[error(
+        "kernel `{kernel}` was launched over an empty grid; skip the launch when there is no work"
+    )]
+    EmptyGrid {
+        /// The kernel.
+        kernel: &'static str,
+    },
+    /// The grid has more workgroups in a dimension than the device allows.
+    #[error(
+        "kernel `{kernel}` was launched over {groups:?} workgroups, the device allows {limit:?}"
+    )]
+    GridTooLarge {
+        /// The kernel.
+        kernel: &'static str,
+        /// Workgroups asked for.
+        groups: [u32; 3],
+        /// The device's limits.
+        limit: [u32; 3],
+    },
+    /// [`Grid::cover`](crate::Grid::cover) asks for more invocations than can be numbered.
+    #[error(
+        "kernel `{kernel}` was launched over {invocations} invocations, a launch has at most \
+         {limit} or fewer, by the device's limits; split it"
+    )]
+    TooManyInvocations {
+        /// The kernel.
+        kernel: &'static str,
+        /// Invocations asked for.
+        invocations: usize,
+        /// The most that a launch can number.
+        limit: u64,
+    },
+    /// [`Grid::cover`](crate::Grid::cover) needs a kernel whose workgroups have one dimension.
+    #[error(
+        "kernel `{kernel}` has workgroups of {local_size:?}; Grid::cover needs one dimension, use \
+         Grid::groups"
+    )]
+    NotOneDimensional {
+        /// The kernel.
+        kernel: &'static str,
+        /// Its workgroup size.
+        local_size: [u32; 3],
+    },
+    /// The kernel belongs to another [`Runtime`](crate::Runtime).
+    #[error("kernel `{kernel}` belongs to another runtime; get it from the one that launches it")]
+    ForeignKernel {
+        /// The kernel.
+        kernel: &'static str,
+    },
+    /// A Vulkan call failed.
+    #[error("the launch could not be handed to the device")]
+    Vulkan(#[from] VulkanError),
+}
+
+/// Any error of farptr, and the error type of [`Runtime::scope`](crate::Runtime::scope).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No runtime could be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// A kernel cannot run.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Memory could not be lent.
+    #[error(transparent)]
+    Lend(#[from] LendError),
+    /// A launch was refused or failed.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// The caller's own error, carried out of a scope.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// Wraps an error of the caller's, to leave a [`scope`](crate::Runtime::scope) with it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let error = farptr::Error::other("the input is empty");
+    /// assert_eq!(error.to_string(), "the input is empty");
+    /// ```
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// An error and its sources in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        source = error.source();
+    }
+    line
+}

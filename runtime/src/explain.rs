@@ -1,0 +1,99 @@
+//! What a runtime chose and why.
+
+use crate::{
+    AccessMode, Tier,
+    select::{DeviceInfo, Refusal},
+};
+use std::fmt;
+
+/// What a runtime chose and why: printable, one fact per line.
+///
+/// [`Runtime::explain`](crate::Runtime::explain) gives one. The wording may change; use the methods
+/// for anything that a program decides on.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    pub(crate) devices: Vec<Judged>,
+    pub(crate) access: AccessMode,
+    pub(crate) tier: Tier,
+    pub(crate) proof: String,
+    pub(crate) validation: bool,
+    pub(crate) cache: String,
+}
+
+/// A device and what became of it: `None` for the one that was taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Judged {
+    pub(crate) info: DeviceInfo,
+    pub(crate) refusal: Option<Refusal>,
+}
+
+impl Explanation {
+    /// The access mode that was proved.
+    #[must_use]
+    pub fn access(&self) -> AccessMode {
+        self.access
+    }
+
+    /// Where the device keeps lent data between launches.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Each device that was refused, by name, with the reason.
+    pub fn refused(&self) -> impl Iterator<Item = (&str, String)> {
+        self.devices.iter().filter_map(|judged| {
+            Some((
+                judged.info.name.as_str(),
+                judged.refusal.as_ref()?.to_string(),
+            ))
+        })
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Judged { info, refusal } in &self.devices {
+            write!(
+                f,
+                "device {}    {} ({}): ",
+                info.index, info.name, info.driver
+            )?;
+            match refusal {
+                None => writeln!(f, "taken")?,
+                Some(refusal) => writeln!(f, "refused: {refusal}")?,
+            }
+        }
+        writeln!(f, "access      {}: {}", self.access, self.proof)?;
+        writeln!(
+            f,
+            "tier        {}: kernels work on host memory itself",
+            self.tier
+        )?;
+        writeln!(
+            f,
+            "validation  {}",
+            if self.validation {
+                "on, errors abort"
+            } else {
+                "off"
+            }
+        )?;
+        write!(f, "pipelines   {}", self.cache)
+    }
+}
+
+/// Each device with its reason, in one line.
+pub(crate) fn reasons(devices: &[Judged]) -> String {
+    let reason = |judged: &Judged| {
+        let refusal = judged
+            .refusal
+            .as_ref()
+            .map_or_else(String::new, Refusal::to_string);
+        format!(
+            "device {} ({}): {refusal}",
+            judged.info.index, judged.info.name
+        )
+    };
+    devices.iter().map(reason).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,1 @@
+//! What the borrow checker stops.

@@ -1,0 +1,131 @@
+//! The runtime: a device, its kernels, and scopes.
+
+use crate::{
+    AccessMode, Error, Explanation, Kernel, KernelError, RuntimeBuilder, Scope, Stats, Tier,
+    pipelines::Pipelines,
+    vk::{self, Device},
+};
+use farptr_shaders::KernelDesc;
+use std::sync::Arc;
+
+/// A Vulkan device that runs kernels on host memory.
+///
+/// It can be shared between threads; each thread opens scopes of its own.
+#[derive(Debug)]
+pub struct Runtime {
+    device: Arc<Device>,
+    pipelines: Pipelines,
+    explanation: Explanation,
+}
+
+impl Runtime {
+    /// Options for a runtime.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::default()
+    }
+
+    pub(crate) fn new(device: Arc<Device>, pipelines: Pipelines, explanation: Explanation) -> Self {
+        Self {
+            device,
+            pipelines,
+            explanation,
+        }
+    }
+
+    /// What was chosen and why: devices, access mode, tier.
+    #[must_use]
+    pub fn explain(&self) -> Explanation {
+        Explanation {
+            cache: self.pipelines.place(),
+            ..self.explanation.clone()
+        }
+    }
+
+    /// The device's name.
+    #[must_use]
+    pub fn device_name(&self) -> &str {
+        &self.device.info.name
+    }
+
+    /// The driver's name and version.
+    #[must_use]
+    pub fn driver(&self) -> &str {
+        &self.device.info.driver
+    }
+
+    /// The access mode that was proved.
+    #[must_use]
+    pub fn access(&self) -> AccessMode {
+        self.explanation.access
+    }
+
+    /// Where the device keeps lent data between launches.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.explanation.tier
+    }
+
+    /// What this runtime has done so far, in counts.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.device.counters.stats()
+    }
+
+    /// Compiles a kernel for the device, or finds it compiled.
+    ///
+    /// A kernel is compiled once per runtime, and the driver's work is kept on disk for the next
+    /// process.
+    ///
+    /// # Errors
+    ///
+    /// * [`KernelError::Words`] when the words are not one compute kernel.
+    /// * [`KernelError::PushSize`] when [`KernelDesc::Push`] is not as long as the kernel says.
+    /// * [`KernelError::Limit`] or [`KernelError::Capability`] when the device cannot run it.
+    /// * [`KernelError::Vulkan`] when the driver refuses it.
+    pub fn kernel<K: KernelDesc>(&self) -> Result<Kernel<K>, KernelError> {
+        self.pipelines
+            .get_or_compile::<K>(&self.device)
+            .map(Kernel::from_pipeline)
+    }
+
+    /// Runs `body`, in which host memory can be lent to kernels, and waits for the kernels.
+    ///
+    /// The wait happens here, in the library's frame: when `scope` has returned or unwound, no
+    /// kernel of it is running, whatever was leaked or panicked inside. Memory is borrowed for
+    /// `'env`, so the borrow checker keeps it alive and unaliased until then; in exchange it must
+    /// have been created outside the closure.
+    ///
+    /// If the device cannot prove that it has stopped (it was lost), the process is aborted rather
+    /// than memory given back that a kernel may still write.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use farptr::{Grid, Runtime, shaders::saxpy};
+    ///
+    /// let runtime = Runtime::builder().build()?;
+    /// let kernel = runtime.kernel::<saxpy::Kernel>()?;
+    /// let x = vec![1.0f32; 1000];
+    /// let mut y = vec![2.0f32; 1000];
+    /// runtime.scope(|s| {
+    ///     let (x, y) = (s.lend(&x)?, s.lend_mut(&mut y)?);
+    ///     let args = saxpy::Args { x: x.ptr(), y: y.ptr(), n: 1000, a: 3.0 };
+    ///     // SAFETY: the kernel touches 1000 elements of each slice, one per invocation.
+    ///     unsafe { s.launch_unchecked(&kernel, Grid::cover(1000), args) }?;
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(y, vec![5.0f32; 1000]);
+    /// # Ok::<(), farptr::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What `body` returns, or [`Error::Launch`] when the last launches could not be handed to the
+    /// device.
+    pub fn scope<'env, R>(
+        &self,
+        body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        vk::with_scope(&self.device, body)
+    }
+}

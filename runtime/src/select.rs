@@ -1,0 +1,273 @@
+//! Device selection: what a device must have, and which of several is taken. Pure.
+
+use crate::AccessMode;
+use farptr_shaders::Capability;
+use std::fmt;
+
+/// The oldest Vulkan version that farptr works with.
+pub(crate) const OLDEST_VULKAN: Version = Version { major: 1, minor: 2 };
+
+/// A Vulkan version without its patch number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version {
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// What kind of device it is, in the order in which farptr tries them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum DeviceKind {
+    Discrete,
+    Integrated,
+    Virtual,
+    Cpu,
+    Other,
+}
+
+/// The limits that launches and imports have to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Workgroups per dimension.
+    pub(crate) groups: [u32; 3],
+    /// Invocations per workgroup and dimension.
+    pub(crate) group_size: [u32; 3],
+    /// Invocations per workgroup.
+    pub(crate) group_invocations: u32,
+    /// Bytes of push constants.
+    pub(crate) push_bytes: u32,
+    /// Bytes of one allocation or import.
+    pub(crate) allocation_bytes: u64,
+}
+
+/// A device as the Vulkan layer found it.
+#[derive(Clone, Debug)]
+pub(crate) struct DeviceInfo {
+    /// The position in Vulkan's own list, which `FARPTR_DEVICE` counts from 0.
+    pub(crate) index: usize,
+    pub(crate) name: String,
+    pub(crate) driver: String,
+    pub(crate) kind: DeviceKind,
+    pub(crate) version: Version,
+    /// The first queue family that can compute.
+    pub(crate) compute_family: Option<u32>,
+    pub(crate) buffer_device_address: bool,
+    pub(crate) timeline_semaphore: bool,
+    /// The alignment in bytes of imported host memory; absent without the import extension.
+    pub(crate) import_alignment: Option<u64>,
+    /// The SPIR-V capabilities that farptr enables on the device.
+    pub(crate) capabilities: Vec<Capability>,
+    pub(crate) limits: Limits,
+    /// Names the device and its driver's build: what a pipeline cache is good for.
+    pub(crate) cache_key: String,
+}
+
+/// Why a device was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Its Vulkan version is too old; nothing else about it was asked.
+    Version(Version),
+    /// It lacks features, extensions or a compute queue.
+    Missing(Vec<&'static str>),
+    /// `FARPTR_DEVICE` or the builder asked for another one.
+    NotAskedFor,
+    /// An earlier device in the order of preference was taken.
+    RankedLower,
+    /// It failed on the way: the reason in words.
+    Failed(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => {
+                write!(f, "has Vulkan {version}, farptr needs {OLDEST_VULKAN}")
+            }
+            Self::Missing(what) => write!(f, "lacks {}", what.join(", ")),
+            Self::NotAskedFor => f.write_str("another device was asked for"),
+            Self::RankedLower => f.write_str("an earlier device was taken"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Which device the user asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    #[default]
+    Any,
+    Index(usize),
+    /// A part of the name, in any case.
+    Name(String),
+}
+
+impl Wanted {
+    /// Reads a user's word: a number is an index, empty is anything, the rest is part of a name.
+    pub(crate) fn parse(word: &str) -> Self {
+        let word = word.trim();
+        match word.parse() {
+            Ok(index) => Self::Index(index),
+            Err(_) if word.is_empty() => Self::Any,
+            Err(_) => Self::Name(word.to_lowercase()),
+        }
+    }
+
+    fn fits(&self, device: &DeviceInfo) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Index(index) => *index == device.index,
+            Self::Name(part) => device.name.to_lowercase().contains(part),
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any device"),
+            Self::Index(index) => write!(f, "device {index}"),
+            Self::Name(part) => write!(f, "a device named like `{part}`"),
+        }
+    }
+}
+
+/// Says what a device lacks for an access mode, or nothing when it is fit to be tried.
+pub(crate) fn judge(device: &DeviceInfo, wanted: &Wanted, access: AccessMode) -> Option<Refusal> {
+    if !wanted.fits(device) {
+        return Some(Refusal::NotAskedFor);
+    }
+    if device.version < OLDEST_VULKAN {
+        return Some(Refusal::Version(device.version));
+    }
+    let needs_import = access != AccessMode::Mirrored;
+    let missing: Vec<_> = [
+        (device.compute_family.is_none(), "a compute queue"),
+        (!device.buffer_device_address, "bufferDeviceAddress"),
+        (!device.timeline_semaphore, "timelineSemaphore"),
+        (
+            needs_import && device.import_alignment.is_none(),
+            "VK_EXT_external_memory_host",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(lacking, what)| lacking.then_some(what))
+    .collect();
+    (!missing.is_empty()).then_some(Refusal::Missing(missing))
+}
+
+/// The order in which fit devices are tried: by kind, then as Vulkan lists them.
+pub(crate) fn preference(devices: &[DeviceInfo]) -> Vec<&DeviceInfo> {
+    let mut order: Vec<_> = devices.iter().collect();
+    order.sort_by_key(|device| (device.kind, device.index));
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(index: usize, name: &str, kind: DeviceKind) -> DeviceInfo {
+        DeviceInfo {
+            index,
+            name: name.to_owned(),
+            driver: "test".to_owned(),
+            kind,
+            version: Version { major: 1, minor: 3 },
+            compute_family: Some(0),
+            buffer_device_address: true,
+            timeline_semaphore: true,
+            import_alignment: Some(4096),
+            capabilities: Vec::new(),
+            limits: Limits {
+                groups: [65_535; 3],
+                group_size: [1024, 1024, 64],
+                group_invocations: 1024,
+                push_bytes: 128,
+                allocation_bytes: 1 << 30,
+            },
+            cache_key: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_word_is_an_index_or_part_of_a_name() {
+        assert_eq!(Wanted::parse(" 1 "), Wanted::Index(1));
+        assert_eq!(Wanted::parse("LLVM"), Wanted::Name("llvm".to_owned()));
+        assert_eq!(Wanted::parse(""), Wanted::Any);
+    }
+
+    #[test]
+    fn a_fit_device_is_not_refused() {
+        let fit = device(0, "llvmpipe", DeviceKind::Cpu);
+        assert_eq!(judge(&fit, &Wanted::Any, AccessMode::Direct), None);
+        assert_eq!(
+            judge(&fit, &Wanted::parse("LLVMpipe"), AccessMode::Direct),
+            None
+        );
+        assert_eq!(judge(&fit, &Wanted::Index(0), AccessMode::Direct), None);
+    }
+
+    #[test]
+    fn every_missing_feature_is_named() {
+        let mut poor = device(0, "poor", DeviceKind::Discrete);
+        poor.compute_family = None;
+        poor.buffer_device_address = false;
+        poor.timeline_semaphore = false;
+        poor.import_alignment = None;
+        let all = [
+            "a compute queue",
+            "bufferDeviceAddress",
+            "timelineSemaphore",
+        ];
+        let refusal = judge(&poor, &Wanted::Any, AccessMode::Mirrored);
+        assert_eq!(refusal, Some(Refusal::Missing(all.to_vec())));
+        let refusal = judge(&poor, &Wanted::Any, AccessMode::Direct)
+            .unwrap()
+            .to_string();
+        assert!(
+            refusal.ends_with("timelineSemaphore, VK_EXT_external_memory_host"),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn an_old_device_is_asked_nothing_else() {
+        let mut old = device(0, "old", DeviceKind::Discrete);
+        old.version = Version { major: 1, minor: 1 };
+        old.buffer_device_address = false;
+        let refusal = judge(&old, &Wanted::Any, AccessMode::Direct)
+            .unwrap()
+            .to_string();
+        assert_eq!(refusal, "has Vulkan 1.1, farptr needs 1.2");
+    }
+
+    #[test]
+    fn another_device_was_asked_for() {
+        let other = device(0, "llvmpipe", DeviceKind::Cpu);
+        let wanted = Wanted::parse("swift");
+        assert_eq!(
+            judge(&other, &wanted, AccessMode::Direct),
+            Some(Refusal::NotAskedFor)
+        );
+    }
+
+    #[test]
+    fn devices_are_tried_by_kind_then_by_index() {
+        let devices = [
+            device(0, "cpu a", DeviceKind::Cpu),
+            device(1, "card", DeviceKind::Discrete),
+            device(2, "cpu b", DeviceKind::Cpu),
+            device(3, "chip", DeviceKind::Integrated),
+        ];
+        let order: Vec<_> = preference(&devices)
+            .iter()
+            .map(|device| device.index)
+            .collect();
+        assert_eq!(order, [1, 3, 0, 2]);
+    }
+}

@@ -1,0 +1,229 @@
+//! An opened device: its queue, its timeline, its free command slots.
+
+use super::{Instance, Named, Physical, command::Slot, physical::Features};
+use crate::{VulkanError, select::DeviceInfo, stats::Counters};
+use ash::{ext, vk};
+use crossbeam::queue::SegQueue;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// An opened device.
+///
+/// Completion is a *timeline semaphore*: every submission signals the next value, and waiting for a
+/// value waits for that submission and all before it. One semaphore serves all threads, because the
+/// queue's mutex hands out values in the order of submission.
+pub(crate) struct Device {
+    // Invariant: everything below was made from `raw` and is destroyed by Drop only, in this order:
+    // slots, timeline, raw. `instance` outlives `raw`.
+    raw: ash::Device,
+    host_memory: Option<ext::external_memory_host::Device>,
+    queue: Mutex<Queue>,
+    timeline: vk::Semaphore,
+    /// Command slots that no scope uses: a lock-free list, because threads launch side by side.
+    slots: SegQueue<Slot>,
+    family: u32,
+    memory: vk::PhysicalDeviceMemoryProperties,
+    pub(crate) info: DeviceInfo,
+    pub(crate) counters: Counters,
+    _instance: Arc<Instance>,
+}
+
+struct Queue {
+    raw: vk::Queue,
+    /// The timeline value that the newest submission signals.
+    newest: u64,
+}
+
+impl Device {
+    /// Opens a device that [`judge`](crate::select::judge) found fit.
+    pub(crate) fn open(instance: &Arc<Instance>, physical: &Physical) -> Result<Self, VulkanError> {
+        let family = physical.info.compute_family.unwrap_or(0);
+        let import = physical.info.import_alignment.is_some();
+        let raw = create(instance, physical, family, import)?;
+        // The guard destroys the device if the semaphore cannot be made.
+        let raw = Unfinished(Some(raw));
+        let device = raw.get();
+        // SAFETY: 1. the device was created with one queue of this family.
+        let queue = unsafe { device.get_device_queue(family, 0) };
+        let mut kind = vk::SemaphoreTypeCreateInfo::default()
+            .semaphore_type(vk::SemaphoreType::TIMELINE)
+            .initial_value(0);
+        let info = vk::SemaphoreCreateInfo::default().push_next(&mut kind);
+        // SAFETY: 1. the device is live; 3. it was created with timelineSemaphore.
+        let timeline =
+            unsafe { device.create_semaphore(&info, None) }.named("vkCreateSemaphore")?;
+        // SAFETY: 1. `physical` was listed by this live instance.
+        let memory = unsafe {
+            instance
+                .raw()
+                .get_physical_device_memory_properties(physical.raw)
+        };
+        let host_memory =
+            import.then(|| ext::external_memory_host::Device::new(instance.raw(), device));
+        Ok(Self {
+            raw: raw.finish(),
+            host_memory,
+            queue: Mutex::new(Queue {
+                raw: queue,
+                newest: 0,
+            }),
+            timeline,
+            slots: SegQueue::new(),
+            family,
+            memory,
+            info: physical.info.clone(),
+            counters: Counters::default(),
+            _instance: Arc::clone(instance),
+        })
+    }
+
+    pub(super) fn raw(&self) -> &ash::Device {
+        &self.raw
+    }
+
+    pub(super) fn host_memory(&self) -> Option<&ext::external_memory_host::Device> {
+        self.host_memory.as_ref()
+    }
+
+    pub(super) fn memory_types(&self) -> &[vk::MemoryType] {
+        self.memory.memory_types_as_slice()
+    }
+
+    /// A command slot that is not in use: a returned one, or a new one.
+    pub(super) fn take_slot(&self) -> Result<Slot, VulkanError> {
+        match self.slots.pop() {
+            Some(slot) => Ok(slot),
+            None => Slot::new(&self.raw, self.family),
+        }
+    }
+
+    /// Takes back a slot whose commands have completed or were never submitted.
+    pub(super) fn return_slot(&self, slot: Slot) {
+        self.slots.push(slot);
+    }
+
+    /// Hands a recorded slot to the queue and returns the timeline value that it will signal.
+    ///
+    /// # Safety
+    ///
+    /// 1. The slot's commands are recorded and ended.
+    /// 2. What they use stays alive until [`wait`](Self::wait) for the returned value succeeded.
+    pub(super) unsafe fn submit(&self, slot: &Slot) -> Result<u64, VulkanError> {
+        // A panic while the lock was held leaves at worst a value that is never signalled or waited
+        // for, so a poisoned lock is as good as any.
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = [queue.newest + 1];
+        let mut timeline =
+            vk::TimelineSemaphoreSubmitInfo::default().signal_semaphore_values(&values);
+        let (commands, semaphores) = ([slot.commands()], [self.timeline]);
+        let info = vk::SubmitInfo::default()
+            .command_buffers(&commands)
+            .signal_semaphores(&semaphores)
+            .push_next(&mut timeline);
+        // SAFETY: 1. handles are live, the commands by the caller's promise 1; 2. the mutex
+        // guards the queue; 4. the caller's promise 2.
+        unsafe { self.raw.queue_submit(queue.raw, &[info], vk::Fence::null()) }
+            .named("vkQueueSubmit")?;
+        queue.newest += 1;
+        Ok(queue.newest)
+    }
+
+    /// Blocks until the submission that signals `value` has completed, however long that takes.
+    pub(super) fn wait(&self, value: u64) -> Result<(), VulkanError> {
+        let (semaphores, values) = ([self.timeline], [value]);
+        let info = vk::SemaphoreWaitInfo::default()
+            .semaphores(&semaphores)
+            .values(&values);
+        // SAFETY: 1. the semaphore is live and a timeline.
+        unsafe { self.raw.wait_semaphores(&info, u64::MAX) }.named("vkWaitSemaphores")
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device")
+            .field("name", &self.info.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        while let Some(slot) = self.slots.pop() {
+            // SAFETY: 1. returned slots are idle and belong to this device.
+            unsafe { slot.destroy(&self.raw) };
+        }
+        // SAFETY: 1. the semaphore is live; 4. scopes hold an Arc of this device and wait for their
+        // submissions, so none is pending.
+        unsafe { self.raw.destroy_semaphore(self.timeline, None) };
+        // SAFETY: 1. every object made from the device is destroyed: pipelines and scopes hold an
+        // Arc of it, the slots and the semaphore went just now.
+        unsafe { self.raw.destroy_device(None) };
+    }
+}
+
+/// Destroys the device unless it is finished.
+struct Unfinished(Option<ash::Device>);
+
+impl Unfinished {
+    fn get(&self) -> &ash::Device {
+        self.0
+            .as_ref()
+            .expect("present until `finish` consumes the guard")
+    }
+
+    fn finish(mut self) -> ash::Device {
+        self.0
+            .take()
+            .expect("present until `finish` consumes the guard")
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(device) = self.0.take() {
+            // SAFETY: 1. nothing that was made from the device survives the failure.
+            unsafe { device.destroy_device(None) };
+        }
+    }
+}
+
+fn create(
+    instance: &Instance,
+    physical: &Physical,
+    family: u32,
+    import: bool,
+) -> Result<ash::Device, VulkanError> {
+    let priorities = [1.0];
+    let queues = [vk::DeviceQueueCreateInfo::default()
+        .queue_family_index(family)
+        .queue_priorities(&priorities)];
+    let extension = [ext::external_memory_host::NAME.as_ptr()];
+    let Features {
+        core,
+        storage_16,
+        v12,
+    } = physical.features;
+    let mut v11 =
+        vk::PhysicalDeviceVulkan11Features::default().storage_buffer16_bit_access(storage_16);
+    let mut v12 = vk::PhysicalDeviceVulkan12Features::default()
+        .buffer_device_address(v12.buffer_device_address)
+        .timeline_semaphore(v12.timeline_semaphore)
+        .storage_buffer8_bit_access(v12.storage_8)
+        .shader_float16(v12.float_16)
+        .shader_int8(v12.int_8)
+        .shader_buffer_int64_atomics(v12.int64_atomics)
+        .vulkan_memory_model(v12.memory_model)
+        .vulkan_memory_model_device_scope(v12.memory_model_device_scope);
+    let info = vk::DeviceCreateInfo::default()
+        .queue_create_infos(&queues)
+        .enabled_extension_names(if import { &extension } else { &[] })
+        .enabled_features(&core)
+        .push_next(&mut v11)
+        .push_next(&mut v12);
+    // SAFETY: 1. `physical` was listed by this live instance; 3. only features and the extension
+    // that it reports are enabled.
+    unsafe { instance.raw().create_device(physical.raw, &info, None) }.named("vkCreateDevice")
+}

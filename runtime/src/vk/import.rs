@@ -1,0 +1,161 @@
+//! Host memory imported into a device (`VK_EXT_external_memory_host`).
+
+use super::{Device, Named};
+use crate::LendError;
+use ash::vk;
+use farptr_hmm::VaRange;
+use std::ffi::c_void;
+
+const HANDLE: vk::ExternalMemoryHandleTypeFlags =
+    vk::ExternalMemoryHandleTypeFlags::HOST_ALLOCATION_EXT;
+
+/// Host pages that a device can address, as one buffer bound to one imported allocation.
+///
+/// An import does not destroy itself: it belongs to the scope that made it, which waits first.
+pub(super) struct HostImport {
+    range: VaRange,
+    buffer: vk::Buffer,
+    memory: vk::DeviceMemory,
+}
+
+impl HostImport {
+    /// Imports whole pages and checks that the device sees them at their host address.
+    ///
+    /// # Safety
+    ///
+    /// 1. The range is mapped, and stays so until [`destroy`](Self::destroy).
+    /// 2. It is aligned to the device's import alignment and no longer than its allocation limit.
+    pub(super) unsafe fn new(device: &Device, range: VaRange) -> Result<Self, LendError> {
+        let failed = |source| LendError::Vulkan { range, source };
+        let mut external = vk::ExternalMemoryBufferCreateInfo::default().handle_types(HANDLE);
+        let info = vk::BufferCreateInfo::default()
+            .size(range.len_bytes())
+            .usage(
+                vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS | vk::BufferUsageFlags::STORAGE_BUFFER,
+            )
+            .push_next(&mut external);
+        // SAFETY: 1. the device is live; 3. its features include bufferDeviceAddress.
+        let buffer = unsafe { device.raw().create_buffer(&info, None) }
+            .named("vkCreateBuffer")
+            .map_err(failed)?;
+        let mut import = Self {
+            range,
+            buffer,
+            memory: vk::DeviceMemory::null(),
+        };
+        // SAFETY: the caller's promises.
+        let bound = unsafe { import.allocate_and_bind(device) };
+        let checked = bound.and_then(|()| import.check_address(device));
+        match checked {
+            Ok(()) => Ok(import),
+            Err(error) => {
+                // SAFETY: the import belongs to this device, which has not used it.
+                unsafe { import.destroy(device) };
+                Err(error)
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As [`new`](Self::new).
+    unsafe fn allocate_and_bind(&mut self, device: &Device) -> Result<(), LendError> {
+        let range = self.range;
+        let failed = |source| LendError::Vulkan { range, source };
+        let pointer = std::ptr::with_exposed_provenance_mut(range_start(range));
+        // SAFETY: the caller's promise 1.
+        let memory_type = unsafe { self.memory_type(device, pointer) }?;
+        let mut flags =
+            vk::MemoryAllocateFlagsInfo::default().flags(vk::MemoryAllocateFlags::DEVICE_ADDRESS);
+        let mut import = vk::ImportMemoryHostPointerInfoEXT::default()
+            .handle_type(HANDLE)
+            .host_pointer(pointer);
+        let info = vk::MemoryAllocateInfo::default()
+            .allocation_size(range.len_bytes())
+            .memory_type_index(memory_type)
+            .push_next(&mut flags)
+            .push_next(&mut import);
+        // SAFETY: 1. the device is live; 3. pointer and size are aligned as the import extension
+        // demands (caller's promise 2) and mapped (promise 1).
+        self.memory = unsafe { device.raw().allocate_memory(&info, None) }
+            .named("vkAllocateMemory")
+            .map_err(failed)?;
+        // SAFETY: 1. buffer and memory are live, belong to this device and are bound once.
+        unsafe { device.raw().bind_buffer_memory(self.buffer, self.memory, 0) }
+            .named("vkBindBufferMemory")
+            .map_err(failed)
+    }
+
+    /// A coherent memory type that both the buffer and the host pointer can have.
+    ///
+    /// # Safety
+    ///
+    /// `pointer` is mapped and aligned to the device's import alignment.
+    unsafe fn memory_type(&self, device: &Device, pointer: *mut c_void) -> Result<u32, LendError> {
+        let none = LendError::NoMemoryType { range: self.range };
+        let Some(extension) = device.host_memory() else {
+            return Err(none);
+        };
+        // SAFETY: 1. the buffer is live.
+        let needs = unsafe { device.raw().get_buffer_memory_requirements(self.buffer) };
+        if needs.size > self.range.len_bytes() {
+            return Err(none);
+        }
+        let mut properties = vk::MemoryHostPointerPropertiesEXT::default();
+        let call = extension.fp().get_memory_host_pointer_properties_ext;
+        // SAFETY: 1. the device is live and has the extension; `properties` is a live structure;
+        // the pointer is mapped and aligned, as the caller promises.
+        unsafe { call(extension.device(), HANDLE, pointer, &raw mut properties) }
+            .result()
+            .named("vkGetMemoryHostPointerPropertiesEXT")
+            .map_err(|source| LendError::Vulkan {
+                range: self.range,
+                source,
+            })?;
+        let allowed = needs.memory_type_bits & properties.memory_type_bits;
+        let coherent = vk::MemoryPropertyFlags::HOST_COHERENT;
+        (0u32..)
+            .zip(device.memory_types())
+            .find(|&(index, kind)| {
+                allowed & (1 << index) != 0 && kind.property_flags.contains(coherent)
+            })
+            .map(|(index, _)| index)
+            .ok_or(none)
+    }
+
+    fn check_address(&self, device: &Device) -> Result<(), LendError> {
+        let info = vk::BufferDeviceAddressInfo::default().buffer(self.buffer);
+        // SAFETY: 1. the buffer is live and bound to memory that was allocated for addresses.
+        let address = unsafe { device.raw().get_buffer_device_address(&info) };
+        let host = self.range.start().get();
+        if address == host {
+            return Ok(());
+        }
+        Err(LendError::AddressDiffers {
+            host,
+            device: address,
+        })
+    }
+
+    /// The imported pages.
+    pub(super) fn range(&self) -> VaRange {
+        self.range
+    }
+
+    /// Gives the memory back.
+    ///
+    /// # Safety
+    ///
+    /// The import belongs to `device`, and no pending command uses it.
+    pub(super) unsafe fn destroy(self, device: &Device) {
+        // SAFETY: 1. the buffer is live; 4. the caller's promise.
+        unsafe { device.raw().destroy_buffer(self.buffer, None) };
+        // SAFETY: 1. the memory is live or null, which Vulkan ignores; 4. the caller's promise.
+        unsafe { device.raw().free_memory(self.memory, None) };
+    }
+}
+
+/// Where a mapped range starts, as a pointer-sized number.
+fn range_start(range: VaRange) -> usize {
+    usize::try_from(range.start().get()).expect("a mapped address fits a pointer")
+}

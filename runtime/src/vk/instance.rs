@@ -1,0 +1,117 @@
+//! The Vulkan instance.
+
+use super::{Named, validation};
+use crate::BuildError;
+use ash::{ext, vk};
+
+/// A Vulkan instance, with a messenger when validation is on.
+pub(crate) struct Instance {
+    // Invariant: `raw` was made from `entry`, `messenger` from `raw`; both are destroyed by Drop
+    // only, and `entry` keeps the library loaded until then.
+    raw: ash::Instance,
+    messenger: Option<(ext::debug_utils::Instance, vk::DebugUtilsMessengerEXT)>,
+    _entry: ash::Entry,
+}
+
+impl Instance {
+    /// Loads Vulkan and makes an instance of version 1.2.
+    pub(crate) fn new(validate: bool) -> Result<Self, BuildError> {
+        // SAFETY: 1. the library's initialisers run; the loader installed on the system is trusted
+        // as every dynamically linked library is.
+        let entry =
+            unsafe { ash::Entry::load() }.map_err(|error| BuildError::NoLoader(error.into()))?;
+        check_loader_version(&entry)?;
+        if validate && !has_validation_layer(&entry)? {
+            return Err(BuildError::NoValidationLayer);
+        }
+        let raw = create(&entry, validate)?;
+        let mut instance = Self {
+            raw,
+            messenger: None,
+            _entry: entry,
+        };
+        if validate {
+            instance.listen()?;
+        }
+        Ok(instance)
+    }
+
+    fn listen(&mut self) -> Result<(), BuildError> {
+        let debug = ext::debug_utils::Instance::new(&self._entry, &self.raw);
+        let info = validation::messenger_info();
+        // SAFETY: 1. the instance is live and was made with VK_EXT_debug_utils.
+        let messenger = unsafe { debug.create_debug_utils_messenger(&info, None) }
+            .named("vkCreateDebugUtilsMessengerEXT")?;
+        self.messenger = Some((debug, messenger));
+        Ok(())
+    }
+
+    pub(super) fn raw(&self) -> &ash::Instance {
+        &self.raw
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Some((debug, messenger)) = self.messenger.take() {
+            // SAFETY: 1. the messenger is live and belongs to this instance; `take` makes this the
+            // only time.
+            unsafe { debug.destroy_debug_utils_messenger(messenger, None) };
+        }
+        // SAFETY: 1. devices hold an Arc of this instance, so none is left; 2. the field is not
+        // used after Drop.
+        unsafe { self.raw.destroy_instance(None) };
+    }
+}
+
+fn check_loader_version(entry: &ash::Entry) -> Result<(), BuildError> {
+    // SAFETY: 1. the entry's function pointers are live as long as it is.
+    let version = unsafe { entry.try_enumerate_instance_version() }
+        .named("vkEnumerateInstanceVersion")?
+        .unwrap_or(vk::API_VERSION_1_0);
+    if version >= vk::API_VERSION_1_2 {
+        return Ok(());
+    }
+    let (major, minor) = (
+        vk::api_version_major(version),
+        vk::api_version_minor(version),
+    );
+    Err(BuildError::OldLoader {
+        found: format!("{major}.{minor}"),
+    })
+}
+
+fn has_validation_layer(entry: &ash::Entry) -> Result<bool, BuildError> {
+    // SAFETY: 1. the entry's function pointers are live as long as it is.
+    let layers = unsafe { entry.enumerate_instance_layer_properties() }
+        .named("vkEnumerateInstanceLayerProperties")?;
+    Ok(layers
+        .iter()
+        .any(|layer| layer.layer_name_as_c_str() == Ok(validation::LAYER)))
+}
+
+fn create(entry: &ash::Entry, validate: bool) -> Result<ash::Instance, BuildError> {
+    let application = vk::ApplicationInfo::default()
+        .engine_name(c"farptr")
+        .api_version(vk::API_VERSION_1_2);
+    let layers = [validation::LAYER.as_ptr()];
+    let extensions = [ext::debug_utils::NAME.as_ptr()];
+    let mut messenger = validation::messenger_info();
+    let mut info = vk::InstanceCreateInfo::default().application_info(&application);
+    if validate {
+        info = info
+            .enabled_layer_names(&layers)
+            .enabled_extension_names(&extensions)
+            .push_next(&mut messenger);
+    }
+    // SAFETY: 1. `info` and what it points to live to the end of this call; 2. the layer was found
+    // above, and it provides VK_EXT_debug_utils.
+    let raw = unsafe { entry.create_instance(&info, None) }.named("vkCreateInstance");
+    match raw {
+        // The loader's word for "no driver is installed" (VK_ERROR_INCOMPATIBLE_DRIVER).
+        Err(error) if error.result == vk::Result::ERROR_INCOMPATIBLE_DRIVER => {
+            Err(BuildError::NoDevice)
+        }
+        raw => Ok(raw?),
+    }
+}

@@ -1,0 +1,50 @@
+//! The Vulkan layer: the only place of this crate that calls Vulkan.
+//!
+//! # Safety
+//!
+//! Every file below calls functions of ash, which are unsafe because Vulkan checks nothing. What
+//! all calls need, and where it comes from:
+//!
+//! 1. *Handles are live.* A handle is a private field of the type that made it, and that type holds
+//!    an `Arc` of the type it was made from ([`Device`] of [`Instance`]) or is destroyed by it.
+//! 2. *External synchronisation* (Vulkan specification, "Threading Behavior"): queues and pools
+//!    are used under `&mut` or a mutex.
+//! 3. *Structures are valid*: they are built by ash's builders, whose lifetimes keep what they point
+//!    to alive, and extension structures are chained only for extensions and versions that were
+//!    checked before.
+//! 4. *Nothing is destroyed while the device uses it*: [`session`] waits first.
+//!
+//! The functions that this module gives to the rest of the crate are safe, or say in their own
+//! `# Safety` what they need.
+#![allow(unsafe_code, reason = "this is the layer that calls Vulkan")]
+
+mod command;
+mod device;
+mod import;
+mod instance;
+mod physical;
+mod pipeline;
+pub(crate) mod proof;
+mod session;
+mod validation;
+
+pub(crate) use device::Device;
+pub(crate) use instance::Instance;
+pub(crate) use physical::Physical;
+pub(crate) use pipeline::{Pipeline, PipelineCache};
+pub(crate) use session::with_scope;
+pub use session::{Idle, Scope};
+
+use crate::VulkanError;
+use ash::vk;
+
+/// Names the call that a Vulkan result came from.
+trait Named<T> {
+    fn named(self, call: &'static str) -> Result<T, VulkanError>;
+}
+
+impl<T> Named<T> for Result<T, vk::Result> {
+    fn named(self, call: &'static str) -> Result<T, VulkanError> {
+        self.map_err(|result| VulkanError { call, result })
+    }
+}

@@ -1,0 +1,261 @@
+//! Physical devices and what they can do.
+
+use super::{Instance, Named};
+use crate::{
+    VulkanError,
+    select::{DeviceInfo, DeviceKind, Limits, OLDEST_VULKAN, Version},
+};
+use ash::{ext, vk};
+use farptr_shaders::Capability;
+use std::{ffi::CStr, fmt::Write};
+
+/// A device that is listed but not opened.
+#[derive(Clone)]
+pub(crate) struct Physical {
+    pub(super) raw: vk::PhysicalDevice,
+    pub(super) features: Features,
+    pub(crate) info: DeviceInfo,
+}
+
+/// The features that farptr enables where they exist. The first two are required.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Features {
+    pub(super) core: vk::PhysicalDeviceFeatures,
+    pub(super) storage_16: bool,
+    pub(super) v12: Features12,
+}
+
+/// The part of `VkPhysicalDeviceVulkan12Features` that farptr knows.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Features12 {
+    pub(super) buffer_device_address: bool,
+    pub(super) timeline_semaphore: bool,
+    pub(super) storage_8: bool,
+    pub(super) float_16: bool,
+    pub(super) int_8: bool,
+    pub(super) int64_atomics: bool,
+    pub(super) memory_model: bool,
+    pub(super) memory_model_device_scope: bool,
+}
+
+impl Physical {
+    /// Lists the devices that Vulkan knows, in its order.
+    pub(crate) fn list(instance: &Instance) -> Result<Vec<Self>, VulkanError> {
+        // SAFETY: 1. the instance is live.
+        let devices = unsafe { instance.raw().enumerate_physical_devices() }
+            .named("vkEnumeratePhysicalDevices")?;
+        devices
+            .into_iter()
+            .enumerate()
+            .map(|(index, raw)| Self::describe(instance, index, raw))
+            .collect()
+    }
+
+    fn describe(
+        instance: &Instance,
+        index: usize,
+        raw: vk::PhysicalDevice,
+    ) -> Result<Self, VulkanError> {
+        // SAFETY: 1. `raw` was listed by this live instance.
+        let basic = unsafe { instance.raw().get_physical_device_properties(raw) };
+        let version = Version {
+            major: vk::api_version_major(basic.api_version),
+            minor: vk::api_version_minor(basic.api_version),
+        };
+        let modern = version >= OLDEST_VULKAN;
+        let import = modern && has_import_extension(instance, raw)?;
+        let features = if modern {
+            features(instance, raw)
+        } else {
+            Features::default()
+        };
+        let details = modern.then(|| details(instance, raw, import));
+        let info = DeviceInfo {
+            index,
+            name: text(&basic.device_name),
+            driver: details
+                .as_ref()
+                .map_or_else(String::new, |details| details.driver.clone()),
+            kind: kind(basic.device_type),
+            version,
+            compute_family: compute_family(instance, raw),
+            buffer_device_address: features.v12.buffer_device_address,
+            timeline_semaphore: features.v12.timeline_semaphore,
+            import_alignment: details
+                .as_ref()
+                .and_then(|details| details.import_alignment),
+            capabilities: capabilities(&features),
+            limits: limits(&basic.limits, details.as_ref()),
+            cache_key: cache_key(&basic),
+        };
+        Ok(Self {
+            raw,
+            features,
+            info,
+        })
+    }
+}
+
+/// What needs Vulkan 1.2's property structures.
+struct Details {
+    driver: String,
+    allocation_bytes: u64,
+    import_alignment: Option<u64>,
+}
+
+fn details(instance: &Instance, raw: vk::PhysicalDevice, import: bool) -> Details {
+    let mut driver = vk::PhysicalDeviceDriverProperties::default();
+    let mut maintenance = vk::PhysicalDeviceMaintenance3Properties::default();
+    let mut host = vk::PhysicalDeviceExternalMemoryHostPropertiesEXT::default();
+    let mut properties = vk::PhysicalDeviceProperties2::default()
+        .push_next(&mut driver)
+        .push_next(&mut maintenance);
+    if import {
+        properties = properties.push_next(&mut host);
+    }
+    // SAFETY: 1. `raw` belongs to this live instance; 2. the device has Vulkan 1.2, which knows the
+    // first two structures, and the third is chained only when its extension is there.
+    unsafe {
+        instance
+            .raw()
+            .get_physical_device_properties2(raw, &mut properties);
+    };
+    let (name, info) = (text(&driver.driver_name), text(&driver.driver_info));
+    Details {
+        driver: if info.is_empty() {
+            name
+        } else {
+            format!("{name} {info}")
+        },
+        allocation_bytes: maintenance.max_memory_allocation_size,
+        import_alignment: import.then_some(host.min_imported_host_pointer_alignment),
+    }
+}
+
+fn has_import_extension(instance: &Instance, raw: vk::PhysicalDevice) -> Result<bool, VulkanError> {
+    // SAFETY: 1. `raw` belongs to this live instance.
+    let extensions = unsafe { instance.raw().enumerate_device_extension_properties(raw) }
+        .named("vkEnumerateDeviceExtensionProperties")?;
+    let wanted = Ok(ext::external_memory_host::NAME);
+    Ok(extensions
+        .iter()
+        .any(|extension| extension.extension_name_as_c_str() == wanted))
+}
+
+fn features(instance: &Instance, raw: vk::PhysicalDevice) -> Features {
+    let mut v11 = vk::PhysicalDeviceVulkan11Features::default();
+    let mut v12 = vk::PhysicalDeviceVulkan12Features::default();
+    let mut all = vk::PhysicalDeviceFeatures2::default()
+        .push_next(&mut v11)
+        .push_next(&mut v12);
+    // SAFETY: 1. `raw` belongs to this live instance; 2. the device has Vulkan 1.2, which knows
+    // both chained structures.
+    unsafe {
+        instance.raw().get_physical_device_features2(raw, &mut all);
+    };
+    let all = all.features;
+    Features {
+        core: vk::PhysicalDeviceFeatures {
+            shader_int64: all.shader_int64,
+            shader_float64: all.shader_float64,
+            shader_int16: all.shader_int16,
+            ..Default::default()
+        },
+        storage_16: v11.storage_buffer16_bit_access != 0,
+        v12: Features12 {
+            buffer_device_address: v12.buffer_device_address != 0,
+            timeline_semaphore: v12.timeline_semaphore != 0,
+            storage_8: v12.storage_buffer8_bit_access != 0,
+            float_16: v12.shader_float16 != 0,
+            int_8: v12.shader_int8 != 0,
+            int64_atomics: v12.shader_buffer_int64_atomics != 0,
+            memory_model: v12.vulkan_memory_model != 0,
+            memory_model_device_scope: v12.vulkan_memory_model_device_scope != 0,
+        },
+    }
+}
+
+/// The SPIR-V capabilities that the enabled features allow (Vulkan specification, appendix A,
+/// "Capabilities").
+fn capabilities(features: &Features) -> Vec<Capability> {
+    let (core, v12) = (&features.core, &features.v12);
+    [
+        (true, Capability::Matrix),
+        (true, Capability::Shader),
+        (
+            v12.buffer_device_address,
+            Capability::PhysicalStorageBufferAddresses,
+        ),
+        (core.shader_int64 != 0, Capability::Int64),
+        (core.shader_float64 != 0, Capability::Float64),
+        (core.shader_int16 != 0, Capability::Int16),
+        (features.storage_16, Capability::StorageBuffer16BitAccess),
+        (v12.storage_8, Capability::StorageBuffer8BitAccess),
+        (v12.float_16, Capability::Float16),
+        (v12.int_8, Capability::Int8),
+        (v12.int64_atomics, Capability::Int64Atomics),
+        (v12.memory_model, Capability::VulkanMemoryModel),
+        (
+            v12.memory_model_device_scope,
+            Capability::VulkanMemoryModelDeviceScope,
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(enabled, capability)| enabled.then_some(capability))
+    .collect()
+}
+
+fn compute_family(instance: &Instance, raw: vk::PhysicalDevice) -> Option<u32> {
+    // SAFETY: 1. `raw` belongs to this live instance.
+    let families = unsafe {
+        instance
+            .raw()
+            .get_physical_device_queue_family_properties(raw)
+    };
+    (0u32..)
+        .zip(families)
+        .find(|(_, family)| family.queue_flags.contains(vk::QueueFlags::COMPUTE))
+        .map(|(index, _)| index)
+}
+
+fn limits(limits: &vk::PhysicalDeviceLimits, details: Option<&Details>) -> Limits {
+    Limits {
+        groups: limits.max_compute_work_group_count,
+        group_size: limits.max_compute_work_group_size,
+        group_invocations: limits.max_compute_work_group_invocations,
+        push_bytes: limits.max_push_constants_size,
+        allocation_bytes: details.map_or(0, |details| details.allocation_bytes),
+    }
+}
+
+fn kind(kind: vk::PhysicalDeviceType) -> DeviceKind {
+    match kind {
+        vk::PhysicalDeviceType::DISCRETE_GPU => DeviceKind::Discrete,
+        vk::PhysicalDeviceType::INTEGRATED_GPU => DeviceKind::Integrated,
+        vk::PhysicalDeviceType::VIRTUAL_GPU => DeviceKind::Virtual,
+        vk::PhysicalDeviceType::CPU => DeviceKind::Cpu,
+        _ => DeviceKind::Other,
+    }
+}
+
+/// Vendor, device, driver version and the driver's own cache identity, as one file name.
+fn cache_key(properties: &vk::PhysicalDeviceProperties) -> String {
+    let mut key = format!(
+        "{:08x}-{:08x}-{:08x}-",
+        properties.vendor_id, properties.device_id, properties.driver_version
+    );
+    for byte in properties.pipeline_cache_uuid {
+        // Writing into a String cannot fail.
+        let _ = write!(key, "{byte:02x}");
+    }
+    key
+}
+
+/// A zero-ended string in a fixed array.
+fn text(chars: &[std::ffi::c_char]) -> String {
+    let bytes: Vec<u8> = chars.iter().map(|&char| char.to_ne_bytes()[0]).collect();
+    CStr::from_bytes_until_nul(&bytes).map_or_else(
+        |_| String::new(),
+        |text| text.to_string_lossy().into_owned(),
+    )
+}

@@ -1,0 +1,138 @@
+//! The start-up proof of direct access.
+//!
+//! Protocol: map fresh pages; import them, which compares their host and device addresses; lay a
+//! chain of links through the pages, one per page in a scattered order, by host address; let the
+//! probe kernel follow it; compare what it saw with what was laid. Only a device that passes runs
+//! kernels on host pointers. Nothing is concluded from a device's name.
+//!
+//! The simpler form, comparing addresses alone, was rejected: it says what the driver reports, not
+//! what a load does. The chain alone was rejected too: on a device with other addresses it would
+//! follow a wild pointer, so the comparison comes first.
+
+use super::{Device, Pipeline, with_scope};
+use crate::{Error, LaunchError};
+use farptr_hmm::VirtAddr;
+use farptr_shaders::{
+    KernelDesc,
+    abi::Link,
+    probe::{Args, Kernel},
+};
+use memmap2::MmapMut;
+use std::sync::Arc;
+
+/// Links in the chain, one per page.
+pub(crate) const LINKS: u32 = 64;
+/// Coprime to [`LINKS`], so that multiples visit every page.
+const STRIDE: u32 = 37;
+/// More than [`LINKS`], so that a chain that does not end is noticed.
+const LIMIT: u32 = LINKS + 1;
+
+/// What the kernel reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sighting {
+    links: u32,
+    mix: u32,
+}
+
+/// Why a device does not have direct access.
+#[derive(Debug)]
+pub(crate) enum Disproof {
+    /// Pages for the chain could not be mapped.
+    NoMemory(std::io::Error),
+    /// Import, comparison of addresses or launch failed.
+    Failed(Error),
+    /// The kernel did not see the chain that was laid.
+    WrongChain { saw: u32 },
+}
+
+/// Proves that kernels on `device` can follow host pointers, or says what went wrong.
+pub(crate) fn prove(device: &Arc<Device>, probe: &Arc<Pipeline>) -> Result<(), Disproof> {
+    let page_bytes = farptr_hmm::PageSize::host().bytes();
+    let page_bytes = usize::try_from(page_bytes).expect("a page fits the address space");
+    let mut pages = MmapMut::map_anon(LINKS as usize * page_bytes).map_err(Disproof::NoMemory)?;
+    let mut result = MmapMut::map_anon(page_bytes).map_err(Disproof::NoMemory)?;
+    let (head, expected) = lay_chain(&mut pages, page_bytes);
+    let words: &mut [u32] = bytemuck::cast_slice_mut(&mut result[..8]);
+    follow(device, probe, &pages, words, head).map_err(Disproof::Failed)?;
+    let saw = Sighting {
+        links: words[0],
+        mix: words[1],
+    };
+    if saw == expected {
+        Ok(())
+    } else {
+        Err(Disproof::WrongChain { saw: saw.links })
+    }
+}
+
+/// Writes one link at the start of each page, each with the address of the next.
+fn lay_chain(pages: &mut [u8], page_bytes: usize) -> (u64, Sighting) {
+    let page_of = |position: u32| (position * STRIDE % LINKS) as usize * page_bytes;
+    let base = VirtAddr::of_slice(pages).get();
+    let address = |position: u32| base + page_of(position) as u64;
+    let mut mix = 0;
+    for position in 0..LINKS {
+        let next = if position + 1 == LINKS {
+            0
+        } else {
+            address(position + 1)
+        };
+        let link = Link {
+            next,
+            payload: (position + 1).wrapping_mul(0x9e37_79b9),
+            unused: 0,
+        };
+        mix ^= link.payload;
+        let at = page_of(position);
+        pages[at..at + size_of::<Link>()].copy_from_slice(bytemuck::bytes_of(&link));
+    }
+    (address(0), Sighting { links: LINKS, mix })
+}
+
+fn follow(
+    device: &Arc<Device>,
+    probe: &Arc<Pipeline>,
+    pages: &[u8],
+    words: &mut [u32],
+    head: u64,
+) -> Result<(), Error> {
+    with_scope(device, |scope| {
+        scope.import(pages)?;
+        let result = scope.import_mut(words)?.ptr();
+        let args = Args {
+            head: farptr_shaders::Ptr::from_address(head),
+            result,
+            limit: LIMIT,
+        };
+        let push = Kernel::push(args);
+        // SAFETY: 1. the probe was compiled for this device and its push constants, and one group
+        // keeps every limit; 2. the kernel reads links of `pages`, whose device addresses equal
+        // their host addresses or `import` would have failed, and writes two words of `words`;
+        // both are borrowed by this scope.
+        let recorded = unsafe { scope.record(probe, bytemuck::bytes_of(&push), [1, 1, 1]) };
+        recorded.map_err(LaunchError::into)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_visits_every_page_once_and_ends() {
+        let page_bytes = 4096;
+        let mut pages = vec![0u64; LINKS as usize * page_bytes / 8];
+        let pages: &mut [u8] = bytemuck::cast_slice_mut(&mut pages);
+        let (head, expected) = lay_chain(pages, page_bytes);
+        let base = VirtAddr::of_slice(pages).get();
+        let (mut address, mut links, mut mix) = (head, 0, 0);
+        let mut seen = vec![false; LINKS as usize];
+        while address != 0 {
+            let at = usize::try_from(address - base).unwrap();
+            assert!(!std::mem::replace(&mut seen[at / page_bytes], true));
+            let link: Link = bytemuck::pod_read_unaligned(&pages[at..at + size_of::<Link>()]);
+            (address, links, mix) = (link.next, links + 1, mix ^ link.payload);
+        }
+        assert_eq!(Sighting { links, mix }, expected);
+    }
+}

@@ -1,0 +1,44 @@
+//! What all tests of the runtime share: a device with validation on, or a loud skip.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+
+use farptr::{BuildError, Error, Runtime};
+use std::io::Write;
+
+/// A runtime with validation on, whose errors abort; or nothing where there is no device.
+///
+/// In CI (the variable `CI` is set) a missing device or layer fails the test.
+pub fn runtime() -> Option<Runtime> {
+    match Runtime::builder()
+        .validation(true)
+        .no_pipeline_cache()
+        .build()
+    {
+        Ok(runtime) => Some(runtime),
+        Err(Error::Build(
+            why @ (BuildError::NoLoader(_)
+            | BuildError::NoDevice
+            | BuildError::NoSuitableDevice { .. }
+            | BuildError::NoValidationLayer),
+        )) => {
+            skip(&why.to_string());
+            None
+        }
+        Err(error) => panic!("the runtime cannot be built: {error:?}"),
+    }
+}
+
+/// Says on the real standard error why a test does not run; in CI it fails instead.
+pub fn skip(why: &str) {
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "in CI this test must run, but: {why}"
+    );
+    let name = std::thread::current().name().unwrap_or("test").to_owned();
+    // Straight to the stream: what a passing test prints with macros is captured.
+    let _ = writeln!(std::io::stderr(), "SKIP {name}: {why}");
+}
+
+/// Numbers that are different and exact in single precision.
+pub fn ramp(len: usize) -> Vec<f32> {
+    (0u16..1024).cycle().take(len).map(f32::from).collect()
+}
