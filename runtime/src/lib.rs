@@ -67,3 +67,8 @@ pub use lend::{Lent, LentMut};
 pub use runtime::Runtime;
 pub use scope::{Idle, Scope};
 pub use stats::Stats;
+
+/// The examples of `README.md`, compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -129,9 +129,9 @@ impl Wanted {
 impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Any => f.write_str("any device"),
+            Self::Any => f.write_str("device"),
             Self::Index(index) => write!(f, "device {index}"),
-            Self::Name(part) => write!(f, "a device named like `{part}`"),
+            Self::Name(part) => write!(f, "device named like `{part}`"),
         }
     }
 }
