@@ -67,10 +67,7 @@ pub struct ParseMapsError {
 
 impl ParseMapsError {
     pub(crate) fn new(line_number: usize, line: &[u8]) -> Self {
-        Self {
-            line_number,
-            line: String::from_utf8_lossy(line).into_owned(),
-        }
+        Self { line_number, line: String::from_utf8_lossy(line).into_owned() }
     }
 
     /// Returns the number of the line, counted from one.

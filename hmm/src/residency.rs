@@ -142,10 +142,7 @@ impl Residency {
     /// Adds up lengths that together fit in the range, so the sum cannot overflow.
     fn count(&self, mut wanted: impl FnMut(&ResidencyRun) -> bool) -> PageCount {
         let runs = self.runs.iter().filter(|run| wanted(run));
-        PageCount::new(
-            runs.map(|run| run.range.page_count(self.page_size).get())
-                .sum(),
-        )
+        PageCount::new(runs.map(|run| run.range.page_count(self.page_size).get()).sum())
     }
 }
 
@@ -161,11 +158,7 @@ pub(crate) struct ResidencyBuilder {
 impl ResidencyBuilder {
     /// Starts with nothing known about the pages that cover `range`.
     pub(crate) fn new(range: VaRange, page_size: PageSize) -> Self {
-        Self {
-            range: range.pages_covering(page_size),
-            page_size,
-            runs: Vec::new(),
-        }
+        Self { range: range.pages_covering(page_size), page_size, runs: Vec::new() }
     }
 
     /// The pages that the answer will cover.
@@ -176,11 +169,7 @@ impl ResidencyBuilder {
     /// Adds a run of pages. What lies between the previous run and this one is absent; what lies
     /// before the previous run's end or outside the range is ignored.
     pub(crate) fn push(&mut self, run: ResidencyRun) {
-        if let Some(range) = run
-            .range
-            .pages_covering(self.page_size)
-            .intersection(&self.rest())
-        {
+        if let Some(range) = run.range.pages_covering(self.page_size).intersection(&self.rest()) {
             self.fill_to(range.start());
             self.extend(ResidencyRun { range, ..run });
         }
@@ -189,30 +178,19 @@ impl ResidencyBuilder {
     /// Ends with what is left being absent.
     pub(crate) fn finish(mut self) -> Residency {
         self.fill_to(self.range.end());
-        Residency {
-            range: self.range,
-            page_size: self.page_size,
-            runs: self.runs,
-        }
+        Residency { range: self.range, page_size: self.page_size, runs: self.runs }
     }
 
     /// The pages that no run describes yet.
     fn rest(&self) -> VaRange {
-        let start = self
-            .runs
-            .last()
-            .map_or(self.range.start(), |run| run.range.end());
+        let start = self.runs.last().map_or(self.range.start(), |run| run.range.end());
         VaRange::new(start, self.range.end()).unwrap_or_default()
     }
 
     fn fill_to(&mut self, end: VirtAddr) {
         let gap = VaRange::new(self.rest().start(), end).filter(|gap| !gap.is_empty());
         if let Some(range) = gap {
-            self.extend(ResidencyRun {
-                range,
-                state: PageState::Absent,
-                huge: Some(false),
-            });
+            self.extend(ResidencyRun { range, state: PageState::Absent, huge: Some(false) });
         }
     }
 
@@ -235,23 +213,15 @@ mod tests {
     use super::*;
 
     const PAGE: PageSize = PageSize::KIB_4;
-    const STATES: [PageState; 4] = [
-        PageState::Absent,
-        PageState::Anonymous,
-        PageState::File,
-        PageState::Swapped,
-    ];
+    const STATES: [PageState; 4] =
+        [PageState::Absent, PageState::Anonymous, PageState::File, PageState::Swapped];
 
     fn pages(first: u64, count: u64) -> VaRange {
         VaRange::from_len(VirtAddr::new(first << 12), count << 12).expect("a user range")
     }
 
     fn run(first: u64, count: u64, state: PageState) -> ResidencyRun {
-        ResidencyRun {
-            range: pages(first, count),
-            state,
-            huge: Some(false),
-        }
+        ResidencyRun { range: pages(first, count), state, huge: Some(false) }
     }
 
     #[test]
@@ -315,10 +285,7 @@ mod tests {
 
     #[test]
     fn huge_pages_are_counted_only_if_known() {
-        let huge = ResidencyRun {
-            huge: Some(true),
-            ..run(0, 512, PageState::Anonymous)
-        };
+        let huge = ResidencyRun { huge: Some(true), ..run(0, 512, PageState::Anonymous) };
         let mut builder = ResidencyBuilder::new(pages(0, 600), PAGE);
         builder.push(huge);
         assert_eq!(builder.finish().huge_pages(), Some(PageCount::new(512)));

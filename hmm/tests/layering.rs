@@ -10,25 +10,15 @@ use std::path::Path;
 const CRATES: [(&str, &str, &[&str]); 7] = [
     ("hmm", "farptr-hmm", &[]),
     ("shaders", "farptr-shaders", &["farptr-vulkano-shim"]),
-    (
-        "shaders/vulkano-shim",
-        "farptr-vulkano-shim",
-        &["farptr-vulkano-shim-derive"],
-    ),
-    (
-        "shaders/vulkano-shim/derive",
-        "farptr-vulkano-shim-derive",
-        &[],
-    ),
+    ("shaders/vulkano-shim", "farptr-vulkano-shim", &["farptr-vulkano-shim-derive"]),
+    ("shaders/vulkano-shim/derive", "farptr-vulkano-shim-derive", &[]),
     ("runtime", "farptr", &["farptr-hmm", "farptr-shaders"]),
     ("samples", "farptr-samples", &["farptr"]),
     ("bench", "farptr-bench", &["farptr", "farptr-samples"]),
 ];
 
 fn manifest(folder: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("in the workspace");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("in the workspace");
     let path = root.join(folder).join("Cargo.toml");
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -39,19 +29,11 @@ fn manifest(folder: &str) -> String {
 fn dependencies(manifest: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut in_table = false;
-    for line in manifest
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with('#'))
-    {
+    for line in manifest.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
         if let Some(header) = line.strip_prefix('[') {
             let header = header.trim_end_matches(']');
             in_table = header.ends_with("dependencies");
-            found.extend(
-                header
-                    .split_once("dependencies.")
-                    .map(|(_, name)| unquoted(name)),
-            );
+            found.extend(header.split_once("dependencies.").map(|(_, name)| unquoted(name)));
         } else if let Some(package) = renamed(line) {
             found.insert(package);
         } else if in_table && let Some((key, _)) = line.split_once('=') {
@@ -64,11 +46,7 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
 /// The value of `package = "..."` in a line that renames a dependency.
 fn renamed(line: &str) -> Option<String> {
     let (before, after) = line.split_once("package")?;
-    let value = after
-        .trim_start()
-        .strip_prefix('=')?
-        .trim_start()
-        .strip_prefix('"')?;
+    let value = after.trim_start().strip_prefix('=')?.trim_start().strip_prefix('"')?;
     let is_key = before.is_empty() || before.trim_end().ends_with(['{', ',']);
     is_key.then(|| value.split('"').next().unwrap_or_default().to_owned())
 }
@@ -95,29 +73,14 @@ fn dependencies_point_downwards_only() {
 fn every_crate_is_listed_here() {
     for (folder, package, _) in CRATES {
         let name = format!("name = \"{package}\"");
-        assert!(
-            manifest(folder).contains(&name),
-            "{folder}/Cargo.toml is not that of {package}"
-        );
+        assert!(manifest(folder).contains(&name), "{folder}/Cargo.toml is not that of {package}");
     }
     let workspace = manifest("");
-    let (_, after) = workspace
-        .split_once("members = [")
-        .expect("a list of members");
+    let (_, after) = workspace.split_once("members = [").expect("a list of members");
     let (list, _) = after.split_once(']').expect("the end of the list");
-    let members: BTreeSet<_> = list
-        .split(',')
-        .map(unquoted)
-        .filter(|m| !m.is_empty())
-        .collect();
-    let listed: BTreeSet<_> = CRATES
-        .iter()
-        .map(|(folder, ..)| (*folder).to_owned())
-        .collect();
-    assert_eq!(
-        members, listed,
-        "the table in this test must list the members of the workspace"
-    );
+    let members: BTreeSet<_> = list.split(',').map(unquoted).filter(|m| !m.is_empty()).collect();
+    let listed: BTreeSet<_> = CRATES.iter().map(|(folder, ..)| (*folder).to_owned()).collect();
+    assert_eq!(members, listed, "the table in this test must list the members of the workspace");
 }
 
 #[test]

@@ -38,10 +38,7 @@ fn touched_pages_are_present_and_no_others() {
     assert_eq!(pages_in(&seen, PageState::Anonymous), [0, 3, 5]);
     assert_eq!(pages_in(&seen, PageState::Absent), [1, 2, 4, 6, 7]);
     assert_eq!(seen.runs().len(), 6);
-    assert_eq!(
-        smaps_bytes(arena.range().start(), "Rss"),
-        3 * page_bytes() as u64
-    );
+    assert_eq!(smaps_bytes(arena.range().start(), "Rss"), 3 * page_bytes() as u64);
 }
 
 #[test]
@@ -66,10 +63,7 @@ fn looking_changes_nothing() {
     arena.write([1, 2]);
     let first = look(arena.range());
     assert_eq!(look(arena.range()), first);
-    assert_eq!(
-        smaps_bytes(arena.range().start(), "Rss"),
-        2 * page_bytes() as u64
-    );
+    assert_eq!(smaps_bytes(arena.range().start(), "Rss"), 2 * page_bytes() as u64);
 }
 
 #[test]
@@ -104,10 +98,7 @@ fn a_hole_is_absent() {
     arena.write(0..6);
     arena.unmap(2..4);
     assert_eq!(pages_in(&look(arena.range()), PageState::Absent), [2, 3]);
-    assert_eq!(
-        pages_in(&look(arena.range()), PageState::Anonymous),
-        [0, 1, 4, 5]
-    );
+    assert_eq!(pages_in(&look(arena.range()), PageState::Anonymous), [0, 1, 4, 5]);
 }
 
 #[test]
@@ -144,10 +135,7 @@ fn addresses_that_no_process_has_are_an_error() {
     for pagemap in common::pagemaps() {
         for range in [top, across] {
             let error = pagemap.residency(range).unwrap_err();
-            assert!(
-                matches!(error, PagemapError::OutsideUserSpace { .. }),
-                "{error:?}"
-            );
+            assert!(matches!(error, PagemapError::OutsideUserSpace { .. }), "{error:?}");
             assert!(error.to_string().contains("0x8000000000000000"), "{error}");
         }
     }
@@ -164,8 +152,7 @@ fn the_best_source_is_chosen() {
 /// A file of `pages` pages, all of them in the page cache.
 fn file_of(pages: usize) -> File {
     let mut file = tempfile::tempfile().expect("a temporary file");
-    file.write_all(&vec![7; pages * page_bytes()])
-        .expect("write");
+    file.write_all(&vec![7; pages * page_bytes()]).expect("write");
     file
 }
 
@@ -189,18 +176,12 @@ fn a_private_write_makes_a_page_anonymous() {
 
     // A page that was there as the file's is replaced by a copy.
     map.advise(Advice::PopulateRead).expect("populate");
-    assert_eq!(
-        pages_in(&look(range), PageState::File),
-        [0, 1, 2, 3, 5, 6, 7]
-    );
+    assert_eq!(pages_in(&look(range), PageState::File), [0, 1, 2, 3, 5, 6, 7]);
     map[6 * page_bytes()] = 1;
     let seen = look(range);
     assert_eq!(pages_in(&seen, PageState::Anonymous), [4, 6]);
     assert_eq!(pages_in(&seen, PageState::File), [0, 1, 2, 3, 5, 7]);
-    assert_eq!(
-        smaps_bytes(range.start(), "Anonymous"),
-        2 * page_bytes() as u64
-    );
+    assert_eq!(smaps_bytes(range.start(), "Anonymous"), 2 * page_bytes() as u64);
 }
 
 #[test]
@@ -251,11 +232,7 @@ fn huge_pages_forbidden() -> Option<String> {
 
 /// The first 2 MiB of the arena that one huge page can map.
 fn huge_page_of(arena: &Arena) -> VaRange {
-    let start = arena
-        .range()
-        .start()
-        .align_up(PageSize::MIB_2)
-        .expect("in user space");
+    let start = arena.range().start().align_up(PageSize::MIB_2).expect("in user space");
     VaRange::from_len(start, PageSize::MIB_2.bytes()).expect("in user space")
 }
 
@@ -281,10 +258,7 @@ fn a_huge_page_counts_as_its_small_pages() {
             _ => assert_eq!(seen.huge_pages(), None),
         }
     }
-    assert_eq!(
-        look(arena.range()).pages_in(PageState::Anonymous).get(),
-        pages_per_huge() as u64
-    );
+    assert_eq!(look(arena.range()).pages_in(PageState::Anonymous).get(), pages_per_huge() as u64);
 }
 
 #[test]

@@ -14,10 +14,7 @@ fn counts_in_stat() -> FaultCounts {
     let mut next = || fields.next().expect("a field").parse().expect("a number");
     let minor = next();
     next();
-    FaultCounts {
-        minor,
-        major: next(),
-    }
+    FaultCounts { minor, major: next() }
 }
 
 fn in_order(readings: &[FaultCounts]) -> bool {
@@ -26,11 +23,7 @@ fn in_order(readings: &[FaultCounts]) -> bool {
 
 #[test]
 fn counts_lie_between_two_readings_of_stat() {
-    let readings = [
-        counts_in_stat(),
-        fault_counts().expect("getrusage"),
-        counts_in_stat(),
-    ];
+    let readings = [counts_in_stat(), fault_counts().expect("getrusage"), counts_in_stat()];
     assert!(in_order(&readings), "{readings:?}");
 }
 

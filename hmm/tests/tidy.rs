@@ -46,17 +46,10 @@ fn sources(extension: &str) -> Vec<Source> {
     paths.sort();
     // A file that is saved while the test runs may be gone for a moment; the next run sees it.
     let read = |path: PathBuf| Some((fs::read_to_string(&path).ok()?, path));
-    let sources = paths
-        .into_iter()
-        .filter_map(read)
-        .map(|(text, path)| Source {
-            path: path
-                .strip_prefix(&root)
-                .expect("below the root")
-                .display()
-                .to_string(),
-            text,
-        });
+    let sources = paths.into_iter().filter_map(read).map(|(text, path)| Source {
+        path: path.strip_prefix(&root).expect("below the root").display().to_string(),
+        text,
+    });
     sources.collect()
 }
 
@@ -98,23 +91,16 @@ fn check_lines(rule: &str, check: impl Fn(&Source, &str) -> Option<String>) {
 #[test]
 fn the_walk_finds_this_file() {
     let found = sources("rs");
-    assert!(
-        found
-            .iter()
-            .any(|source| source.path == "hmm/tests/tidy.rs")
-    );
+    assert!(found.iter().any(|source| source.path == "hmm/tests/tidy.rs"));
     assert!(found.iter().any(|source| source.path == "hmm/src/lib.rs"));
 }
 
 #[test]
 fn lines_fit_in_the_window() {
-    check_lines(
-        "Lines have at most 100 columns; break the line:",
-        |_, line| {
-            let columns = line.chars().count();
-            (columns > MAX_COLUMNS).then(|| format!("{columns} columns"))
-        },
-    );
+    check_lines("Lines have at most 100 columns; break the line:", |_, line| {
+        let columns = line.chars().count();
+        (columns > MAX_COLUMNS).then(|| format!("{columns} columns"))
+    });
 }
 
 #[test]
@@ -124,24 +110,18 @@ fn files_are_short_enough_to_read() {
         (lines > MAX_LINES).then(|| source.complaint(lines, format!("{lines} lines")))
     });
     let long: Vec<_> = long.collect();
-    report(
-        "Files have at most 600 lines; split the module at a seam:",
-        &long,
-    );
+    report("Files have at most 600 lines; split the module at a seam:", &long);
 }
 
 #[test]
 fn nothing_is_left_for_later() {
     let words = [concat!("TO", "DO"), concat!("XX", "X")];
     let macros = [concat!("to", "do!("), concat!("unimpl", "emented!(")];
-    check_lines(
-        "Unfinished work is not committed; finish it or open an issue:",
-        |_, line| {
-            let word = words.iter().find(|word| has_word(line, word));
-            let call = macros.iter().find(|call| line.contains(**call));
-            word.or(call).map(|found| format!("found `{found}`"))
-        },
-    );
+    check_lines("Unfinished work is not committed; finish it or open an issue:", |_, line| {
+        let word = words.iter().find(|word| has_word(line, word));
+        let call = macros.iter().find(|call| line.contains(**call));
+        word.or(call).map(|found| format!("found `{found}`"))
+    });
 }
 
 /// Tells whether `text` contains `word` between characters that cannot be part of a name.
@@ -173,9 +153,7 @@ fn has_unsafe_code(line: &str) -> bool {
     code.match_indices(keyword).any(|(at, _)| {
         let before = code[..at].chars().next_back();
         let after = code[at + keyword.len()..].trim_start();
-        let opens = ["{", "impl", "extern", "("]
-            .iter()
-            .any(|start| after.starts_with(start));
+        let opens = ["{", "impl", "extern", "("].iter().any(|start| after.starts_with(start));
         !before.is_some_and(is_name) && opens
     })
 }
@@ -184,34 +162,16 @@ fn may_be_unsafe(source: &Source) -> bool {
     let path = &source.path;
     UNSAFE_FOLDERS.iter().any(|folder| path.starts_with(folder))
         || path.split('/').any(|part| part == "tests")
-        || source
-            .text
-            .lines()
-            .any(|line| line.trim_end() == "//! # Safety")
+        || source.text.lines().any(|line| line.trim_end() == "//! # Safety")
 }
 
 #[test]
 fn the_unsafe_scanner_knows_code_from_prose() {
     let keyword = concat!("un", "safe");
-    for code in [
-        "{ x() }",
-        "impl Send for X {}",
-        "extern \"C\" {",
-        "  {",
-        "(no_mangle)",
-    ] {
-        assert!(
-            has_unsafe_code(&format!("let y = {keyword} {code}")),
-            "{code}"
-        );
+    for code in ["{ x() }", "impl Send for X {}", "extern \"C\" {", "  {", "(no_mangle)"] {
+        assert!(has_unsafe_code(&format!("let y = {keyword} {code}")), "{code}");
     }
-    for prose in [
-        "// unsafe { }",
-        "/// unsafe impl",
-        "un_safe {",
-        "not_unsafe {",
-        "unsafe_code)",
-    ] {
+    for prose in ["// unsafe { }", "/// unsafe impl", "un_safe {", "not_unsafe {", "unsafe_code)"] {
         assert!(!has_unsafe_code(prose), "{prose}");
     }
 }
@@ -226,10 +186,7 @@ fn links_lead_somewhere() {
             }
         }
     }
-    report(
-        "Links in Markdown files resolve; correct the link:",
-        &complaints,
-    );
+    report("Links in Markdown files resolve; correct the link:", &complaints);
 }
 
 /// Lists the targets of Markdown links with their line numbers, leaving out code.
@@ -248,31 +205,21 @@ fn links(text: &str) -> Vec<(usize, String)> {
 /// The lines outside fenced blocks, numbered from one.
 fn prose_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut fenced = false;
-    text.lines()
-        .enumerate()
-        .map(|(index, line)| (index + 1, line))
-        .filter(move |(_, line)| {
-            let fence = line.trim_start().starts_with("```");
-            fenced ^= fence;
-            !fenced && !fence
-        })
+    text.lines().enumerate().map(|(index, line)| (index + 1, line)).filter(move |(_, line)| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    })
 }
 
 /// Tells what is wrong with a link, if anything. Addresses on the web are not visited.
 fn broken(source: &Source, target: &str) -> Option<String> {
-    if ["http://", "https://", "mailto:"]
-        .iter()
-        .any(|scheme| target.starts_with(scheme))
-    {
+    if ["http://", "https://", "mailto:"].iter().any(|scheme| target.starts_with(scheme)) {
         return None;
     }
     let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
     let here = workspace().join(&source.path);
-    let path = if file.is_empty() {
-        here
-    } else {
-        here.with_file_name(file)
-    };
+    let path = if file.is_empty() { here } else { here.with_file_name(file) };
     if !path.exists() {
         return Some("does not exist".to_owned());
     }
@@ -290,9 +237,7 @@ fn anchors(text: &str) -> HashSet<String> {
     let headings = prose_lines(text).filter(|(_, line)| line.starts_with('#'));
     let slug = |(_, line): (usize, &str)| {
         let title = line.trim_start_matches('#').trim().to_lowercase();
-        let kept = title
-            .chars()
-            .filter(|&c| is_name(c) || c == ' ' || c == '-');
+        let kept = title.chars().filter(|&c| is_name(c) || c == ' ' || c == '-');
         kept.map(|c| if c == ' ' { '-' } else { c }).collect()
     };
     headings.map(slug).collect()

@@ -12,19 +12,12 @@ use memmap2::MmapOptions;
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::mm::MprotectFlags;
 
-const READ_WRITE: VmaFlags = VmaFlags {
-    read: true,
-    write: true,
-    execute: false,
-    shared: false,
-};
+const READ_WRITE: VmaFlags = VmaFlags { read: true, write: true, execute: false, shared: false };
 
 /// Finds an area through every source and checks that they agree.
 fn find(addr: VirtAddr) -> Option<Vma> {
-    let mut found: Vec<_> = all_maps()
-        .iter()
-        .map(|maps| maps.find_vma(addr).expect("find_vma"))
-        .collect();
+    let mut found: Vec<_> =
+        all_maps().iter().map(|maps| maps.find_vma(addr).expect("find_vma")).collect();
     for pair in found.windows(2) {
         assert_eq!(pair[0], pair[1], "the sources disagree about {addr}");
     }
@@ -33,10 +26,8 @@ fn find(addr: VirtAddr) -> Option<Vma> {
 
 /// Lists areas through every source and checks that they agree.
 fn list(range: VaRange) -> Vec<Vma> {
-    let mut listed: Vec<_> = all_maps()
-        .iter()
-        .map(|maps| maps.vmas(range).expect("vmas"))
-        .collect();
+    let mut listed: Vec<_> =
+        all_maps().iter().map(|maps| maps.vmas(range).expect("vmas")).collect();
     for pair in listed.windows(2) {
         assert_eq!(pair[0], pair[1], "the sources disagree about {range}");
     }
@@ -52,10 +43,7 @@ fn an_area_is_found_from_each_of_its_addresses() {
         let vma = find(addr).expect("mapped");
         assert_eq!(vma.range, range);
         assert_eq!(vma.flags, READ_WRITE);
-        assert_eq!(
-            (vma.offset_bytes, vma.inode, vma.name.as_deref()),
-            (0, 0, None)
-        );
+        assert_eq!((vma.offset_bytes, vma.inode, vma.name.as_deref()), (0, 0, None));
         assert!(vma.is_private_anonymous());
     }
 }
@@ -68,20 +56,14 @@ fn from_a_hole_the_next_area_above_is_found() {
     assert_eq!(vma.range, arena.range_of(4..6));
     assert!(!vma.range.contains(arena.range_of(2..3).start()));
     // The end of an area is not in it.
-    assert_eq!(
-        find(arena.range_of(0..2).end()).map(|vma| vma.range),
-        Some(arena.range_of(4..6))
-    );
+    assert_eq!(find(arena.range_of(0..2).end()).map(|vma| vma.range), Some(arena.range_of(4..6)));
 }
 
 #[test]
 fn above_the_last_area_there_is_none() {
     assert_eq!(find(VirtAddr::new(1 << 62)), None);
     assert_eq!(find(VirtAddr::new(u64::MAX)), None);
-    assert_eq!(
-        list(VaRange::from_len(VirtAddr::new(1 << 62), 4096).unwrap()),
-        []
-    );
+    assert_eq!(list(VaRange::from_len(VirtAddr::new(1 << 62), 4096).unwrap()), []);
 }
 
 #[test]
@@ -90,10 +72,7 @@ fn protection_splits_an_area() {
     arena.protect(2..3, MprotectFlags::READ);
     arena.protect(3..4, MprotectFlags::empty());
     let listed = list(arena.range());
-    let seen: Vec<_> = listed
-        .iter()
-        .map(|vma| (vma.range, vma.flags.to_string()))
-        .collect();
+    let seen: Vec<_> = listed.iter().map(|vma| (vma.range, vma.flags.to_string())).collect();
     assert_eq!(
         seen,
         [
@@ -111,12 +90,7 @@ fn a_list_holds_whatever_shares_a_byte() {
     arena.unmap(2..4);
     let middle = arena.range_of(1..5);
     let narrow = VaRange::from_len(middle.start().checked_add(5).unwrap(), 1).unwrap();
-    let ranges = |range| {
-        list(range)
-            .into_iter()
-            .map(|vma| vma.range)
-            .collect::<Vec<_>>()
-    };
+    let ranges = |range| list(range).into_iter().map(|vma| vma.range).collect::<Vec<_>>();
     assert_eq!(ranges(middle), [arena.range_of(0..2), arena.range_of(4..6)]);
     assert_eq!(ranges(narrow), [arena.range_of(0..2)]);
     assert_eq!(ranges(arena.range_of(2..4)), []);
@@ -139,10 +113,7 @@ fn a_file_mapping_names_its_file() {
     assert_eq!(vma.range, range);
     assert_eq!(vma.flags.to_string(), "r--s");
     assert_eq!(vma.offset_bytes, page);
-    assert_eq!(
-        vma.path(),
-        Some(path.canonicalize().expect("a path").as_path())
-    );
+    assert_eq!(vma.path(), Some(path.canonicalize().expect("a path").as_path()));
     assert!(vma.is_file_backed() && !vma.is_deleted());
 
     std::fs::remove_file(&path).expect("remove");
@@ -166,10 +137,7 @@ fn a_path_too_long_for_a_query_costs_only_the_name() {
     // SAFETY: The file is this test's own and nobody truncates it again.
     let map = unsafe { MmapOptions::new().map(&file) }.expect("map");
     for maps in all_maps() {
-        let vma = maps
-            .find_vma(VirtAddr::of_slice(&map))
-            .expect("find_vma")
-            .expect("mapped");
+        let vma = maps.find_vma(VirtAddr::of_slice(&map)).expect("find_vma").expect("mapped");
         assert_eq!(vma.range, VaRange::of_slice(&map), "{:?}", maps.source());
         assert_eq!(vma.inode, rustix::fs::fstat(&file).expect("stat").st_ino);
         if maps.source() == MapsSource::Query {
@@ -212,11 +180,7 @@ fn areas_do_not_overlap_and_ascend() {
         let window = VaRange::new(first, arena.range().end()).unwrap();
         let listed = maps.vmas(window).expect("vmas");
         assert!(listed.iter().any(|vma| vma.range == arena.range()));
-        assert!(
-            listed
-                .windows(2)
-                .all(|pair| pair[0].range.end() <= pair[1].range.start())
-        );
+        assert!(listed.windows(2).all(|pair| pair[0].range.end() <= pair[1].range.start()));
     }
 }
 

@@ -104,15 +104,9 @@ impl RuntimeBuilder {
         if self.access == AccessMode::Mirrored {
             return Err(BuildError::AccessUnavailable { mode: self.access }.into());
         }
-        let validation = self
-            .validation
-            .unwrap_or_else(|| variable(VALIDATION_VARIABLE) == "1");
-        let wanted = Wanted::parse(
-            &self
-                .device
-                .clone()
-                .unwrap_or_else(|| variable(DEVICE_VARIABLE)),
-        );
+        let validation = self.validation.unwrap_or_else(|| variable(VALIDATION_VARIABLE) == "1");
+        let wanted =
+            Wanted::parse(&self.device.clone().unwrap_or_else(|| variable(DEVICE_VARIABLE)));
         let instance = Arc::new(Instance::new(validation)?);
         let listed = Physical::list(&instance).map_err(BuildError::from)?;
         let (opened, judged) = self.take_first(&instance, &listed, &wanted);
@@ -140,10 +134,7 @@ impl RuntimeBuilder {
         listed: &[Physical],
         wanted: &Wanted,
     ) -> (Option<(Arc<Device>, Pipelines)>, Vec<Judged>) {
-        let infos: Vec<DeviceInfo> = listed
-            .iter()
-            .map(|physical| physical.info.clone())
-            .collect();
+        let infos: Vec<DeviceInfo> = listed.iter().map(|physical| physical.info.clone()).collect();
         let mut taken = None;
         let mut judged = Vec::new();
         for info in preference(&infos) {
@@ -158,10 +149,7 @@ impl RuntimeBuilder {
                     Err(why) => Some(Refusal::Failed(why)),
                 },
             };
-            judged.push(Judged {
-                info: info.clone(),
-                refusal,
-            });
+            judged.push(Judged { info: info.clone(), refusal });
         }
         judged.sort_by_key(|judged| judged.info.index);
         (taken, judged)
@@ -176,9 +164,8 @@ impl RuntimeBuilder {
             .map_err(|error| format!("cannot be opened: {}", chain(&error)))?;
         let device = Arc::new(device);
         let pipelines = self.pipelines(&device)?;
-        let probe = pipelines
-            .get_or_compile::<probe::Kernel>(&device)
-            .map_err(|error| chain(&error))?;
+        let probe =
+            pipelines.get_or_compile::<probe::Kernel>(&device).map_err(|error| chain(&error))?;
         match proof::prove(&device, &probe) {
             Ok(()) => Ok((device, pipelines)),
             Err(Disproof::NoMemory(error)) => Err(format!("no pages for the proof: {error}")),
@@ -206,20 +193,12 @@ fn refusal(wanted: &Wanted, judged: &[Judged]) -> BuildError {
     if judged.is_empty() {
         return BuildError::NoDevice;
     }
-    if judged
-        .iter()
-        .all(|judged| judged.refusal == Some(Refusal::NotAskedFor))
-    {
+    if judged.iter().all(|judged| judged.refusal == Some(Refusal::NotAskedFor)) {
         let name = |judged: &Judged| format!("{} ({})", judged.info.index, judged.info.name);
         let devices = judged.iter().map(name).collect::<Vec<_>>().join(", ");
-        return BuildError::NoSuchDevice {
-            wanted: wanted.to_string(),
-            devices,
-        };
+        return BuildError::NoSuchDevice { wanted: wanted.to_string(), devices };
     }
-    BuildError::NoSuitableDevice {
-        reasons: explain::reasons(judged),
-    }
+    BuildError::NoSuitableDevice { reasons: explain::reasons(judged) }
 }
 
 /// An environment variable, empty when it is not set or not text.

@@ -25,20 +25,13 @@ pub(crate) struct CacheFile {
 impl CacheFile {
     /// The file for a device in a folder.
     pub(crate) fn new(folder: &Path, key: &str) -> Self {
-        Self {
-            path: folder.join(format!("{key}.pipelines")),
-            key: key.to_owned(),
-        }
+        Self { path: folder.join(format!("{key}.pipelines")), key: key.to_owned() }
     }
 
     /// The default folder: `$XDG_CACHE_HOME/farptr` or `$HOME/.cache/farptr` (XDG Base Directory
     /// Specification 0.8).
     pub(crate) fn default_folder() -> Option<PathBuf> {
-        let folder = |name| {
-            std::env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|p| p.is_absolute())
-        };
+        let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
         let caches = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
         Some(caches.join("farptr"))
     }
@@ -59,9 +52,7 @@ impl CacheFile {
     pub(crate) fn store(&self, data: &[u8]) -> io::Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
-        let temporary = self
-            .path
-            .with_extension(format!("{}.new", std::process::id()));
+        let temporary = self.path.with_extension(format!("{}.new", std::process::id()));
         let written = fs::File::create(&temporary).and_then(|mut file| {
             file.write_all(MAGIC)?;
             file.write_all(&self.checksum(data).to_le_bytes())?;
@@ -118,10 +109,7 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 1;
             fs::write(file.path(), &bad).unwrap();
-            assert!(
-                file.load().is_empty(),
-                "a flipped bit at byte {at} is noticed"
-            );
+            assert!(file.load().is_empty(), "a flipped bit at byte {at} is noticed");
             fs::write(file.path(), &good[..at]).unwrap();
             assert!(file.load().is_empty(), "a cut at byte {at} is noticed");
         }

@@ -43,10 +43,7 @@ impl Explanation {
     /// Each device that was refused, by name, with the reason.
     pub fn refused(&self) -> impl Iterator<Item = (&str, String)> {
         self.devices.iter().filter_map(|judged| {
-            Some((
-                judged.info.name.as_str(),
-                judged.refusal.as_ref()?.to_string(),
-            ))
+            Some((judged.info.name.as_str(), judged.refusal.as_ref()?.to_string()))
         })
     }
 }
@@ -54,31 +51,15 @@ impl Explanation {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Judged { info, refusal } in &self.devices {
-            write!(
-                f,
-                "device {}    {} ({}): ",
-                info.index, info.name, info.driver
-            )?;
+            write!(f, "device {}    {} ({}): ", info.index, info.name, info.driver)?;
             match refusal {
                 None => writeln!(f, "taken")?,
                 Some(refusal) => writeln!(f, "refused: {refusal}")?,
             }
         }
         writeln!(f, "access      {}: {}", self.access, self.proof)?;
-        writeln!(
-            f,
-            "tier        {}: kernels work on host memory itself",
-            self.tier
-        )?;
-        writeln!(
-            f,
-            "validation  {}",
-            if self.validation {
-                "on, errors abort"
-            } else {
-                "off"
-            }
-        )?;
+        writeln!(f, "tier        {}: kernels work on host memory itself", self.tier)?;
+        writeln!(f, "validation  {}", if self.validation { "on, errors abort" } else { "off" })?;
         write!(f, "pipelines   {}", self.cache)
     }
 }
@@ -86,14 +67,8 @@ impl fmt::Display for Explanation {
 /// Each device with its reason, in one line.
 pub(crate) fn reasons(devices: &[Judged]) -> String {
     let reason = |judged: &Judged| {
-        let refusal = judged
-            .refusal
-            .as_ref()
-            .map_or_else(String::new, Refusal::to_string);
-        format!(
-            "device {} ({}): {refusal}",
-            judged.info.index, judged.info.name
-        )
+        let refusal = judged.refusal.as_ref().map_or_else(String::new, Refusal::to_string);
+        format!("device {} ({}): {refusal}", judged.info.index, judged.info.name)
     };
     devices.iter().map(reason).collect::<Vec<_>>().join("; ")
 }

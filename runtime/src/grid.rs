@@ -57,16 +57,8 @@ impl Grid {
         if groups.contains(&0) {
             return Err(LaunchError::EmptyGrid { kernel });
         }
-        if groups
-            .iter()
-            .zip(limits.groups)
-            .any(|(&asked, limit)| asked > limit)
-        {
-            return Err(LaunchError::GridTooLarge {
-                kernel,
-                groups,
-                limit: limits.groups,
-            });
+        if groups.iter().zip(limits.groups).any(|(&asked, limit)| asked > limit) {
+            return Err(LaunchError::GridTooLarge { kernel, groups, limit: limits.groups });
         }
         Ok(groups)
     }
@@ -85,11 +77,8 @@ fn fold(
     let [width, 1, 1] = local_size else {
         return Err(LaunchError::NotOneDimensional { kernel, local_size });
     };
-    let too_large = LaunchError::TooManyInvocations {
-        kernel,
-        invocations,
-        limit: u64::from(u32::MAX),
-    };
+    let too_large =
+        LaunchError::TooManyInvocations { kernel, invocations, limit: u64::from(u32::MAX) };
     let Ok(invocations) = u32::try_from(invocations) else {
         return Err(too_large);
     };
@@ -122,18 +111,9 @@ mod tests {
     #[test]
     fn small_covers_are_one_row() {
         let limits = limits(65_535, 65_535);
-        assert_eq!(
-            Grid::cover(1).resolve("k", [64, 1, 1], &limits),
-            Ok([1, 1, 1])
-        );
-        assert_eq!(
-            Grid::cover(64).resolve("k", [64, 1, 1], &limits),
-            Ok([1, 1, 1])
-        );
-        assert_eq!(
-            Grid::cover(65).resolve("k", [64, 1, 1], &limits),
-            Ok([2, 1, 1])
-        );
+        assert_eq!(Grid::cover(1).resolve("k", [64, 1, 1], &limits), Ok([1, 1, 1]));
+        assert_eq!(Grid::cover(64).resolve("k", [64, 1, 1], &limits), Ok([1, 1, 1]));
+        assert_eq!(Grid::cover(65).resolve("k", [64, 1, 1], &limits), Ok([2, 1, 1]));
     }
 
     #[test]
@@ -141,38 +121,20 @@ mod tests {
         let limits = limits(65_535, 65_535);
         let empty = Err(LaunchError::EmptyGrid { kernel: "k" });
         assert_eq!(Grid::cover(0).resolve("k", [64, 1, 1], &limits), empty);
-        assert_eq!(
-            Grid::groups(3, 0, 1).resolve("k", [64, 1, 1], &limits),
-            empty
-        );
+        assert_eq!(Grid::groups(3, 0, 1).resolve("k", [64, 1, 1], &limits), empty);
     }
 
     #[test]
     fn grids_beyond_the_limits_are_refused() {
         let limits = limits(8, 4);
-        let error = Grid::groups(9, 1, 1)
-            .resolve("k", [64, 1, 1], &limits)
-            .unwrap_err();
+        let error = Grid::groups(9, 1, 1).resolve("k", [64, 1, 1], &limits).unwrap_err();
         assert!(matches!(error, LaunchError::GridTooLarge { .. }), "{error}");
-        let error = Grid::cover(64 * 33)
-            .resolve("k", [64, 1, 1], &limits)
-            .unwrap_err();
-        assert!(
-            matches!(error, LaunchError::TooManyInvocations { .. }),
-            "{error}"
-        );
-        let error = Grid::cover(usize::MAX)
-            .resolve("k", [64, 1, 1], &limits)
-            .unwrap_err();
-        assert!(
-            matches!(error, LaunchError::TooManyInvocations { .. }),
-            "{error}"
-        );
+        let error = Grid::cover(64 * 33).resolve("k", [64, 1, 1], &limits).unwrap_err();
+        assert!(matches!(error, LaunchError::TooManyInvocations { .. }), "{error}");
+        let error = Grid::cover(usize::MAX).resolve("k", [64, 1, 1], &limits).unwrap_err();
+        assert!(matches!(error, LaunchError::TooManyInvocations { .. }), "{error}");
         let error = Grid::cover(1).resolve("k", [8, 8, 1], &limits).unwrap_err();
-        assert!(
-            matches!(error, LaunchError::NotOneDimensional { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, LaunchError::NotOneDimensional { .. }), "{error}");
     }
 
     proptest! {

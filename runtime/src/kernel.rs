@@ -18,10 +18,7 @@ pub struct Kernel<K> {
 
 impl<K: KernelDesc> Kernel<K> {
     pub(crate) fn from_pipeline(pipeline: Arc<Pipeline>) -> Self {
-        Self {
-            pipeline,
-            desc: PhantomData,
-        }
+        Self { pipeline, desc: PhantomData }
     }
 
     pub(crate) fn pipeline(&self) -> &Arc<Pipeline> {
@@ -37,10 +34,7 @@ impl<K: KernelDesc> Kernel<K> {
 
 impl<K> Clone for Kernel<K> {
     fn clone(&self) -> Self {
-        Self {
-            pipeline: Arc::clone(&self.pipeline),
-            desc: PhantomData,
-        }
+        Self { pipeline: Arc::clone(&self.pipeline), desc: PhantomData }
     }
 }
 
@@ -56,10 +50,8 @@ pub(crate) fn compile<K: KernelDesc>(
     cache: &PipelineCache,
 ) -> Result<Pipeline, KernelError> {
     let words = K::words();
-    let reflection = Reflection::of(words).map_err(|source| KernelError::Words {
-        kernel: K::NAME,
-        source,
-    })?;
+    let reflection =
+        Reflection::of(words).map_err(|source| KernelError::Words { kernel: K::NAME, source })?;
     check::<K>(&reflection, &device.info)?;
     Pipeline::new(device, cache, K::NAME, words, reflection)
 }
@@ -68,20 +60,12 @@ fn check<K: KernelDesc>(kernel: &Reflection, device: &DeviceInfo) -> Result<(), 
     let declared = kernel.push_bytes as usize;
     let given = size_of::<K::Push>();
     if declared != given {
-        return Err(KernelError::PushSize {
-            kernel: K::NAME,
-            declared,
-            given,
-        });
+        return Err(KernelError::PushSize { kernel: K::NAME, declared, given });
     }
     let lacking = |capability: &&_| !device.capabilities.contains(capability);
     if let Some(&capability) = kernel.capabilities.iter().find(lacking) {
         let device = device.name.clone();
-        return Err(KernelError::Capability {
-            kernel: K::NAME,
-            capability,
-            device,
-        });
+        return Err(KernelError::Capability { kernel: K::NAME, capability, device });
     }
     check_limits(K::NAME, kernel, device)
 }
@@ -93,27 +77,15 @@ fn check_limits(
 ) -> Result<(), KernelError> {
     let limits = &device.limits;
     let over = |what: String, limit: String| {
-        Err(KernelError::Limit {
-            kernel: name,
-            what,
-            limit,
-            device: device.name.clone(),
-        })
+        Err(KernelError::Limit { kernel: name, what, limit, device: device.name.clone() })
     };
     if kernel.push_bytes > limits.push_bytes || !kernel.push_bytes.is_multiple_of(4) {
         let what = format!("{} bytes of push constants", kernel.push_bytes);
         return over(what, format!("multiples of 4 up to {}", limits.push_bytes));
     }
     let size = kernel.local_size;
-    if size
-        .iter()
-        .zip(limits.group_size)
-        .any(|(&size, limit)| size > limit)
-    {
-        return over(
-            format!("workgroups of {size:?}"),
-            format!("{:?}", limits.group_size),
-        );
+    if size.iter().zip(limits.group_size).any(|(&size, limit)| size > limit) {
+        return over(format!("workgroups of {size:?}"), format!("{:?}", limits.group_size));
     }
     let invocations: u64 = size.iter().map(|&size| u64::from(size)).product();
     if invocations > u64::from(limits.group_invocations) {

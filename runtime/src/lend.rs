@@ -14,10 +14,7 @@ pub struct Lent<'scope, T> {
 impl<'scope, T> Lent<'scope, T> {
     pub(crate) fn new(memory: &[T]) -> Self {
         let address = memory.as_ptr().expose_provenance();
-        Self {
-            ptr: Ptr::from_address(address as u64),
-            len: memory.len(),
-        }
+        Self { ptr: Ptr::from_address(address as u64), len: memory.len() }
     }
 
     /// The address of the first element, for a kernel's arguments. Its value is the host address.
@@ -52,11 +49,7 @@ pub struct LentMut<'scope, T> {
 
 impl<'scope, T> LentMut<'scope, T> {
     pub(crate) fn new(memory: &mut [T]) -> Self {
-        Self {
-            pointer: memory.as_mut_ptr(),
-            len: memory.len(),
-            brand: PhantomData,
-        }
+        Self { pointer: memory.as_mut_ptr(), len: memory.len(), brand: PhantomData }
     }
 
     /// The address of the first element, for a kernel's arguments. Its value is the host address.
@@ -95,12 +88,7 @@ macro_rules! token {
 
         impl<T> fmt::Debug for $name<'_, T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(
-                    f,
-                    concat!(stringify!($name), "({:#x}, {})"),
-                    self.ptr().address(),
-                    self.len
-                )
+                write!(f, concat!(stringify!($name), "({:#x}, {})"), self.ptr().address(), self.len)
             }
         }
     };

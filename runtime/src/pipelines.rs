@@ -34,16 +34,8 @@ impl Pipelines {
     pub(crate) fn open(device: &Arc<Device>, file: Option<CacheFile>) -> Result<Self, VulkanError> {
         let stored = file.as_ref().map(CacheFile::load).unwrap_or_default();
         let cache = PipelineCache::new(device, &stored)?;
-        let state = State {
-            compiled: HashMap::new(),
-            file,
-            stored,
-            failure: None,
-        };
-        Ok(Self {
-            cache,
-            state: Mutex::new(state),
-        })
+        let state = State { compiled: HashMap::new(), file, stored, failure: None };
+        Ok(Self { cache, state: Mutex::new(state) })
     }
 
     /// The compiled kernel, from memory or from the driver.
@@ -58,9 +50,7 @@ impl Pipelines {
             return Ok(Arc::clone(pipeline));
         }
         let pipeline = Arc::new(kernel::compile::<K>(device, &self.cache)?);
-        state
-            .compiled
-            .insert(TypeId::of::<K>(), Arc::clone(&pipeline));
+        state.compiled.insert(TypeId::of::<K>(), Arc::clone(&pipeline));
         state.store(&self.cache);
         Ok(pipeline)
     }
@@ -97,8 +87,6 @@ impl State {
 
 impl fmt::Debug for Pipelines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pipelines")
-            .field("place", &self.place())
-            .finish_non_exhaustive()
+        f.debug_struct("Pipelines").field("place", &self.place()).finish_non_exhaustive()
     }
 }

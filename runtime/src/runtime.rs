@@ -25,20 +25,13 @@ impl Runtime {
     }
 
     pub(crate) fn new(device: Arc<Device>, pipelines: Pipelines, explanation: Explanation) -> Self {
-        Self {
-            device,
-            pipelines,
-            explanation,
-        }
+        Self { device, pipelines, explanation }
     }
 
     /// What was chosen and why: devices, access mode, tier.
     #[must_use]
     pub fn explain(&self) -> Explanation {
-        Explanation {
-            cache: self.pipelines.place(),
-            ..self.explanation.clone()
-        }
+        Explanation { cache: self.pipelines.place(), ..self.explanation.clone() }
     }
 
     /// The device's name.
@@ -83,9 +76,7 @@ impl Runtime {
     /// * [`KernelError::Limit`] or [`KernelError::Capability`] when the device cannot run it.
     /// * [`KernelError::Vulkan`] when the driver refuses it.
     pub fn kernel<K: KernelDesc>(&self) -> Result<Kernel<K>, KernelError> {
-        self.pipelines
-            .get_or_compile::<K>(&self.device)
-            .map(Kernel::from_pipeline)
+        self.pipelines.get_or_compile::<K>(&self.device).map(Kernel::from_pipeline)
     }
 
     /// Runs `body`, in which host memory can be lent to kernels, and waits for the kernels.

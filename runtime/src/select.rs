@@ -149,10 +149,7 @@ pub(crate) fn judge(device: &DeviceInfo, wanted: &Wanted, access: AccessMode) ->
         (device.compute_family.is_none(), "a compute queue"),
         (!device.buffer_device_address, "bufferDeviceAddress"),
         (!device.timeline_semaphore, "timelineSemaphore"),
-        (
-            needs_import && device.import_alignment.is_none(),
-            "VK_EXT_external_memory_host",
-        ),
+        (needs_import && device.import_alignment.is_none(), "VK_EXT_external_memory_host"),
     ]
     .into_iter()
     .filter_map(|(lacking, what)| lacking.then_some(what))
@@ -205,10 +202,7 @@ mod tests {
     fn a_fit_device_is_not_refused() {
         let fit = device(0, "llvmpipe", DeviceKind::Cpu);
         assert_eq!(judge(&fit, &Wanted::Any, AccessMode::Direct), None);
-        assert_eq!(
-            judge(&fit, &Wanted::parse("LLVMpipe"), AccessMode::Direct),
-            None
-        );
+        assert_eq!(judge(&fit, &Wanted::parse("LLVMpipe"), AccessMode::Direct), None);
         assert_eq!(judge(&fit, &Wanted::Index(0), AccessMode::Direct), None);
     }
 
@@ -219,20 +213,11 @@ mod tests {
         poor.buffer_device_address = false;
         poor.timeline_semaphore = false;
         poor.import_alignment = None;
-        let all = [
-            "a compute queue",
-            "bufferDeviceAddress",
-            "timelineSemaphore",
-        ];
+        let all = ["a compute queue", "bufferDeviceAddress", "timelineSemaphore"];
         let refusal = judge(&poor, &Wanted::Any, AccessMode::Mirrored);
         assert_eq!(refusal, Some(Refusal::Missing(all.to_vec())));
-        let refusal = judge(&poor, &Wanted::Any, AccessMode::Direct)
-            .unwrap()
-            .to_string();
-        assert!(
-            refusal.ends_with("timelineSemaphore, VK_EXT_external_memory_host"),
-            "{refusal}"
-        );
+        let refusal = judge(&poor, &Wanted::Any, AccessMode::Direct).unwrap().to_string();
+        assert!(refusal.ends_with("timelineSemaphore, VK_EXT_external_memory_host"), "{refusal}");
     }
 
     #[test]
@@ -240,9 +225,7 @@ mod tests {
         let mut old = device(0, "old", DeviceKind::Discrete);
         old.version = Version { major: 1, minor: 1 };
         old.buffer_device_address = false;
-        let refusal = judge(&old, &Wanted::Any, AccessMode::Direct)
-            .unwrap()
-            .to_string();
+        let refusal = judge(&old, &Wanted::Any, AccessMode::Direct).unwrap().to_string();
         assert_eq!(refusal, "has Vulkan 1.1, farptr needs 1.2");
     }
 
@@ -250,10 +233,7 @@ mod tests {
     fn another_device_was_asked_for() {
         let other = device(0, "llvmpipe", DeviceKind::Cpu);
         let wanted = Wanted::parse("swift");
-        assert_eq!(
-            judge(&other, &wanted, AccessMode::Direct),
-            Some(Refusal::NotAskedFor)
-        );
+        assert_eq!(judge(&other, &wanted, AccessMode::Direct), Some(Refusal::NotAskedFor));
     }
 
     #[test]
@@ -264,10 +244,7 @@ mod tests {
             device(2, "cpu b", DeviceKind::Cpu),
             device(3, "chip", DeviceKind::Integrated),
         ];
-        let order: Vec<_> = preference(&devices)
-            .iter()
-            .map(|device| device.index)
-            .collect();
+        let order: Vec<_> = preference(&devices).iter().map(|device| device.index).collect();
         assert_eq!(order, [1, 3, 0, 2]);
     }
 }

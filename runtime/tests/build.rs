@@ -20,16 +20,8 @@ fn child() {
     let Ok(access) = std::env::var(CHILD) else {
         return;
     };
-    let access = if access == "mirrored" {
-        AccessMode::Mirrored
-    } else {
-        AccessMode::Auto
-    };
-    match Runtime::builder()
-        .access(access)
-        .no_pipeline_cache()
-        .build()
-    {
+    let access = if access == "mirrored" { AccessMode::Mirrored } else { AccessMode::Auto };
+    match Runtime::builder().access(access).no_pipeline_cache().build() {
         Ok(runtime) => println!("{MARK}{}", runtime.explain().to_string().replace('\n', "|")),
         Err(error) => println!("{MARK}{error}"),
     }
@@ -38,17 +30,12 @@ fn child() {
 /// What a child with these variables says.
 fn ask_child(access: &str, variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
-        .env(CHILD, access);
-    command
-        .env_remove("FARPTR_DEVICE")
-        .envs(variables.iter().copied());
+    command.args(["--exact", "child", "--nocapture", "--test-threads=1"]).env(CHILD, access);
+    command.env_remove("FARPTR_DEVICE").envs(variables.iter().copied());
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let said = text.lines().find_map(|line| Some(line.split_once(MARK)?.1));
-    said.unwrap_or_else(|| panic!("the child said nothing: {output:?}"))
-        .to_owned()
+    said.unwrap_or_else(|| panic!("the child said nothing: {output:?}")).to_owned()
 }
 
 #[test]
@@ -56,10 +43,7 @@ fn without_a_loader_the_packages_are_named() {
     let folder = tempfile::tempdir().unwrap();
     // The dynamic linker finds this file first and cannot load it.
     fs::write(folder.path().join("libvulkan.so.1"), b"not a library").unwrap();
-    let said = ask_child(
-        "auto",
-        &[("LD_LIBRARY_PATH", folder.path().to_str().unwrap())],
-    );
+    let said = ask_child("auto", &[("LD_LIBRARY_PATH", folder.path().to_str().unwrap())]);
     assert_eq!(
         said,
         "cannot load the Vulkan library; install a Vulkan loader and driver, on Debian or Ubuntu \
@@ -72,15 +56,10 @@ fn without_a_driver_the_package_is_named() {
     if runtime().is_none() {
         return;
     }
-    let nowhere = [
-        ("VK_ICD_FILENAMES", "/nonexistent.json"),
-        ("VK_DRIVER_FILES", "/nonexistent.json"),
-    ];
+    let nowhere =
+        [("VK_ICD_FILENAMES", "/nonexistent.json"), ("VK_DRIVER_FILES", "/nonexistent.json")];
     let said = ask_child("auto", &nowhere);
-    assert_eq!(
-        said,
-        "Vulkan found no device; install a driver, for example mesa-vulkan-drivers"
-    );
+    assert_eq!(said, "Vulkan found no device; install a driver, for example mesa-vulkan-drivers");
 }
 
 #[test]
@@ -89,19 +68,13 @@ fn a_device_is_asked_for_by_index_or_name() {
     let name = runtime.device_name().to_uppercase();
     for wanted in ["0", name.as_str(), &name[..4]] {
         let said = ask_child("auto", &[("FARPTR_DEVICE", wanted)]);
-        assert!(
-            said.contains("taken") && said.contains("followed 64 host pointers"),
-            "{said}"
-        );
+        assert!(said.contains("taken") && said.contains("followed 64 host pointers"), "{said}");
     }
     let said = ask_child("auto", &[("FARPTR_DEVICE", "no such device")]);
     let expected = "there is no device named like `no such device`; the devices are: 0 (";
     assert!(said.starts_with(expected), "{said}");
     let said = ask_child("auto", &[("FARPTR_DEVICE", "77")]);
-    assert!(
-        said.starts_with("there is no device 77; the devices are: 0 ("),
-        "{said}"
-    );
+    assert!(said.starts_with("there is no device 77; the devices are: 0 ("), "{said}");
 }
 
 #[test]
@@ -116,15 +89,9 @@ fn mirrored_access_is_refused_clearly() {
 #[test]
 fn a_runtime_explains_itself() {
     let Some(runtime) = runtime() else { return };
-    assert_eq!(
-        (runtime.access(), runtime.tier()),
-        (AccessMode::Direct, Tier::None)
-    );
+    assert_eq!((runtime.access(), runtime.tier()), (AccessMode::Direct, Tier::None));
     let text = runtime.explain().to_string();
-    assert!(
-        text.contains(runtime.device_name()) && text.contains(runtime.driver()),
-        "{text}"
-    );
+    assert!(text.contains(runtime.device_name()) && text.contains(runtime.driver()), "{text}");
     assert!(text.contains("validation  on, errors abort"), "{text}");
     assert!(text.contains("not kept on disk"), "{text}");
 }
@@ -134,10 +101,7 @@ fn the_builder_beats_the_environment_and_reports_what_is_missing() {
     if runtime().is_none() {
         return;
     }
-    let built = Runtime::builder()
-        .device("no such device")
-        .no_pipeline_cache()
-        .build();
+    let built = Runtime::builder().device("no such device").no_pipeline_cache().build();
     let Err(Error::Build(BuildError::NoSuchDevice { devices, .. })) = built else {
         panic!("a device of that name? {built:?}");
     };
@@ -150,40 +114,17 @@ fn compiled_kernels_are_kept_on_disk_and_damage_is_survived() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let build = || {
-        Runtime::builder()
-            .pipeline_cache(folder.path())
-            .build()
-            .unwrap()
-    };
-    let kept = || {
-        fs::read_dir(folder.path())
-            .unwrap()
-            .next()
-            .unwrap()
-            .unwrap()
-            .path()
-    };
+    let build = || Runtime::builder().pipeline_cache(folder.path()).build().unwrap();
+    let kept = || fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
     drop(build());
     let first = fs::read(kept()).unwrap();
     assert!(first.starts_with(b"farptr1\n"));
     let explained = build().explain().to_string();
-    assert!(
-        explained.contains(&format!("kept in {}", kept().display())),
-        "{explained}"
-    );
-    assert_eq!(
-        fs::read(kept()).unwrap(),
-        first,
-        "nothing new, so nothing written"
-    );
+    assert!(explained.contains(&format!("kept in {}", kept().display())), "{explained}");
+    assert_eq!(fs::read(kept()).unwrap(), first, "nothing new, so nothing written");
     fs::write(kept(), &first[..first.len() / 2]).unwrap();
     drop(build());
-    assert_eq!(
-        fs::read(kept()).unwrap(),
-        first,
-        "the cut file was replaced"
-    );
+    assert_eq!(fs::read(kept()).unwrap(), first, "the cut file was replaced");
 }
 
 #[test]

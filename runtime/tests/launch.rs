@@ -1,8 +1,5 @@
 //! Launches do what their kernels say, over every grid, in order, or are refused.
-#![allow(
-    unsafe_code,
-    reason = "launches are unchecked; each says what its kernel touches"
-)]
+#![allow(unsafe_code, reason = "launches are unchecked; each says what its kernel touches")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 mod common;
@@ -17,12 +14,7 @@ fn saxpy(runtime: &Runtime, a: f32, x: &[f32], y: &mut [f32]) -> Result<(), Erro
     let n = x.len();
     runtime.scope(|s| {
         let (x, y) = (s.lend(x)?, s.lend_mut(y)?);
-        let args = saxpy::Args {
-            x: x.ptr(),
-            y: y.ptr(),
-            n: u32::try_from(n).unwrap(),
-            a,
-        };
+        let args = saxpy::Args { x: x.ptr(), y: y.ptr(), n: u32::try_from(n).unwrap(), a };
         // SAFETY: the kernel touches n elements of each slice, one per invocation.
         unsafe { s.launch_unchecked(&kernel, Grid::cover(n), args) }?;
         Ok(())
@@ -39,11 +31,7 @@ fn saxpy_is_exact_at_every_awkward_length_and_offset() {
             saxpy(&runtime, 2.0, &x[offset..], &mut y[offset..offset + n]).unwrap();
             let touched = |i: usize| (offset..offset + n).contains(&i);
             let right = |(i, &y): (usize, &f32)| {
-                y == if touched(i) {
-                    2.0f32.mul_add(x[i], 1.0)
-                } else {
-                    1.0
-                }
+                y == if touched(i) { 2.0f32.mul_add(x[i], 1.0) } else { 1.0 }
             };
             assert!(y.iter().enumerate().all(right), "n {n}, offset {offset}");
         }
@@ -67,14 +55,8 @@ fn the_vector_kernels_compute_what_they_say() {
     let x = ramp(n);
     let (mut y, mut z) = (vec![2.0; n], vec![0.0; n]);
     let mut partial = vec![f32::NAN; n.div_ceil(4096)];
-    let (k1, k2) = (
-        runtime.kernel::<axpby::Kernel>(),
-        runtime.kernel::<affine::Kernel>(),
-    );
-    let (k3, k4) = (
-        runtime.kernel::<hadamard::Kernel>(),
-        runtime.kernel::<dot::Kernel>(),
-    );
+    let (k1, k2) = (runtime.kernel::<axpby::Kernel>(), runtime.kernel::<affine::Kernel>());
+    let (k3, k4) = (runtime.kernel::<hadamard::Kernel>(), runtime.kernel::<dot::Kernel>());
     let (k1, k2, k3, k4) = (k1.unwrap(), k2.unwrap(), k3.unwrap(), k4.unwrap());
     let whole = Grid::cover(n);
     let count = u32::try_from(n).unwrap();
@@ -82,37 +64,17 @@ fn the_vector_kernels_compute_what_they_say() {
         .scope(|s| {
             let (x, y, z) = (s.lend(&x)?, s.lend_mut(&mut y)?, s.lend_mut(&mut z)?);
             let partial = s.lend_mut(&mut partial)?;
-            let args = axpby::Args {
-                x: x.ptr(),
-                y: y.ptr(),
-                n: count,
-                a: 2.0,
-                b: -1.0,
-            };
+            let args = axpby::Args { x: x.ptr(), y: y.ptr(), n: count, a: 2.0, b: -1.0 };
             // SAFETY: n elements of each slice, one per invocation.
             unsafe { s.launch_unchecked(&k1, whole, args) }?; // y = 2 x - 2
-            let args = affine::Args {
-                y: y.ptr(),
-                n: count,
-                a: 0.5,
-                c: 1.0,
-            };
+            let args = affine::Args { y: y.ptr(), n: count, a: 0.5, c: 1.0 };
             // SAFETY: as above.
             unsafe { s.launch_unchecked(&k2, whole, args) }?; // y = x
-            let args = hadamard::Args {
-                x: x.ptr(),
-                y: y.ptr().into(),
-                z: z.ptr(),
-                n: count,
-            };
+            let args = hadamard::Args { x: x.ptr(), y: y.ptr().into(), z: z.ptr(), n: count };
             // SAFETY: as above.
             unsafe { s.launch_unchecked(&k3, whole, args) }?; // z = x * x
-            let args = dot::Args {
-                x: x.ptr(),
-                y: y.ptr().into(),
-                partial: partial.ptr(),
-                n: count,
-            };
+            let args =
+                dot::Args { x: x.ptr(), y: y.ptr().into(), partial: partial.ptr(), n: count };
             // SAFETY: n elements are read; one partial sum per 4096 of them is written.
             unsafe { s.launch_unchecked(&k4, Grid::cover(n.div_ceil(64)), args) }?;
             Ok(())
@@ -135,12 +97,7 @@ fn launches_of_a_scope_see_the_ones_before_them() {
         .scope(|s| {
             let y = s.lend_mut(&mut y)?;
             for _ in 0..200 {
-                let args = affine::Args {
-                    y: y.ptr(),
-                    n: 1000,
-                    a: 1.0,
-                    c: 1.0,
-                };
+                let args = affine::Args { y: y.ptr(), n: 1000, a: 1.0, c: 1.0 };
                 // SAFETY: 1000 elements, one per invocation.
                 unsafe { s.launch_unchecked(&kernel, Grid::cover(1000), args) }?;
             }
@@ -161,12 +118,7 @@ fn the_host_reads_and_writes_between_launches() {
     runtime
         .scope(|s| {
             let (y, z) = (s.lend_mut(&mut y)?, s.lend_mut(&mut z)?);
-            let args = |c| affine::Args {
-                y: y.ptr(),
-                n: 100,
-                a: 1.0,
-                c,
-            };
+            let args = |c| affine::Args { y: y.ptr(), n: 100, a: 1.0, c };
             // SAFETY: 100 elements, one per invocation.
             unsafe { s.launch_unchecked(&kernel, Grid::cover(100), args(4.0)) }?;
             let mut idle = s.wait()?;
@@ -199,24 +151,12 @@ fn grids_that_do_not_fit_are_refused_and_run_nothing() {
         launched.unwrap().unwrap_err()
     };
     let before = runtime.stats();
-    assert_eq!(
-        refused(Grid::cover(0)),
-        LaunchError::EmptyGrid { kernel: "empty" }
-    );
-    assert_eq!(
-        refused(Grid::groups(1, 1, 0)),
-        LaunchError::EmptyGrid { kernel: "empty" }
-    );
+    assert_eq!(refused(Grid::cover(0)), LaunchError::EmptyGrid { kernel: "empty" });
+    assert_eq!(refused(Grid::groups(1, 1, 0)), LaunchError::EmptyGrid { kernel: "empty" });
     let error = refused(Grid::groups(u32::MAX, 1, 1)).to_string();
-    assert!(
-        error.starts_with("kernel `empty` was launched over [4294967295, 1, 1]"),
-        "{error}"
-    );
+    assert!(error.starts_with("kernel `empty` was launched over [4294967295, 1, 1]"), "{error}");
     let error = refused(Grid::cover(usize::MAX));
-    assert!(
-        matches!(error, LaunchError::TooManyInvocations { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, LaunchError::TooManyInvocations { .. }), "{error}");
     assert_eq!(runtime.stats().since(&before).launches, 0);
 }
 
@@ -228,10 +168,7 @@ fn a_kernel_of_another_runtime_is_refused() {
     let kernel = other.kernel::<empty::Kernel>().unwrap();
     // SAFETY: the kernel touches nothing.
     let launched = one.scope(|s| Ok(unsafe { s.launch_unchecked(&kernel, Grid::cover(1), ()) }));
-    assert_eq!(
-        launched.unwrap(),
-        Err(LaunchError::ForeignKernel { kernel: "empty" })
-    );
+    assert_eq!(launched.unwrap(), Err(LaunchError::ForeignKernel { kernel: "empty" }));
 }
 
 /// A kernel whose Rust side is described wrongly by each test.
@@ -267,17 +204,7 @@ described!(NeedsLinkage, [u32; 0], linkage_words());
 fn kernels_that_do_not_fit_are_refused() {
     let Some(runtime) = runtime() else { return };
     let error = runtime.kernel::<TooShort>().unwrap_err();
-    assert!(
-        matches!(
-            error,
-            KernelError::PushSize {
-                declared: 24,
-                given: 20,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, KernelError::PushSize { declared: 24, given: 20, .. }), "{error}");
     let error = runtime.kernel::<NotSpirv>().unwrap_err();
     assert!(matches!(error, KernelError::Words { .. }), "{error}");
     let error = runtime.kernel::<NeedsLinkage>().unwrap_err();

@@ -1,8 +1,5 @@
 //! Work that is longer than a driver's loop limit is right, because it is split over launches.
-#![allow(
-    unsafe_code,
-    reason = "launches are unchecked; each says what its kernel touches"
-)]
+#![allow(unsafe_code, reason = "launches are unchecked; each says what its kernel touches")]
 
 mod common;
 
@@ -48,19 +45,12 @@ fn a_row_of_a_million_entries_is_summed_whole() {
 
 /// Nodes in a ring, each with one neighbour, and the array of links they point into.
 fn ring(len: u32) -> (Vec<Node>, Vec<u64>) {
-    let blank = Node {
-        neighbours: 0,
-        degree: 1,
-        level: UNREACHED,
-        visits: 0,
-        id: 0,
-    };
+    let blank = Node { neighbours: 0, degree: 1, level: UNREACHED, visits: 0, id: 0 };
     let mut nodes = vec![blank; len as usize];
     let base = VirtAddr::of_slice(&nodes).get();
     let size = size_of::<Node>() as u64;
-    let links: Vec<u64> = (0..u64::from(len))
-        .map(|i| base + (i + 1) % u64::from(len) * size)
-        .collect();
+    let links: Vec<u64> =
+        (0..u64::from(len)).map(|i| base + (i + 1) % u64::from(len) * size).collect();
     for ((id, node), link) in (0u32..).zip(&mut nodes).zip(&links) {
         (node.id, node.neighbours) = (id, VirtAddr::of(link).get());
     }
@@ -74,11 +64,7 @@ fn a_walk_of_ten_million_steps_arrives_where_it_must() {
     let (len, steps) = (1009u32, 10_000_000u32);
     let (mut nodes, links) = ring(len);
     let start = VirtAddr::of(&nodes[0]).get();
-    let mut walkers = [Walker {
-        node: start,
-        random: 1,
-        unused: 7,
-    }];
+    let mut walkers = [Walker { node: start, random: 1, unused: 7 }];
     runtime
         .scope(|s| {
             s.lend(&links)?;
@@ -86,12 +72,8 @@ fn a_walk_of_ten_million_steps_arrives_where_it_must() {
             let mut left = steps;
             while left > 0 {
                 let steps = left.min(LOOP_WINDOW);
-                let args = walk::Args {
-                    walkers: walkers.ptr(),
-                    start: nodes.ptr(),
-                    count: 1,
-                    steps,
-                };
+                let args =
+                    walk::Args { walkers: walkers.ptr(), start: nodes.ptr(), count: 1, steps };
                 // SAFETY: walkers, nodes and links are lent, and every link leads to a node.
                 unsafe { s.launch_unchecked(&kernel, Grid::cover(1), args) }?;
                 left -= steps;
@@ -115,24 +97,10 @@ fn a_node_of_a_hundred_thousand_neighbours_reaches_them_all() {
     let Some(runtime) = runtime() else { return };
     let kernel = runtime.kernel::<bfs::Kernel>().unwrap();
     let degree = 100_000u32;
-    let blank = Node {
-        neighbours: 0,
-        degree: 0,
-        level: UNREACHED,
-        visits: 0,
-        id: 0,
-    };
+    let blank = Node { neighbours: 0, degree: 0, level: UNREACHED, visits: 0, id: 0 };
     let mut nodes = vec![blank; degree as usize + 1];
-    let links: Vec<u64> = nodes[1..]
-        .iter()
-        .map(|node| VirtAddr::of(node).get())
-        .collect();
-    let hub = Node {
-        neighbours: VirtAddr::of_slice(&links).get(),
-        degree,
-        level: 0,
-        ..blank
-    };
+    let links: Vec<u64> = nodes[1..].iter().map(|node| VirtAddr::of(node).get()).collect();
+    let hub = Node { neighbours: VirtAddr::of_slice(&links).get(), degree, level: 0, ..blank };
     nodes[0] = hub;
     let frontier = [VirtAddr::of(&nodes[0]).get()];
     let mut next = vec![0u64; degree as usize];

@@ -1,8 +1,5 @@
 //! In direct access a kernel may touch lent memory that is not resident.
-#![allow(
-    unsafe_code,
-    reason = "launches are unchecked; each says what its kernel touches"
-)]
+#![allow(unsafe_code, reason = "launches are unchecked; each says what its kernel touches")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 mod common;
@@ -43,10 +40,7 @@ fn present(memory: &[u8]) -> u64 {
 }
 
 fn residency(memory: &[u8]) -> farptr_hmm::Residency {
-    Pagemap::open()
-        .unwrap()
-        .residency(VaRange::of_slice(memory))
-        .unwrap()
+    Pagemap::open().unwrap().residency(VaRange::of_slice(memory)).unwrap()
 }
 
 /// y = a * x + y over whole slices, on memory that the host does not touch meanwhile.
@@ -57,12 +51,7 @@ fn saxpy(runtime: &Runtime, a: f32, x: &[u8], y: &mut [u8]) {
     runtime
         .scope(|s| {
             let (x, y) = (s.lend(x)?, s.lend_mut(y)?);
-            let args = saxpy::Args {
-                x: x.ptr(),
-                y: y.ptr(),
-                n: u32::try_from(n).unwrap(),
-                a,
-            };
+            let args = saxpy::Args { x: x.ptr(), y: y.ptr(), n: u32::try_from(n).unwrap(), a };
             // SAFETY: the kernel touches n elements of each slice, one per invocation.
             unsafe { s.launch_unchecked(&kernel, Grid::cover(n), args) }?;
             Ok(())
@@ -75,26 +64,14 @@ fn untouched_anonymous_memory_is_faulted_in_where_the_kernel_touches_it() {
     let Some(runtime) = runtime() else { return };
     let (x, mut y) = (untouched(PAGES), untouched(PAGES));
     let touched = 10 * page_bytes()..20 * page_bytes();
-    runtime
-        .scope(|s| Ok((s.lend(&x)?, s.lend_mut(&mut y)?).0.len()))
-        .unwrap();
-    assert_eq!(
-        (present(&x), present(&y)),
-        (0, 0),
-        "lending touches nothing"
-    );
+    runtime.scope(|s| Ok((s.lend(&x)?, s.lend_mut(&mut y)?).0.len())).unwrap();
+    assert_eq!((present(&x), present(&y)), (0, 0), "lending touches nothing");
     let before = runtime.stats();
     saxpy(&runtime, 2.0, &x[touched.clone()], &mut y[touched.clone()]);
     let faults = runtime.stats().since(&before).host_faults;
-    assert!(
-        faults >= 20,
-        "one fault for each of 10 + 10 pages, counted {faults}"
-    );
+    assert!(faults >= 20, "one fault for each of 10 + 10 pages, counted {faults}");
     assert_eq!((present(&x), present(&y)), (10, 10));
-    assert_eq!(
-        (present(&x[touched.clone()]), present(&y[touched])),
-        (10, 10)
-    );
+    assert_eq!((present(&x[touched.clone()]), present(&y[touched])), (10, 10));
     assert!(y.iter().all(|&byte| byte == 0), "2 * 0 + 0");
 }
 
@@ -132,11 +109,7 @@ fn a_shared_file_mapping_is_read_and_written_in_place() {
     assert_eq!(residency(&mapped).pages_in(PageState::File).get(), pages);
     // The kernel maps up to 16 neighbours with a fault on a page that the page cache holds.
     assert!(faults >= 2 * pages / 16, "counted {faults}");
-    assert_eq!(
-        floats_of(&file),
-        vec![4.0; PAGES * page_elements()],
-        "the file itself changed"
-    );
+    assert_eq!(floats_of(&file), vec![4.0; PAGES * page_elements()], "the file itself changed");
 }
 
 #[test]
@@ -148,32 +121,16 @@ fn a_private_file_mapping_is_copied_page_by_page_as_it_is_written() {
     let x = untouched(PAGES);
     let touched = 5 * page_bytes()..12 * page_bytes();
     let before = runtime.stats();
-    saxpy(
-        &runtime,
-        3.0,
-        &x[touched.clone()],
-        &mut mapped[touched.clone()],
-    );
+    saxpy(&runtime, 3.0, &x[touched.clone()], &mut mapped[touched.clone()]);
     let faults = runtime.stats().since(&before).host_faults;
-    assert!(
-        faults >= 7 + 7,
-        "a copy for each page written, counted {faults}"
-    );
+    assert!(faults >= 7 + 7, "a copy for each page written, counted {faults}");
     let after = residency(&mapped);
-    assert_eq!(
-        after.pages_in(PageState::Anonymous).get(),
-        7,
-        "exactly the pages written"
-    );
+    assert_eq!(after.pages_in(PageState::Anonymous).get(), 7, "exactly the pages written");
     let copied = residency(&mapped[touched]);
     assert_eq!(copied.pages_in(PageState::Anonymous).get(), 7);
     let floats: &[f32] = bytemuck::cast_slice(&mapped);
     assert!(floats.iter().all(|&y| y == 1.0), "3 * 0 + 1");
-    assert_eq!(
-        floats_of(&file),
-        vec![1.0; PAGES * page_elements()],
-        "the file did not change"
-    );
+    assert_eq!(floats_of(&file), vec![1.0; PAGES * page_elements()], "the file did not change");
 }
 
 #[test]
@@ -195,18 +152,11 @@ fn the_applications_own_userfaultfd_serves_the_kernel() {
     saxpy(&runtime, 2.0, &x[touched.clone()], &mut y[touched.clone()]);
     let present = residency(&x).present_pages().get();
     let served = pager.stop();
-    assert_eq!(
-        served, 37,
-        "one fault for each page that the kernel touched, none else"
-    );
+    assert_eq!(served, 37, "one fault for each page that the kernel touched, none else");
     assert_eq!(present, 37);
     let floats: &[f32] = bytemuck::cast_slice(&y);
     for (index, page) in floats.chunks(page_elements()).enumerate() {
-        let value = if (3..40).contains(&index) {
-            2 * index
-        } else {
-            0
-        };
+        let value = if (3..40).contains(&index) { 2 * index } else { 0 };
         let value = u16::try_from(value).map(f32::from).unwrap();
         assert!(page.iter().all(|&y| y == value), "page {index}");
     }

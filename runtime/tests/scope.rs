@@ -1,8 +1,5 @@
 //! A scope waits in the library's frame, whatever its closure does.
-#![allow(
-    unsafe_code,
-    reason = "launches are unchecked; each says what its kernel touches"
-)]
+#![allow(unsafe_code, reason = "launches are unchecked; each says what its kernel touches")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 mod common;
@@ -24,12 +21,7 @@ fn count_up<'env>(
     let n = u32::try_from(y.len()).unwrap();
     let y = s.lend_mut(y)?;
     for _ in 0..launches {
-        let args = affine::Args {
-            y: y.ptr(),
-            n,
-            a: 1.0,
-            c: 1.0,
-        };
+        let args = affine::Args { y: y.ptr(), n, a: 1.0, c: 1.0 };
         // SAFETY: n elements, one per invocation.
         unsafe { s.launch_unchecked(kernel, Grid::cover(n as usize), args) }?;
     }
@@ -88,12 +80,7 @@ fn forgetting_everything_changes_nothing() {
             leak(s.lend(&x)?);
             leak(s.wait()?);
             let y = s.lend_mut(&mut y)?;
-            let args = affine::Args {
-                y: y.ptr(),
-                n: 1 << 20,
-                a: 1.0,
-                c: 3.0,
-            };
+            let args = affine::Args { y: y.ptr(), n: 1 << 20, a: 1.0, c: 3.0 };
             // SAFETY: n elements, one per invocation.
             unsafe { s.launch_unchecked(&kernel, Grid::cover(N), args) }?;
             leak((y, kernel.clone(), Box::new(args)));
@@ -155,10 +142,7 @@ fn threads_launch_side_by_side() {
     });
     assert!(slices.iter().flatten().all(|&y| y == 100.0));
     let done = runtime.stats().since(&before);
-    assert_eq!(
-        (done.launches, done.submissions, done.lends),
-        (800, 160, 160)
-    );
+    assert_eq!((done.launches, done.submissions, done.lends), (800, 160, 160));
 }
 
 #[test]

@@ -36,11 +36,7 @@ fn child() {
     if std::env::var_os(CHILD).is_none() {
         return;
     }
-    let runtime = Runtime::builder()
-        .validation(true)
-        .no_pipeline_cache()
-        .build()
-        .unwrap();
+    let runtime = Runtime::builder().validation(true).no_pipeline_cache().build().unwrap();
     let compiled = runtime.kernel::<WrongBound>();
     println!("the process survived: {compiled:?}");
 }
@@ -51,14 +47,9 @@ fn a_validation_error_aborts_the_process_with_its_message() {
         return;
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
-        .env(CHILD, "1");
+    command.args(["--exact", "child", "--nocapture", "--test-threads=1"]).env(CHILD, "1");
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.signal(), Some(SIGABRT), "{output:?}");
-    assert!(
-        said.contains("farptr: Vulkan validation error, aborting: "),
-        "{said}"
-    );
+    assert!(said.contains("farptr: Vulkan validation error, aborting: "), "{said}");
 }

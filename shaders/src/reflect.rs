@@ -83,10 +83,7 @@ struct Instruction<'w> {
 
 impl Instruction<'_> {
     fn operand(&self, index: usize) -> Result<u32, ReflectError> {
-        self.operands
-            .get(index)
-            .copied()
-            .ok_or(ReflectError::Damaged { word: self.word })
+        self.operands.get(index).copied().ok_or(ReflectError::Damaged { word: self.word })
     }
 
     /// The string that begins at an operand (section 2.2.1: UTF-8, little endian, zero ended).
@@ -94,10 +91,7 @@ impl Instruction<'_> {
         let damaged = ReflectError::Damaged { word: self.word };
         let words = self.operands.get(from..).unwrap_or_default();
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        let end = bytes
-            .iter()
-            .position(|&byte| byte == 0)
-            .ok_or(damaged.clone())?;
+        let end = bytes.iter().position(|&byte| byte == 0).ok_or(damaged.clone())?;
         String::from_utf8(bytes[..end].to_vec()).map_err(|_| damaged)
     }
 }
@@ -117,11 +111,7 @@ fn instructions(
         match words.get(here + 1..here + length) {
             Some(operands) if length > 0 => {
                 word += length;
-                Some(Ok(Instruction {
-                    word: here,
-                    op: Op::from_u32(first & 0xffff),
-                    operands,
-                }))
+                Some(Ok(Instruction { word: here, op: Op::from_u32(first & 0xffff), operands }))
             }
             _ => {
                 word = words.len();
@@ -153,8 +143,7 @@ impl Declarations {
     fn note(&mut self, i: Instruction<'_>) -> Result<(), ReflectError> {
         match i.op {
             Some(Op::Capability) => {
-                self.capabilities
-                    .extend(Capability::from_u32(i.operand(0)?));
+                self.capabilities.extend(Capability::from_u32(i.operand(0)?));
             }
             Some(Op::EntryPoint) if i.operand(0)? == ExecutionModel::GLCompute as u32 => {
                 self.entries.push((i.operand(1)?, i.string(2)?));
@@ -177,11 +166,9 @@ impl Declarations {
         let size = |i: Instruction<'_>| Ok([i.operand(2)?, i.operand(3)?, i.operand(4)?]);
         let mode = i.operand(1)?;
         if mode == ExecutionMode::LocalSize as u32 {
-            self.local_sizes
-                .insert(i.operand(0)?, LocalSize::Literal(size(i)?));
+            self.local_sizes.insert(i.operand(0)?, LocalSize::Literal(size(i)?));
         } else if mode == ExecutionMode::LocalSizeId as u32 {
-            self.local_sizes
-                .insert(i.operand(0)?, LocalSize::Ids(size(i)?));
+            self.local_sizes.insert(i.operand(0)?, LocalSize::Ids(size(i)?));
         }
         Ok(())
     }
@@ -196,14 +183,11 @@ impl Declarations {
         };
         let local_size = self
             .local_size(*function)
-            .ok_or_else(|| ReflectError::NoLocalSize {
-                entry: entry.clone(),
-            })?;
+            .ok_or_else(|| ReflectError::NoLocalSize { entry: entry.clone() })?;
         let push_bytes = match self.push_pointer {
-            Some(pointer) => self
-                .types
-                .pointee_size_bytes(pointer)
-                .ok_or(ReflectError::PushSize)?,
+            Some(pointer) => {
+                self.types.pointee_size_bytes(pointer).ok_or(ReflectError::PushSize)?
+            }
             None => 0,
         };
         Ok(Reflection {
@@ -220,11 +204,9 @@ impl Declarations {
             Some(id) => self.types.constant_vector(id)?,
             None => match *self.local_sizes.get(&function)? {
                 LocalSize::Literal(size) => size,
-                LocalSize::Ids([x, y, z]) => [
-                    self.types.constant(x)?,
-                    self.types.constant(y)?,
-                    self.types.constant(z)?,
-                ],
+                LocalSize::Ids([x, y, z]) => {
+                    [self.types.constant(x)?, self.types.constant(y)?, self.types.constant(z)?]
+                }
             },
         };
         (!size.contains(&0)).then_some(size)
@@ -256,11 +238,7 @@ mod tests {
 
     #[test]
     fn shipped_kernels_need_no_64_bit_integers() {
-        for words in [
-            saxpy::Kernel::words(),
-            spmv::Kernel::words(),
-            walk::Kernel::words(),
-        ] {
+        for words in [saxpy::Kernel::words(), spmv::Kernel::words(), walk::Kernel::words()] {
             let capabilities = Reflection::of(words).unwrap().capabilities;
             assert!(capabilities.contains(&Capability::PhysicalStorageBufferAddresses));
             assert!(!capabilities.contains(&Capability::Int64));

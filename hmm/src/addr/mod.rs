@@ -149,10 +149,7 @@ impl VirtAddr {
         PageNumber::new(self.0 >> size.log2())
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the crate builds for 64 bits only"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the crate builds for 64 bits only")]
     const fn to_usize(self) -> usize {
         self.0 as usize
     }
@@ -207,10 +204,7 @@ mod tests {
         assert_eq!(top.checked_add(1), None);
         assert_eq!(VirtAddr::NULL.checked_sub(1), None);
         assert_eq!(top.align_up(PageSize::KIB_4), None);
-        assert_eq!(
-            VirtAddr::NULL.align_up(PageSize::GIB_1),
-            Some(VirtAddr::NULL)
-        );
+        assert_eq!(VirtAddr::NULL.align_up(PageSize::GIB_1), Some(VirtAddr::NULL));
         assert_eq!(VirtAddr::NULL.offset_from(top), None);
     }
 

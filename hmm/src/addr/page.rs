@@ -39,9 +39,7 @@ impl PageSize {
         if !bytes.is_power_of_two() || bytes.trailing_zeros() > Self::MAX_LOG2 {
             return None;
         }
-        Some(Self {
-            log2: bytes.trailing_zeros(),
-        })
+        Some(Self { log2: bytes.trailing_zeros() })
     }
 
     /// Returns the size of the host's small page, the unit of its page tables.
@@ -49,9 +47,7 @@ impl PageSize {
     pub fn host() -> Self {
         let bytes = rustix::param::page_size();
         debug_assert!(bytes.is_power_of_two(), "a page of {bytes} bytes");
-        Self {
-            log2: bytes.trailing_zeros(),
-        }
+        Self { log2: bytes.trailing_zeros() }
     }
 
     /// Returns the size in bytes.
@@ -178,20 +174,14 @@ mod tests {
 
     #[test]
     fn the_host_page_size_round_trips() {
-        assert_eq!(
-            PageSize::new(PageSize::host().bytes()),
-            Some(PageSize::host())
-        );
+        assert_eq!(PageSize::new(PageSize::host().bytes()), Some(PageSize::host()));
     }
 
     #[test]
     fn sizes_print_with_their_unit() {
         let printed = [PageSize::KIB_4, PageSize::MIB_2, PageSize::GIB_1].map(|s| s.to_string());
         assert_eq!(printed, ["4 KiB", "2 MiB", "1 GiB"]);
-        assert_eq!(
-            PageSize::new(1 << 62).map(|s| s.to_string()).as_deref(),
-            Some("4 EiB")
-        );
+        assert_eq!(PageSize::new(1 << 62).map(|s| s.to_string()).as_deref(), Some("4 EiB"));
     }
 
     #[test]
@@ -205,16 +195,10 @@ mod tests {
         let last = PageNumber::new(u64::MAX);
         assert_eq!(last.checked_add(PageCount::new(1)), None);
         assert_eq!(last.start(PageSize::KIB_4), None);
-        assert_eq!(
-            PageNumber::new(3).offset_from(PageNumber::new(1)),
-            Some(PageCount::new(2))
-        );
+        assert_eq!(PageNumber::new(3).offset_from(PageNumber::new(1)), Some(PageCount::new(2)));
         assert_eq!(PageNumber::new(1).offset_from(PageNumber::new(3)), None);
         assert_eq!(PageCount::new(u64::MAX).bytes(PageSize::KIB_4), None);
-        assert_eq!(
-            PageCount::new(u64::MAX).checked_add(PageCount::new(1)),
-            None
-        );
+        assert_eq!(PageCount::new(u64::MAX).checked_add(PageCount::new(1)), None);
         assert_eq!(PageCount::new(3).bytes(PageSize::KIB_4), Some(12288));
     }
 }

@@ -35,10 +35,7 @@ impl VaRange {
     pub const LIMIT: VirtAddr = VirtAddr::new(1 << 63);
 
     /// Every user address.
-    pub const USER: Self = Self {
-        start: VirtAddr::NULL,
-        end: Self::LIMIT,
-    };
+    pub const USER: Self = Self { start: VirtAddr::NULL, end: Self::LIMIT };
 
     /// Makes the range `start..end`, or returns `None` if it is reversed or passes the limit.
     #[must_use]
@@ -136,11 +133,7 @@ impl VaRange {
     #[must_use]
     pub fn pages_covering(&self, size: PageSize) -> Self {
         let start = self.start.align_down(size);
-        let end = if self.is_empty() {
-            start
-        } else {
-            round_up(self.end, size)
-        };
+        let end = if self.is_empty() { start } else { round_up(self.end, size) };
         Self { start, end }
     }
 
@@ -150,10 +143,7 @@ impl VaRange {
     #[must_use]
     pub fn whole_pages(&self, size: PageSize) -> Self {
         let start = round_up(self.start, size);
-        Self {
-            start,
-            end: self.end.align_down(size).max(start),
-        }
+        Self { start, end: self.end.align_down(size).max(start) }
     }
 
     /// Returns how many pages the range touches.
@@ -218,10 +208,7 @@ mod tests {
         assert_eq!(VaRange::new(high, low), None);
         assert_eq!(VaRange::from_len(low, u64::MAX), None);
         assert_eq!(VaRange::from_len(low, 1 << 63), None);
-        assert_eq!(
-            VaRange::new(VirtAddr::NULL, VaRange::LIMIT),
-            Some(VaRange::USER)
-        );
+        assert_eq!(VaRange::new(VirtAddr::NULL, VaRange::LIMIT), Some(VaRange::USER));
     }
 
     #[test]
@@ -256,10 +243,7 @@ mod tests {
     fn pages_reach_the_top_of_user_space() {
         let top = range((1 << 63) - 1, 1 << 63);
         assert_eq!(top.pages_covering(PageSize::GIB_1).end(), VaRange::LIMIT);
-        assert_eq!(
-            top.pages(PAGE).next_back().map(|p| p.end()),
-            Some(VaRange::LIMIT)
-        );
+        assert_eq!(top.pages(PAGE).next_back().map(|p| p.end()), Some(VaRange::LIMIT));
     }
 
     proptest! {

@@ -61,21 +61,13 @@ pub(super) const NAME_BYTES: usize = linux_raw_sys::general::PATH_MAX as usize;
 
 /// The encoding rule for a request that reads and writes a structure, on the machines that use
 /// the generic one.
-#[cfg(any(
-    target_arch = "x86_64",
-    target_arch = "aarch64",
-    target_arch = "riscv64"
-))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
 const fn read_write_request(letter: u8, number: u32, struct_bytes: usize) -> u64 {
     const READ_WRITE: u64 = 3;
     READ_WRITE << 30 | (struct_bytes as u64) << 16 | (letter as u64) << 8 | number as u64
 }
 
-#[cfg(any(
-    target_arch = "x86_64",
-    target_arch = "aarch64",
-    target_arch = "riscv64"
-))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
 const _: () = {
     assert!(PAGEMAP_SCAN as u64 == read_write_request(b'f', 16, 96));
     assert!(PAGEMAP_SCAN as u64 == 0xc060_6610);

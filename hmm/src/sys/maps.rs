@@ -71,11 +71,7 @@ impl Maps {
     /// - [`MapsError::Open`] if `/proc/self/maps` cannot be opened.
     pub fn open() -> Result<Self, MapsError> {
         let file = open_file()?;
-        let backend = if probe(&file).is_ok() {
-            Backend::Query(file)
-        } else {
-            Backend::Text
-        };
+        let backend = if probe(&file).is_ok() { Backend::Query(file) } else { Backend::Text };
         Ok(Self { backend })
     }
 
@@ -122,9 +118,7 @@ impl Maps {
             Backend::Query(file) => {
                 query(file, addr).map_err(|source| MapsError::Query { addr, source })
             }
-            Backend::Text => Ok(read_text(addr)?
-                .into_iter()
-                .find(|vma| vma.range.end() > addr)),
+            Backend::Text => Ok(read_text(addr)?.into_iter().find(|vma| vma.range.end() > addr)),
         }
     }
 
@@ -200,11 +194,7 @@ fn procmap_query(
     name: &mut [u8],
 ) -> rustix::io::Result<procmap_query> {
     let name_bytes = u32::try_from(name.len()).map_err(|_| Errno::INVAL)?;
-    let name_addr = if name.is_empty() {
-        VirtAddr::NULL
-    } else {
-        VirtAddr::of_slice_mut(name)
-    };
+    let name_addr = if name.is_empty() { VirtAddr::NULL } else { VirtAddr::of_slice_mut(name) };
     let mut arg = procmap_query {
         size: size_of::<procmap_query>() as u64,
         query_flags: abi::QUERY_COVERING_OR_NEXT,
@@ -246,10 +236,7 @@ fn decode(reply: &procmap_query, name: &[u8]) -> Option<Vma> {
             shared: reply.vma_flags & abi::VMA_SHARED != 0,
         },
         offset_bytes: reply.vma_offset,
-        device: Device {
-            major: reply.dev_major,
-            minor: reply.dev_minor,
-        },
+        device: Device { major: reply.dev_major, minor: reply.dev_minor },
         inode: reply.inode,
         name: decode_name(reply.vma_name_size, name),
     })

@@ -107,11 +107,7 @@ impl Pagemap {
             }
             PagemapSource::Entries => Backend::Entries(open_maps()?),
         };
-        Ok(Self {
-            file,
-            page_size: PageSize::host(),
-            backend,
-        })
+        Ok(Self { file, page_size: PageSize::host(), backend })
     }
 
     /// Returns the source in use.
@@ -151,14 +147,9 @@ impl Pagemap {
             let scanned = pagemap_scan(&self.file, todo, &mut regions)
                 .map_err(|e| refused(range, e.into()))?;
             let filled = regions.iter().take(scanned.regions);
-            filled
-                .filter_map(decode_region)
-                .for_each(|run| builder.push(run));
+            filled.filter_map(decode_region).for_each(|run| builder.push(run));
             if scanned.walk_end <= cursor {
-                return Err(refused(
-                    range,
-                    io::Error::other("PAGEMAP_SCAN made no progress"),
-                ));
+                return Err(refused(range, io::Error::other("PAGEMAP_SCAN made no progress")));
             }
             cursor = scanned.walk_end;
         }
@@ -172,9 +163,7 @@ impl Pagemap {
     ) -> Result<(), PagemapError> {
         let range = builder.range();
         self.check_user_space(range)?;
-        let vmas = maps
-            .vmas(range)
-            .map_err(|source| PagemapError::Maps { range, source })?;
+        let vmas = maps.vmas(range).map_err(|source| PagemapError::Maps { range, source })?;
         for vma in &vmas {
             if let Some(part) = vma.range.intersection(&range) {
                 self.read_area(vma, part, builder)?;
@@ -200,15 +189,11 @@ impl Pagemap {
         builder: &mut ResidencyBuilder,
     ) -> Result<(), PagemapError> {
         let mut entries = Vec::new();
-        for chunk in part
-            .pages(self.chunk_size())
-            .filter_map(|chunk| chunk.intersection(&part))
-        {
+        for chunk in part.pages(self.chunk_size()).filter_map(|chunk| chunk.intersection(&part)) {
             let count = chunk.page_count(self.page_size).get();
             entries.clear();
             entries.resize(usize::try_from(count).unwrap_or(0), 0);
-            self.read_chunk(chunk, &mut entries)
-                .map_err(|e| outside(e, builder.range()))?;
+            self.read_chunk(chunk, &mut entries).map_err(|e| outside(e, builder.range()))?;
             for (page, &entry) in chunk.pages(self.page_size).zip(&entries) {
                 builder.push(decode_entry(page, entry, vma));
             }
@@ -225,16 +210,12 @@ impl Pagemap {
     fn read_chunk(&self, pages: VaRange, entries: &mut [u64]) -> io::Result<()> {
         let first = pages.start().page_number(self.page_size).get();
         let offset_bytes = first * size_of::<u64>() as u64;
-        self.file
-            .read_exact_at(bytemuck::cast_slice_mut(entries), offset_bytes)
+        self.file.read_exact_at(bytemuck::cast_slice_mut(entries), offset_bytes)
     }
 }
 
 fn open_maps() -> Result<Maps, PagemapError> {
-    Maps::open().map_err(|source| PagemapError::Maps {
-        range: VaRange::USER,
-        source,
-    })
+    Maps::open().map_err(|source| PagemapError::Maps { range: VaRange::USER, source })
 }
 
 /// Finds out whether `PAGEMAP_SCAN` works on `file`, by scanning nothing.
@@ -268,11 +249,7 @@ fn decode_region(region: &page_region) -> Option<ResidencyRun> {
         (false, true) => PageState::Swapped,
         (false, false) => PageState::Absent,
     };
-    Some(ResidencyRun {
-        range,
-        state,
-        huge: Some(state.is_present() && is(abi::SCAN_HUGE)),
-    })
+    Some(ResidencyRun { range, state, huge: Some(state.is_present() && is(abi::SCAN_HUGE)) })
 }
 
 /// Decodes the entry of a page of `vma`.
@@ -287,11 +264,7 @@ fn decode_entry(page: VaRange, entry: u64, vma: &Vma) -> ResidencyRun {
         (false, true) => PageState::Swapped,
         (false, false) => PageState::Absent,
     };
-    ResidencyRun {
-        range: page,
-        state,
-        huge: (!state.is_present()).then_some(false),
-    }
+    ResidencyRun { range: page, state, huge: (!state.is_present()).then_some(false) }
 }
 
 /// How far a scan came.
@@ -315,11 +288,7 @@ fn pagemap_scan(
     unsafe { ioctl(file, Scan::new(range, regions)) }
 }
 
-const EMPTY_REGION: page_region = page_region {
-    start: 0,
-    end: 0,
-    categories: 0,
-};
+const EMPTY_REGION: page_region = page_region { start: 0, end: 0, categories: 0 };
 
 /// The argument of `PAGEMAP_SCAN`.
 struct Scan<'a> {
@@ -350,10 +319,7 @@ impl<'a> Scan<'a> {
                 | abi::SCAN_ZERO
                 | abi::SCAN_HUGE,
         };
-        Self {
-            arg,
-            regions: PhantomData,
-        }
+        Self { arg, regions: PhantomData }
     }
 }
 
@@ -386,10 +352,7 @@ unsafe impl Ioctl for Scan<'_> {
         // `ioctl` owns it. It points to a whole, initialised and aligned `pm_scan_arg`.
         let arg = unsafe { arg.cast::<pm_scan_arg>().read() };
         let regions = usize::try_from(filled).map_err(|_| Errno::INVAL)?;
-        Ok(Scanned {
-            regions,
-            walk_end: VirtAddr::new(arg.walk_end),
-        })
+        Ok(Scanned { regions, walk_end: VirtAddr::new(arg.walk_end) })
     }
 }
 
@@ -405,11 +368,7 @@ mod tests {
     fn vma(inode: u64, shared: bool) -> Vma {
         Vma {
             range: page(),
-            flags: VmaFlags {
-                read: true,
-                shared,
-                ..VmaFlags::default()
-            },
+            flags: VmaFlags { read: true, shared, ..VmaFlags::default() },
             offset_bytes: 0,
             device: Device::default(),
             inode,
@@ -418,11 +377,7 @@ mod tests {
     }
 
     fn region(categories: u64) -> ResidencyRun {
-        let region = page_region {
-            start: 0x1000,
-            end: 0x2000,
-            categories,
-        };
+        let region = page_region { start: 0x1000, end: 0x2000, categories };
         decode_region(&region).expect("a user range")
     }
 
@@ -432,10 +387,7 @@ mod tests {
         assert_eq!(region(0).state, PageState::Absent);
         assert_eq!(region(SCAN_PRESENT).state, PageState::Anonymous);
         assert_eq!(region(SCAN_PRESENT | SCAN_FILE).state, PageState::File);
-        assert_eq!(
-            region(SCAN_PRESENT | SCAN_FILE | SCAN_ZERO).state,
-            PageState::Anonymous
-        );
+        assert_eq!(region(SCAN_PRESENT | SCAN_FILE | SCAN_ZERO).state, PageState::Anonymous);
         assert_eq!(region(SCAN_SWAPPED).state, PageState::Swapped);
         assert_eq!(region(SCAN_PRESENT | SCAN_HUGE).huge, Some(true));
         assert_eq!(region(SCAN_PRESENT).huge, Some(false));
@@ -448,18 +400,9 @@ mod tests {
         let state = |entry, vma: Vma| decode_entry(page(), entry, &vma).state;
         assert_eq!(state(0, vma(0, false)), PageState::Absent);
         assert_eq!(state(ENTRY_PRESENT, vma(7, false)), PageState::Anonymous);
-        assert_eq!(
-            state(ENTRY_PRESENT | ENTRY_FILE, vma(7, false)),
-            PageState::File
-        );
-        assert_eq!(
-            state(ENTRY_PRESENT | ENTRY_FILE, vma(7, true)),
-            PageState::File
-        );
-        assert_eq!(
-            state(ENTRY_PRESENT | ENTRY_FILE, vma(0, false)),
-            PageState::Anonymous
-        );
+        assert_eq!(state(ENTRY_PRESENT | ENTRY_FILE, vma(7, false)), PageState::File);
+        assert_eq!(state(ENTRY_PRESENT | ENTRY_FILE, vma(7, true)), PageState::File);
+        assert_eq!(state(ENTRY_PRESENT | ENTRY_FILE, vma(0, false)), PageState::Anonymous);
         assert_eq!(state(ENTRY_SWAPPED, vma(0, false)), PageState::Swapped);
     }
 

@@ -86,10 +86,7 @@ mod tests {
     #[test]
     fn a_difference_never_wraps() {
         let earlier = FaultCounts { minor: 3, major: 1 };
-        let later = FaultCounts {
-            minor: 10,
-            major: 1,
-        };
+        let later = FaultCounts { minor: 10, major: 1 };
         assert_eq!(later.since(earlier), FaultCounts { minor: 7, major: 0 });
         assert_eq!(earlier.since(later), FaultCounts::default());
         assert_eq!(later.total(), 11);

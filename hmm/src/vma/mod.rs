@@ -75,11 +75,8 @@ impl Vma {
 
     fn is_kernel_provided(&self) -> bool {
         const ORDINARY: [&[u8]; 3] = [b"[heap]", b"[stack]", b"[anon:"];
-        let special = |name: &OsStr| {
-            !ORDINARY
-                .iter()
-                .any(|ordinary| name.as_bytes().starts_with(ordinary))
-        };
+        let special =
+            |name: &OsStr| !ORDINARY.iter().any(|ordinary| name.as_bytes().starts_with(ordinary));
         self.name.as_deref().is_some_and(special)
     }
 }
@@ -130,11 +127,7 @@ mod tests {
     fn vma(inode: u64, shared: bool, name: Option<&str>) -> Vma {
         Vma {
             range: VaRange::from_len(VirtAddr::new(0x1000), 0x1000).expect("a user range"),
-            flags: VmaFlags {
-                read: true,
-                shared,
-                ..VmaFlags::default()
-            },
+            flags: VmaFlags { read: true, shared, ..VmaFlags::default() },
             offset_bytes: 0,
             device: Device::default(),
             inode,
@@ -171,17 +164,9 @@ mod tests {
 
     #[test]
     fn flags_print_like_the_kernel_does() {
-        let flags = VmaFlags {
-            read: true,
-            execute: true,
-            ..VmaFlags::default()
-        };
+        let flags = VmaFlags { read: true, execute: true, ..VmaFlags::default() };
         assert_eq!(flags.to_string(), "r-xp");
-        let flags = VmaFlags {
-            write: true,
-            shared: true,
-            ..VmaFlags::default()
-        };
+        let flags = VmaFlags { write: true, shared: true, ..VmaFlags::default() };
         assert_eq!(flags.to_string(), "-w-s");
     }
 }

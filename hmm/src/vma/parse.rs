@@ -51,24 +51,14 @@ fn parse_line(line: &[u8]) -> Option<Option<Vma>> {
     let flags = parse_flags(fields.next()?)?;
     let offset_bytes = parse_hex(str::from_utf8(fields.next()?).ok()?)?;
     let (major, minor) = parse_pair(fields.next()?, ':')?;
-    let device = Device {
-        major: major.try_into().ok()?,
-        minor: minor.try_into().ok()?,
-    };
+    let device = Device { major: major.try_into().ok()?, minor: minor.try_into().ok()? };
     let inode = parse_decimal(fields.next()?)?;
     let name = parse_name(fields.next().unwrap_or_default());
     if start > end {
         return None;
     }
     let range = VaRange::new(VirtAddr::new(start), VirtAddr::new(end));
-    Some(range.map(|range| Vma {
-        range,
-        flags,
-        offset_bytes,
-        device,
-        inode,
-        name,
-    }))
+    Some(range.map(|range| Vma { range, flags, offset_bytes, device, inode, name }))
 }
 
 fn parse_pair(field: &[u8], separator: char) -> Option<(u64, u64)> {
@@ -79,16 +69,12 @@ fn parse_pair(field: &[u8], separator: char) -> Option<(u64, u64)> {
 /// Parses hexadecimal digits and nothing else: `from_str_radix` alone would accept a sign.
 fn parse_hex(digits: &str) -> Option<u64> {
     let only_digits = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    only_digits
-        .then(|| u64::from_str_radix(digits, 16).ok())
-        .flatten()
+    only_digits.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
 }
 
 fn parse_decimal(digits: &[u8]) -> Option<u64> {
     let only_digits = digits.iter().all(u8::is_ascii_digit);
-    only_digits
-        .then(|| str::from_utf8(digits).ok()?.parse().ok())
-        .flatten()
+    only_digits.then(|| str::from_utf8(digits).ok()?.parse().ok()).flatten()
 }
 
 fn parse_flags(field: &[u8]) -> Option<VmaFlags> {
@@ -167,18 +153,10 @@ mod tests {
     fn name() -> impl Strategy<Value = Option<OsString>> {
         let path = prop::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| {
             let tail = bytes.into_iter().filter(|&byte| byte != b'\\' && byte != 0);
-            Some(OsString::from_vec(
-                std::iter::once(b'/').chain(tail).collect(),
-            ))
+            Some(OsString::from_vec(std::iter::once(b'/').chain(tail).collect()))
         });
-        const KNOWN: [&str; 6] = [
-            "[heap]",
-            "[stack]",
-            "[vdso]",
-            "[anon:my arena]",
-            "/a b (deleted)",
-            "/c  d ",
-        ];
+        const KNOWN: [&str; 6] =
+            ["[heap]", "[stack]", "[vdso]", "[anon:my arena]", "/a b (deleted)", "/c  d "];
         prop_oneof![
             Just(None),
             path,

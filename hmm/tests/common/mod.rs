@@ -42,10 +42,7 @@ impl Arena {
         let place = NEXT.fetch_add(STRIDE, Ordering::Relaxed);
         let hint = ptr::without_provenance_mut(place);
         let len = (pages + 2) * page;
-        let (none, flags) = (
-            ProtFlags::empty(),
-            MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE,
-        );
+        let (none, flags) = (ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE);
         // SAFETY: `FIXED_NOREPLACE` maps new memory or fails; it replaces nothing.
         let whole = unsafe { rustix::mm::mmap_anonymous(hint, len, none, flags) };
         let whole = whole.expect("no arena at its place; does this machine have 47-bit addresses?");
@@ -67,9 +64,7 @@ impl Arena {
     pub(crate) fn range_of(&self, pages: std::ops::Range<usize>) -> VaRange {
         let page = page_bytes() as u64;
         let base = VirtAddr::from_ptr(self.base.as_ptr());
-        let start = base
-            .checked_add(pages.start as u64 * page)
-            .expect("in user space");
+        let start = base.checked_add(pages.start as u64 * page).expect("in user space");
         VaRange::from_len(start, pages.len() as u64 * page).expect("in user space")
     }
 
@@ -146,10 +141,7 @@ unsafe extern "C" {
 }
 
 fn raw(range: VaRange) -> (*mut c_void, usize) {
-    (
-        range.start().as_mut_ptr(),
-        usize::try_from(range.len_bytes()).expect("64 bits"),
-    )
+    (range.start().as_mut_ptr(), usize::try_from(range.len_bytes()).expect("64 bits"))
 }
 
 /// Writes one byte of a page that the caller owns.
@@ -187,17 +179,9 @@ pub(crate) fn smaps_bytes(start: VirtAddr, counter: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/self/smaps").expect("smaps");
     let header = format!("{:08x}-", start.get());
     let area = text.lines().skip_while(|line| !line.starts_with(&header));
-    let line = area
-        .into_iter()
-        .find_map(|line| line.strip_prefix(counter)?.strip_prefix(':'));
-    let kib = line
-        .unwrap_or_else(|| panic!("no {counter} for {start}"))
-        .trim();
-    kib.strip_suffix(" kB")
-        .expect("kB")
-        .parse::<u64>()
-        .expect("a number")
-        * 1024
+    let line = area.into_iter().find_map(|line| line.strip_prefix(counter)?.strip_prefix(':'));
+    let kib = line.unwrap_or_else(|| panic!("no {counter} for {start}")).trim();
+    kib.strip_suffix(" kB").expect("kB").parse::<u64>().expect("a number") * 1024
 }
 
 /// Every source of residency that works here, the best one first.
@@ -230,9 +214,7 @@ pub(crate) fn all_maps() -> Vec<Maps> {
 pub(crate) fn states(residency: &Residency) -> Vec<PageState> {
     let size = residency.page_size();
     let pages = residency.range().pages(size);
-    pages
-        .map(|page| residency.state_at(page.start()).expect("in range"))
-        .collect()
+    pages.map(|page| residency.state_at(page.start()).expect("in range")).collect()
 }
 
 /// Looks at a range through every source, checks that they agree, and returns what they saw.
@@ -243,11 +225,7 @@ pub(crate) fn look(range: VaRange) -> Residency {
         .inspect(check_shape)
         .collect();
     for pair in seen.windows(2) {
-        assert_eq!(
-            states(&pair[0]),
-            states(&pair[1]),
-            "the sources disagree about {range}"
-        );
+        assert_eq!(states(&pair[0]), states(&pair[1]), "the sources disagree about {range}");
     }
     seen.swap_remove(0)
 }
@@ -265,13 +243,8 @@ fn check_shape(residency: &Residency) {
 /// The indices of the pages in one state.
 pub(crate) fn pages_in(residency: &Residency, state: PageState) -> Vec<usize> {
     let states = states(residency);
-    let pages = (0..states.len())
-        .filter(|&page| states[page] == state)
-        .collect::<Vec<_>>();
-    assert_eq!(
-        residency.pages_in(state),
-        PageCount::new(pages.len() as u64)
-    );
+    let pages = (0..states.len()).filter(|&page| states[page] == state).collect::<Vec<_>>();
+    assert_eq!(residency.pages_in(state), PageCount::new(pages.len() as u64));
     pages
 }
 
@@ -282,25 +255,15 @@ pub(crate) fn skip(what: &str, reason: impl Display) {
 
 /// Says that a part of a test does not run, which must not happen in continuous integration.
 pub(crate) fn skip_where_needed(what: &str, reason: impl Display) {
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "{what} must work in CI: {reason}"
-    );
+    assert!(std::env::var_os("CI").is_none(), "{what} must work in CI: {reason}");
     skip(what, reason);
 }
 
 /// Says that a part of a test does not run, which is as it should be before the given Linux.
 fn skip_before(version: (u32, u32), what: &str, reason: impl Display) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("osrelease");
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(str::parse::<u32>);
-    let mut next = || {
-        numbers
-            .next()
-            .expect("a release number")
-            .expect("a release number")
-    };
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let mut next = || numbers.next().expect("a release number").expect("a release number");
     if (next(), next()) < version {
         skip(what, reason);
     } else {

@@ -29,10 +29,7 @@ impl Slot {
         let commands =
             unsafe { device.allocate_command_buffers(&info) }.named("vkAllocateCommandBuffers");
         match commands {
-            Ok(commands) => Ok(Self {
-                pool,
-                commands: commands[0],
-            }),
+            Ok(commands) => Ok(Self { pool, commands: commands[0] }),
             Err(error) => {
                 // SAFETY: 1. the pool is live and empty.
                 unsafe { device.destroy_command_pool(pool, None) };
@@ -62,11 +59,7 @@ impl Slot {
             .named("vkBeginCommandBuffer")?;
         // SAFETY: the command buffer is recording since just now.
         unsafe {
-            self.barrier(
-                device,
-                vk::PipelineStageFlags::COMPUTE_SHADER,
-                KERNEL_ACCESS,
-            );
+            self.barrier(device, vk::PipelineStageFlags::COMPUTE_SHADER, KERNEL_ACCESS);
         };
         Ok(())
     }
@@ -90,11 +83,7 @@ impl Slot {
         if after_another {
             // SAFETY: the caller's promise 1.
             unsafe {
-                self.barrier(
-                    device,
-                    vk::PipelineStageFlags::COMPUTE_SHADER,
-                    KERNEL_ACCESS,
-                );
+                self.barrier(device, vk::PipelineStageFlags::COMPUTE_SHADER, KERNEL_ACCESS);
             };
         }
         let compute = vk::PipelineBindPoint::COMPUTE;
@@ -136,10 +125,7 @@ impl Slot {
         let barriers = [vk::MemoryBarrier::default()
             .src_access_mask(vk::AccessFlags::SHADER_WRITE)
             .dst_access_mask(access)];
-        let (from, none) = (
-            vk::PipelineStageFlags::COMPUTE_SHADER,
-            vk::DependencyFlags::empty(),
-        );
+        let (from, none) = (vk::PipelineStageFlags::COMPUTE_SHADER, vk::DependencyFlags::empty());
         // SAFETY: 1. the command buffer is live and recording, as the caller promises.
         unsafe {
             device.cmd_pipeline_barrier(self.commands, from, stage, none, &barriers, &[], &[]);

@@ -55,20 +55,13 @@ impl Device {
         let timeline =
             unsafe { device.create_semaphore(&info, None) }.named("vkCreateSemaphore")?;
         // SAFETY: 1. `physical` was listed by this live instance.
-        let memory = unsafe {
-            instance
-                .raw()
-                .get_physical_device_memory_properties(physical.raw)
-        };
+        let memory = unsafe { instance.raw().get_physical_device_memory_properties(physical.raw) };
         let host_memory =
             import.then(|| ext::external_memory_host::Device::new(instance.raw(), device));
         Ok(Self {
             raw: raw.finish(),
             host_memory,
-            queue: Mutex::new(Queue {
-                raw: queue,
-                newest: 0,
-            }),
+            queue: Mutex::new(Queue { raw: queue, newest: 0 }),
             timeline,
             slots: SegQueue::new(),
             family,
@@ -133,9 +126,7 @@ impl Device {
     /// Blocks until the submission that signals `value` has completed, however long that takes.
     pub(super) fn wait(&self, value: u64) -> Result<(), VulkanError> {
         let (semaphores, values) = ([self.timeline], [value]);
-        let info = vk::SemaphoreWaitInfo::default()
-            .semaphores(&semaphores)
-            .values(&values);
+        let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
         // SAFETY: 1. the semaphore is live and a timeline.
         unsafe { self.raw.wait_semaphores(&info, u64::MAX) }.named("vkWaitSemaphores")
     }
@@ -143,9 +134,7 @@ impl Device {
 
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Device")
-            .field("name", &self.info.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Device").field("name", &self.info.name).finish_non_exhaustive()
     }
 }
 
@@ -169,15 +158,11 @@ struct Unfinished(Option<ash::Device>);
 
 impl Unfinished {
     fn get(&self) -> &ash::Device {
-        self.0
-            .as_ref()
-            .expect("present until `finish` consumes the guard")
+        self.0.as_ref().expect("present until `finish` consumes the guard")
     }
 
     fn finish(mut self) -> ash::Device {
-        self.0
-            .take()
-            .expect("present until `finish` consumes the guard")
+        self.0.take().expect("present until `finish` consumes the guard")
     }
 }
 
@@ -201,11 +186,7 @@ fn create(
         .queue_family_index(family)
         .queue_priorities(&priorities)];
     let extension = [ext::external_memory_host::NAME.as_ptr()];
-    let Features {
-        core,
-        storage_16,
-        v12,
-    } = physical.features;
+    let Features { core, storage_16, v12 } = physical.features;
     let mut v11 =
         vk::PhysicalDeviceVulkan11Features::default().storage_buffer16_bit_access(storage_16);
     let mut v12 = vk::PhysicalDeviceVulkan12Features::default()

@@ -38,11 +38,7 @@ impl HostImport {
         let buffer = unsafe { device.raw().create_buffer(&info, None) }
             .named("vkCreateBuffer")
             .map_err(failed)?;
-        let mut import = Self {
-            range,
-            buffer,
-            memory: vk::DeviceMemory::null(),
-        };
+        let mut import = Self { range, buffer, memory: vk::DeviceMemory::null() };
         // SAFETY: the caller's promises.
         let bound = unsafe { import.allocate_and_bind(device) };
         let checked = bound.and_then(|()| import.check_address(device));
@@ -67,9 +63,8 @@ impl HostImport {
         let memory_type = unsafe { self.memory_type(device, pointer) }?;
         let mut flags =
             vk::MemoryAllocateFlagsInfo::default().flags(vk::MemoryAllocateFlags::DEVICE_ADDRESS);
-        let mut import = vk::ImportMemoryHostPointerInfoEXT::default()
-            .handle_type(HANDLE)
-            .host_pointer(pointer);
+        let mut import =
+            vk::ImportMemoryHostPointerInfoEXT::default().handle_type(HANDLE).host_pointer(pointer);
         let info = vk::MemoryAllocateInfo::default()
             .allocation_size(range.len_bytes())
             .memory_type_index(memory_type)
@@ -108,10 +103,7 @@ impl HostImport {
         unsafe { call(extension.device(), HANDLE, pointer, &raw mut properties) }
             .result()
             .named("vkGetMemoryHostPointerPropertiesEXT")
-            .map_err(|source| LendError::Vulkan {
-                range: self.range,
-                source,
-            })?;
+            .map_err(|source| LendError::Vulkan { range: self.range, source })?;
         let allowed = needs.memory_type_bits & properties.memory_type_bits;
         let coherent = vk::MemoryPropertyFlags::HOST_COHERENT;
         (0u32..)
@@ -131,10 +123,7 @@ impl HostImport {
         if address == host {
             return Ok(());
         }
-        Err(LendError::AddressDiffers {
-            host,
-            device: address,
-        })
+        Err(LendError::AddressDiffers { host, device: address })
     }
 
     /// The imported pages.

@@ -25,11 +25,7 @@ impl Instance {
             return Err(BuildError::NoValidationLayer);
         }
         let raw = create(&entry, validate)?;
-        let mut instance = Self {
-            raw,
-            messenger: None,
-            _entry: entry,
-        };
+        let mut instance = Self { raw, messenger: None, _entry: entry };
         if validate {
             instance.listen()?;
         }
@@ -72,28 +68,20 @@ fn check_loader_version(entry: &ash::Entry) -> Result<(), BuildError> {
     if version >= vk::API_VERSION_1_2 {
         return Ok(());
     }
-    let (major, minor) = (
-        vk::api_version_major(version),
-        vk::api_version_minor(version),
-    );
-    Err(BuildError::OldLoader {
-        found: format!("{major}.{minor}"),
-    })
+    let (major, minor) = (vk::api_version_major(version), vk::api_version_minor(version));
+    Err(BuildError::OldLoader { found: format!("{major}.{minor}") })
 }
 
 fn has_validation_layer(entry: &ash::Entry) -> Result<bool, BuildError> {
     // SAFETY: 1. the entry's function pointers are live as long as it is.
     let layers = unsafe { entry.enumerate_instance_layer_properties() }
         .named("vkEnumerateInstanceLayerProperties")?;
-    Ok(layers
-        .iter()
-        .any(|layer| layer.layer_name_as_c_str() == Ok(validation::LAYER)))
+    Ok(layers.iter().any(|layer| layer.layer_name_as_c_str() == Ok(validation::LAYER)))
 }
 
 fn create(entry: &ash::Entry, validate: bool) -> Result<ash::Instance, BuildError> {
-    let application = vk::ApplicationInfo::default()
-        .engine_name(c"farptr")
-        .api_version(vk::API_VERSION_1_2);
+    let application =
+        vk::ApplicationInfo::default().engine_name(c"farptr").api_version(vk::API_VERSION_1_2);
     let layers = [validation::LAYER.as_ptr()];
     let extensions = [ext::debug_utils::NAME.as_ptr()];
     let mut messenger = validation::messenger_info();

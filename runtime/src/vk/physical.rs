@@ -64,35 +64,23 @@ impl Physical {
         };
         let modern = version >= OLDEST_VULKAN;
         let import = modern && has_import_extension(instance, raw)?;
-        let features = if modern {
-            features(instance, raw)
-        } else {
-            Features::default()
-        };
+        let features = if modern { features(instance, raw) } else { Features::default() };
         let details = modern.then(|| details(instance, raw, import));
         let info = DeviceInfo {
             index,
             name: text(&basic.device_name),
-            driver: details
-                .as_ref()
-                .map_or_else(String::new, |details| details.driver.clone()),
+            driver: details.as_ref().map_or_else(String::new, |details| details.driver.clone()),
             kind: kind(basic.device_type),
             version,
             compute_family: compute_family(instance, raw),
             buffer_device_address: features.v12.buffer_device_address,
             timeline_semaphore: features.v12.timeline_semaphore,
-            import_alignment: details
-                .as_ref()
-                .and_then(|details| details.import_alignment),
+            import_alignment: details.as_ref().and_then(|details| details.import_alignment),
             capabilities: capabilities(&features),
             limits: limits(&basic.limits, details.as_ref()),
             cache_key: cache_key(&basic),
         };
-        Ok(Self {
-            raw,
-            features,
-            info,
-        })
+        Ok(Self { raw, features, info })
     }
 }
 
@@ -107,26 +95,19 @@ fn details(instance: &Instance, raw: vk::PhysicalDevice, import: bool) -> Detail
     let mut driver = vk::PhysicalDeviceDriverProperties::default();
     let mut maintenance = vk::PhysicalDeviceMaintenance3Properties::default();
     let mut host = vk::PhysicalDeviceExternalMemoryHostPropertiesEXT::default();
-    let mut properties = vk::PhysicalDeviceProperties2::default()
-        .push_next(&mut driver)
-        .push_next(&mut maintenance);
+    let mut properties =
+        vk::PhysicalDeviceProperties2::default().push_next(&mut driver).push_next(&mut maintenance);
     if import {
         properties = properties.push_next(&mut host);
     }
     // SAFETY: 1. `raw` belongs to this live instance; 2. the device has Vulkan 1.2, which knows the
     // first two structures, and the third is chained only when its extension is there.
     unsafe {
-        instance
-            .raw()
-            .get_physical_device_properties2(raw, &mut properties);
+        instance.raw().get_physical_device_properties2(raw, &mut properties);
     };
     let (name, info) = (text(&driver.driver_name), text(&driver.driver_info));
     Details {
-        driver: if info.is_empty() {
-            name
-        } else {
-            format!("{name} {info}")
-        },
+        driver: if info.is_empty() { name } else { format!("{name} {info}") },
         allocation_bytes: maintenance.max_memory_allocation_size,
         import_alignment: import.then_some(host.min_imported_host_pointer_alignment),
     }
@@ -137,17 +118,13 @@ fn has_import_extension(instance: &Instance, raw: vk::PhysicalDevice) -> Result<
     let extensions = unsafe { instance.raw().enumerate_device_extension_properties(raw) }
         .named("vkEnumerateDeviceExtensionProperties")?;
     let wanted = Ok(ext::external_memory_host::NAME);
-    Ok(extensions
-        .iter()
-        .any(|extension| extension.extension_name_as_c_str() == wanted))
+    Ok(extensions.iter().any(|extension| extension.extension_name_as_c_str() == wanted))
 }
 
 fn features(instance: &Instance, raw: vk::PhysicalDevice) -> Features {
     let mut v11 = vk::PhysicalDeviceVulkan11Features::default();
     let mut v12 = vk::PhysicalDeviceVulkan12Features::default();
-    let mut all = vk::PhysicalDeviceFeatures2::default()
-        .push_next(&mut v11)
-        .push_next(&mut v12);
+    let mut all = vk::PhysicalDeviceFeatures2::default().push_next(&mut v11).push_next(&mut v12);
     // SAFETY: 1. `raw` belongs to this live instance; 2. the device has Vulkan 1.2, which knows
     // both chained structures.
     unsafe {
@@ -182,10 +159,7 @@ fn capabilities(features: &Features) -> Vec<Capability> {
     [
         (true, Capability::Matrix),
         (true, Capability::Shader),
-        (
-            v12.buffer_device_address,
-            Capability::PhysicalStorageBufferAddresses,
-        ),
+        (v12.buffer_device_address, Capability::PhysicalStorageBufferAddresses),
         (core.shader_int64 != 0, Capability::Int64),
         (core.shader_float64 != 0, Capability::Float64),
         (core.shader_int16 != 0, Capability::Int16),
@@ -195,10 +169,7 @@ fn capabilities(features: &Features) -> Vec<Capability> {
         (v12.int_8, Capability::Int8),
         (v12.int64_atomics, Capability::Int64Atomics),
         (v12.memory_model, Capability::VulkanMemoryModel),
-        (
-            v12.memory_model_device_scope,
-            Capability::VulkanMemoryModelDeviceScope,
-        ),
+        (v12.memory_model_device_scope, Capability::VulkanMemoryModelDeviceScope),
     ]
     .into_iter()
     .filter_map(|(enabled, capability)| enabled.then_some(capability))
@@ -207,11 +178,7 @@ fn capabilities(features: &Features) -> Vec<Capability> {
 
 fn compute_family(instance: &Instance, raw: vk::PhysicalDevice) -> Option<u32> {
     // SAFETY: 1. `raw` belongs to this live instance.
-    let families = unsafe {
-        instance
-            .raw()
-            .get_physical_device_queue_family_properties(raw)
-    };
+    let families = unsafe { instance.raw().get_physical_device_queue_family_properties(raw) };
     (0u32..)
         .zip(families)
         .find(|(_, family)| family.queue_flags.contains(vk::QueueFlags::COMPUTE))
@@ -254,8 +221,6 @@ fn cache_key(properties: &vk::PhysicalDeviceProperties) -> String {
 /// A zero-ended string in a fixed array.
 fn text(chars: &[std::ffi::c_char]) -> String {
     let bytes: Vec<u8> = chars.iter().map(|&char| char.to_ne_bytes()[0]).collect();
-    CStr::from_bytes_until_nul(&bytes).map_or_else(
-        |_| String::new(),
-        |text| text.to_string_lossy().into_owned(),
-    )
+    CStr::from_bytes_until_nul(&bytes)
+        .map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned())
 }

@@ -25,19 +25,10 @@ impl Pipeline {
         words: &[u32],
         reflection: Reflection,
     ) -> Result<Self, KernelError> {
-        let failed = |source| KernelError::Vulkan {
-            kernel: name,
-            source,
-        };
+        let failed = |source| KernelError::Vulkan { kernel: name, source };
         let layout = create_layout(device, reflection.push_bytes).map_err(failed)?;
         match compile(device, cache, layout, words, &reflection.entry) {
-            Ok(raw) => Ok(Self {
-                raw,
-                layout,
-                device: Arc::clone(device),
-                name,
-                reflection,
-            }),
+            Ok(raw) => Ok(Self { raw, layout, device: Arc::clone(device), name, reflection }),
             Err(source) => {
                 // SAFETY: 1. the layout is live and unused.
                 unsafe { device.raw().destroy_pipeline_layout(layout, None) };
@@ -61,9 +52,7 @@ impl Pipeline {
 
 impl fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pipeline")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Pipeline").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -107,24 +96,15 @@ fn compile(
         .stage(vk::ShaderStageFlags::COMPUTE)
         .module(module)
         .name(&entry);
-    let info = [vk::ComputePipelineCreateInfo::default()
-        .stage(stage)
-        .layout(layout)];
+    let info = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(layout)];
     // SAFETY: 1. module, layout and cache are live; 2. a cache made without the
     // EXTERNALLY_SYNCHRONIZED flag synchronises itself.
-    let made = unsafe {
-        device
-            .raw()
-            .create_compute_pipelines(cache.raw, &info, None)
-    };
+    let made = unsafe { device.raw().create_compute_pipelines(cache.raw, &info, None) };
     // SAFETY: 1. the module is live; a pipeline does not need it after its creation.
     unsafe { device.raw().destroy_shader_module(module, None) };
     match made {
         Ok(pipelines) => Ok(pipelines[0]),
-        Err((_, result)) => Err(VulkanError {
-            call: "vkCreateComputePipelines",
-            result,
-        }),
+        Err((_, result)) => Err(VulkanError { call: "vkCreateComputePipelines", result }),
     }
 }
 
@@ -146,10 +126,7 @@ impl PipelineCache {
         // unchanged, as its checksum shows.
         let raw = unsafe { device.raw().create_pipeline_cache(&info, None) }
             .named("vkCreatePipelineCache")?;
-        Ok(Self {
-            raw,
-            device: Arc::clone(device),
-        })
+        Ok(Self { raw, device: Arc::clone(device) })
     }
 
     /// The cache's contents, for a later process.

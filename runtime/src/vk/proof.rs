@@ -54,15 +54,8 @@ pub(crate) fn prove(device: &Arc<Device>, probe: &Arc<Pipeline>) -> Result<(), D
     let (head, expected) = lay_chain(&mut pages, page_bytes);
     let words: &mut [u32] = bytemuck::cast_slice_mut(&mut result[..8]);
     follow(device, probe, &pages, words, head).map_err(Disproof::Failed)?;
-    let saw = Sighting {
-        links: words[0],
-        mix: words[1],
-    };
-    if saw == expected {
-        Ok(())
-    } else {
-        Err(Disproof::WrongChain { saw: saw.links })
-    }
+    let saw = Sighting { links: words[0], mix: words[1] };
+    if saw == expected { Ok(()) } else { Err(Disproof::WrongChain { saw: saw.links }) }
 }
 
 /// Writes one link at the start of each page, each with the address of the next.
@@ -72,16 +65,8 @@ fn lay_chain(pages: &mut [u8], page_bytes: usize) -> (u64, Sighting) {
     let address = |position: u32| base + page_of(position) as u64;
     let mut mix = 0;
     for position in 0..LINKS {
-        let next = if position + 1 == LINKS {
-            0
-        } else {
-            address(position + 1)
-        };
-        let link = Link {
-            next,
-            payload: (position + 1).wrapping_mul(0x9e37_79b9),
-            unused: 0,
-        };
+        let next = if position + 1 == LINKS { 0 } else { address(position + 1) };
+        let link = Link { next, payload: (position + 1).wrapping_mul(0x9e37_79b9), unused: 0 };
         mix ^= link.payload;
         let at = page_of(position);
         pages[at..at + size_of::<Link>()].copy_from_slice(bytemuck::bytes_of(&link));
@@ -99,11 +84,7 @@ fn follow(
     with_scope(device, |scope| {
         scope.import(pages)?;
         let result = scope.import_mut(words)?.ptr();
-        let args = Args {
-            head: farptr_shaders::Ptr::from_address(head),
-            result,
-            limit: LIMIT,
-        };
+        let args = Args { head: farptr_shaders::Ptr::from_address(head), result, limit: LIMIT };
         let push = Kernel::push(args);
         // SAFETY: 1. the probe was compiled for this device and its push constants, and one group
         // keeps every limit; 2. the kernel reads links of `pages`, whose device addresses equal

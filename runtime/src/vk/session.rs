@@ -99,12 +99,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             return Ok(());
         }
         let no_type = LendError::NoMemoryType { range };
-        let granule = self
-            .device
-            .info
-            .import_alignment
-            .and_then(PageSize::new)
-            .ok_or(no_type)?;
+        let granule = self.device.info.import_alignment.and_then(PageSize::new).ok_or(no_type)?;
         let pages = range.pages_covering(granule);
         let covered = self.imported.range(..=pages.start()).next_back();
         if covered.is_some_and(|(_, &end)| end >= pages.end()) {
@@ -114,8 +109,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             // SAFETY: 1. the caller's promise: a page with a mapped byte is mapped whole; 2. pieces
             // are whole granules within the allocation limit.
             let import = unsafe { HostImport::new(&self.device, piece) }?;
-            self.imported
-                .insert(import.range().start(), import.range().end());
+            self.imported.insert(import.range().start(), import.range().end());
             self.imports.push(import);
         }
         let count = pages.page_count(PageSize::host()).get();
@@ -143,16 +137,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let raw = self.device.raw();
         // SAFETY: 1. `begin` made the slot from this device and began it; 2. the caller's promise.
         unsafe {
-            batch
-                .slot
-                .launch(raw, batch.launches > 0, pipeline, push, groups);
+            batch.slot.launch(raw, batch.launches > 0, pipeline, push, groups);
         };
         batch.launches += 1;
-        if batch
-            .pipelines
-            .last()
-            .is_none_or(|last| !Arc::ptr_eq(last, pipeline))
-        {
+        if batch.pipelines.last().is_none_or(|last| !Arc::ptr_eq(last, pipeline)) {
             batch.pipelines.push(Arc::clone(pipeline));
         }
         let full = batch.launches == BATCH;
@@ -167,11 +155,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let mut slot = self.device.take_slot()?;
         // SAFETY: the slot comes from this device and is not in use.
         match unsafe { slot.begin(self.device.raw()) } {
-            Ok(()) => Ok(Batch {
-                slot,
-                launches: 0,
-                pipelines: Vec::new(),
-            }),
+            Ok(()) => Ok(Batch { slot, launches: 0, pipelines: Vec::new() }),
             Err(error) => {
                 self.device.return_slot(slot);
                 Err(error)
@@ -296,11 +280,7 @@ fn pieces(pages: VaRange, limit_bytes: u64, granule: PageSize) -> impl Iterator<
     let mut rest = Some(pages);
     std::iter::from_fn(move || {
         let pages = rest.take()?;
-        let Some(middle) = pages
-            .start()
-            .checked_add(step)
-            .filter(|&end| end < pages.end())
-        else {
+        let Some(middle) = pages.start().checked_add(step).filter(|&end| end < pages.end()) else {
             return Some(pages);
         };
         rest = VaRange::new(middle, pages.end());

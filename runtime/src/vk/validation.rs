@@ -41,9 +41,6 @@ unsafe extern "system" fn on_error(
         unsafe { data.message_as_c_str() }
     });
     let text = message.map_or(Cow::Borrowed("no message"), CStr::to_string_lossy);
-    let _ = writeln!(
-        std::io::stderr(),
-        "farptr: Vulkan validation error, aborting: {text}"
-    );
+    let _ = writeln!(std::io::stderr(), "farptr: Vulkan validation error, aborting: {text}");
     std::process::abort()
 }

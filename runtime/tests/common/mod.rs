@@ -8,11 +8,7 @@ use std::io::Write;
 ///
 /// In CI (the variable `CI` is set) a missing device or layer fails the test.
 pub fn runtime() -> Option<Runtime> {
-    match Runtime::builder()
-        .validation(true)
-        .no_pipeline_cache()
-        .build()
-    {
+    match Runtime::builder().validation(true).no_pipeline_cache().build() {
         Ok(runtime) => Some(runtime),
         Err(Error::Build(
             why @ (BuildError::NoLoader(_)
@@ -29,10 +25,7 @@ pub fn runtime() -> Option<Runtime> {
 
 /// Says on the real standard error why a test does not run; in CI it fails instead.
 pub fn skip(why: &str) {
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "in CI this test must run, but: {why}"
-    );
+    assert!(std::env::var_os("CI").is_none(), "in CI this test must run, but: {why}");
     let name = std::thread::current().name().unwrap_or("test").to_owned();
     // Straight to the stream: what a passing test prints with macros is captured.
     let _ = writeln!(std::io::stderr(), "SKIP {name}: {why}");

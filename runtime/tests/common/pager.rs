@@ -43,17 +43,10 @@ impl Pager {
         let uffd = unsafe { userfaultfd(flags) }?;
         request::<{ UFFDIO_API as Opcode }, _>(
             &uffd,
-            &mut uffdio_api {
-                api: UFFD_API,
-                features: 0,
-                ioctls: 0,
-            },
+            &mut uffdio_api { api: UFFD_API, features: 0, ioctls: 0 },
         )?;
         let mut register = uffdio_register {
-            range: uffdio_range {
-                start: range.start,
-                len: range.end - range.start,
-            },
+            range: uffdio_range { start: range.start, len: range.end - range.start },
             mode: u64::from(UFFDIO_REGISTER_MODE_MISSING),
             ioctls: 0,
         };
@@ -73,19 +66,13 @@ impl Pager {
     /// Stops serving and returns how many faults were served.
     pub fn stop(self) -> u64 {
         rustix::io::write(&self.stop, &1u64.to_ne_bytes()).expect("an eventfd takes a count");
-        self.thread
-            .join()
-            .expect("the pager does not panic")
-            .expect("the pager's calls succeed")
+        self.thread.join().expect("the pager does not panic").expect("the pager's calls succeed")
     }
 }
 
 /// Waits for a fault (true) or the order to stop (false).
 fn wait(uffd: &OwnedFd, stop: &OwnedFd) -> io::Result<bool> {
-    let mut fds = [
-        PollFd::new(uffd, PollFlags::IN),
-        PollFd::new(stop, PollFlags::IN),
-    ];
+    let mut fds = [PollFd::new(uffd, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
     poll(&mut fds, None)?;
     Ok(!fds[1].revents().contains(PollFlags::IN))
 }
@@ -105,10 +92,7 @@ fn serve(
     assert_eq!(u32::from(bytes[0]), UFFD_EVENT_PAGEFAULT);
     // struct uffd_msg: the event's flags are at byte 8, the address at byte 16.
     let address = u64::from_ne_bytes(bytes[16..24].try_into().expect("eight bytes"));
-    assert!(
-        range.contains(&address),
-        "a fault outside the registered range"
-    );
+    assert!(range.contains(&address), "a fault outside the registered range");
     let index = (address - range.start) / page_bytes as u64;
     let content = page(usize::try_from(index).expect("an index of a page in memory"));
     assert_eq!(content.len(), page_bytes);

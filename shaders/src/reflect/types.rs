@@ -48,44 +48,21 @@ impl Types {
     /// Notes an instruction if it declares a type, a constant or a layout.
     pub(super) fn note(&mut self, i: Instruction<'_>) -> Result<(), ReflectError> {
         match i.op {
-            Some(Op::TypeInt | Op::TypeFloat) => self.declare(
-                i,
-                Type::Scalar {
-                    size_bytes: i.operand(1)? / 8,
-                },
-            ),
-            Some(Op::TypeVector) => self.declare(
-                i,
-                Type::Vector {
-                    element: i.operand(1)?,
-                    count: i.operand(2)?,
-                },
-            ),
-            Some(Op::TypeMatrix) => self.declare(
-                i,
-                Type::Matrix {
-                    column: i.operand(1)?,
-                    count: i.operand(2)?,
-                },
-            ),
-            Some(Op::TypeArray) => self.declare(
-                i,
-                Type::Array {
-                    length: i.operand(2)?,
-                },
-            ),
+            Some(Op::TypeInt | Op::TypeFloat) => {
+                self.declare(i, Type::Scalar { size_bytes: i.operand(1)? / 8 })
+            }
+            Some(Op::TypeVector) => {
+                self.declare(i, Type::Vector { element: i.operand(1)?, count: i.operand(2)? })
+            }
+            Some(Op::TypeMatrix) => {
+                self.declare(i, Type::Matrix { column: i.operand(1)?, count: i.operand(2)? })
+            }
+            Some(Op::TypeArray) => self.declare(i, Type::Array { length: i.operand(2)? }),
             Some(Op::TypeStruct) => self.declare(
                 i,
-                Type::Struct {
-                    members: i.operands[1.min(i.operands.len())..].to_vec(),
-                },
+                Type::Struct { members: i.operands[1.min(i.operands.len())..].to_vec() },
             ),
-            Some(Op::TypePointer) => self.declare(
-                i,
-                Type::Pointer {
-                    pointee: i.operand(2)?,
-                },
-            ),
+            Some(Op::TypePointer) => self.declare(i, Type::Pointer { pointee: i.operand(2)? }),
             Some(Op::Constant | Op::SpecConstant) => {
                 self.constants.insert(i.operand(1)?, i.operand(2)?);
                 Ok(())
@@ -158,10 +135,9 @@ impl Types {
             Type::Matrix { column, count } => {
                 self.size_bytes(*column, depth + 1)?.checked_mul(*count)
             }
-            Type::Array { length } => self
-                .array_strides
-                .get(&id)?
-                .checked_mul(self.constant(*length)?),
+            Type::Array { length } => {
+                self.array_strides.get(&id)?.checked_mul(self.constant(*length)?)
+            }
             Type::Struct { members } => self.struct_size_bytes(id, members, depth),
         }
     }

@@ -47,10 +47,7 @@ pub mod padded {
 
     impl<T, const N: usize> From<T> for Padded<T, N> {
         fn from(value: T) -> Self {
-            Self {
-                value,
-                padding: [0; N],
-            }
+            Self { value, padding: [0; N] }
         }
     }
 }

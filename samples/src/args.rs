@@ -1,0 +1,64 @@
+//! The arguments that every sample takes.
+
+use clap::{Args, ValueEnum};
+
+/// How kernels are to reach host memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Access {
+    /// Whichever the device proves to support, direct first
+    #[default]
+    Auto,
+    /// Host addresses are device addresses
+    Direct,
+    /// Addresses are translated through a device page table
+    Mirrored,
+}
+
+/// The arguments that every sample takes; flatten them into a program's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct CommonArgs {
+    /// How kernels reach host memory
+    #[arg(long, value_enum, default_value_t = Access::Auto)]
+    pub access: Access,
+
+    /// Device to use, by part of its name or by its index
+    #[arg(long, value_name = "NAME|INDEX")]
+    pub device: Option<String>,
+
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+
+    /// Show no progress
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        common: CommonArgs,
+    }
+
+    #[test]
+    fn arguments_are_read() {
+        let plain = Program::try_parse_from(["spmv"]).unwrap();
+        assert_eq!(plain.common, CommonArgs::default());
+        let line = ["spmv", "--access", "mirrored", "--device", "1", "--json", "--quiet"];
+        let full = Program::try_parse_from(line).unwrap().common;
+        assert_eq!((full.access, full.device.as_deref()), (Access::Mirrored, Some("1")));
+        assert!(full.json && full.quiet);
+    }
+
+    #[test]
+    fn a_wrong_access_is_bad_usage() {
+        let error = Program::try_parse_from(["spmv", "--access", "psychic"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("[possible values: auto, direct, mirrored]"));
+    }
+}
