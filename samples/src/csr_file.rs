@@ -32,7 +32,7 @@ use memmap2::Mmap;
 use crate::csr::CsrView;
 use crate::error::{Problem, SampleError};
 
-const MAGIC: [u8; 8] = *b"farptrCS";
+pub(crate) const MAGIC: [u8; 8] = *b"farptrCS";
 const VERSION: u32 = 1;
 const BYTE_ORDER: u32 = 0x0102_0304;
 const HEADER_BYTES: usize = size_of::<Header>();

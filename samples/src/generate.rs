@@ -45,6 +45,13 @@ pub fn poisson_2d(grid: usize) -> Result<Csr, Problem> {
     Ok(matrix)
 }
 
+/// A vector of numbers between -1 and 1, the same for the same seed.
+#[must_use]
+pub fn vector(len: usize, seed: u64) -> Vec<f32> {
+    let mut random = Pcg64::seed_from_u64(seed);
+    (0..len).map(|_| random.random_range(-1.0..=1.0)).collect()
+}
+
 /// A graph with the structure that the Graph500 benchmark searches, made as its specification asks
 /// (<https://graph500.org/?page_id=12>): a Kronecker product of `scale` quadrant choices with the
 /// probabilities A = 0.57, B = 0.19, C = 0.19 and the rest, `edge_factor` edges for each of the

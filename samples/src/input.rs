@@ -40,6 +40,17 @@ pub fn read_graph(path: &Path) -> Result<Graph, SampleError> {
     }
 }
 
+/// Whether a file begins with these bytes; a shorter file does not.
+///
+/// # Errors
+/// [`SampleError::Read`] when the file cannot be opened or read.
+pub fn begins_with(path: &Path, bytes: &[u8]) -> Result<bool, SampleError> {
+    let file = File::open(path).map_err(|source| SampleError::read(path, source))?;
+    let mut first = Vec::new();
+    let read = file.take(bytes.len() as u64).read_to_end(&mut first);
+    read.map(|_| first == bytes).map_err(|source| SampleError::read(path, source))
+}
+
 fn read_all(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.read_to_end(&mut bytes)?;

@@ -1,5 +1,5 @@
-//! What the sample programs share: inputs, references, arguments and reports. Nothing here knows
-//! Vulkan; the programs in `src/bin` bring these parts together with the runtime.
+//! What the sample programs share: inputs, kernels behind checks, references, and reports. The
+//! programs themselves are in `src/bin`.
 //!
 //! | module | what lives there |
 //! |---|---|
@@ -8,8 +8,10 @@
 //! | [`matrix_market`], [`edge_list`], [`debian`] | readers |
 //! | [`input`] | texts, plain or compressed; graphs in either format |
 //! | [`generate`] | generated matrices and graphs |
+//! | [`solve`], [`mod@rank`] | conjugate gradients and PageRank on lent memory |
+//! | [`linalg`], [`linked`] | kernels behind checks: vectors and matrices, nodes linked by address |
 //! | [`mod@reference`] | the results to compare with |
-//! | [`args`], [`progress`], [`report`], [`error`] | what the programs show |
+//! | [`args`], [`run`], [`progress`], [`report`], [`error`] | what the programs take and show |
 
 pub mod args;
 pub mod csr;
@@ -20,10 +22,16 @@ pub mod error;
 pub mod generate;
 pub mod graph;
 pub mod input;
+pub mod linalg;
+pub mod linked;
+pub mod matrix_input;
 pub mod matrix_market;
 pub mod progress;
+pub mod rank;
 pub mod reference;
 pub mod report;
+pub mod run;
+pub mod solve;
 
 pub use csr::{Csr, CsrView};
 pub use error::{Problem, SampleError};

@@ -223,6 +223,12 @@ impl WalkRng {
         Self { state: Self::output(Self::advance(seed.wrapping_add(walker))) }
     }
 
+    /// The state, from which a kernel goes on.
+    #[must_use]
+    pub fn state(&self) -> u32 {
+        self.state
+    }
+
     /// The next 32 bits, made from the state before it advances.
     #[must_use = "the state advances"]
     pub fn bits(&mut self) -> u32 {

@@ -1,0 +1,140 @@
+//! One run of a sample: opens the device, keeps time and counts, reports, and ends the process.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use farptr::{AccessMode, Runtime, Stats};
+
+use crate::args::{Access, CommonArgs};
+use crate::error::SampleError;
+use crate::progress::Progress;
+use crate::report::{self, Faults, Input, Pages, Report};
+
+/// A run in progress.
+#[derive(Debug)]
+pub struct Run {
+    /// The runtime that the sample launches on.
+    pub runtime: Runtime,
+    /// How the sample shows progress.
+    pub progress: Progress,
+    begin: Instant,
+    launching: Instant,
+    before: Stats,
+    report: Report,
+}
+
+/// What a run came to: its report, and lines for a person above it.
+#[derive(Debug)]
+pub struct Outcome {
+    report: Report,
+    lines: Vec<String>,
+    differs: Option<SampleError>,
+}
+
+impl Run {
+    /// Loads the input with `load`, then opens a device. Bad input is thus found first.
+    ///
+    /// # Errors
+    /// What `load` reports, or [`SampleError::Runtime`] when no device can be used.
+    pub fn begin<T>(
+        sample: &str,
+        args: &CommonArgs,
+        load: impl FnOnce(Progress) -> Result<(T, Input), SampleError>,
+    ) -> Result<(Self, T), SampleError> {
+        let begin = Instant::now();
+        let progress = Progress::new(args.quiet);
+        let (loaded, input) = load(progress)?;
+        let load_seconds = begin.elapsed().as_secs_f64();
+        let runtime = open(args)?;
+        let mut report = Report {
+            sample: sample.to_owned(),
+            device: runtime.device_name().to_owned(),
+            driver: runtime.driver().to_owned(),
+            access: runtime.access().to_string(),
+            tier: runtime.tier().to_string(),
+            input,
+            ..Report::default()
+        };
+        report.seconds.load = load_seconds;
+        let (launching, before) = (Instant::now(), runtime.stats());
+        Ok((Self { runtime, progress, begin, launching, before, report }, loaded))
+    }
+
+    /// Says that the device's part is over; what follows is checking.
+    pub fn launched(&mut self) {
+        let stats = self.runtime.stats().since(&self.before);
+        self.report.seconds.launch = self.launching.elapsed().as_secs_f64();
+        self.report.launches = stats.launches;
+        self.report.rounds = stats.rounds;
+        self.report.faults = Faults { device: 0, host: stats.host_faults };
+        self.report.pages = Pages { imported: stats.pages_imported, ..Pages::default() };
+    }
+
+    /// Ends the run with the largest error that the checks found, or the first check that failed.
+    ///
+    /// # Errors
+    /// What the checks report, unless it is a result that differs: that is an outcome.
+    pub fn end(
+        mut self,
+        checked: Result<f64, SampleError>,
+        lines: Vec<String>,
+    ) -> Result<Outcome, SampleError> {
+        self.report.seconds.total = self.begin.elapsed().as_secs_f64();
+        let differs = match checked {
+            Ok(error) => {
+                (self.report.verified, self.report.max_rel_error) = (true, error);
+                None
+            }
+            Err(differs @ SampleError::Differs { error, .. }) => {
+                self.report.max_rel_error = if error.is_finite() { error } else { f64::MAX };
+                Some(differs)
+            }
+            Err(other) => return Err(other),
+        };
+        Ok(Outcome { report: self.report, lines, differs })
+    }
+}
+
+fn open(args: &CommonArgs) -> Result<Runtime, SampleError> {
+    let mut builder = Runtime::builder().access(match args.access {
+        Access::Auto => AccessMode::Auto,
+        Access::Direct => AccessMode::Direct,
+        Access::Mirrored => AccessMode::Mirrored,
+    });
+    if let Some(device) = &args.device {
+        builder = builder.device(device);
+    }
+    builder.build().map_err(SampleError::runtime)
+}
+
+/// Prints what a run came to and gives the process's exit status: 0 for a verified run, 1 for a
+/// failure, 2 for bad usage.
+#[must_use]
+pub fn conclude(sample: &str, json: bool, run: Result<Outcome, SampleError>) -> ExitCode {
+    let printed = run.and_then(|outcome| {
+        print(&outcome, json)
+            .map_err(|error| SampleError::write("standard output".as_ref(), error))?;
+        outcome.differs.map_or(Ok(()), Err)
+    });
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // When standard error is closed there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "{sample}: {}", error.one_line());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn print(outcome: &Outcome, json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, &outcome.report)?;
+        return writeln!(out);
+    }
+    for line in &outcome.lines {
+        writeln!(out, "{line}")?;
+    }
+    write!(out, "{}", report::table(std::slice::from_ref(&outcome.report)))
+}

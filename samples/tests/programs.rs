@@ -1,0 +1,195 @@
+//! The programs themselves: results, reports, exit statuses.
+#![allow(clippy::unwrap_used, reason = "functions that tests call")]
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use farptr_samples::csr_file::CsrFile;
+use farptr_samples::report::Report;
+
+/// Whether a device can be used; without one the test is skipped, or fails in CI.
+fn device() -> bool {
+    let Err(error) = farptr::Runtime::builder().no_pipeline_cache().build() else { return true };
+    assert!(std::env::var_os("CI").is_none(), "in CI this test must run, but: {error}");
+    // Straight to the stream: what a passing test prints with macros is captured.
+    let name = std::thread::current().name().unwrap_or("test").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIP {name}: {error}");
+    false
+}
+
+fn run(program: &str, args: &[&str]) -> Output {
+    let path = match program {
+        "spmv" => env!("CARGO_BIN_EXE_spmv"),
+        "demo" => env!("CARGO_BIN_EXE_demo"),
+        _ => env!("CARGO_BIN_EXE_graph-walk"),
+    };
+    Command::new(path).args(args).env("FARPTR_VALIDATION", "1").output().unwrap()
+}
+
+/// The report of a run that must be verified.
+fn report(program: &str, args: &[&str]) -> Report {
+    let output = run(program, &[args, &["--json", "--quiet"]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let report: Report = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report.verified && report.launches > 0 && report.rounds == report.launches);
+    assert_eq!((report.access.as_str(), report.tier.as_str()), ("direct", "none"));
+    report
+}
+
+/// The exit status and the one line on standard error of a run that must fail.
+fn failure(program: &str, args: &[&str]) -> (i32, String) {
+    let output = run(program, &[args, &["--quiet"]].concat());
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert!(!line.contains("panicked"), "{line}");
+    assert!(output.stdout.is_empty());
+    (output.status.code().unwrap(), line.trim_end().to_owned())
+}
+
+const TINY: &str = "%%MatrixMarket matrix coordinate real symmetric
+3 3 5
+1 1 4.0
+2 2 4.0
+3 3 4.0
+2 1 -1.0
+3 2 -1.0
+";
+
+fn tiny(folder: &Path) -> String {
+    let path = folder.join("tiny.mtx");
+    fs::write(&path, TINY).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_poisson_problem_is_solved() {
+    if !device() {
+        return;
+    }
+    let report = report("spmv", &["--grid", "24"]);
+    assert_eq!((report.input.rows, report.input.entries), (576, 5 * 576 - 4 * 24));
+    assert!(report.max_rel_error <= 1e-5, "{}", report.max_rel_error);
+    assert!(report.pages.imported > 0);
+}
+
+#[test]
+fn a_matrix_is_read_saved_and_mapped() {
+    if !device() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (text, binary) = (tiny(folder.path()), folder.path().join("tiny.csr"));
+    let binary = binary.to_str().unwrap();
+    let read = report("spmv", &["--matrix", &text, "--save", binary]);
+    assert_eq!((read.input.rows, read.input.cols, read.input.entries), (3, 3, 7));
+    let mapped = report("spmv", &["--matrix", binary]);
+    assert_eq!(mapped.input.name, binary);
+    assert_eq!(mapped.max_rel_error, read.max_rel_error);
+    assert_eq!(CsrFile::map(Path::new(binary)).unwrap().view().entries(), 7);
+}
+
+#[test]
+fn a_matrix_that_cannot_be_solved_is_still_multiplied() {
+    if !device() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wide.mtx");
+    fs::write(&path, "%%MatrixMarket matrix coordinate pattern general\n2 3 2\n1 1\n2 3\n")
+        .unwrap();
+    let output = run("spmv", &["--matrix", path.to_str().unwrap()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("solve    not tried: not symmetric with a positive diagonal"), "{text}");
+    assert!(text.contains("  yes\n"), "{text}");
+}
+
+#[test]
+fn a_kronecker_graph_is_searched_and_walked() {
+    if !device() {
+        return;
+    }
+    let args = ["--scale", "8", "--walkers", "33", "--steps", "70000"];
+    let report = report("graph-walk", &args);
+    assert_eq!((report.input.rows, report.max_rel_error), (256, 0.0));
+    assert!(report.launches >= 3 + 2, "70,000 steps take three launches");
+}
+
+#[test]
+fn an_edge_list_is_searched_from_a_vertex_by_name() {
+    if !device() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("path.txt");
+    fs::write(&path, "# a path\n10 20\n20 30\n30 40\n").unwrap();
+    let graph = path.to_str().unwrap();
+    let output = run("graph-walk", &["--graph", graph, "--start", "20", "--quiet"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("search  from 20: 3 vertices reached in 3 levels"), "{text}");
+}
+
+#[test]
+fn the_packages_of_this_machine_are_ranked_and_walked() {
+    let packages = fs::metadata("/var/lib/dpkg/status").is_ok_and(|file| file.len() > 0);
+    if !device() {
+        return;
+    }
+    if !packages {
+        let _ = writeln!(std::io::stderr(), "SKIP the package graph: this is not a Debian machine");
+        return;
+    }
+    let output = run("demo", &["--quiet"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    let verified = text.lines().filter(|line| line.contains("debian") && line.ends_with("  yes"));
+    assert_eq!(verified.count(), 2, "{text}");
+}
+
+#[test]
+fn bad_usage_exits_with_2() {
+    for (program, args) in [
+        ("spmv", &["--grid", "0"][..]),
+        ("spmv", &["--grid", "many"]),
+        ("spmv", &["--matrix", "x", "--debian"]),
+        ("spmv", &["--access", "psychic"]),
+        ("graph-walk", &["--scale", "99"]),
+        ("graph-walk", &["--walkers", "0"]),
+        ("graph-walk", &["--graph", "x", "--scale", "3"]),
+        ("graph-walk", &["--nonsense"]),
+    ] {
+        let (status, text) = failure(program, args);
+        assert_eq!(status, 2, "{program} {args:?}: {text}");
+        assert!(text.starts_with("error: "), "{text}");
+    }
+    let (status, line) = failure("graph-walk", &["--scale", "3", "--start", "nobody"]);
+    assert_eq!(status, 2);
+    assert!(line.starts_with("graph-walk: kronecker 3: no vertex \"nobody\"; try \""), "{line}");
+}
+
+#[test]
+fn a_missing_file_exits_with_1_and_one_line() {
+    for (program, option) in [("spmv", "--matrix"), ("graph-walk", "--graph")] {
+        let (status, line) = failure(program, &[option, "/no/such/file"]);
+        assert_eq!(status, 1);
+        let start = format!("{program}: /no/such/file: cannot be read: No such file");
+        assert!(line.starts_with(&start) && !line.contains('\n'), "{line}");
+    }
+}
+
+#[test]
+fn what_the_device_cannot_do_exits_with_1_and_one_line() {
+    if !device() {
+        return;
+    }
+    let (status, line) = failure("spmv", &["--grid", "4", "--access", "mirrored"]);
+    assert_eq!(status, 1);
+    assert!(
+        line.starts_with("spmv: farptr: mirrored access is not part of this version"),
+        "{line}"
+    );
+    let (status, line) = failure("graph-walk", &["--scale", "4", "--device", "no such device"]);
+    assert_eq!(status, 1);
+    assert!(line.starts_with("graph-walk: farptr: there is no device named like"), "{line}");
+}
