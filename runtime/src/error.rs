@@ -108,6 +108,17 @@ pub enum KernelError {
         /// Bytes in Rust.
         given: usize,
     },
+    /// The kernel has bound buffers, images or samplers.
+    #[error(
+        "kernel `{kernel}` has {descriptors} bound resources; pass addresses in its push constants \
+         instead (buffer_reference)"
+    )]
+    Descriptors {
+        /// The kernel.
+        kernel: &'static str,
+        /// How many resources it binds.
+        descriptors: u32,
+    },
     /// The kernel needs more than the device gives.
     #[error("kernel `{kernel}` needs {what}, device `{device}` allows {limit}")]
     Limit {

@@ -62,6 +62,10 @@ fn check<K: KernelDesc>(kernel: &Reflection, device: &DeviceInfo) -> Result<(), 
     if declared != given {
         return Err(KernelError::PushSize { kernel: K::NAME, declared, given });
     }
+    if kernel.descriptors > 0 {
+        let descriptors = kernel.descriptors;
+        return Err(KernelError::Descriptors { kernel: K::NAME, descriptors });
+    }
     let lacking = |capability: &&_| !device.capabilities.contains(capability);
     if let Some(&capability) = kernel.capabilities.iter().find(lacking) {
         let device = device.name.clone();

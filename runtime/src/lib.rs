@@ -68,7 +68,12 @@ pub use runtime::Runtime;
 pub use scope::{Idle, Scope};
 pub use stats::Stats;
 
-/// The examples of `README.md`, compiled and run as tests.
+/// The examples of both READMEs, compiled and run as tests.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-mod readme {}
+mod readme {
+    #[doc = include_str!("../README.md")]
+    mod of_the_crate {}
+
+    #[doc = include_str!("../../README.md")]
+    mod of_the_project {}
+}

@@ -73,6 +73,7 @@ impl Runtime {
     ///
     /// * [`KernelError::Words`] when the words are not one compute kernel.
     /// * [`KernelError::PushSize`] when [`KernelDesc::Push`] is not as long as the kernel says.
+    /// * [`KernelError::Descriptors`] when the kernel binds resources instead of taking addresses.
     /// * [`KernelError::Limit`] or [`KernelError::Capability`] when the device cannot run it.
     /// * [`KernelError::Vulkan`] when the driver refuses it.
     pub fn kernel<K: KernelDesc>(&self) -> Result<Kernel<K>, KernelError> {

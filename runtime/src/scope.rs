@@ -69,7 +69,6 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// 3. What it leaves in memory that was not lent is valid for the types of that memory.
     /// 4. Invocations do not race with each other, by the rules of the Vulkan memory model, and
     ///    every invocation ends: a scope waits for a kernel that does not end for ever.
-    /// 5. The kernel's words are valid SPIR-V for Vulkan.
     #[allow(unsafe_code, reason = "the public door; its promises go to `vk::session`")]
     pub unsafe fn launch_unchecked<K: KernelDesc>(
         &mut self,

@@ -175,7 +175,8 @@ fn a_kernel_of_another_runtime_is_refused() {
 macro_rules! described {
     ($name:ident, $push:ty, $words:expr) => {
         struct $name;
-        impl KernelDesc for $name {
+        // SAFETY: none: the runtime refuses the kernel before a driver sees it.
+        unsafe impl KernelDesc for $name {
             const NAME: &'static str = stringify!($name);
             type Args<'s> = PtrMut<'s, u32>;
             type Push = $push;
@@ -200,6 +201,14 @@ fn linkage_words() -> &'static [u32] {
 }
 described!(NeedsLinkage, [u32; 0], linkage_words());
 
+/// A module with one more variable: a storage buffer.
+fn bound_words() -> &'static [u32] {
+    let mut words = empty::Kernel::words().to_vec();
+    words.splice(5..5, [4 << 16 | 59, 1, 1, 12]); // OpVariable in StorageBuffer
+    words.leak()
+}
+described!(BindsBuffers, [u32; 0], bound_words());
+
 #[test]
 fn kernels_that_do_not_fit_are_refused() {
     let Some(runtime) = runtime() else { return };
@@ -207,6 +216,8 @@ fn kernels_that_do_not_fit_are_refused() {
     assert!(matches!(error, KernelError::PushSize { declared: 24, given: 20, .. }), "{error}");
     let error = runtime.kernel::<NotSpirv>().unwrap_err();
     assert!(matches!(error, KernelError::Words { .. }), "{error}");
+    let error = runtime.kernel::<BindsBuffers>().unwrap_err();
+    assert!(matches!(error, KernelError::Descriptors { descriptors: 1, .. }), "{error}");
     let error = runtime.kernel::<NeedsLinkage>().unwrap_err();
     assert!(error.to_string().contains("capability Linkage"), "{error}");
 }

@@ -1,4 +1,5 @@
 //! Validation errors end the process: a wrong Vulkan call cannot pass a test unnoticed.
+#![allow(unsafe_code, reason = "a kernel that breaks its contract on purpose")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 mod common;
@@ -14,7 +15,8 @@ const SIGABRT: i32 = 6;
 /// A module that reflection accepts and that is not valid SPIR-V: its id bound is 1.
 struct WrongBound;
 
-impl KernelDesc for WrongBound {
+// SAFETY: none, on purpose: the validation layer aborts before the driver sees the words.
+unsafe impl KernelDesc for WrongBound {
     const NAME: &'static str = "wrong bound";
     type Args<'s> = ();
     type Push = [u32; 0];

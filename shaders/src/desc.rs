@@ -1,4 +1,8 @@
 //! What a kernel is to the runtime: words, arguments and push constants.
+//!
+//! # Safety
+//!
+//! Declares an unsafe trait, and calls nothing.
 
 use bytemuck::NoUninit;
 
@@ -6,7 +10,16 @@ use bytemuck::NoUninit;
 ///
 /// farptr's own kernels implement it in [`crate::kernels`]. Bring your own kernel by implementing
 /// it for a type of yours; the words may come from any compiler that produces SPIR-V for Vulkan
-/// 1.2 or later.
+/// 1.2. Memory is reached by address alone: a kernel has no descriptors.
+///
+/// # Safety
+///
+/// The runtime compares sizes and capabilities with the words, and no more; a driver trusts what it
+/// is given. For each implementation:
+///
+/// 1. [`words`](Self::words) is a module that is valid by the SPIR-V specification and Vulkan's
+///    environment for it (what `spirv-val --target-env vulkan1.2` accepts), the same at each call.
+/// 2. [`Push`](Self::Push) is laid out as the module's push constants.
 ///
 /// # Examples
 ///
@@ -20,7 +33,8 @@ use bytemuck::NoUninit;
 ///     n: u32,
 /// }
 ///
-/// impl KernelDesc for Fill {
+/// // SAFETY: 1. glslc made the words; 2. the kernel declares a uvec2 and a uint.
+/// unsafe impl KernelDesc for Fill {
 ///     const NAME: &'static str = "fill";
 ///     type Args<'s> = FillArgs<'s>;
 ///     type Push = [u32; 3];
@@ -38,7 +52,8 @@ use bytemuck::NoUninit;
 ///     }
 /// }
 /// ```
-pub trait KernelDesc: 'static {
+#[allow(unsafe_code, reason = "declares what drivers trust; nothing is done with it here")]
+pub unsafe trait KernelDesc: 'static {
     /// The name in reports and error messages.
     const NAME: &'static str;
 

@@ -2,6 +2,13 @@
 //!
 //! A module holds the macro that compiles the GLSL at build time, a [`KernelDesc`] that names the
 //! kernel, and `Args`, the typed arguments from which the push constants are made.
+//!
+//! # Safety
+//!
+//! [`KernelDesc`] is an unsafe trait, because a driver trusts the words that it compiles. Here they
+//! come from shaderc at build time, for Vulkan 1.2, and the push constants are the struct that the
+//! macro made from the same module.
+#![allow(unsafe_code, reason = "implementations of an unsafe trait, for the reason above")]
 
 use crate::{KernelDesc, Ptr, PtrMut};
 
@@ -46,7 +53,8 @@ macro_rules! kernel {
                 $($(#[$field_doc])* pub $field: $kind,)*
             }
 
-            impl KernelDesc for Kernel {
+            // SAFETY: the module's; words and push constants come from one compilation.
+            unsafe impl KernelDesc for Kernel {
                 const NAME: &'static str = stringify!($name);
                 type Args<'s> = Args<'s>;
                 type Push = spirv::Push;
@@ -238,7 +246,8 @@ pub mod empty {
     #[derive(Clone, Copy, Debug)]
     pub struct Kernel;
 
-    impl KernelDesc for Kernel {
+    // SAFETY: the module's; the kernel has no push constants.
+    unsafe impl KernelDesc for Kernel {
         const NAME: &'static str = "empty";
         type Args<'s> = ();
         type Push = [u32; 0];

@@ -51,6 +51,8 @@ pub struct Reflection {
     pub push_bytes: u32,
     /// The capabilities that the module declares.
     pub capabilities: Vec<Capability>,
+    /// The variables that need a descriptor: buffers, images and samplers that are bound.
+    pub descriptors: u32,
 }
 
 impl Reflection {
@@ -136,6 +138,7 @@ struct Declarations {
     workgroup_size_constant: Option<u32>,
     capabilities: Vec<Capability>,
     push_pointer: Option<u32>,
+    descriptors: u32,
     types: Types,
 }
 
@@ -154,9 +157,18 @@ impl Declarations {
                     self.workgroup_size_constant = Some(i.operand(0)?);
                 }
             }
-            Some(Op::Variable) if i.operand(2)? == StorageClass::PushConstant as u32 => {
-                self.push_pointer = Some(i.operand(0)?);
-            }
+            Some(Op::Variable) => match StorageClass::from_u32(i.operand(2)?) {
+                Some(StorageClass::PushConstant) => {
+                    // The result type of the variable: a pointer to the block.
+                    self.push_pointer = Some(i.operand(0)?);
+                }
+                Some(
+                    StorageClass::Uniform
+                    | StorageClass::UniformConstant
+                    | StorageClass::StorageBuffer,
+                ) => self.descriptors += 1,
+                _ => {}
+            },
             _ => self.types.note(i)?,
         }
         Ok(())
@@ -195,6 +207,7 @@ impl Declarations {
             local_size,
             push_bytes,
             capabilities: self.capabilities,
+            descriptors: self.descriptors,
         })
     }
 
@@ -233,6 +246,7 @@ mod tests {
             assert_eq!(reflection.entry, "main");
             assert_eq!(reflection.local_size, local_size);
             assert_eq!(reflection.push_bytes, push_bytes);
+            assert_eq!(reflection.descriptors, 0);
         }
     }
 

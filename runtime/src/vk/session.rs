@@ -82,10 +82,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         &mut self,
         memory: &'env mut [T],
     ) -> Result<LentMut<'scope, T>, LendError> {
-        let lent = LentMut::new(memory);
+        let range = VaRange::of_slice(memory);
         // SAFETY: as in `import`.
-        unsafe { self.import_range(VaRange::of_slice(memory)) }?;
-        Ok(lent)
+        unsafe { self.import_range(range) }?;
+        Ok(LentMut::new(memory))
     }
 
     /// Imports the pages that cover a range, unless an earlier import of this scope covers them.
