@@ -9,7 +9,7 @@
 //! | [`input`] | texts, plain or compressed; graphs in either format |
 //! | [`generate`] | generated matrices and graphs |
 //! | [`solve`], [`mod@rank`] | conjugate gradients and PageRank on lent memory |
-//! | [`linalg`], [`linked`] | kernels behind checks: vectors and matrices, nodes linked by address |
+//! | [`linalg`], [`linked`] | kernels behind checks: vectors, matrices, linked nodes |
 //! | [`mod@reference`] | the results to compare with |
 //! | [`args`], [`run`], [`progress`], [`report`], [`error`] | what the programs take and show |
 

@@ -120,7 +120,7 @@ impl Solution {
             };
             let residual = self.residual;
             let line = format!(
-                "solve    not converged after {iterations} iterations, residual {residual:.1e}: {why}"
+                "solve    no convergence in {iterations} iterations, residual {residual:.1e}: {why}"
             );
             return Ok((0.0, line));
         }

@@ -9,9 +9,9 @@
 //!    an `Arc` of the type it was made from ([`Device`] of [`Instance`]) or is destroyed by it.
 //! 2. *External synchronisation* (Vulkan specification, "Threading Behavior"): queues and pools
 //!    are used under `&mut` or a mutex.
-//! 3. *Structures are valid*: they are built by ash's builders, whose lifetimes keep what they point
-//!    to alive, and extension structures are chained only for extensions and versions that were
-//!    checked before.
+//! 3. *Structures are valid*: they are built by ash's builders, whose lifetimes keep what they
+//!    point to alive, and extension structures are chained only for extensions and versions that
+//!    were checked before.
 //! 4. *Nothing is destroyed while the device uses it*: [`session`] waits first.
 //!
 //! The functions that this module gives to the rest of the crate are safe, or say in their own

@@ -86,8 +86,8 @@ fn compile(
     entry: &str,
 ) -> Result<vk::Pipeline, VulkanError> {
     let info = vk::ShaderModuleCreateInfo::default().code(words);
-    // SAFETY: 1. the device is live; 3. the words are a module whose capabilities the device has and
-    // that needs no descriptors; that it is otherwise valid is the promise of `KernelDesc`.
+    // SAFETY: 1. the device is live; 3. the words are a module whose capabilities the device has
+    // and that needs no descriptors; that it is otherwise valid is the promise of `KernelDesc`.
     let module =
         unsafe { device.raw().create_shader_module(&info, None) }.named("vkCreateShaderModule")?;
     // Reflection ends the name at its first zero, so none is inside.

@@ -1,0 +1,111 @@
+//! The cases: what each measures, its variants and its sizes.
+//!
+//! To add one, write a file under `case/` with a type that implements [`Case`], and name it in
+//! [`CASES`].
+
+mod launch;
+mod saxpy;
+
+use crate::{failure::Failure, measure::Variant, rival};
+use farptr::Runtime;
+use std::{fmt, rc::Rc};
+
+/// Every case, in the order in which they are listed and run.
+const CASES: &[&dyn Case] = &[&launch::Launch, &saxpy::Saxpy];
+
+/// A question that is answered by measuring variants side by side.
+pub(crate) trait Case {
+    /// The name on the command line and in records.
+    fn name(&self) -> &'static str;
+
+    /// What is measured, in one line.
+    fn about(&self) -> &'static str;
+
+    /// The names of the variants, the baseline first: the one that ratios refer to.
+    fn variants(&self) -> &'static [&'static str];
+
+    /// The sizes at which it is measured, in bytes; a case without data has the one size 0.
+    fn sizes_bytes(&self) -> &'static [u64] {
+        &[0]
+    }
+
+    /// Makes the variants at one size, ready to be sampled, in the order of
+    /// [`variants`](Self::variants).
+    fn prepare<'c>(
+        &self,
+        context: &'c Context,
+        size_bytes: u64,
+    ) -> Result<Vec<Box<dyn Variant + 'c>>, Failure>;
+}
+
+/// The device, opened by farptr and, a second time, by hand.
+pub(crate) struct Context {
+    pub(crate) runtime: Runtime,
+    pub(crate) rival: Rc<rival::Device>,
+}
+
+/// Who opens the device first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    Farptr,
+    Rival,
+}
+
+impl Context {
+    /// Opens the device that farptr chooses, twice. `name` is what farptr calls it.
+    pub(crate) fn open(name: &str, first: First) -> Result<Self, Failure> {
+        let farptr = || Runtime::builder().build();
+        let rival = || rival::Device::open(name).map(Rc::new);
+        let (runtime, rival) = match first {
+            First::Farptr => (farptr()?, rival()?),
+            First::Rival => {
+                let rival = rival()?;
+                (farptr()?, rival)
+            }
+        };
+        Ok(Self { runtime, rival })
+    }
+}
+
+/// Every case.
+pub(crate) fn all() -> &'static [&'static dyn Case] {
+    CASES
+}
+
+/// The cases with these names, in the order given; all of them when there are no names.
+pub(crate) fn select(names: &[String]) -> Result<Vec<&'static dyn Case>, UnknownCase> {
+    if names.is_empty() {
+        return Ok(CASES.to_vec());
+    }
+    names.iter().map(|name| find(name)).collect()
+}
+
+fn find(name: &str) -> Result<&'static dyn Case, UnknownCase> {
+    let found = CASES.iter().find(|case| case.name() == name);
+    found.copied().ok_or_else(|| UnknownCase(name.to_owned()))
+}
+
+/// A name that no case has.
+#[derive(Debug)]
+pub(crate) struct UnknownCase(String);
+
+impl fmt::Display for UnknownCase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = CASES.iter().map(|case| case.name()).collect();
+        write!(f, "there is no case `{}`; the cases are: {}", self.0, names.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_select_and_unknown_ones_are_refused() {
+        assert_eq!(select(&[]).ok().unwrap().len(), CASES.len());
+        let two = select(&["saxpy".to_owned(), "launch".to_owned()]).ok().unwrap();
+        assert_eq!([two[0].name(), two[1].name()], ["saxpy", "launch"]);
+        let error = select(&["saxpi".to_owned()]).err().unwrap().to_string();
+        assert_eq!(error, "there is no case `saxpi`; the cases are: launch, saxpy");
+    }
+}

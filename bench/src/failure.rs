@@ -1,0 +1,69 @@
+//! What can go wrong in a run, as one line for a person.
+
+use std::path::PathBuf;
+
+/// Why a run failed. A message does not repeat its source; [`chain`] prints both.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// farptr refused or failed.
+    #[error(transparent)]
+    Farptr(#[from] farptr::Error),
+    /// A Vulkan call of a rival failed.
+    #[error("{call} failed in hand-written Vulkan")]
+    Vulkan {
+        call: &'static str,
+        #[source]
+        result: ash::vk::Result,
+    },
+    /// The rivals cannot load Vulkan, although farptr could.
+    #[error("hand-written Vulkan cannot load the Vulkan library")]
+    Loader(#[from] ash::LoadingError),
+    /// farptr's device is not in the rivals' list.
+    #[error("hand-written Vulkan finds no device named `{name}`, which farptr chose")]
+    DeviceNotFound { name: String },
+    /// the device has no memory of the kind that a rival needs.
+    #[error("the device has no {kind} memory for {size_bytes} bytes")]
+    NoMemoryType { kind: &'static str, size_bytes: u64 },
+    /// The memory of the staged copies.
+    #[error("cannot allocate memory for staged copies")]
+    Allocator(#[from] gpu_allocator::AllocationError),
+    /// The shipped kernel's words cannot be read.
+    #[error("A shipped kernel cannot be used")]
+    Kernel(#[from] farptr::shaders::ReflectError),
+    /// A file could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The table or the list could not be printed.
+    #[error("cannot print")]
+    Print(#[from] std::io::Error),
+    /// The results could not be turned into JSON.
+    #[error("cannot write the results as JSON")]
+    Json(#[from] serde_json::Error),
+    /// Some variants computed something else.
+    #[error("wrong answers, so their times mean nothing: {which}")]
+    Wrong { which: String },
+}
+
+/// An error and its sources in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |source| source.source());
+    sources.fold(error.to_string(), |line, source| format!("{line}: {source}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_one_line_with_the_cause() {
+        let failure = Failure::Write {
+            path: "/nowhere/x.json".into(),
+            source: std::io::Error::other("no such folder"),
+        };
+        assert_eq!(chain(&failure), "cannot write /nowhere/x.json: no such folder");
+    }
+}

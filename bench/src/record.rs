@@ -1,0 +1,106 @@
+//! The results as JSON, in the form that later versions keep.
+
+use crate::{failure::Failure, machine::Machine};
+use serde::Serialize;
+use std::{fs::File, io::Write, path::Path};
+
+/// One variant at one size.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) case: &'static str,
+    pub(crate) variant: &'static str,
+    pub(crate) size_bytes: u64,
+    /// Time of one operation.
+    pub(crate) median_ns: f64,
+    /// Median absolute deviation of the samples.
+    pub(crate) mad_ns: f64,
+    pub(crate) samples: usize,
+    /// The variant that `ratio` refers to; the baseline refers to itself.
+    pub(crate) ratio_to: &'static str,
+    /// The median over all rounds of the ratio within a round.
+    pub(crate) ratio: f64,
+    pub(crate) verified: bool,
+    /// Median absolute deviation of the ratios; for the table only.
+    #[serde(skip)]
+    pub(crate) ratio_mad: f64,
+}
+
+/// Everything that a run has to say.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Record {
+    pub(crate) machine: Machine,
+    pub(crate) commit: String,
+    pub(crate) results: Vec<Row>,
+}
+
+impl Record {
+    /// Writes the record to a file, or to stdout for `-`.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Failure> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        let written = if is_stdout(path) {
+            std::io::stdout().write_all(&text)
+        } else {
+            File::create(path).and_then(|mut file| file.write_all(&text))
+        };
+        written.map_err(|source| Failure::Write { path: path.to_owned(), source })
+    }
+}
+
+/// Whether a path stands for stdout.
+pub(crate) fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            machine: Machine {
+                cpu: "c".into(),
+                cores: 2,
+                kernel: "k".into(),
+                device: "d".into(),
+                driver: "v".into(),
+            },
+            commit: "0123-dirty".into(),
+            results: vec![Row {
+                case: "saxpy",
+                variant: "farptr",
+                size_bytes: 65_536,
+                median_ns: 1500.5,
+                mad_ns: 2.25,
+                samples: 9,
+                ratio_to: "raw-address",
+                ratio: 1.5,
+                verified: true,
+                ratio_mad: 0.5,
+            }],
+        }
+    }
+
+    #[test]
+    fn the_keys_are_those_that_were_promised() {
+        let golden = concat!(
+            r#"{"machine":{"cpu":"c","cores":2,"kernel":"k","device":"d","driver":"v"},"#,
+            r#""commit":"0123-dirty","results":[{"case":"saxpy","variant":"farptr","#,
+            r#""size_bytes":65536,"median_ns":1500.5,"mad_ns":2.25,"samples":9,"#,
+            r#""ratio_to":"raw-address","ratio":1.5,"verified":true}]}"#,
+        );
+        assert_eq!(serde_json::to_string(&record()).unwrap(), golden);
+    }
+
+    #[test]
+    fn a_file_gets_one_object_and_a_bad_place_a_clear_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("record.json");
+        record().write(&path).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["results"][0]["ratio_to"], "raw-address");
+        let error = record().write(folder.path()).unwrap_err();
+        assert!(error.to_string().starts_with("cannot write /"), "{error}");
+    }
+}

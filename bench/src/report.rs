@@ -1,0 +1,144 @@
+//! The results as tables for a person.
+
+use crate::{case::Case, machine::Machine, record::Row};
+use std::io::{self, Write};
+
+/// Figures of a machine that does other things are marked from this share of its cores on.
+const BUSY_PART: f64 = 0.5;
+
+const HEADINGS: [&str; 7] = ["variant", "size", "median", "MAD", "samples", "ratio", "answer"];
+
+/// Says where the figures come from.
+pub(crate) fn print_machine(
+    out: &mut dyn Write,
+    machine: &Machine,
+    commit: &str,
+    load: Option<f64>,
+) -> io::Result<()> {
+    let Machine { cpu, cores, kernel, device, driver } = machine;
+    writeln!(out, "machine  {cpu}, {cores} cores, Linux {kernel}")?;
+    writeln!(out, "device   {device}, {driver}")?;
+    writeln!(out, "commit   {commit}")?;
+    #[allow(clippy::cast_precision_loss, reason = "machines have few cores")]
+    let busy = load.filter(|&load| load > BUSY_PART * *cores as f64);
+    if let Some(load) = busy {
+        writeln!(
+            out,
+            "note     the machine was busy at the start (load {load}): trust ratios, not times"
+        )?;
+    }
+    if cfg!(debug_assertions) {
+        writeln!(out, "note     this is a debug build: cargo run --release measures the program")?;
+    }
+    Ok(())
+}
+
+/// Prints the rows of one case.
+pub(crate) fn print_case(out: &mut dyn Write, case: &dyn Case, rows: &[Row]) -> io::Result<()> {
+    let cells: Vec<[String; 7]> =
+        std::iter::once(HEADINGS.map(str::to_owned)).chain(rows.iter().map(cells)).collect();
+    let baseline = case.variants().first().copied().unwrap_or_default();
+    writeln!(out, "\n{}: {}", case.name(), case.about())?;
+    writeln!(
+        out,
+        "ratio = time / time of {baseline} in the same round, median ± MAD of the rounds"
+    )?;
+    let widths: [usize; 7] = std::array::from_fn(|column| {
+        let width = |row: &[String; 7]| row[column].chars().count();
+        cells.iter().map(width).max().unwrap_or(0)
+    });
+    for row in &cells {
+        let mut line = format!("{:<width$}", row[0], width = widths[0]);
+        for (cell, width) in row.iter().zip(widths).skip(1) {
+            line.push_str(&format!("  {cell:>width$}"));
+        }
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+fn cells(row: &Row) -> [String; 7] {
+    // One round has no spread.
+    let ratio = match row.samples {
+        _ if row.ratio_to == row.variant => "1 (baseline)".to_owned(),
+        1 => format!("{:.3} ± ?    ", row.ratio),
+        _ => format!("{:.3} ± {:.3}", row.ratio, row.ratio_mad),
+    };
+    [
+        row.variant.to_owned(),
+        size(row.size_bytes),
+        time(row.median_ns),
+        time(row.mad_ns),
+        row.samples.to_string(),
+        ratio,
+        if row.verified { "right" } else { "WRONG" }.to_owned(),
+    ]
+}
+
+/// A size in the largest unit that divides it.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        0 => "-".to_owned(),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        _ if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+        _ => format!("{bytes} B"),
+    }
+}
+
+/// A time with about four digits.
+fn time(ns: f64) -> String {
+    let (value, unit) = if ns < 1e3 {
+        (ns, "ns")
+    } else if ns < 1e6 {
+        (ns / 1e3, "µs")
+    } else if ns < 1e9 {
+        (ns / 1e6, "ms")
+    } else {
+        (ns / 1e9, "s")
+    };
+    let decimals = match value {
+        _ if value < 10.0 => 3,
+        _ if value < 100.0 => 2,
+        _ => 1,
+    };
+    format!("{value:.decimals$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case;
+
+    #[test]
+    fn sizes_and_times_are_short() {
+        assert_eq!(size(0), "-");
+        assert_eq!(size(64 << 10), "64 KiB");
+        assert_eq!(size(256 << 20), "256 MiB");
+        assert_eq!(size(1000), "1000 B");
+        assert_eq!(time(12.345), "12.35 ns");
+        assert_eq!(time(1500.0), "1.500 µs");
+        assert_eq!(time(2.5e8), "250.0 ms");
+        assert_eq!(time(3e9), "3.000 s");
+    }
+
+    #[test]
+    fn a_loss_and_a_wrong_answer_are_shown() {
+        let row = Row {
+            case: "launch",
+            variant: "farptr",
+            size_bytes: 0,
+            median_ns: 3000.0,
+            mad_ns: 10.0,
+            samples: 7,
+            ratio_to: "ash",
+            ratio: 1.5,
+            verified: false,
+            ratio_mad: 0.25,
+        };
+        let mut text = Vec::new();
+        print_case(&mut text, case::all()[0], &[row]).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let last = text.lines().last().unwrap();
+        assert!(last.contains("1.500 ± 0.250") && last.ends_with("WRONG"), "{text}");
+    }
+}

@@ -1,0 +1,123 @@
+//! Buffers in host-visible memory that kernels address.
+
+use super::{Device, Named};
+use crate::failure::Failure;
+use ash::vk;
+use std::{ptr::NonNull, rc::Rc};
+
+/// Bytes that host and device share, mapped for good.
+///
+/// The memory is cached by the CPU where the device offers that, as ordinary memory is.
+pub(super) struct HostBuffer {
+    // Invariant: buffer and memory are null or made from `device`, and destroyed by Drop only.
+    // Once `new` has returned, `mapped` points to `size_bytes` bytes of `memory`, all written.
+    device: Rc<Device>,
+    buffer: vk::Buffer,
+    memory: vk::DeviceMemory,
+    mapped: NonNull<f32>,
+    /// How many elements there are.
+    count: usize,
+    address: u64,
+}
+
+impl HostBuffer {
+    /// A buffer that holds a copy of `elements`.
+    pub(super) fn new(device: &Rc<Device>, elements: &[f32]) -> Result<Self, Failure> {
+        let mut made = Self {
+            device: Rc::clone(device),
+            buffer: vk::Buffer::null(),
+            memory: vk::DeviceMemory::null(),
+            mapped: NonNull::dangling(),
+            count: 0,
+            address: 0,
+        };
+        let info = vk::BufferCreateInfo::default().size(size_of_val(elements) as u64).usage(
+            vk::BufferUsageFlags::STORAGE_BUFFER | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS,
+        );
+        // SAFETY: 1. the device lives; 4. it was made with buffer device addresses.
+        made.buffer = unsafe { device.raw().create_buffer(&info, None) }.named("vkCreateBuffer")?;
+        made.allocate()?;
+        made.fill(elements)?;
+        let info = vk::BufferDeviceAddressInfo::default().buffer(made.buffer);
+        // SAFETY: 1. the buffer lives and is bound to memory allocated for addresses.
+        made.address = unsafe { device.raw().get_buffer_device_address(&info) };
+        Ok(made)
+    }
+
+    fn allocate(&mut self) -> Result<(), Failure> {
+        let raw = self.device.raw();
+        // SAFETY: 1. the buffer lives.
+        let needs = unsafe { raw.get_buffer_memory_requirements(self.buffer) };
+        let mut flags =
+            vk::MemoryAllocateFlagsInfo::default().flags(vk::MemoryAllocateFlags::DEVICE_ADDRESS);
+        let info = vk::MemoryAllocateInfo::default()
+            .allocation_size(needs.size)
+            .memory_type_index(memory_type(&self.device, &needs)?)
+            .push_next(&mut flags);
+        // SAFETY: 1. the device lives; 4. the type is one of its own.
+        self.memory = unsafe { raw.allocate_memory(&info, None) }.named("vkAllocateMemory")?;
+        // SAFETY: 1. buffer and memory live and are bound for the first time; 4. size, alignment
+        // and type are those that the buffer asked for.
+        unsafe { raw.bind_buffer_memory(self.buffer, self.memory, 0) }.named("vkBindBufferMemory")
+    }
+
+    fn fill(&mut self, elements: &[f32]) -> Result<(), Failure> {
+        let (raw, all) = (self.device.raw(), vk::WHOLE_SIZE);
+        let none = vk::MemoryMapFlags::empty();
+        // SAFETY: 1. the memory lives, is host-visible and was not mapped before.
+        let mapped = unsafe { raw.map_memory(self.memory, 0, all, none) }.named("vkMapMemory")?;
+        let mapped = NonNull::new(mapped.cast::<f32>()).ok_or(Failure::Vulkan {
+            call: "vkMapMemory",
+            result: vk::Result::ERROR_MEMORY_MAP_FAILED,
+        })?;
+        // SAFETY: the source is a slice; the mapping has at least as many bytes, because the buffer
+        // was made for the slice's size; mappings are aligned to 64 bytes or more
+        // (minMemoryMapAlignment); both are apart, as the slice is not device memory; 3. idle.
+        unsafe { mapped.copy_from_nonoverlapping(NonNull::from(elements).cast(), elements.len()) };
+        (self.mapped, self.count) = (mapped, elements.len());
+        Ok(())
+    }
+
+    /// The device address of the first element.
+    pub(super) fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// The elements as they are between runs.
+    ///
+    /// # Safety
+    ///
+    /// No run that writes them is pending while the slice lives.
+    pub(super) unsafe fn elements(&self) -> &[f32] {
+        // SAFETY: `mapped` points to `count` written elements that live as long as `self`
+        // (invariant), every bit pattern is an f32, and nobody writes them, as the caller promises.
+        unsafe { std::slice::from_raw_parts(self.mapped.as_ptr(), self.count) }
+    }
+}
+
+impl Drop for HostBuffer {
+    fn drop(&mut self) {
+        // SAFETY: 1. the buffer lives or is null; 3. no command uses it.
+        unsafe { self.device.raw().destroy_buffer(self.buffer, None) };
+        // SAFETY: 1. the memory lives or is null, and unmaps itself; 3. no command uses it.
+        unsafe { self.device.raw().free_memory(self.memory, None) };
+    }
+}
+
+/// A coherent memory type for the buffer, cached by the CPU if there is one.
+fn memory_type(device: &Device, needs: &vk::MemoryRequirements) -> Result<u32, Failure> {
+    let shared = vk::MemoryPropertyFlags::HOST_VISIBLE | vk::MemoryPropertyFlags::HOST_COHERENT;
+    let cached = shared | vk::MemoryPropertyFlags::HOST_CACHED;
+    let types = device.physical().memory.memory_types_as_slice();
+    let first_with = |flags| {
+        (0u32..)
+            .zip(types)
+            .find(|&(index, kind)| {
+                needs.memory_type_bits & (1 << index) != 0 && kind.property_flags.contains(flags)
+            })
+            .map(|(index, _)| index)
+    };
+    first_with(cached)
+        .or_else(|| first_with(shared))
+        .ok_or(Failure::NoMemoryType { kind: "host-visible", size_bytes: needs.size })
+}

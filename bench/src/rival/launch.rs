@@ -1,0 +1,222 @@
+//! Records commands, submits them and waits.
+
+use super::{Device, Named, kernel::Kernel};
+use crate::failure::{self, Failure};
+use ash::vk;
+use farptr::KernelDesc;
+use std::{io::Write, rc::Rc};
+
+/// A command buffer that is recorded anew for each run, and the timeline on which runs complete.
+pub(super) struct Lane {
+    // Invariant: the handles are null or made from `device`, and destroyed by Drop only; `commands`
+    // comes from `pool`. Every run that was submitted has completed.
+    device: Rc<Device>,
+    pool: vk::CommandPool,
+    commands: vk::CommandBuffer,
+    timeline: vk::Semaphore,
+    /// The timeline value that the newest run signals.
+    newest: u64,
+}
+
+impl Lane {
+    pub(super) fn new(device: &Rc<Device>) -> Result<Self, Failure> {
+        let mut lane = Self {
+            device: Rc::clone(device),
+            pool: vk::CommandPool::null(),
+            commands: vk::CommandBuffer::null(),
+            timeline: vk::Semaphore::null(),
+            newest: 0,
+        };
+        let raw = device.raw();
+        let info = vk::CommandPoolCreateInfo::default()
+            .flags(vk::CommandPoolCreateFlags::TRANSIENT)
+            .queue_family_index(device.physical().family);
+        // SAFETY: 1. the device lives and has a queue of this family.
+        lane.pool = unsafe { raw.create_command_pool(&info, None) }.named("vkCreateCommandPool")?;
+        let info = vk::CommandBufferAllocateInfo::default()
+            .command_pool(lane.pool)
+            .command_buffer_count(1);
+        // SAFETY: 1. the pool lives; 2. nobody else uses it.
+        lane.commands =
+            unsafe { raw.allocate_command_buffers(&info) }.named("vkAllocateCommandBuffers")?[0];
+        let mut kind =
+            vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
+        let info = vk::SemaphoreCreateInfo::default().push_next(&mut kind);
+        // SAFETY: 1. the device lives; 4. it was made with timeline semaphores.
+        lane.timeline = unsafe { raw.create_semaphore(&info, None) }.named("vkCreateSemaphore")?;
+        Ok(lane)
+    }
+
+    /// Records commands, submits them and returns when they have completed.
+    ///
+    /// If the device is lost, the process ends: nothing else is safe while commands may still run.
+    pub(super) fn run(&mut self, record: impl FnOnce(&Recorder<'_>)) -> Result<(), Failure> {
+        let raw = self.device.raw();
+        // SAFETY: 1. the pool lives; 3. its commands have completed.
+        unsafe { raw.reset_command_pool(self.pool, vk::CommandPoolResetFlags::empty()) }
+            .named("vkResetCommandPool")?;
+        let info = vk::CommandBufferBeginInfo::default()
+            .flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
+        // SAFETY: 1. the command buffer lives; the reset has made it ready to record.
+        unsafe { raw.begin_command_buffer(self.commands, &info) }.named("vkBeginCommandBuffer")?;
+        record(&Recorder { device: raw, commands: self.commands });
+        // SAFETY: 1. the command buffer lives and is recording since the call above.
+        unsafe { raw.end_command_buffer(self.commands) }.named("vkEndCommandBuffer")?;
+        self.submit()?;
+        self.wait();
+        Ok(())
+    }
+
+    /// Hands over what is recorded. The caller waits.
+    fn submit(&mut self) -> Result<(), Failure> {
+        let (commands, timelines) = ([self.commands], [self.timeline]);
+        let values = [self.newest + 1];
+        let mut signal =
+            vk::TimelineSemaphoreSubmitInfo::default().signal_semaphore_values(&values);
+        let info = [vk::SubmitInfo::default()
+            .command_buffers(&commands)
+            .signal_semaphores(&timelines)
+            .push_next(&mut signal)];
+        let queue = self.device.queue();
+        // SAFETY: 1. queue, commands and semaphore live, and the commands are recorded; 2. the
+        // queue is used by this thread only; 4. the value is higher than all signalled before.
+        let submitted = unsafe { self.device.raw().queue_submit(queue, &info, vk::Fence::null()) };
+        match submitted {
+            // Any other failure has submitted nothing.
+            Err(vk::Result::ERROR_DEVICE_LOST) => end_process(vk::Result::ERROR_DEVICE_LOST),
+            submitted => submitted.named("vkQueueSubmit")?,
+        }
+        self.newest += 1;
+        Ok(())
+    }
+
+    fn wait(&self) {
+        let (timelines, values) = ([self.timeline], [self.newest]);
+        let info = vk::SemaphoreWaitInfo::default().semaphores(&timelines).values(&values);
+        // SAFETY: 1. the semaphore lives and is a timeline.
+        if let Err(result) = unsafe { self.device.raw().wait_semaphores(&info, u64::MAX) } {
+            end_process(result);
+        }
+    }
+
+    /// How many runs were submitted, and how many the device says have completed.
+    pub(super) fn submitted_and_completed(&self) -> Result<(u64, u64), Failure> {
+        // SAFETY: 1. the semaphore lives and is a timeline.
+        let value = unsafe { self.device.raw().get_semaphore_counter_value(self.timeline) };
+        Ok((self.newest, value.named("vkGetSemaphoreCounterValue")?))
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        // SAFETY: 1. the semaphore lives or is null; 3. every run has completed.
+        unsafe { self.device.raw().destroy_semaphore(self.timeline, None) };
+        // SAFETY: 1. the pool lives or is null, and its command buffer goes with it; 3. as above.
+        unsafe { self.device.raw().destroy_command_pool(self.pool, None) };
+    }
+}
+
+/// Ends the process with a message, because commands may still be running.
+fn end_process(result: vk::Result) -> ! {
+    let failure = Failure::Vulkan { call: "Waiting for the device", result };
+    let _ = writeln!(std::io::stderr(), "farptr-bench: {}", failure::chain(&failure));
+    std::process::exit(1)
+}
+
+/// Where a barrier's commands stand: a stage and its accesses.
+pub(super) type Side = (vk::PipelineStageFlags, vk::AccessFlags);
+
+/// What a kernel writes.
+pub(super) const KERNEL_WRITES: Side =
+    (vk::PipelineStageFlags::COMPUTE_SHADER, vk::AccessFlags::SHADER_WRITE);
+/// What a kernel reads and writes.
+pub(super) const KERNEL: Side = (
+    vk::PipelineStageFlags::COMPUTE_SHADER,
+    vk::AccessFlags::from_raw(
+        vk::AccessFlags::SHADER_READ.as_raw() | vk::AccessFlags::SHADER_WRITE.as_raw(),
+    ),
+);
+/// What the host reads and writes after it has waited.
+pub(super) const HOST: Side = (
+    vk::PipelineStageFlags::HOST,
+    vk::AccessFlags::from_raw(
+        vk::AccessFlags::HOST_READ.as_raw() | vk::AccessFlags::HOST_WRITE.as_raw(),
+    ),
+);
+
+/// A command buffer that is being recorded.
+pub(super) struct Recorder<'a> {
+    // Invariant: `commands` belongs to `device` and is recording while this value lives; `run`
+    // makes the only one.
+    device: &'a ash::Device,
+    commands: vk::CommandBuffer,
+}
+
+impl Recorder<'_> {
+    /// Makes what came before and accessed `from` visible to what comes after and accesses `to`.
+    pub(super) fn barrier(&self, from: Side, to: Side) {
+        let barriers = [vk::MemoryBarrier::default().src_access_mask(from.1).dst_access_mask(to.1)];
+        let none = vk::DependencyFlags::empty();
+        // SAFETY: 1. the command buffer is recording (invariant); 4. the constants above pair
+        // stages with accesses that they have.
+        unsafe {
+            self.device.cmd_pipeline_barrier(
+                self.commands,
+                from.0,
+                to.0,
+                none,
+                &barriers,
+                &[],
+                &[],
+            );
+        }
+    }
+
+    /// Records one launch.
+    ///
+    /// # Safety
+    ///
+    /// 1. The kernel belongs to this device and lives until `run` returns; the groups are within
+    ///    the device's limits.
+    /// 2. With this `push`, it touches only memory that stays valid until `run` returns and that
+    ///    nobody else uses meanwhile.
+    pub(super) unsafe fn launch<K: KernelDesc>(
+        &self,
+        kernel: &Kernel<K>,
+        push: &K::Push,
+        [x, y, z]: [u32; 3],
+    ) {
+        let (raw, compute) = (self.device, vk::PipelineBindPoint::COMPUTE);
+        // SAFETY: 1. the command buffer is recording, the pipeline lives by the caller's promise.
+        unsafe { raw.cmd_bind_pipeline(self.commands, compute, kernel.pipeline()) };
+        let (stage, bytes) = (vk::ShaderStageFlags::COMPUTE, bytemuck::bytes_of(push));
+        if !bytes.is_empty() {
+            // SAFETY: as above; the layout has room for one `K::Push` (invariant of `Kernel`).
+            unsafe {
+                raw.cmd_push_constants(self.commands, kernel.layout(), stage, 0, bytes);
+            }
+        }
+        // SAFETY: as above; the group counts keep the limits, as the caller promises.
+        unsafe { raw.cmd_dispatch(self.commands, x, y, z) };
+    }
+
+    /// Records a copy of whole buffers.
+    ///
+    /// # Safety
+    ///
+    /// Both buffers live until `run` returns, are bound to different memory, were made for
+    /// transfers, and have room for `size_bytes` at the offsets; nobody else uses them meanwhile.
+    pub(super) unsafe fn copy(
+        &self,
+        from: (vk::Buffer, u64),
+        to: (vk::Buffer, u64),
+        size_bytes: u64,
+    ) {
+        let regions =
+            [vk::BufferCopy::default().src_offset(from.1).dst_offset(to.1).size(size_bytes)];
+        // SAFETY: 1. the command buffer is recording (invariant); the rest is promised.
+        unsafe {
+            self.device.cmd_copy_buffer(self.commands, from.0, to.0, &regions);
+        }
+    }
+}

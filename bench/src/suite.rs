@@ -1,0 +1,126 @@
+//! What the commands do: list the cases, or run some and report.
+
+use crate::{
+    case::{self, Case},
+    episode::{self, Effort, Outcome},
+    failure::Failure,
+    machine::{self, Machine},
+    progress::Progress,
+    record::{self, Record, Row},
+    report, stats,
+};
+use farptr::Runtime;
+use std::{io::Write, path::PathBuf, time::Duration};
+
+/// The effort for each size, unless another time is asked for.
+const USUAL: Effort = Effort { budget: Duration::from_secs(20), rounds_min: 9 };
+const QUICK: Effort = Effort { budget: Duration::from_secs(1), rounds_min: 1 };
+
+/// What to run and how.
+pub(crate) struct Options {
+    pub(crate) cases: Vec<&'static dyn Case>,
+    pub(crate) quick: bool,
+    pub(crate) json: Option<PathBuf>,
+    /// Time for each size.
+    pub(crate) budget: Option<Duration>,
+    /// Sizes above it are left out.
+    pub(crate) max_size_bytes: Option<u64>,
+}
+
+impl Options {
+    fn effort(&self) -> Effort {
+        let usual = if self.quick { QUICK } else { USUAL };
+        Effort { budget: self.budget.unwrap_or(usual.budget), ..usual }
+    }
+
+    fn wants_size(&self, size_bytes: u64) -> bool {
+        self.max_size_bytes.is_none_or(|max| size_bytes <= max)
+    }
+}
+
+/// Prints the cases and their variants.
+pub(crate) fn list() -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    for case in case::all() {
+        writeln!(out, "{:<10} {}", case.name(), case.about())?;
+        writeln!(out, "{:<10} variants: {}", "", case.variants().join(", "))?;
+        let sizes: Vec<_> = case.sizes_bytes().iter().copied().map(report::size).collect();
+        if case.sizes_bytes() != [0] {
+            writeln!(out, "{:<10} sizes: {}", "", sizes.join(", "))?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs cases, prints a table for each and writes the record.
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let load = machine::load();
+    // Opened once to learn what farptr chooses, or why it cannot; episodes open it again.
+    let machine = Machine::describe(&Runtime::builder().build()?);
+    let mut out: Box<dyn Write> = match &options.json {
+        Some(path) if record::is_stdout(path) => Box::new(std::io::stderr()),
+        _ => Box::new(std::io::stdout()),
+    };
+    let mut record = Record { machine, commit: machine::commit(), results: Vec::new() };
+    report::print_machine(&mut out, &record.machine, &record.commit, load)?;
+    for &case in &options.cases {
+        let rows = run_case(case, &record.machine.device, options)?;
+        report::print_case(&mut out, case, &rows)?;
+        record.results.extend(rows);
+    }
+    if let Some(path) = &options.json {
+        record.write(path)?;
+    }
+    refuse_wrong_answers(&record.results)
+}
+
+fn run_case(case: &dyn Case, device: &str, options: &Options) -> Result<Vec<Row>, Failure> {
+    let mut rows = Vec::new();
+    for &size_bytes in case.sizes_bytes() {
+        if options.wants_size(size_bytes) {
+            rows.extend(run_size(case, device, size_bytes, options.effort())?);
+        }
+    }
+    Ok(rows)
+}
+
+fn run_size(
+    case: &dyn Case,
+    device: &str,
+    size_bytes: u64,
+    effort: Effort,
+) -> Result<Vec<Row>, Failure> {
+    let what = format!("{} {}", case.name(), report::size(size_bytes));
+    let progress = Progress::start(what.trim_end_matches(" -"), effort.budget);
+    let outcomes = episode::measure(case, device, size_bytes, effort, || progress.tick())?;
+    let base = &outcomes[0];
+    let row = |outcome: &Outcome| {
+        let ratio = stats::paired_ratio(&outcome.samples, &base.samples);
+        let time = stats::estimate(&outcome.samples);
+        Row {
+            case: case.name(),
+            variant: outcome.variant,
+            size_bytes,
+            median_ns: time.median,
+            mad_ns: time.mad,
+            samples: outcome.samples.len(),
+            ratio_to: base.variant,
+            ratio: ratio.median,
+            verified: outcome.verified,
+            ratio_mad: ratio.mad,
+        }
+    };
+    Ok(outcomes.iter().map(row).collect())
+}
+
+fn refuse_wrong_answers(rows: &[Row]) -> Result<(), Failure> {
+    let wrong: Vec<String> = rows
+        .iter()
+        .filter(|row| !row.verified)
+        .map(|row| format!("{} {} {}", row.case, row.variant, report::size(row.size_bytes)))
+        .collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Wrong { which: wrong.join(", ") })
+}

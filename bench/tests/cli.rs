@@ -1,0 +1,147 @@
+//! The program as a user runs it. Times are never judged here.
+
+use serde_json::Value;
+use std::process::{Command, Output};
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_farptr-bench"))
+        .args(arguments)
+        .output()
+        .expect("the program was built for this test")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Whether there is a device; without one the test is skipped with the reason, or fails under CI.
+fn has_device(test: &str) -> bool {
+    match farptr::Runtime::builder().build() {
+        Ok(_) => true,
+        Err(error) if std::env::var_os("CI").is_some() => {
+            panic!("{test} needs a device when CI is set: {error}")
+        }
+        Err(error) => {
+            eprintln!("SKIP {test}: {error}");
+            false
+        }
+    }
+}
+
+/// Runs a case for a moment and returns its record.
+fn record(arguments: &[&str]) -> Value {
+    let short = ["--quick", "--budget-ms", "50", "--json", "-"];
+    let output = bench(&[&["run"], arguments, &short].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let record: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON object");
+    assert_eq!(keys(&record), ["commit", "machine", "results"]);
+    let machine = keys(&record["machine"]);
+    assert_eq!(machine, ["cores", "cpu", "device", "driver", "kernel"]);
+    record
+}
+
+fn keys(object: &Value) -> Vec<&str> {
+    let object = object.as_object().expect("an object");
+    let mut keys: Vec<&str> = object.keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+fn check_results(record: &Value, case: &str, variants: &[&str]) {
+    let results = record["results"].as_array().expect("an array");
+    let names: Vec<_> = results.iter().map(|row| row["variant"].as_str()).collect();
+    let expected: Vec<_> = variants.iter().copied().map(Some).collect();
+    assert_eq!(names, expected);
+    for row in results {
+        let promised = [
+            "case",
+            "mad_ns",
+            "median_ns",
+            "ratio",
+            "ratio_to",
+            "samples",
+            "size_bytes",
+            "variant",
+            "verified",
+        ];
+        assert_eq!(keys(row), promised);
+        assert_eq!(row["case"], case);
+        assert_eq!(row["verified"], true, "{row}");
+        assert_eq!(row["ratio_to"], variants[0]);
+        assert!(row["samples"].as_u64() >= Some(1), "{row}");
+        assert!(row["median_ns"].as_f64() > Some(0.0), "{row}");
+        assert!(row["ratio"].as_f64() > Some(0.0), "{row}");
+    }
+    assert_eq!(results[0]["ratio"].as_f64(), Some(1.0));
+}
+
+#[test]
+fn list_names_cases_and_variants() {
+    let output = bench(&["list"]);
+    let listed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0));
+    for word in ["launch", "saxpy", "raw-address", "ash-staged", "256 MiB"] {
+        assert!(listed.contains(word), "{word} is missing: {listed}");
+    }
+}
+
+#[test]
+fn an_unknown_case_is_bad_usage() {
+    let output = bench(&["run", "saxpi"]);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty());
+    assert_eq!(message, "farptr-bench: there is no case `saxpi`; the cases are: launch, saxpy\n");
+}
+
+#[test]
+fn no_command_and_unknown_options_are_bad_usage() {
+    assert_eq!(bench(&[]).status.code(), Some(2));
+    assert_eq!(bench(&["run", "--fast"]).status.code(), Some(2));
+}
+
+#[test]
+fn an_unknown_device_is_one_clear_line() {
+    let output = Command::new(env!("CARGO_BIN_EXE_farptr-bench"))
+        .args(["run", "launch"])
+        .env("FARPTR_DEVICE", "no such device")
+        .output()
+        .expect("the program was built for this test");
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(message.starts_with("farptr-bench: "), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+#[test]
+fn a_record_that_cannot_be_written_is_a_clear_failure() {
+    if !has_device("a_record_that_cannot_be_written_is_a_clear_failure") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().to_str().expect("temporary folders have plain names");
+    let output = bench(&["run", "launch", "--quick", "--budget-ms", "20", "--json", path]);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    let last = message.lines().last().unwrap_or_default();
+    assert!(last.starts_with("farptr-bench: cannot write "), "{message}");
+}
+
+#[test]
+fn launch_variants_are_verified() {
+    if has_device("launch_variants_are_verified") {
+        let record = record(&["launch"]);
+        check_results(&record, "launch", &["ash", "farptr", "farptr-scope100"]);
+        assert_eq!(record["results"][0]["size_bytes"], 0);
+    }
+}
+
+#[test]
+fn saxpy_variants_are_verified() {
+    if has_device("saxpy_variants_are_verified") {
+        let record = record(&["saxpy", "--max-size", "65536"]);
+        let variants = ["raw-address", "farptr", "farptr-scope", "ash-staged"];
+        check_results(&record, "saxpy", &variants);
+        assert_eq!(record["results"][0]["size_bytes"], 65536);
+    }
+}
