@@ -25,6 +25,10 @@ pub struct CommonArgs {
     #[arg(long, value_name = "NAME|INDEX")]
     pub device: Option<String>,
 
+    /// Say on standard error which device was chosen and why, and why others were not
+    #[arg(long)]
+    pub explain: bool,
+
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
@@ -49,10 +53,11 @@ mod tests {
     fn arguments_are_read() {
         let plain = Program::try_parse_from(["spmv"]).unwrap();
         assert_eq!(plain.common, CommonArgs::default());
-        let line = ["spmv", "--access", "mirrored", "--device", "1", "--json", "--quiet"];
+        let line =
+            ["spmv", "--access", "mirrored", "--device", "1", "--explain", "--json", "--quiet"];
         let full = Program::try_parse_from(line).unwrap().common;
         assert_eq!((full.access, full.device.as_deref()), (Access::Mirrored, Some("1")));
-        assert!(full.json && full.quiet);
+        assert!(full.explain && full.json && full.quiet);
     }
 
     #[test]

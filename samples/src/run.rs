@@ -105,7 +105,12 @@ fn open(args: &CommonArgs) -> Result<Runtime, SampleError> {
     if let Some(device) = &args.device {
         builder = builder.device(device);
     }
-    builder.build().map_err(SampleError::runtime)
+    let runtime = builder.build().map_err(SampleError::runtime)?;
+    if args.explain {
+        // A report that nobody can read is no reason to stop.
+        let _ = writeln!(io::stderr(), "{}", runtime.explain());
+    }
+    Ok(runtime)
 }
 
 /// Prints what a run came to and gives the process's exit status: 0 for a verified run, 1 for a

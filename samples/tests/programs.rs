@@ -117,6 +117,16 @@ fn a_kronecker_graph_is_searched_and_walked() {
 }
 
 #[test]
+fn the_choice_of_the_device_is_explained() {
+    if !device() {
+        return;
+    }
+    let output = run("graph-walk", &["--scale", "4", "--explain", "--quiet"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("taken\n") && text.contains("access      direct: "), "{text}");
+}
+
+#[test]
 fn an_edge_list_is_searched_from_a_vertex_by_name() {
     if !device() {
         return;
