@@ -2,7 +2,7 @@
 
 use crate::{
     KernelError, VulkanError,
-    cache_file::CacheFile,
+    cache_file::{CacheFile, Contents, kernel_hash},
     kernel,
     vk::{Device, Pipeline, PipelineCache},
 };
@@ -24,7 +24,7 @@ struct State {
     compiled: HashMap<TypeId, Arc<Pipeline>>,
     file: Option<CacheFile>,
     /// What the file holds.
-    stored: Vec<u8>,
+    stored: Contents,
     /// Why the file could not be written the last time it was tried.
     failure: Option<String>,
 }
@@ -33,7 +33,7 @@ impl Pipelines {
     /// Starts with what an earlier process stored.
     pub(crate) fn open(device: &Arc<Device>, file: Option<CacheFile>) -> Result<Self, VulkanError> {
         let stored = file.as_ref().map(CacheFile::load).unwrap_or_default();
-        let cache = PipelineCache::new(device, &stored)?;
+        let cache = PipelineCache::new(device, &stored.data)?;
         let state = State { compiled: HashMap::new(), file, stored, failure: None };
         Ok(Self { cache, state: Mutex::new(state) })
     }
@@ -51,7 +51,7 @@ impl Pipelines {
         }
         let pipeline = Arc::new(kernel::compile::<K>(device, &self.cache)?);
         state.compiled.insert(TypeId::of::<K>(), Arc::clone(&pipeline));
-        state.store(&self.cache);
+        state.store(&self.cache, kernel_hash(K::words()));
         Ok(pipeline)
     }
 
@@ -69,17 +69,19 @@ impl Pipelines {
 }
 
 impl State {
-    /// Writes the cache to its file when the driver has added to it.
+    /// Writes the cache to its file when a kernel was compiled that the file does not list.
     ///
     /// A failure costs time in the next process and nothing else; `explain` reports it.
-    fn store(&mut self, cache: &PipelineCache) {
+    fn store(&mut self, cache: &PipelineCache, kernel: u64) {
         let Some(file) = &self.file else { return };
-        let Ok(data) = cache.data() else { return };
-        if data == self.stored {
+        if self.stored.kernels.contains(&kernel) {
             return;
         }
-        match file.store(&data) {
-            Ok(()) => (self.stored, self.failure) = (data, None),
+        let Ok(data) = cache.data() else { return };
+        let mut contents = Contents { kernels: self.stored.kernels.clone(), data };
+        contents.kernels.insert(kernel);
+        match file.store(&contents) {
+            Ok(()) => (self.stored, self.failure) = (contents, None),
             Err(error) => self.failure = Some(error.to_string()),
         }
     }
