@@ -13,8 +13,7 @@ const MAX_COLUMNS: usize = 100;
 const MAX_LINES: usize = 600;
 
 /// Folders whose business is unsafe code, and test folders anywhere.
-const UNSAFE_FOLDERS: [&str; 3] =
-    ["hmm/src/sys/", "runtime/src/vk/", "bench/src/rival/"];
+const UNSAFE_FOLDERS: [&str; 3] = ["hmm/src/sys/", "runtime/src/vk/", "bench/src/rival/"];
 
 fn workspace() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
