@@ -6,8 +6,8 @@
 //! never sees a half-written one. The cache only saves time: nothing fails without it.
 //!
 //! Beside the driver's data the file lists the kernels that were compiled into it. Whether a driver
-//! has learned something new cannot be told from its data: SwiftShader's grows each time that it
-//! is loaded and given back. So the file is written when a kernel is compiled that it does not list.
+//! has learned something new cannot be told from its data: SwiftShader's grows each time that it is
+//! loaded and given back. So the file is written when a kernel is compiled that it does not list.
 
 use std::{
     collections::BTreeSet,
