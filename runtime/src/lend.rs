@@ -22,18 +22,6 @@ impl<'scope, T> Lent<'scope, T> {
     pub fn ptr(&self) -> Ptr<'scope, T> {
         self.ptr
     }
-
-    /// The number of elements.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are no elements.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
 }
 
 /// A slice that a scope has lent to the device for reading and writing.
@@ -58,26 +46,28 @@ impl<'scope, T> LentMut<'scope, T> {
         PtrMut::from_address(self.pointer.expose_provenance() as u64)
     }
 
-    /// The number of elements.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are no elements.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     pub(crate) fn raw(&self) -> *mut T {
         self.pointer
     }
 }
 
-/// Copies and debug output for both tokens, whatever `T` is.
+/// What both tokens have, whatever `T` is: a length, copies, debug output.
 macro_rules! token {
     ($name:ident) => {
+        impl<T> $name<'_, T> {
+            /// The number of elements.
+            #[must_use]
+            pub fn len(&self) -> usize {
+                self.len
+            }
+
+            /// Whether there are no elements.
+            #[must_use]
+            pub fn is_empty(&self) -> bool {
+                self.len == 0
+            }
+        }
+
         impl<T> Clone for $name<'_, T> {
             fn clone(&self) -> Self {
                 *self
