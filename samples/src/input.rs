@@ -1,13 +1,10 @@
-//! Input files: whole texts, plain or compressed, and graphs in either of their formats.
+//! Input files: whole texts, plain or compressed.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::edge_list;
 use crate::error::{Problem, SampleError};
-use crate::graph::Graph;
-use crate::matrix_market;
 
 /// Reads a text file, decompressing gzip and lz4 frames by their first bytes. Bytes that are not
 /// UTF-8 (a comment in Latin-1, say) become replacement characters.
@@ -23,21 +20,6 @@ pub fn read_text(path: &Path) -> Result<String, SampleError> {
         return Err(Problem::Empty.in_input(path.display()));
     }
     Ok(text_of(bytes))
-}
-
-/// Reads a graph: a Matrix Market file where the first line says so, else an edge list.
-///
-/// # Errors
-/// Whatever [`read_text`], [`matrix_market::parse`], [`edge_list::parse`] or the graph refuses.
-pub fn read_graph(path: &Path) -> Result<Graph, SampleError> {
-    let text = read_text(path)?;
-    let name = path.display().to_string();
-    if matrix_market::has_banner(&text) {
-        let matrix = matrix_market::parse(&name, &text)?;
-        Graph::from_csr(matrix.view()).map_err(|problem| problem.in_input(name))
-    } else {
-        edge_list::parse(&name, &text, false)
-    }
 }
 
 /// Whether a file begins with these bytes; a shorter file does not.

@@ -6,7 +6,8 @@
 //! | [`csr`], [`csr_file`] | sparse matrices in vectors and in mapped files |
 //! | [`graph`] | adjacency lists with named vertices |
 //! | [`matrix_market`], [`edge_list`], [`debian`] | readers |
-//! | [`input`] | texts, plain or compressed; graphs in either format |
+//! | [`input`] | texts, plain or compressed |
+//! | [`matrix_input`], [`graph_input`] | what a run works on, whatever it comes from |
 //! | [`generate`] | generated matrices and graphs |
 //! | [`solve`], [`mod@rank`] | conjugate gradients and PageRank on lent memory |
 //! | [`linalg`], [`linked`] | kernels behind checks: vectors, matrices, linked nodes |
@@ -21,6 +22,7 @@ pub mod edge_list;
 pub mod error;
 pub mod generate;
 pub mod graph;
+pub mod graph_input;
 pub mod input;
 pub mod linalg;
 pub mod linked;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use farptr_samples::csr_file::{self, CsrFile};
 use farptr_samples::error::SampleError;
-use farptr_samples::{Csr, debian, edge_list, input, matrix_market};
+use farptr_samples::{Csr, debian, edge_list, graph_input, matrix_market};
 use tempfile::{TempDir, tempdir};
 
 const REAL: &str = "%%MatrixMarket matrix coordinate real general\n";
@@ -36,7 +36,7 @@ fn matrix_line(content: impl AsRef<[u8]>) -> String {
 
 fn graph_line(content: impl AsRef<[u8]>) -> String {
     let (_dir, path) = file(content);
-    line_of(input::read_graph(&path), &path)
+    line_of(graph_input::read(&path), &path)
 }
 
 fn gzip(text: &str) -> Vec<u8> {
@@ -126,7 +126,7 @@ fn a_file_that_is_not_there() {
 fn a_directory() {
     let dir = tempdir().unwrap();
     assert_eq!(
-        line_of(input::read_graph(dir.path()), dir.path()),
+        line_of(graph_input::read(dir.path()), dir.path()),
         "FILE: cannot be read: Is a directory (os error 21); check the path and its permissions"
     );
 }

@@ -12,7 +12,7 @@ use farptr_samples::progress::Progress;
 use farptr_samples::reference::{UNREACHED, bfs_levels, random_walks};
 use farptr_samples::report::Input;
 use farptr_samples::run::{Outcome, Run, conclude};
-use farptr_samples::{Graph, debian, generate, input};
+use farptr_samples::{Graph, debian, generate, graph_input};
 
 /// Searches and walks a graph of nodes that are linked by host pointers
 #[derive(Debug, Parser)]
@@ -83,7 +83,7 @@ fn run(args: &Args) -> Result<Outcome, SampleError> {
 fn load(args: &Args, progress: Progress) -> Result<((Graph, u32), Input), SampleError> {
     let _stage = progress.stage("loading", None);
     let (name, graph) = match &args.graph {
-        Some(path) => (path.display().to_string(), input::read_graph(path)?),
+        Some(path) => (path.display().to_string(), graph_input::read(path)?),
         None if args.debian => ("debian".to_owned(), debian::load(Path::new("/"), false)?.graph),
         None => {
             let (scale, edges) = (args.scale, generate::EDGE_FACTOR);
