@@ -14,7 +14,9 @@ use std::{io::Write, path::PathBuf, time::Duration};
 
 /// The effort for each size, unless another time is asked for.
 const USUAL: Effort = Effort { budget: Duration::from_secs(20), rounds_min: 9 };
-const QUICK: Effort = Effort { budget: Duration::from_secs(1), rounds_min: 1 };
+/// The quick effort for a whole case, which its sizes share: a case of one size gets all of it.
+/// Large sizes overrun their share, since they take one round in any case.
+const QUICK: Effort = Effort { budget: Duration::from_secs(8), rounds_min: 1 };
 
 /// What to run and how.
 pub(crate) struct Options {
@@ -28,8 +30,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    fn effort(&self) -> Effort {
-        let usual = if self.quick { QUICK } else { USUAL };
+    fn effort(&self, sizes: u32) -> Effort {
+        let usual = match self.quick {
+            true => Effort { budget: QUICK.budget / sizes.max(1), ..QUICK },
+            false => USUAL,
+        };
         Effort { budget: self.budget.unwrap_or(usual.budget), ..usual }
     }
 
@@ -75,11 +80,11 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 fn run_case(case: &dyn Case, device: &str, options: &Options) -> Result<Vec<Row>, Failure> {
+    let sizes = || case.sizes_bytes().iter().filter(|&&size| options.wants_size(size));
+    let effort = options.effort(u32::try_from(sizes().count()).unwrap_or(u32::MAX));
     let mut rows = Vec::new();
-    for &size_bytes in case.sizes_bytes() {
-        if options.wants_size(size_bytes) {
-            rows.extend(run_size(case, device, size_bytes, options.effort())?);
-        }
+    for &size_bytes in sizes() {
+        rows.extend(run_size(case, device, size_bytes, effort)?);
     }
     Ok(rows)
 }
