@@ -121,6 +121,122 @@ pub enum PagemapError {
     },
 }
 
+/// A failure to register for invalidations with [`Notifiers`](crate::Notifiers).
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// The range contains no address.
+    #[error("the range to watch at {addr} is empty")]
+    EmptyRange {
+        /// Where the range starts and ends.
+        addr: VirtAddr,
+    },
+}
+
+/// A host address space that cannot be asked or cannot be changed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// The areas could not be looked up.
+    #[error("cannot find out what is mapped")]
+    Maps {
+        /// Why the lookup failed.
+        #[from]
+        source: MapsError,
+    },
+
+    /// The page table could not be examined.
+    #[error("cannot find out which pages are there")]
+    Pagemap {
+        /// Why the examination failed.
+        #[from]
+        source: PagemapError,
+    },
+
+    /// `/proc/self/smaps` could not be read, which tells the size of huge pages and whether an
+    /// area maps memory at all.
+    #[error("cannot read /proc/self/smaps; procfs must be mounted on /proc and show it")]
+    Smaps {
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// The kernel or a sandbox does not offer `MADV_POPULATE_READ`.
+    #[error("MADV_POPULATE_READ is not available (Linux 5.14 has it)")]
+    PopulateUnavailable {
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// The kernel refused to fault pages in, in a way that says nothing about the pages.
+    #[error("the kernel refused to fault in {range}")]
+    Populate {
+        /// The pages.
+        range: VaRange,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// Another implementation of [`HostMm`](crate::HostMm) failed in a way of its own.
+    #[error("the host address space failed")]
+    Other {
+        /// What failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// A walk by [`range_fault`](crate::range_fault) that did not answer for every page.
+///
+/// The names in capitals are those of the kernel's error numbers.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FaultError {
+    /// `EFAULT`: a page is wanted that cannot be had. Nothing is mapped there, the area does not
+    /// allow reading, or the page is poisoned, a guard, or past the end of its file.
+    #[error("the page at {addr} cannot be accessed")]
+    Fault {
+        /// The first such page.
+        addr: VirtAddr,
+    },
+
+    /// `EPERM`: a page is wanted for writing in an area that does not allow it.
+    #[error("the page at {addr} may not be written")]
+    Permission {
+        /// The first such page.
+        addr: VirtAddr,
+    },
+
+    /// `EBUSY`: the range was invalidated since its sequence number was taken, or its pages go as
+    /// fast as they are faulted in. Take a new number and walk again.
+    #[error("the pages from {addr} on changed during the walk; begin another attempt")]
+    Busy {
+        /// How far the walk had come.
+        addr: VirtAddr,
+    },
+
+    /// `EINVAL`: the range is empty, or not made of whole pages, or not watched by its notifier.
+    #[error("{range} is not a range of whole pages inside the range of the notifier")]
+    Invalid {
+        /// The range that was passed.
+        range: VaRange,
+    },
+
+    /// `ENOMEM`: there is no memory for a page.
+    #[error("no memory to fault in the page at {addr}")]
+    NoMemory {
+        /// The first page that there was none for.
+        addr: VirtAddr,
+    },
+
+    /// The host address space could not be asked or changed; this says nothing about the pages.
+    #[error("the walk could not go on")]
+    Host {
+        /// What failed.
+        #[from]
+        source: HostError,
+    },
+}
+
 /// A failure to read the process's page fault counters.
 #[derive(Debug, Error)]
 #[error("getrusage did not give the page fault counters; a sandbox must allow the call")]

@@ -1,8 +1,14 @@
 //! A user-space view of a host address space, in the words of Linux's heterogeneous memory
 //! management (HMM).
 //!
-//! The crate answers three questions about the process it runs in, without a device and without
-//! privilege:
+//! A device that computes on host memory keeps a mirror of a part of the host page table:
+//!
+//! - [`range_fault`] says what the device may do with each page of an [`HmmRange`], and faults in
+//!   what it wants; [`snapshot`] only looks. [`ProcessMm`] is the memory that they walk.
+//! - [`Notifiers`] tell the device of every change before it happens, and tell it afterwards
+//!   whether what it read in between still counts.
+//!
+//! Three questions can be asked about the process itself, without a device and without privilege:
 //!
 //! - *What is mapped where?* [`Maps`] finds the [`Vma`] at an address, as the kernel's `find_vma`
 //!   does.
@@ -46,13 +52,38 @@ compile_error!("farptr-hmm reads the address space of a 64-bit Linux process");
 mod readme {}
 
 mod addr;
+mod device_pages;
 mod error;
+mod fault;
+mod host;
+mod interval;
+#[cfg(test)]
+mod model;
+mod notifier;
+mod owner;
+mod pfn;
+mod process;
+mod range;
 mod residency;
+mod sync;
 mod sys;
 mod vma;
 
 pub use addr::{PageCount, PageNumber, PageSize, VaRange, VirtAddr};
-pub use error::{FaultCountsError, MapsError, PagemapError, ParseMapsError};
+pub use device_pages::{DevicePages, DeviceRun, Hold};
+pub use error::{
+    FaultCountsError, FaultError, HostError, MapsError, PagemapError, ParseMapsError, RegisterError,
+};
+pub use fault::{range_fault, snapshot};
+pub use host::{Access, Detail, FaultInError, HostMm, PageEntry, PageRun};
+pub use notifier::{
+    Event, Invalidate, Invalidation, InvalidationGuard, Notifier, Notifiers, Seq, SeqSet,
+    WouldBlock,
+};
+pub use owner::Owner;
+pub use pfn::{Pfn, PfnFlags, PfnRun, Pfns, Request};
+pub use process::ProcessMm;
+pub use range::{HmmRange, RequestRun};
 pub use residency::{PageState, Residency, ResidencyRun};
 pub use sys::maps::{Maps, MapsSource};
 pub use sys::pagemap::{Pagemap, PagemapSource};

@@ -11,4 +11,5 @@
 mod abi;
 pub(crate) mod maps;
 pub(crate) mod pagemap;
+pub(crate) mod populate;
 pub(crate) mod rusage;

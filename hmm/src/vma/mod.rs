@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod parse;
+mod smaps;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -12,6 +13,7 @@ use std::path::Path;
 use crate::addr::VaRange;
 
 pub use parse::parse_maps;
+pub(crate) use smaps::{Smaps, find_smaps};
 
 /// What the kernel appends to the path of a file that has been unlinked.
 const DELETED: &[u8] = b" (deleted)";

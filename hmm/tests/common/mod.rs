@@ -36,6 +36,11 @@ pub(crate) struct Arena {
     pages: usize,
 }
 
+// SAFETY: The methods that change the mapping are system calls, which the kernel puts in order;
+// those that touch memory do so through volatile accesses to single bytes, and tests do not write
+// a page from two threads.
+unsafe impl Sync for Arena {}
+
 impl Arena {
     pub(crate) fn new(pages: usize) -> Self {
         let page = page_bytes();
