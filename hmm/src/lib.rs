@@ -85,7 +85,11 @@ pub use pfn::{Pfn, PfnFlags, PfnRun, Pfns, Request};
 pub use process::ProcessMm;
 pub use range::{HmmRange, RequestRun};
 pub use residency::{PageState, Residency, ResidencyRun};
+pub use sys::dirty::{DirtyError, DirtyTracker};
 pub use sys::maps::{Maps, MapsSource};
 pub use sys::pagemap::{Pagemap, PagemapSource};
 pub use sys::rusage::{FaultCounts, fault_counts};
+pub use sys::uffd::{
+    Capabilities, Feature, Features, OpenUffdError, Route, Support, Tier, TierReport,
+};
 pub use vma::{Device, Vma, VmaFlags, parse_maps};

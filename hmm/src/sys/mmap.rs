@@ -1,0 +1,273 @@
+//! Memory that belongs to its owner alone, for staging and for devices.
+//!
+//! # Safety
+//!
+//! Mapping new memory replaces nothing: the kernel chooses the place. Memory is unmapped by its
+//! owner only, who gives out no reference to it. Dropping the pages of other memory is an unsafe
+//! function.
+
+use std::ffi::c_void;
+use std::io;
+use std::ptr::{self, NonNull};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use thiserror::Error;
+
+use crate::addr::{PageSize, VaRange, VirtAddr};
+
+/// Memory that could not be mapped, or whose pages would not do what they were told.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub(crate) enum MemoryError {
+    /// There is no room.
+    #[error("cannot map {len_bytes} bytes of memory")]
+    Map {
+        /// The length asked for.
+        len_bytes: u64,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// The kernel refused an advice.
+    #[error("the kernel refused to {what} the pages of {range}")]
+    Advise {
+        /// What the pages were to do.
+        what: &'static str,
+        /// The pages.
+        range: VaRange,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// How much of a huge page a mapping shall use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum HugePages {
+    /// Huge pages wherever they fit.
+    Prefer,
+    /// No huge pages.
+    Never,
+}
+
+/// Private anonymous memory, mapped readable and writable, unmapped when it is dropped.
+///
+/// No page of it is there until it is touched, populated or filled. Children made by `fork` get
+/// a copy. If a userfaultfd that reports [`Event::Unmap`](super::uffd::Event::Unmap) watches it,
+/// dropping it waits until the message is read: unregister first.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    /// The start of a mapping that nobody else owns.
+    base: NonNull<c_void>,
+    /// Its length, a multiple of the page size, not zero.
+    len: usize,
+}
+
+// SAFETY: The mapping belongs to the process, not to a thread, and the methods that take `&self`
+// are system calls that may be made by several threads at once.
+unsafe impl Send for Mapping {}
+
+// SAFETY: As for `Send`.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps memory of at least `len_bytes` bytes whose start is aligned to `align`.
+    pub(crate) fn new(
+        len_bytes: u64,
+        align: PageSize,
+        huge: HugePages,
+    ) -> Result<Self, MemoryError> {
+        let fail =
+            |source: rustix::io::Errno| MemoryError::Map { len_bytes, source: source.into() };
+        let page = PageSize::host().bytes();
+        let too_much = rustix::io::Errno::NOMEM;
+        let rounded = len_bytes.max(1).checked_next_multiple_of(page);
+        let rounded = rounded.ok_or_else(|| fail(too_much))?;
+        let slack = align.bytes().saturating_sub(page);
+        let whole = rounded.checked_add(slack).and_then(|len| usize::try_from(len).ok());
+        let mapping = Self::map(whole.ok_or_else(|| fail(too_much))?).map_err(fail)?;
+        let mapping = mapping.trim(rounded, align).map_err(fail)?;
+        mapping.prefer(huge);
+        Ok(mapping)
+    }
+
+    fn map(len: usize) -> rustix::io::Result<Self> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: Without a fixed place the kernel maps memory where there is none.
+        let base = unsafe { mmap_anonymous(ptr::null_mut(), len, access, flags) }?;
+        let base = NonNull::new(base).ok_or(rustix::io::Errno::NOMEM)?;
+        Ok(Self { base, len })
+    }
+
+    /// Gives back what lies before the first aligned address and past the length from there on.
+    fn trim(mut self, len_bytes: u64, align: PageSize) -> rustix::io::Result<Self> {
+        let range = self.range();
+        let start = range.start().align_up(align).ok_or(rustix::io::Errno::NOMEM)?;
+        let head = start.offset_from(range.start()).unwrap_or(0);
+        self.split_front(head)?;
+        let tail = self.range().len_bytes().saturating_sub(len_bytes);
+        self.split_back(tail)?;
+        Ok(self)
+    }
+
+    fn split_front(&mut self, bytes: u64) -> rustix::io::Result<()> {
+        let bytes = usize::try_from(bytes).unwrap_or(0).min(self.len);
+        if bytes == 0 {
+            return Ok(());
+        }
+        let start = self.base;
+        // SAFETY: The pages are this mapping's and no reference to them exists. They are not used
+        // after this: the mapping is said to begin behind them.
+        unsafe { munmap(start.as_ptr(), bytes) }?;
+        let base = start.as_ptr().wrapping_byte_add(bytes);
+        self.base = NonNull::new(base).ok_or(rustix::io::Errno::NOMEM)?;
+        self.len -= bytes;
+        Ok(())
+    }
+
+    fn split_back(&mut self, bytes: u64) -> rustix::io::Result<()> {
+        let bytes = usize::try_from(bytes).unwrap_or(0).min(self.len);
+        if bytes == 0 {
+            return Ok(());
+        }
+        let kept = self.len - bytes;
+        // SAFETY: The pages are this mapping's and no reference to them exists. They are not used
+        // after this: the mapping is said to end before them.
+        unsafe { munmap(self.base.as_ptr().wrapping_byte_add(kept), bytes) }?;
+        self.len = kept;
+        Ok(())
+    }
+
+    /// Tells the kernel about huge pages. A kernel without them does not know the advice, and
+    /// then there is nothing to be said.
+    fn prefer(&self, huge: HugePages) {
+        let advice = match huge {
+            HugePages::Prefer => Advice::LinuxHugepage,
+            HugePages::Never => Advice::LinuxNoHugepage,
+        };
+        // SAFETY: The range is this mapping, and the advice changes no content.
+        let _ = unsafe { madvise(self.base.as_ptr(), self.len, advice) };
+    }
+
+    /// The addresses of the mapping, exposed for reading and writing.
+    pub(crate) fn range(&self) -> VaRange {
+        let start = VirtAddr::from_ptr(self.base.as_ptr());
+        VaRange::from_len(start, self.len as u64).unwrap_or_default()
+    }
+
+    /// The first byte of the mapping.
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        self.base.as_ptr().cast()
+    }
+
+    /// Makes every page of the mapping be there and writable.
+    pub(crate) fn populate(&self) -> Result<(), MemoryError> {
+        self.advise(Advice::LinuxPopulateWrite, "populate")
+    }
+
+    /// Makes the pages of the mapping be zeroes in children made by `fork`.
+    pub(crate) fn wipe_on_fork(&self) -> Result<(), MemoryError> {
+        self.advise(Advice::LinuxWipeOnFork, "wipe on fork")
+    }
+
+    fn advise(&self, advice: Advice, what: &'static str) -> Result<(), MemoryError> {
+        // SAFETY: The range is this mapping, and the advices passed here change no content in this
+        // process.
+        unsafe { madvise(self.base.as_ptr(), self.len, advice) }.map_err(|source| {
+            MemoryError::Advise { what, range: self.range(), source: source.into() }
+        })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if self.len == 0 {
+            return;
+        }
+        // SAFETY: The pages are this mapping's, and no reference to them exists. A failure leaks
+        // them, which is safe.
+        let _ = unsafe { munmap(self.base.as_ptr(), self.len) };
+    }
+}
+
+/// Drops the pages of a page-aligned range, leaving holes.
+///
+/// If a userfaultfd that reports [`Event::Remove`](super::uffd::Event::Remove) watches the range,
+/// the call waits until the message is read: the thread that reads messages must not make it.
+///
+/// # Safety
+///
+/// 1. The range is private anonymous memory.
+/// 2. The caller may take the content of the range away: until it is given back, whoever touches
+///    the range waits, if it is watched, or finds zeroes.
+pub(crate) unsafe fn drop_pages(range: VaRange) -> Result<(), MemoryError> {
+    let fail = |source: io::Error| MemoryError::Advise { what: "drop", range, source };
+    let len = usize::try_from(range.len_bytes()).map_err(|e| fail(io::Error::other(e)))?;
+    // SAFETY: The advice takes the content of the range away, which the caller allows.
+    unsafe { madvise(range.start().as_mut_ptr(), len, Advice::LinuxDontNeed) }
+        .map_err(|errno| fail(errno.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PageCount, Pagemap};
+
+    fn present(range: VaRange) -> PageCount {
+        let pagemap = Pagemap::open().expect("pagemap");
+        pagemap.residency(range).expect("residency").present_pages()
+    }
+
+    #[test]
+    fn a_mapping_is_as_long_and_as_aligned_as_asked_for() {
+        let page = PageSize::host();
+        for (len, align) in [(1, page), (3 * page.bytes(), PageSize::MIB_2), (0, page)] {
+            let mapping = Mapping::new(len, align, HugePages::Never).expect("memory");
+            assert!(mapping.range().start().is_aligned(align));
+            let pages = len.max(1).div_ceil(page.bytes());
+            assert_eq!(mapping.range().page_count(page), PageCount::new(pages));
+            assert_eq!(present(mapping.range()), PageCount::ZERO);
+            mapping.populate().expect("populate");
+            assert_eq!(present(mapping.range()), PageCount::new(pages));
+        }
+    }
+
+    #[test]
+    fn too_much_memory_is_an_error() {
+        for len in [u64::MAX, 1 << 62] {
+            let error = Mapping::new(len, PageSize::MIB_2, HugePages::Prefer).expect_err("no room");
+            assert!(error.to_string().contains(&len.to_string()), "{error}");
+        }
+    }
+
+    #[test]
+    fn dropped_pages_are_holes() {
+        let page = PageSize::host();
+        let mapping = Mapping::new(4 * page.bytes(), page, HugePages::Never).expect("memory");
+        mapping.populate().expect("populate");
+        let second = mapping.range().pages(page).nth(1).expect("a page");
+        // SAFETY: The page is the mapping's, which is anonymous and which nobody else knows.
+        unsafe { drop_pages(second) }.expect("drop");
+        assert_eq!(present(second), PageCount::ZERO);
+        assert_eq!(present(mapping.range()), PageCount::new(3));
+        let unaligned = VaRange::from_len(second.start().checked_add(1).expect("an address"), 1);
+        // SAFETY: As above.
+        let error = unsafe { drop_pages(unaligned.expect("a range")) }.expect_err("unaligned");
+        assert!(error.to_string().contains("drop"), "{error}");
+    }
+
+    #[test]
+    fn a_mapping_gives_its_memory_back() {
+        let mapping = Mapping::new(1 << 30, PageSize::MIB_2, HugePages::Never).expect("memory");
+        let range = mapping.range();
+        let maps = crate::Maps::open().expect("maps");
+        let is_mapped = || {
+            let vma = maps.find_vma(range.start()).expect("lookup");
+            vma.is_some_and(|vma| vma.range.contains_range(&range))
+        };
+        assert!(is_mapped());
+        drop(mapping);
+        // Other tests may map memory there, but not so much.
+        assert!(!is_mapped());
+    }
+}

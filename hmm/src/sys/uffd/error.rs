@@ -1,0 +1,124 @@
+//! Why a userfaultfd could not be made or would not do something.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+
+use thiserror::Error;
+
+use super::{Feature, Features};
+use crate::addr::VaRange;
+
+/// A failure to make a userfaultfd.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenUffdError {
+    /// Nobody would make a userfaultfd that serves faults taken inside the kernel.
+    #[error(
+        "cannot make a userfaultfd that serves kernel faults (/dev/userfaultfd: {device}); run \
+         as root, give access to the device node, or be content with Tier::UserFaults"
+    )]
+    KernelFaults {
+        /// What the device node said.
+        device: io::Error,
+        /// What the system call said.
+        source: io::Error,
+    },
+
+    /// The system call would not make a userfaultfd for faults taken in user mode either.
+    #[error("cannot make a userfaultfd; the kernel must have it and a sandbox must allow it")]
+    UserFaults {
+        /// What the system call said.
+        source: io::Error,
+    },
+
+    /// The userfaultfd does not have what is needed.
+    #[error("this kernel or this process's privilege does not give userfaultfd with {required}")]
+    Features {
+        /// The features that the caller cannot do without.
+        required: Features,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// What goes with a userfaultfd could not be set up.
+    #[error("cannot set up what tells a userfaultfd of this process from an inherited one")]
+    Setup {
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// A userfaultfd that would not do something.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub(crate) enum UffdError {
+    /// The userfaultfd came over a fork: it still rules the memory of the parent.
+    #[error("the userfaultfd over {range} belongs to the parent process; make a new one")]
+    Inherited {
+        /// The range of the request.
+        range: VaRange,
+    },
+
+    /// The kernel refused to watch a range.
+    #[error(
+        "the kernel refused to watch {range}; it must be mapped, aligned and of a kind that \
+             userfaultfd supports, and no other userfaultfd may watch it"
+    )]
+    Register {
+        /// The range to watch.
+        range: VaRange,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// The kernel refused to stop watching a range.
+    #[error("the kernel refused to stop watching {range}")]
+    Unregister {
+        /// The range that is watched.
+        range: VaRange,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// The kernel refused to wake the threads that wait in a range.
+    #[error("the kernel refused to wake the threads that wait in {range}")]
+    Wake {
+        /// The range to wake.
+        range: VaRange,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// The page table could not be searched for marks.
+    #[error("the kernel refused to search {range} for marks")]
+    Marks {
+        /// The range to search.
+        range: VaRange,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// Marks need a feature that the userfaultfd was made without.
+    #[error("cannot mark {range}: the userfaultfd was made without {feature}")]
+    NoFeature {
+        /// The range to mark.
+        range: VaRange,
+        /// The feature that is needed.
+        feature: Feature,
+    },
+
+    /// Messages could not be read.
+    #[error("cannot read the messages of a userfaultfd")]
+    Read {
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// Messages could not be waited for.
+    #[error("cannot wait for the messages of a userfaultfd")]
+    Wait {
+        /// What the kernel said.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,10 @@
+//! What the rest of the crate relies on, asked of the real kernel, in every tier that works here.
+
+mod events;
+mod fill;
+mod fork;
+mod kernel_access;
+mod marks;
+mod moves;
+mod open;
+mod rig;
