@@ -85,6 +85,7 @@ pub use pfn::{Pfn, PfnFlags, PfnRun, Pfns, Request};
 pub use process::ProcessMm;
 pub use range::{HmmRange, RequestRun};
 pub use residency::{PageState, Residency, ResidencyRun};
+pub use sys::atfork::ForkMark;
 pub use sys::dirty::{DirtyError, DirtyTracker};
 pub use sys::maps::{Maps, MapsSource};
 pub use sys::pagemap::{Pagemap, PagemapSource};

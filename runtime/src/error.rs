@@ -143,6 +143,14 @@ pub enum KernelError {
         /// The device.
         device: String,
     },
+    /// The process was forked from the one that built the runtime.
+    #[error(
+        "kernel `{kernel}`: the runtime belongs to the parent process; build one in this process"
+    )]
+    Forked {
+        /// The kernel.
+        kernel: &'static str,
+    },
     /// The driver could not make a pipeline.
     #[error("kernel `{kernel}` could not be compiled by the driver")]
     Vulkan {
@@ -175,6 +183,9 @@ pub enum LendError {
         /// The pages.
         range: VaRange,
     },
+    /// The process was forked from the one that built the runtime.
+    #[error("the runtime belongs to the parent process; build one in this process")]
+    Forked,
     /// A Vulkan call failed.
     #[error("host memory {range:?} could not be imported; is it mapped from a device or a driver?")]
     Vulkan {
@@ -240,6 +251,9 @@ pub enum LaunchError {
         /// The kernel.
         kernel: &'static str,
     },
+    /// The process was forked from the one that built the runtime.
+    #[error("the runtime belongs to the parent process; build one in this process")]
+    Forked,
     /// A Vulkan call failed.
     #[error("the launch could not be handed to the device")]
     Vulkan(#[from] VulkanError),

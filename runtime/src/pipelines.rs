@@ -43,6 +43,9 @@ impl Pipelines {
         &self,
         device: &Arc<Device>,
     ) -> Result<Arc<Pipeline>, KernelError> {
+        if device.is_inherited() {
+            return Err(KernelError::Forked { kernel: K::NAME });
+        }
         // The lock is held while the driver compiles, so that no kernel is compiled twice. A panic
         // under it cannot leave a half-made entry, so a poisoned lock is as good as any.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

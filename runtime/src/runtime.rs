@@ -75,6 +75,7 @@ impl Runtime {
     /// * [`KernelError::PushSize`] when [`KernelDesc::Push`] is not as long as the kernel says.
     /// * [`KernelError::Descriptors`] when the kernel binds resources instead of taking addresses.
     /// * [`KernelError::Limit`] or [`KernelError::Capability`] when the device cannot run it.
+    /// * [`KernelError::Forked`] in a child made by `fork`.
     /// * [`KernelError::Vulkan`] when the driver refuses it.
     pub fn kernel<K: KernelDesc>(&self) -> Result<Kernel<K>, KernelError> {
         self.pipelines.get_or_compile::<K>(&self.device).map(Kernel::from_pipeline)
@@ -113,7 +114,8 @@ impl Runtime {
     /// # Errors
     ///
     /// What `body` returns, or [`Error::Launch`] when the last launches could not be handed to the
-    /// device.
+    /// device. In a child made by `fork`, [`LaunchError::Forked`](crate::LaunchError::Forked):
+    /// a device does not come along, so the child builds a runtime of its own.
     pub fn scope<'env, R>(
         &self,
         body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> Result<R, Error>,

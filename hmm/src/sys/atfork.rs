@@ -20,15 +20,34 @@ use super::mmap::{HugePages, Mapping, MemoryError};
 use crate::addr::PageSize;
 
 /// Tells whether the process was forked since the mark was made.
+///
+/// Threads and device state do not come along into a child, so whoever relies on either makes a
+/// mark and asks it before use. Asking reads one byte: the kernel wipes the mark's page in every
+/// process that gets a copy of the memory, also one made by `clone`.
+///
+/// # Examples
+///
+/// ```
+/// use farptr_hmm::ForkMark;
+///
+/// let mark = ForkMark::new()?;
+/// assert!(!mark.is_inherited(), "this is the process that made it");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
-pub(crate) struct ForkMark {
+pub struct ForkMark {
     /// One page that the kernel wipes in children. Its first byte was set to one.
     page: Mapping,
 }
 
 impl ForkMark {
     /// Makes a mark of this process.
-    pub(crate) fn new() -> io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// - An [`io::Error`] if there is no memory for a page, or if the kernel cannot wipe it in
+    ///   children (Linux 4.14 can).
+    pub fn new() -> io::Result<Self> {
         let size = PageSize::host();
         let to_io = |error| match error {
             MemoryError::Map { source, .. } | MemoryError::Advise { source, .. } => source,
@@ -42,7 +61,8 @@ impl ForkMark {
     }
 
     /// Tells whether this process got the mark from its parent. Allocates nothing, takes no lock.
-    pub(crate) fn is_inherited(&self) -> bool {
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
         // SAFETY: The pointer is to the first byte of the mapping, which lives as long as `self`.
         // Nobody writes it after `new`: the kernel wipes the page of another process.
         let byte = unsafe { self.page.as_ptr().read_volatile() };

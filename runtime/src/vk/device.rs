@@ -27,7 +27,7 @@ pub(crate) struct Device {
     memory: vk::PhysicalDeviceMemoryProperties,
     pub(crate) info: DeviceInfo,
     pub(crate) counters: Counters,
-    _instance: Arc<Instance>,
+    instance: Arc<Instance>,
 }
 
 struct Queue {
@@ -68,12 +68,17 @@ impl Device {
             memory,
             info: physical.info.clone(),
             counters: Counters::default(),
-            _instance: Arc::clone(instance),
+            instance: Arc::clone(instance),
         })
     }
 
     pub(super) fn raw(&self) -> &ash::Device {
         &self.raw
+    }
+
+    /// Whether this process was forked from the one that opened the device, so that no call works.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.instance.is_inherited()
     }
 
     pub(super) fn host_memory(&self) -> Option<&ext::external_memory_host::Device> {
@@ -140,6 +145,9 @@ impl fmt::Debug for Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
+        if self.is_inherited() {
+            return;
+        }
         while let Some(slot) = self.slots.pop() {
             // SAFETY: 1. returned slots are idle and belong to this device.
             unsafe { slot.destroy(&self.raw) };

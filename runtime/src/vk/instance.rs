@@ -3,6 +3,7 @@
 use super::{Named, validation};
 use crate::BuildError;
 use ash::{ext, vk};
+use farptr_hmm::ForkMark;
 
 /// A Vulkan instance, with a messenger when validation is on.
 pub(crate) struct Instance {
@@ -10,7 +11,10 @@ pub(crate) struct Instance {
     // only, and `entry` keeps the library loaded until then.
     raw: ash::Instance,
     messenger: Option<(ext::debug_utils::Instance, vk::DebugUtilsMessengerEXT)>,
-    _entry: ash::Entry,
+    /// There until Drop.
+    entry: Option<ash::Entry>,
+    /// Absent where the kernel cannot make one; then a child is not recognised.
+    fork_mark: Option<ForkMark>,
 }
 
 impl Instance {
@@ -25,15 +29,22 @@ impl Instance {
             return Err(BuildError::NoValidationLayer);
         }
         let raw = create(&entry, validate)?;
-        let mut instance = Self { raw, messenger: None, _entry: entry };
-        if validate {
-            instance.listen()?;
+        let debug = validate.then(|| ext::debug_utils::Instance::new(&entry, &raw));
+        let fork_mark = ForkMark::new().ok();
+        let mut instance = Self { raw, messenger: None, entry: Some(entry), fork_mark };
+        if let Some(debug) = debug {
+            instance.listen(debug)?;
         }
         Ok(instance)
     }
 
-    fn listen(&mut self) -> Result<(), BuildError> {
-        let debug = ext::debug_utils::Instance::new(&self._entry, &self.raw);
+    /// Whether this process was forked from the one that made the instance. Nothing of Vulkan
+    /// works then: the driver's threads did not come along.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.fork_mark.as_ref().is_some_and(ForkMark::is_inherited)
+    }
+
+    fn listen(&mut self, debug: ext::debug_utils::Instance) -> Result<(), BuildError> {
         let info = validation::messenger_info();
         // SAFETY: 1. the instance is live and was made with VK_EXT_debug_utils.
         let messenger = unsafe { debug.create_debug_utils_messenger(&info, None) }
@@ -49,6 +60,11 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
+        if self.is_inherited() {
+            // Everything is the parent's; unloading the library would run its destructors here.
+            std::mem::forget(self.entry.take());
+            return;
+        }
         if let Some((debug, messenger)) = self.messenger.take() {
             // SAFETY: 1. the messenger is live and belongs to this instance; `take` makes this the
             // only time.

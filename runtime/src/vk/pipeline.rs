@@ -58,6 +58,9 @@ impl fmt::Debug for Pipeline {
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
+        if self.device.is_inherited() {
+            return;
+        }
         // SAFETY: 1. the pipeline is live; 4. scopes hold an Arc of the pipelines that they use
         // until their launches have completed.
         unsafe { self.device.raw().destroy_pipeline(self.raw, None) };
@@ -139,6 +142,9 @@ impl PipelineCache {
 
 impl Drop for PipelineCache {
     fn drop(&mut self) {
+        if self.device.is_inherited() {
+            return;
+        }
         // SAFETY: 1. the cache is live, and `&mut self` shows that no compilation uses it.
         unsafe { self.device.raw().destroy_pipeline_cache(self.raw, None) };
     }

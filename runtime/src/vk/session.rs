@@ -9,6 +9,9 @@
 //! 3. `Drop` waits for everything submitted and only then ends the imports. If completion cannot be
 //!    proved it aborts the process, because returning would give memory back that a kernel may
 //!    still write.
+//!
+//! In a child made by `fork` nothing is pending: the device works on the parent's memory, of which
+//! the child has a copy. There every operation is refused and `Drop` leaves all to the parent.
 
 use super::{Device, Pipeline, command::Slot, import::HostImport};
 use crate::{Error, LaunchError, LendError, LentMut, VulkanError, stats::Counters};
@@ -52,6 +55,9 @@ pub(crate) fn with_scope<'env, R>(
     device: &Arc<Device>,
     body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> Result<R, Error>,
 ) -> Result<R, Error> {
+    if device.is_inherited() {
+        return Err(LaunchError::Forked.into());
+    }
     let mut scope = Scope {
         device: Arc::clone(device),
         recording: None,
@@ -94,6 +100,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// The range stays mapped until this scope is dropped.
     unsafe fn import_range(&mut self, range: VaRange) -> Result<(), LendError> {
+        if self.device.is_inherited() {
+            return Err(LendError::Forked);
+        }
         Counters::add(&self.device.counters.lends, 1);
         if range.is_empty() {
             return Ok(());
@@ -130,6 +139,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         push: &[u8],
         groups: [u32; 3],
     ) -> Result<(), LaunchError> {
+        if self.device.is_inherited() {
+            return Err(LaunchError::Forked);
+        }
         let mut batch = match self.recording.take() {
             Some(batch) => batch,
             None => self.begin()?,
@@ -165,6 +177,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 
     /// Hands recorded launches to the device.
     pub(crate) fn submit(&mut self) -> Result<(), LaunchError> {
+        if self.device.is_inherited() {
+            return Err(LaunchError::Forked);
+        }
         let Some(mut batch) = self.recording.take() else {
             return Ok(());
         };
@@ -219,6 +234,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 
 impl Drop for Scope<'_, '_> {
     fn drop(&mut self) {
+        if self.device.is_inherited() {
+            return;
+        }
         self.drain();
         if let Some(batch) = self.recording.take() {
             self.device.return_slot(batch.slot);
