@@ -29,6 +29,12 @@ pub(crate) trait Case {
         &[0]
     }
 
+    /// Whether it needs a Vulkan device. Without the need none is opened, so that it neither has
+    /// to exist nor disturbs.
+    fn needs_device(&self) -> bool {
+        true
+    }
+
     /// Makes the variants at one size, ready to be sampled, in the order of
     /// [`variants`](Self::variants).
     fn prepare<'c>(
@@ -38,8 +44,14 @@ pub(crate) trait Case {
     ) -> Result<Vec<Box<dyn Variant + 'c>>, Failure>;
 }
 
-/// The device, opened by farptr and, a second time, by hand.
+/// What variants may borrow for an episode.
 pub(crate) struct Context {
+    /// None for a case that needs none.
+    devices: Option<Devices>,
+}
+
+/// The device, opened by farptr and, a second time, by hand.
+pub(crate) struct Devices {
     pub(crate) runtime: Runtime,
     pub(crate) rival: Rc<rival::Device>,
 }
@@ -52,8 +64,21 @@ pub(crate) enum First {
 }
 
 impl Context {
+    /// Opens what a case needs. `device` is the name of the device that farptr chooses.
+    pub(crate) fn open(case: &dyn Case, device: &str, first: First) -> Result<Self, Failure> {
+        let devices = case.needs_device().then(|| Devices::open(device, first)).transpose()?;
+        Ok(Self { devices })
+    }
+
+    /// The device, for a case that needs one.
+    pub(crate) fn devices(&self) -> &Devices {
+        self.devices.as_ref().expect("`Case::needs_device` says that none is used")
+    }
+}
+
+impl Devices {
     /// Opens the device that farptr chooses, twice. `name` is what farptr calls it.
-    pub(crate) fn open(name: &str, first: First) -> Result<Self, Failure> {
+    fn open(name: &str, first: First) -> Result<Self, Failure> {
         let farptr = || Runtime::builder().build();
         let rival = || rival::Device::open(name).map(Rc::new);
         let (runtime, rival) = match first {

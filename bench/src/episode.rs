@@ -1,4 +1,5 @@
-//! Measures a case at one size, in episodes: each opens the device afresh.
+//! Measures a case at one size, in episodes: each opens the device afresh, if the case needs one,
+//! and prepares the variants anew.
 //!
 //! A device is a set of threads, caches and memory, and where the system happens to put them can
 //! matter more than what is being compared: on a software device, two copies of one hand-written
@@ -49,7 +50,7 @@ pub(crate) fn measure(
     let mut verified = vec![true; names.len()];
     for episode in 0.. {
         let start = Instant::now();
-        let context = Context::open(device, who_is_first(episode))?;
+        let context = Context::open(case, device, who_is_first(episode))?;
         let mut variants = case.prepare(&context, size_bytes)?;
         let prepared = variants.iter().map(|variant| variant.name());
         assert!(prepared.eq(names.iter().copied()), "`prepare` keeps the order of `variants`");

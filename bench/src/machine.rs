@@ -15,21 +15,22 @@ pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
     pub(crate) kernel: String,
+    /// Empty, as `driver` is, if no case needed a device.
     pub(crate) device: String,
     pub(crate) driver: String,
 }
 
 impl Machine {
-    /// This machine, and the device that farptr chose.
-    pub(crate) fn describe(runtime: &Runtime) -> Self {
+    /// This machine, and the device that farptr chose if there was need of one.
+    pub(crate) fn describe(runtime: Option<&Runtime>) -> Self {
         let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         Self {
             cpu: cpu_model(&cpus).unwrap_or(std::env::consts::ARCH).to_owned(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             kernel: known(kernel.trim()),
-            device: known(runtime.device_name()),
-            driver: known(runtime.driver()),
+            device: runtime.map(|r| known(r.device_name())).unwrap_or_default(),
+            driver: runtime.map(|r| known(r.driver())).unwrap_or_default(),
         }
     }
 }

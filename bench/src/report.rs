@@ -17,7 +17,11 @@ pub(crate) fn print_machine(
 ) -> io::Result<()> {
     let Machine { cpu, cores, kernel, device, driver } = machine;
     writeln!(out, "machine  {cpu}, {cores} cores, Linux {kernel}")?;
-    writeln!(out, "device   {device}, {driver}")?;
+    if device.is_empty() {
+        writeln!(out, "device   none needed")?;
+    } else {
+        writeln!(out, "device   {device}, {driver}")?;
+    }
     writeln!(out, "commit   {commit}")?;
     #[allow(clippy::cast_precision_loss, reason = "machines have few cores")]
     let busy = load.filter(|&load| load > BUSY_PART * *cores as f64);

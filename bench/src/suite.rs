@@ -47,11 +47,11 @@ impl Options {
 pub(crate) fn list() -> Result<(), Failure> {
     let mut out = std::io::stdout();
     for case in case::all() {
-        writeln!(out, "{:<10} {}", case.name(), case.about())?;
-        writeln!(out, "{:<10} variants: {}", "", case.variants().join(", "))?;
+        writeln!(out, "{:<16} {}", case.name(), case.about())?;
+        writeln!(out, "{:<16} variants: {}", "", case.variants().join(", "))?;
         let sizes: Vec<_> = case.sizes_bytes().iter().copied().map(report::size).collect();
         if case.sizes_bytes() != [0] {
-            writeln!(out, "{:<10} sizes: {}", "", sizes.join(", "))?;
+            writeln!(out, "{:<16} sizes: {}", "", sizes.join(", "))?;
         }
     }
     Ok(())
@@ -61,7 +61,10 @@ pub(crate) fn list() -> Result<(), Failure> {
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let load = machine::load();
     // Opened once to learn what farptr chooses, or why it cannot; episodes open it again.
-    let machine = Machine::describe(&Runtime::builder().build()?);
+    let needs_device = options.cases.iter().any(|case| case.needs_device());
+    let runtime = needs_device.then(|| Runtime::builder().build()).transpose()?;
+    let machine = Machine::describe(runtime.as_ref());
+    drop(runtime);
     let mut out: Box<dyn Write> = match &options.json {
         Some(path) if record::is_stdout(path) => Box::new(std::io::stderr()),
         _ => Box::new(std::io::stdout()),

@@ -4,7 +4,7 @@
 //!
 //! Launches are unchecked; the empty kernel touches nothing.
 
-use super::{Case, Context};
+use super::{Case, Context, Devices};
 use crate::{failure::Failure, measure::Variant, rival::EmptyLaunch};
 use farptr::{Error, Grid, Kernel, Runtime, shaders::empty};
 use std::time::{Duration, Instant};
@@ -32,10 +32,11 @@ impl Case for Launch {
         context: &'c Context,
         _size_bytes: u64,
     ) -> Result<Vec<Box<dyn Variant + 'c>>, Failure> {
+        let Devices { runtime, rival } = context.devices();
         Ok(vec![
-            Box::new(Ash(EmptyLaunch::new(&context.rival)?)),
-            Box::new(Farptr::new("farptr", &context.runtime, 1)?),
-            Box::new(Farptr::new("farptr-scope100", &context.runtime, MANY)?),
+            Box::new(Ash(EmptyLaunch::new(rival)?)),
+            Box::new(Farptr::new("farptr", runtime, 1)?),
+            Box::new(Farptr::new("farptr-scope100", runtime, MANY)?),
         ])
     }
 }

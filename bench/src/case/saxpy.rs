@@ -4,7 +4,7 @@
 //!
 //! Launches are unchecked; the kernel touches as many elements as both lent slices have.
 
-use super::{Case, Context};
+use super::{Case, Context, Devices};
 use crate::{
     failure::Failure,
     measure::Variant,
@@ -49,7 +49,7 @@ impl Case for Saxpy {
         size_bytes: u64,
     ) -> Result<Vec<Box<dyn Variant + 'c>>, Failure> {
         let count = u32::try_from(size_bytes / 4).expect("the sizes above have fewer elements");
-        let Context { runtime, rival } = context;
+        let Devices { runtime, rival } = context.devices();
         let (x, y) = (elements(0, count), elements(1, count));
         let kernel = runtime.kernel::<saxpy::Kernel>().map_err(Error::from)?;
         Ok(vec![
