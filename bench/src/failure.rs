@@ -8,6 +8,22 @@ pub(crate) enum Failure {
     /// farptr refused or failed.
     #[error(transparent)]
     Farptr(#[from] farptr::Error),
+    /// Host memory could not be walked.
+    #[error(transparent)]
+    Walk(#[from] farptr_hmm::FaultError),
+    /// A system call of a rival failed.
+    #[error("{call} failed in a hand-written program")]
+    Linux {
+        call: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The system gives small pages where huge ones are to be measured.
+    #[error(
+        "only {huge} of {wanted} pages are in huge pages; free some memory, or allow `madvise` in \
+         /sys/kernel/mm/transparent_hugepage/enabled"
+    )]
+    NoHugePages { huge: u64, wanted: u64 },
     /// A Vulkan call of a rival failed.
     #[error("{call} failed in hand-written Vulkan")]
     Vulkan {

@@ -1,4 +1,5 @@
-//! Measures farptr against hand-written Vulkan, side by side in one run, and prints ratios.
+//! Measures farptr against hand-written Vulkan and raw system calls, side by side in one run, and
+//! prints ratios.
 //!
 //! `bench/README.md` has the method and the results, `bench/DESIGN.md` how a case is built.
 
@@ -20,7 +21,7 @@ use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 /// Bad usage, as clap's own exit code has it.
 const USAGE: u8 = 2;
 
-/// Measures farptr against hand-written Vulkan, side by side in one run
+/// Measures farptr against hand-written Vulkan and raw system calls, side by side in one run
 #[derive(Debug, Parser)]
 #[command(name = "farptr-bench", version)]
 struct Cli {

@@ -31,7 +31,26 @@ fn has_device(test: &str) -> bool {
 /// Runs a case for a moment and returns its record.
 fn record(arguments: &[&str]) -> Value {
     let short = ["--quick", "--budget-ms", "50", "--json", "-"];
-    let output = bench(&[&["run"], arguments, &short].concat());
+    checked(&bench(&[&["run"], arguments, &short].concat()))
+}
+
+/// Runs a case that needs no device for a moment, where Vulkan finds no driver.
+fn record_without_vulkan(arguments: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_farptr-bench"))
+        .arg("run")
+        .args(arguments)
+        .args(["--quick", "--budget-ms", "50", "--json", "-"])
+        .envs([("VK_DRIVER_FILES", "/no driver"), ("VK_ICD_FILENAMES", "/no driver")])
+        .output()
+        .expect("the program was built for this test");
+    let record = checked(&output);
+    assert_eq!(record["machine"]["device"], "");
+    assert_eq!(record["machine"]["driver"], "");
+    record
+}
+
+/// The record of a run that succeeded.
+fn checked(output: &Output) -> Value {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let record: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON object");
     assert_eq!(keys(&record), ["commit", "machine", "results"]);
@@ -80,7 +99,9 @@ fn list_names_cases_and_variants() {
     let output = bench(&["list"]);
     let listed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0));
-    for word in ["launch", "saxpy", "raw-address", "ash-staged", "256 MiB"] {
+    let words =
+        ["launch", "saxpy", "raw-address", "ash-staged", "256 MiB", "hmm-snapshot-thp", "1024 MiB"];
+    for word in words {
         assert!(listed.contains(word), "{word} is missing: {listed}");
     }
 }
@@ -91,7 +112,9 @@ fn an_unknown_case_is_bad_usage() {
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2));
     assert!(output.stdout.is_empty());
-    assert_eq!(message, "farptr-bench: there is no case `saxpi`; the cases are: launch, saxpy\n");
+    let expected = "farptr-bench: there is no case `saxpi`; the cases are: launch, saxpy, ";
+    assert!(message.starts_with(expected), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
 }
 
 #[test]
@@ -144,4 +167,30 @@ fn saxpy_variants_are_verified() {
         check_results(&record, "saxpy", &variants);
         assert_eq!(record["results"][0]["size_bytes"], 65536);
     }
+}
+
+#[test]
+fn walks_are_verified_and_need_no_device() {
+    let snapshot = record_without_vulkan(&["hmm-snapshot-4k", "--max-size", "2097152"]);
+    check_results(&snapshot, "hmm-snapshot-4k", &["pagemap-scan", "farptr"]);
+    let populate = record_without_vulkan(&["hmm-populate", "--max-size", "65536"]);
+    check_results(&populate, "hmm-populate", &["madvise-populate", "farptr"]);
+}
+
+#[test]
+fn invalidations_are_verified_and_need_no_device() {
+    let variants = ["farptr-10", "farptr-100k-same", "farptr-100k-next", "farptr-100k"];
+    check_results(&record_without_vulkan(&["hmm-invalidate"]), "hmm-invalidate", &variants);
+}
+
+#[test]
+fn huge_pages_are_verified_where_there_are_any() {
+    let enabled = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    if !enabled.is_ok_and(|modes| modes.contains("[always]") || modes.contains("[madvise]")) {
+        assert!(std::env::var_os("CI").is_none(), "CI needs transparent huge pages");
+        eprintln!("SKIP huge_pages_are_verified_where_there_are_any: the system gives none");
+        return;
+    }
+    let snapshot = record_without_vulkan(&["hmm-snapshot-thp", "--max-size", "2097152"]);
+    check_results(&snapshot, "hmm-snapshot-thp", &["pagemap-scan", "farptr"]);
 }

@@ -1,4 +1,5 @@
-//! Hand-written Vulkan: what a careful programmer would write without farptr.
+//! Hand-written Vulkan: what a careful programmer would write without farptr. Raw system calls are
+//! in the module `linux`, which has its own rules.
 //!
 //! The rivals are meant to be hard to beat. All objects are made once and used again, waiting is on
 //! a timeline semaphore, and the barriers are those that farptr records.
@@ -19,19 +20,21 @@
 //!    point to; chained ones belong to Vulkan 1.2, which was asked of the loader and the device.
 //!
 //! What this module gives to the rest of the crate is safe.
-#![allow(unsafe_code, reason = "hand-written Vulkan is what farptr is compared with")]
+#![allow(unsafe_code, reason = "hand-written calls are what farptr is compared with")]
 
 mod buffer;
 mod device;
 mod empty;
 mod kernel;
 mod launch;
+mod linux;
 mod physical;
 mod raw;
 mod staged;
 
 pub(crate) use device::Device;
 pub(crate) use empty::EmptyLaunch;
+pub(crate) use linux::{HugePages, Memory, Pages, Scanner};
 pub(crate) use raw::RawSaxpy;
 pub(crate) use staged::StagedSaxpy;
 

@@ -1,0 +1,84 @@
+//! Anonymous memory, mapped and populated by hand.
+
+use crate::failure::Failure;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use std::{ffi::c_void, io, ptr};
+
+/// The size of a transparent huge page where small ones have 4 KiB.
+const HUGE_BYTES: usize = 2 << 20;
+
+/// Which pages memory is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HugePages {
+    /// Small ones, by `MADV_NOHUGEPAGE`.
+    Never,
+    /// Huge ones where the system gives them, by `MADV_HUGEPAGE`.
+    Prefer,
+}
+
+/// Private anonymous memory, readable and writable. No page of it is there until it is populated.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    // Invariant: a mapping of `mapped_bytes` at `base` that nobody else owns; `start` is in it and
+    // at least `len_bytes` before its end.
+    base: *mut c_void,
+    mapped_bytes: usize,
+    start: *mut c_void,
+    len_bytes: usize,
+}
+
+impl Memory {
+    /// Maps memory whose start is aligned for huge pages, if those are preferred.
+    pub(crate) fn map(len_bytes: u64, huge: HugePages) -> Result<Self, Failure> {
+        let len_bytes = usize::try_from(len_bytes).expect("a 64-bit machine");
+        let (align, advice) = match huge {
+            HugePages::Never => (1, Advice::LinuxNoHugepage),
+            HugePages::Prefer => (HUGE_BYTES, Advice::LinuxHugepage),
+        };
+        let mapped_bytes = len_bytes + (align - 1);
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: without a fixed place the kernel maps memory where there is none.
+        let base = unsafe { mmap_anonymous(ptr::null_mut(), mapped_bytes, access, flags) };
+        let base = base.map_err(|errno| failed("mmap", errno))?;
+        let start = base.wrapping_byte_add(base.addr().next_multiple_of(align) - base.addr());
+        let memory = Self { base, mapped_bytes, start, len_bytes };
+        memory.advise(advice, "madvise of huge pages")?;
+        Ok(memory)
+    }
+
+    /// Makes every page present and writable by one call.
+    pub(crate) fn populate(&self) -> Result<(), Failure> {
+        self.advise(Advice::LinuxPopulateWrite, "MADV_POPULATE_WRITE")
+    }
+
+    /// The first address.
+    pub(crate) fn start(&self) -> u64 {
+        self.start.expose_provenance() as u64
+    }
+
+    /// How many bytes there are, as many as were asked for.
+    pub(crate) fn len_bytes(&self) -> u64 {
+        self.len_bytes as u64
+    }
+
+    /// Gives an advice that does no harm: about the size of pages, or to populate.
+    fn advise(&self, advice: Advice, call: &'static str) -> Result<(), Failure> {
+        // SAFETY: 1. the range is this value's and no reference to it exists; the advices above
+        // neither unmap nor drop what is there.
+        let advised = unsafe { madvise(self.start, self.len_bytes, advice) };
+        advised.map_err(|errno| failed(call, errno))
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: 1. the mapping is this value's, unmapped once, and no reference to it exists.
+        let unmapped = unsafe { munmap(self.base, self.mapped_bytes) };
+        debug_assert!(unmapped.is_ok(), "{unmapped:?}");
+    }
+}
+
+fn failed(call: &'static str, errno: rustix::io::Errno) -> Failure {
+    Failure::Linux { call, source: io::Error::from(errno) }
+}
