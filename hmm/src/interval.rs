@@ -271,6 +271,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes")]
     fn a_hundred_thousand_overlapping_intervals_stay_balanced() {
         const COUNT: u64 = 100_000;
         let mut tree = IntervalTree::new();
@@ -297,7 +298,7 @@ mod tests {
             2 => any::<prop::sample::Index>().prop_map(|index| Step::Remove(index.index(64))),
             2 => (0u64..64, 0u64..16).prop_map(|(start, len)| Step::Find(start, len)),
         ];
-        prop::collection::vec(step, 0..200)
+        prop::collection::vec(step, 0..if cfg!(miri) { 40 } else { 200 })
     }
 
     proptest! {

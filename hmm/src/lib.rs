@@ -7,6 +7,8 @@
 //!   what it wants; [`snapshot`] only looks. [`ProcessMm`] is the memory that they walk.
 //! - [`Notifiers`] tell the device of every change before it happens, and tell it afterwards
 //!   whether what it read in between still counts.
+//! - A [`Mirror`] does the rest: it watches memory, moves pages to the memory of a device (a
+//!   [`DeviceMemory`]), and brings them home when the CPU touches them.
 //!
 //! Three questions can be asked about the process itself, without a device and without privilege:
 //!
@@ -52,11 +54,19 @@ compile_error!("farptr-hmm reads the address space of a 64-bit Linux process");
 mod readme {}
 
 mod addr;
+mod core;
 mod device_pages;
+mod devmem;
 mod error;
 mod fault;
+mod fill;
+mod gate;
+mod handler;
+mod home;
 mod host;
 mod interval;
+mod migrate;
+mod mirror;
 #[cfg(test)]
 mod model;
 mod notifier;
@@ -64,18 +74,24 @@ mod owner;
 mod pfn;
 mod process;
 mod range;
+mod removal;
 mod residency;
+mod stats;
 mod sync;
 mod sys;
+mod table;
 mod vma;
 
 pub use addr::{PageCount, PageNumber, PageSize, VaRange, VirtAddr};
-pub use device_pages::{DevicePages, DeviceRun, Hold};
+pub use device_pages::{DeviceRun, Hold};
+pub use devmem::DeviceError;
 pub use error::{
     FaultCountsError, FaultError, HostError, MapsError, PagemapError, ParseMapsError, RegisterError,
 };
 pub use fault::{range_fault, snapshot};
 pub use host::{Access, Detail, FaultInError, HostMm, PageEntry, PageRun};
+pub use migrate::{MigrateError, Migration, Skip, Skipped};
+pub use mirror::{AttachError, BuildError, Mirror, MirrorBuilder, WatchError};
 pub use notifier::{
     Event, Invalidate, Invalidation, InvalidationGuard, Notifier, Notifiers, Seq, SeqSet,
     WouldBlock,
@@ -85,12 +101,16 @@ pub use pfn::{Pfn, PfnFlags, PfnRun, Pfns, Request};
 pub use process::ProcessMm;
 pub use range::{HmmRange, RequestRun};
 pub use residency::{PageState, Residency, ResidencyRun};
+pub use stats::MirrorStats;
 pub use sys::atfork::ForkMark;
+pub use sys::device::{DeviceMemory, HostDevice, MirrorCall};
 pub use sys::dirty::{DirtyError, DirtyTracker};
+pub use sys::lease::Lease;
 pub use sys::maps::{Maps, MapsSource};
 pub use sys::pagemap::{Pagemap, PagemapSource};
 pub use sys::rusage::{FaultCounts, fault_counts};
 pub use sys::uffd::{
     Capabilities, Feature, Features, OpenUffdError, Route, Support, Tier, TierReport,
 };
+pub use table::DeviceId;
 pub use vma::{Device, Vma, VmaFlags, parse_maps};

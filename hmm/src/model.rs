@@ -208,10 +208,6 @@ impl Model {
         self.injections.replace(injections.into());
     }
 
-    pub(crate) fn steps(&self) -> usize {
-        self.steps.get()
-    }
-
     pub(crate) fn faults(&self) -> usize {
         self.faults.get()
     }

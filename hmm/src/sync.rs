@@ -10,12 +10,16 @@ pub(crate) use loom::sync::{
     Condvar, Mutex, MutexGuard,
     atomic::{AtomicU64, Ordering},
 };
+#[cfg(loom)]
+pub(crate) use loom::thread::{ThreadId, current as current_thread};
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
     Condvar, Mutex, MutexGuard,
     atomic::{AtomicU64, Ordering},
 };
 use std::sync::{LockResult, PoisonError};
+#[cfg(not(loom))]
+pub(crate) use std::thread::{ThreadId, current as current_thread};
 
 /// Locks, whether or not a thread has panicked with the lock held.
 ///

@@ -24,6 +24,9 @@ use walk::{Need, Pass, Walk};
 /// fast as they are faulted in, and the caller decides whether to go on.
 const STUCK: u32 = 64;
 
+/// How often a failure that the areas do not explain is doubted.
+const DOUBTS: u32 = 2;
+
 /// Answers for every page of `range` what the device may do with it, and faults in first what the
 /// range wants and what is not there.
 ///
@@ -117,7 +120,7 @@ fn run<H: HostMm + ?Sized>(walk: &Walk<'_, H>, pfns: &mut Pfns) -> Result<(), Fa
         }
         // What was found not to be writable has now been faulted in for writing. There is no need
         // to look as closely again, and the host may not be able to tell.
-        let served = serve_all(walk, &needs)?;
+        let served = serve_all(walk, &needs, stuck)?;
         detail = if served { Detail::Presence } else { Detail::Writability };
     }
     Ok(())
@@ -128,21 +131,29 @@ fn check_stale<H: ?Sized>(walk: &Walk<'_, H>, addr: VirtAddr) -> Result<(), Faul
 }
 
 /// Makes pages available and tells whether all of them were, unless the attempt has failed already.
-fn serve_all<H: HostMm + ?Sized>(walk: &Walk<'_, H>, needs: &[Need]) -> Result<bool, FaultError> {
+fn serve_all<H: HostMm + ?Sized>(
+    walk: &Walk<'_, H>,
+    needs: &[Need],
+    stuck: u32,
+) -> Result<bool, FaultError> {
     let mut all = true;
     for need in needs {
         check_stale(walk, need.range.start())?;
-        all &= serve(walk, need)?;
+        all &= serve(walk, need, stuck)?;
     }
     Ok(all)
 }
 
-fn serve<H: HostMm + ?Sized>(walk: &Walk<'_, H>, need: &Need) -> Result<bool, FaultError> {
+fn serve<H: HostMm + ?Sized>(
+    walk: &Walk<'_, H>,
+    need: &Need,
+    stuck: u32,
+) -> Result<bool, FaultError> {
     match need.apply(walk.host) {
         Ok(()) => Ok(true),
         Err(FaultInError::Again) => Ok(false),
         Err(FaultInError::Host { source }) => Err(source.into()),
-        Err(error) => diagnose(walk, need, &error).map(|()| false),
+        Err(error) => diagnose(walk, need, &error, stuck).map(|()| false),
     }
 }
 
@@ -151,10 +162,12 @@ fn serve<H: HostMm + ?Sized>(walk: &Walk<'_, H>, need: &Need) -> Result<bool, Fa
 /// The host's answer alone does not tell a page without memory from an area that has gone in the
 /// meantime, and names no page. Looking again does: if the area has changed, that is the error; if
 /// not, the first page that is still needed is the one. If none is, somebody else faulted it in.
+/// An area may have gone and come back as it was, so the failure has to show repeatedly.
 fn diagnose<H: HostMm + ?Sized>(
     walk: &Walk<'_, H>,
     need: &Need,
     error: &FaultInError,
+    stuck: u32,
 ) -> Result<(), FaultError> {
     let mut scratch = Pfns::new(need.range.start());
     let mut pass = Pass::new(&mut scratch);
@@ -162,8 +175,9 @@ fn diagnose<H: HostMm + ?Sized>(
     let Some(addr) = pass.into_needs().first().map(|need| need.range.start()) else {
         return Ok(());
     };
-    Err(match error {
-        FaultInError::NoMemory => FaultError::NoMemory { addr },
-        _ => FaultError::Fault { addr },
-    })
+    match error {
+        _ if stuck < DOUBTS => Ok(()),
+        FaultInError::NoMemory => Err(FaultError::NoMemory { addr }),
+        _ => Err(FaultError::Fault { addr }),
+    }
 }

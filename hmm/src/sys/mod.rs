@@ -11,28 +11,29 @@
 
 mod abi;
 pub(crate) mod atfork;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "migration and the fault handler stand on it; so far tests do")
-)]
+pub(crate) mod carry;
 pub(crate) mod copy;
+pub(crate) mod device;
 pub(crate) mod dirty;
+mod frames;
+#[cfg(miri)]
+mod heap;
+pub(crate) mod lease;
 pub(crate) mod maps;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "migration and the fault handler stand on it; so far tests do")
-)]
 pub(crate) mod mmap;
+pub(crate) mod owned;
 pub(crate) mod pagemap;
 pub(crate) mod populate;
 pub(crate) mod rusage;
 mod scan;
+pub(crate) mod signals;
+pub(crate) mod survey;
 #[cfg_attr(
     not(test),
     expect(
         dead_code,
         unused_imports,
-        reason = "migration and the fault handler stand on it; so far tests do"
+        reason = "the requests are complete and tested; the mirror needs most of them"
     )
 )]
 pub(crate) mod uffd;

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::ioctl::{Updater, ioctl};
 
 use super::abi::{self, page_region, pm_scan_arg};
-use crate::addr::{VaRange, VirtAddr};
+use crate::addr::{PageSize, VaRange, VirtAddr};
 
 const PATH: &str = "/proc/self/pagemap";
 
@@ -59,15 +59,37 @@ impl Scanner {
         scan: Scan,
         mut found: impl FnMut(VaRange),
     ) -> rustix::io::Result<()> {
+        self.each_region(range, scan, 0, |run, _| found(run))
+    }
+
+    /// Lists the runs of pages that have any of some categories, and which of others they have.
+    pub(super) fn scan_any(
+        &self,
+        range: VaRange,
+        any: u64,
+        returned: u64,
+        found: impl FnMut(VaRange, u64),
+    ) -> rustix::io::Result<()> {
+        let scan = Scan { flags: 0, wanted: 0, inverted: 0, returned };
+        self.each_region(range, scan, any, found)
+    }
+
+    fn each_region(
+        &self,
+        range: VaRange,
+        scan: Scan,
+        any: u64,
+        mut found: impl FnMut(VaRange, u64),
+    ) -> rustix::io::Result<()> {
         let mut cursor = range.start();
         while cursor < range.end() {
             let rest = VaRange::new(cursor, range.end()).unwrap_or_default();
             let mut regions = [NOTHING; REGIONS];
-            let (filled, end) = self.call(rest, scan, &mut regions)?;
+            let (filled, end) = self.call(rest, scan, any, &mut regions)?;
             for region in regions.iter().take(filled) {
                 let (start, end) = (VirtAddr::new(region.start), VirtAddr::new(region.end));
                 if let Some(run) = VaRange::new(start, end) {
-                    found(run);
+                    found(run, region.categories);
                 }
             }
             if end <= cursor {
@@ -83,9 +105,11 @@ impl Scanner {
         &self,
         range: VaRange,
         scan: Scan,
+        any: u64,
         regions: &mut [page_region; REGIONS],
     ) -> rustix::io::Result<(usize, VirtAddr)> {
-        regions.fill(NOTHING);
+        // The kernel allocates as much as it may return, so few pages are cheaper with little room.
+        let pages = range.page_count(PageSize::host()).get();
         let mut arg = pm_scan_arg {
             size: size_of::<pm_scan_arg>() as u64,
             flags: scan.flags,
@@ -93,11 +117,11 @@ impl Scanner {
             end: range.end().get(),
             walk_end: 0,
             vec: VirtAddr::of_slice_mut(regions).get(),
-            vec_len: REGIONS as u64,
+            vec_len: pages.clamp(1, REGIONS as u64),
             max_pages: 0,
             category_inverted: scan.inverted,
             category_mask: scan.wanted,
-            category_anyof_mask: 0,
+            category_anyof_mask: any,
             return_mask: scan.returned,
         };
         // SAFETY: `Updater` asks that the opcode be valid and that the kernel expect this structure

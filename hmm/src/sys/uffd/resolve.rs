@@ -215,6 +215,26 @@ impl Uffd {
         })
     }
 
+    /// Finds out whether a whole page-aligned range lies in one watched area of anonymous memory:
+    /// [`Resolution::Done`] if it does, [`Resolution::Vanished`] if not. Changes nothing.
+    ///
+    /// Watching a range skips what is not mapped in it, and says nothing about it. This does: it
+    /// asks for pages of shared memory to be mapped, which anonymous memory refuses, and the kernel
+    /// looks first whether there is an unread message, and then whether there is one watched area.
+    pub(crate) fn check_watched(&self, range: VaRange) -> Resolution {
+        let mut arg = uffdio_continue { range: raw(range), mode: abi::MODE_DONT_WAKE, mapped: 0 };
+        if self.is_inherited() {
+            return Resolution::Refused(Refusal::Inherited);
+        }
+        // SAFETY: 1. `fd` is a userfaultfd. 2. The request takes this structure. 3. It maps no
+        // page of anonymous memory, and of shared memory only what any access would have found.
+        match unsafe { request::<{ abi::UFFDIO_CONTINUE }, _>(self.as_fd(), &mut arg) } {
+            Err(Errno::INVAL) => Resolution::Done,
+            Err(Errno::AGAIN) => Resolution::Retry,
+            _ => Resolution::Vanished,
+        }
+    }
+
     /// Makes every access to holes a bus error, until they are unmapped, dropped or copied to.
     pub(crate) fn poison(&self, range: VaRange, wakeup: Wakeup) -> Outcome {
         self.drive_range(range, |range| {

@@ -8,3 +8,4 @@ mod marks;
 mod moves;
 mod open;
 mod rig;
+mod watched;

@@ -1,0 +1,266 @@
+//! What the parts of a mirror share: the table under its lock, and the services around it.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::addr::{PageSize, VaRange, VirtAddr};
+use crate::gate::Gate;
+use crate::notifier::{Event, InvalidationGuard, Notifiers};
+use crate::removal::Removals;
+use crate::stats::Counters;
+use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
+use crate::sys::carry::Carrier;
+use crate::sys::device::DeviceMemory;
+use crate::sys::survey::Surveyor;
+use crate::sys::uffd::{MarkFinder, Resolution, StopSignal, Wakeup};
+use crate::table::{DeviceId, PageTable};
+
+/// How many devices a mirror has room for.
+pub(crate) const DEVICES: usize = 16;
+
+/// What is under the lock of the table.
+///
+/// The thread that serves faults takes the lock, so under it nobody allocates from the general
+/// heap, calls a device or a notifier, or touches memory that is watched. Messages are read under
+/// it, and so are the requests made that depend on them.
+pub(crate) struct State {
+    pub(crate) table: PageTable,
+    pub(crate) devices: [Option<Arc<dyn DeviceMemory>>; DEVICES],
+    /// Pages that may be about to be dropped.
+    pub(crate) removals: Removals,
+    /// Pages that the migrating thread is about to drop itself.
+    pub(crate) own_drop: Option<VaRange>,
+    /// Where pages are moved to before they are copied to a device.
+    pub(crate) staging: VaRange,
+    /// Whether messages were read that have not been acted on in full.
+    pub(crate) busy: bool,
+    /// How often all messages were acted on.
+    pub(crate) cycle: u64,
+    /// How many threads wait for the end of a cycle. Notifying nobody is a system call too.
+    waiting: usize,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("held", &self.table.held()).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// Tells whether a message is about memory of the mirror itself.
+    pub(crate) fn is_own(&self, range: &VaRange) -> bool {
+        let devices = self.devices.iter().flatten();
+        let mut frames = devices.filter_map(|device| Some(device.as_host()?.frames().range()));
+        let dropped = self.own_drop.is_some_and(|dropped| dropped.contains_range(range));
+        dropped || self.staging.contains_range(range) || frames.any(|f| f.contains_range(range))
+    }
+
+    pub(crate) fn device(&self, id: DeviceId) -> Option<Arc<dyn DeviceMemory>> {
+        self.devices.get(usize::from(id.0)).and_then(Clone::clone)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) carrier: Carrier,
+    state: Mutex<State>,
+    /// Notified at the end of a cycle.
+    cycled: Condvar,
+    pub(crate) notifiers: Notifiers,
+    pub(crate) marks: MarkFinder,
+    pub(crate) surveyor: Surveyor,
+    pub(crate) stats: Counters,
+    pub(crate) gate: Gate,
+    pub(crate) stop: StopSignal,
+    /// The range around a fault that is brought home with it, a power of two in bytes.
+    pub(crate) fault_around: PageSize,
+}
+
+/// What a core is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) carrier: Carrier,
+    pub(crate) table: PageTable,
+    pub(crate) marks: MarkFinder,
+    pub(crate) surveyor: Surveyor,
+    pub(crate) stop: StopSignal,
+    pub(crate) fault_around: PageSize,
+    pub(crate) staging: VaRange,
+}
+
+impl Core {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let state = State {
+            table: parts.table,
+            devices: Default::default(),
+            removals: Removals::default(),
+            own_drop: None,
+            staging: parts.staging,
+            busy: false,
+            cycle: 0,
+            waiting: 0,
+        };
+        Self {
+            carrier: parts.carrier,
+            state: Mutex::new(state),
+            cycled: Condvar::new(),
+            notifiers: Notifiers::new(),
+            marks: parts.marks,
+            surveyor: parts.surveyor,
+            stats: Counters::default(),
+            gate: Gate::default(),
+            stop: parts.stop,
+            fault_around: parts.fault_around,
+        }
+    }
+
+    /// Locks the table.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Announces a change of the host page table, and counts it.
+    pub(crate) fn invalidate(&self, event: Event, range: VaRange) -> InvalidationGuard {
+        self.stats.count_event(event);
+        self.notifiers.invalidate(event, range)
+    }
+
+    /// Tells whether this process is a child of the one that built the mirror.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.carrier.uffd().is_inherited()
+    }
+
+    /// Wakes the threads that wait for pages of a range; they look again.
+    pub(crate) fn wake(&self, range: VaRange) {
+        // Waking fails only if the process ends.
+        let _ = self.carrier.uffd().wake(range);
+    }
+
+    /// Gives the content of a page up: whoever touches it gets a bus error, which is better than
+    /// zeroes. Returns `false` if a change of mappings has to go on first. The caller has the lock.
+    pub(crate) fn lose(&self, page: VaRange) -> bool {
+        if self.carrier.unmark(page) == Resolution::Retry {
+            return false;
+        }
+        match self.carrier.uffd().poison(page, Wakeup::Later).resolution {
+            Resolution::Retry => return false,
+            Resolution::Done | Resolution::AlreadyThere | Resolution::Vanished => {}
+            Resolution::Refused(_) => die(&format_args!(
+                "the page at {} is lost, and this kernel cannot tell whoever touches it",
+                page.start()
+            )),
+        }
+        self.stats.lost.add(1);
+        true
+    }
+
+    /// Looks which pages of a block that are about to be dropped are absent: those were. Memory
+    /// that is no private anonymous memory keeps its bytes, whatever is dropped.
+    pub(crate) fn review_removals(&self, state: &mut State, block: VaRange) {
+        let Ok(survey) = self.surveyor.survey(block) else {
+            return;
+        };
+        for (index, page) in block.pages(PageSize::host()).enumerate() {
+            let absent = !survey.present.contains(index) && !survey.swapped.contains(index);
+            let concerned = state.removals.concern(&page);
+            if concerned && (absent || self.keeps_bytes(page)) {
+                state.removals.settle(page);
+            }
+        }
+    }
+
+    fn keeps_bytes(&self, page: VaRange) -> bool {
+        self.carrier.uffd().check_watched(page) == Resolution::Vanished
+    }
+
+    /// Notes that all messages read so far were acted on.
+    pub(crate) fn end_cycle(&self) {
+        let mut state = self.lock();
+        state.busy = false;
+        state.cycle += 1;
+        if state.waiting > 0 {
+            self.cycled.notify_all();
+        }
+    }
+
+    /// Waits until every change of mappings that was made before the call is known to the table
+    /// and to all devices.
+    pub(crate) fn drain(&self) {
+        let mut state = self.lock();
+        if !state.busy && !self.has_messages() {
+            return;
+        }
+        // The cycle that runs may have read before the call, the next one reads after it.
+        let enough = state.cycle + 2;
+        while state.cycle < enough && (state.busy || self.has_messages()) {
+            state.waiting += 1;
+            state = wait(&self.cycled, state);
+            state.waiting -= 1;
+        }
+    }
+
+    fn has_messages(&self) -> bool {
+        let mut polled = [PollFd::new(&self.carrier, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
+    }
+}
+
+/// Ends the process: others would wait for ever, or find zeroes where their bytes were.
+pub(crate) fn die(reason: &dyn fmt::Display) -> ! {
+    eprintln!("farptr: the memory of this process cannot be kept true any more: {reason}");
+    std::process::abort();
+}
+
+/// Lets others go on before a request is made again: first the processor, then time.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    tries: u32,
+}
+
+impl Patience {
+    const YIELDS: u32 = 20;
+
+    const MOST: u32 = 1000;
+
+    /// Whether waiting for what may never come has lasted long enough.
+    pub(crate) fn is_at_an_end(&self) -> bool {
+        self.tries > Self::MOST
+    }
+
+    pub(crate) fn pause(&mut self) {
+        self.tries += 1;
+        if self.tries < Self::YIELDS {
+            thread::yield_now();
+        } else {
+            thread::sleep(Duration::from_micros(50));
+        }
+    }
+}
+
+/// The bytes of a page of the host.
+pub(crate) fn page_bytes() -> u64 {
+    PageSize::host().bytes()
+}
+
+/// `count` pages from `start` on.
+pub(crate) fn pages_from(start: VirtAddr, count: usize) -> VaRange {
+    VaRange::from_len(start, count as u64 * page_bytes()).unwrap_or_default()
+}
+
+/// The address `pages` pages above `at`.
+pub(crate) fn above(at: VirtAddr, pages: usize) -> VirtAddr {
+    VirtAddr::new(at.get() + pages as u64 * page_bytes())
+}
+
+/// Counts the pages of a short range.
+pub(crate) fn count_of(range: VaRange) -> usize {
+    usize::try_from(range.page_count(PageSize::host()).get()).unwrap_or(usize::MAX)
+}

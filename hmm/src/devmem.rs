@@ -1,0 +1,32 @@
+//! What can go wrong with a device's memory.
+
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+
+use thiserror::Error;
+
+use crate::addr::PageNumber;
+
+/// A failure of a device's memory.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// There is no room, or not as much in one piece.
+    #[error("the device has no memory left for this")]
+    NoMemory,
+
+    /// A slot that was never given out was named.
+    #[error("the device has no slot {slot:?}")]
+    OutOfRange {
+        /// The slot.
+        slot: PageNumber,
+    },
+
+    /// The device failed in a way of its own.
+    #[error("the device failed")]
+    Other {
+        /// What failed.
+        source: Box<dyn Error + Send + Sync>,
+    },
+}

@@ -1,0 +1,185 @@
+//! Taking pages from their places: a move, or write protection.
+
+use super::{Content, Passenger, Route, Skip, Voyage};
+use crate::addr::{PageCount, PageNumber, VaRange};
+use crate::core::{State, above, count_of, page_bytes, pages_from};
+use crate::sys::survey::{PageSet, Survey};
+use crate::sys::uffd::{Refusal, Resolution};
+use crate::table::{Mover, Place};
+
+impl Voyage<'_> {
+    /// Enters the pages into the list of those in transit. From now on faults on them wait.
+    pub(super) fn claim(&mut self) {
+        let mut state = self.core.lock();
+        let dropping = self.dropping(&mut state);
+        for (index, page) in self.pages.iter_mut().enumerate() {
+            if !page.goes() {
+                continue;
+            }
+            let at = above(self.range.start(), index);
+            if dropping.contains(index) {
+                page.skip = Some(Skip::Dropping);
+            } else if state.table.place(at) != Place::Home {
+                page.skip = Some(Skip::InTransit);
+            } else if !state.table.has_room()
+                || state.table.set(at, Place::Transit(Mover::Migrator, index)).is_err()
+            {
+                page.skip = Some(Skip::NoRoom);
+            } else {
+                page.claimed = true;
+            }
+        }
+    }
+
+    /// The pages that may be about to be dropped. Those that are absent now are not.
+    fn dropping(&self, state: &mut State) -> PageSet {
+        let mut dropping = PageSet::default();
+        if !state.removals.concern(&self.range) {
+            return dropping;
+        }
+        self.core.review_removals(state, self.range);
+        for index in 0..self.pages.len() {
+            if state.removals.concern(&self.page(index)) {
+                dropping.insert(index);
+            }
+        }
+        dropping
+    }
+
+    pub(super) fn take_all(&mut self) {
+        let mut index = 0;
+        while index < self.pages.len() {
+            let run = self.slot_run(index).max(1);
+            let taken = match self.pages.get(index) {
+                Some(page) if page.goes() && page.claimed => match page.route {
+                    Route::Move => self.take_by_move(index, run),
+                    Route::Copy | Route::Stay(_) => self.take_by_protection(index, run),
+                },
+                _ => run,
+            };
+            match taken {
+                0 => self.pause(),
+                taken => index += taken,
+            }
+        }
+    }
+
+    /// Moves a run of pages to the slots or to the staging memory. Returns how many pages need
+    /// nothing more; none if a change of mappings has to go on first.
+    fn take_by_move(&mut self, index: usize, count: usize) -> usize {
+        let (range, content) = (pages_from(self.at(index), count), self.destination());
+        let dst = match (content, self.pages.get(index).and_then(|page| page.slot)) {
+            (Content::Slot, Some(slot)) => self.slot_range(slot, count),
+            _ => Some(self.staged(index, count)),
+        };
+        let Some(dst) = dst else {
+            self.skip(index, count, Skip::DeviceFailed);
+            return count;
+        };
+        let core = self.core;
+        let state = core.lock();
+        let stays = self.still_there(&state, index, count);
+        if stays == 0 {
+            drop(state);
+            self.skip(index, 1, Skip::Changed);
+            return 1;
+        }
+        let range = pages_from(range.start(), stays);
+        let outcome = core.carrier.move_out(dst.start(), range);
+        drop(state);
+        let moved = usize::try_from(outcome.done_bytes / page_bytes()).unwrap_or(0);
+        self.set_content(index, moved, content);
+        if content == Content::Slot {
+            self.note_filled(index, moved);
+        }
+        if outcome.resolution == Resolution::Done || moved > 0 {
+            return moved;
+        }
+        self.refused(index, count, outcome.resolution)
+    }
+
+    /// Notes why a page did not move, and how many others will not for the same reason.
+    fn refused(&mut self, index: usize, count: usize, why: Resolution) -> usize {
+        let (skipped, reason) = match why {
+            Resolution::Done | Resolution::Retry => return 0,
+            Resolution::Refused(Refusal::Busy) => (1, Skip::Pinned),
+            Resolution::Refused(Refusal::NoMemory) => (1, Skip::NoHostMemory),
+            Resolution::Vanished => (1, Skip::Changed),
+            Resolution::AlreadyThere => (1, Skip::DeviceFailed),
+            Resolution::Refused(_) if self.order.lease.is_some() => {
+                for page in self.pages.iter_mut().skip(index).take(count) {
+                    page.route = Route::Copy;
+                }
+                return self.take_by_protection(index, count);
+            }
+            Resolution::Refused(_) => (count, Skip::Unmovable),
+        };
+        self.skip(index, skipped, reason);
+        skipped
+    }
+
+    /// Protects a run of pages and marks its holes.
+    fn take_by_protection(&mut self, index: usize, count: usize) -> usize {
+        let core = self.core;
+        let state = core.lock();
+        let stays = self.still_there(&state, index, count);
+        if stays == 0 {
+            drop(state);
+            self.skip(index, 1, Skip::Changed);
+            return 1;
+        }
+        let range = pages_from(self.at(index), stays);
+        // Under the lock a hole stays a hole: nobody but the mirror fills it.
+        let survey = core.surveyor.survey(range);
+        let protected = core.carrier.protect(range);
+        drop(state);
+        match (protected, survey) {
+            (Resolution::Done, Ok(survey)) => self.sort(index, stays, &survey),
+            (Resolution::Retry, _) => return 0,
+            // Parts of several areas, or not watched.
+            (Resolution::Vanished, _) if stays > 1 => {
+                return self.take_by_protection(index, stays / 2);
+            }
+            (Resolution::Vanished, _) => self.skip(index, stays, Skip::Changed),
+            _ => {
+                self.set_content(index, stays, Content::Protected);
+                self.skip(index, stays, Skip::Unmovable);
+            }
+        }
+        stays
+    }
+
+    fn sort(&mut self, index: usize, count: usize, survey: &Survey) {
+        for (place, page) in self.pages.iter_mut().skip(index).take(count).enumerate() {
+            page.content = Content::Protected;
+            if survey.swapped.contains(place) {
+                page.skip = Some(Skip::Swapped);
+            } else if !survey.present.contains(place) {
+                page.content = Content::Nothing;
+            }
+        }
+    }
+
+    /// How many of the pages from `index` on are in transit and belong where they did.
+    pub(super) fn still_there(&self, state: &State, index: usize, count: usize) -> usize {
+        let transit = state.table.transit(Mover::Migrator);
+        (index..index + count).take_while(|&page| transit.at(page) == Some(self.at(page))).count()
+    }
+
+    fn destination(&self) -> Content {
+        if self.device.as_host().is_some() { Content::Slot } else { Content::Staging }
+    }
+
+    pub(super) fn slot_range(&self, slot: PageNumber, count: usize) -> Option<VaRange> {
+        let count = PageCount::new(count as u64);
+        self.device.as_host()?.frames().range_of(slot, count).ok()
+    }
+
+    fn note_filled(&self, index: usize, count: usize) {
+        let slot = self.pages.get(index).and_then(|page: &Passenger| page.slot);
+        if let (Some(host), Some(slot)) = (self.device.as_host(), slot) {
+            host.frames().note_filled(slot, PageCount::new(count as u64));
+        }
+        debug_assert!(count <= count_of(self.range));
+    }
+}

@@ -1,0 +1,206 @@
+//! The last step: the table says where each page is, and who waited goes on.
+
+use super::{Content, Copied, Finalized, Passenger, Skip, Voyage};
+use crate::addr::{PageCount, VaRange};
+use crate::core::{State, above, count_of, page_bytes, pages_from};
+use crate::sys::device::MirrorCall;
+use crate::sys::uffd::{Modes, Outcome, Refusal, Resolution, Wakeup};
+use crate::table::{Held, Mover, Place};
+
+impl<'m> Copied<'m> {
+    /// Enters the pages that are on the device into the table, and puts the others back.
+    pub(crate) fn finalize(mut self) -> Finalized<'m> {
+        let voyage = &mut self.0;
+        voyage.drop_protected();
+        let mut index = 0;
+        while index < voyage.pages.len() {
+            let claimed = voyage.pages.get(index).is_some_and(|page| page.claimed);
+            match if claimed { voyage.settle(index) } else { 1 } {
+                0 => voyage.pause(),
+                settled => index += settled,
+            }
+        }
+        voyage.clean_up();
+        Finalized(self.0)
+    }
+}
+
+impl Voyage<'_> {
+    /// Drops the pages whose content was copied, run by run.
+    fn drop_protected(&mut self) {
+        let mut index = 0;
+        while index < self.pages.len() {
+            let run = self.slot_run(index).max(1);
+            let page = self.pages.get(index);
+            if page.is_some_and(|page| page.goes() && page.content == Content::Protected) {
+                self.drop_run(index, run);
+            }
+            index += run;
+        }
+    }
+
+    fn drop_run(&mut self, index: usize, count: usize) {
+        let range = pages_from(self.at(index), count);
+        let mut state = self.core.lock();
+        let all = self.still_there(&state, index, count) == count;
+        let lease = self.order.lease.filter(|lease| all && lease.range().contains_range(&range));
+        let Some(lease) = lease else {
+            drop(state);
+            return self.skip(index, count, Skip::Changed);
+        };
+        state.own_drop = Some(range);
+        drop(state);
+        let dropped = self.core.carrier.drop_copied(range, lease);
+        self.core.lock().own_drop = None;
+        match dropped {
+            Ok(()) => self.set_content(index, count, Content::Dropped),
+            Err(_) => self.skip(index, count, Skip::Changed),
+        }
+    }
+
+    /// Settles the pages from `index` on that belong together and returns how many; none if a
+    /// change of mappings has to go on first.
+    fn settle(&mut self, index: usize) -> usize {
+        let core = self.core;
+        let mut state = core.lock();
+        let transit = state.table.transit(Mover::Migrator);
+        let Some(at) = transit.at(index) else {
+            drop(state);
+            return self.gone(index);
+        };
+        let alike = self.run(index, |page, first| {
+            (page.goes(), page.content, page.claimed)
+                == (first.goes(), first.content, first.claimed)
+        });
+        let follows = |&next: &usize| transit.at(next) == Some(above(at, next - index));
+        let count = 1 + (index + 1..index + alike.max(1)).take_while(follows).count();
+        let range = pages_from(at, count);
+        let settled = if self.pages.get(index).is_some_and(Passenger::goes) {
+            self.settle_away(&mut state, index, range)
+        } else {
+            self.settle_home(&mut state, index, range)
+        };
+        drop(state);
+        core.wake(range);
+        settled
+    }
+
+    /// A page that was dropped or unmapped on its way.
+    fn gone(&mut self, index: usize) -> usize {
+        self.skip(index, 1, Skip::Changed);
+        self.core.stats.discarded.add(1);
+        1
+    }
+
+    /// Marks the holes and says who holds the pages.
+    fn settle_away(&mut self, state: &mut State, index: usize, range: VaRange) -> usize {
+        let content = self.pages.get(index).map_or(Content::Home, |page| page.content);
+        let may_wait = content == Content::Dropped || !self.patience.is_at_an_end();
+        let reason = match self.core.carrier.mark(range) {
+            Resolution::Done => None,
+            Resolution::Retry => return 0,
+            Resolution::Refused(Refusal::NoMemory) if may_wait => return 0,
+            Resolution::Refused(Refusal::NoMemory) => Some(Skip::NoHostMemory),
+            _ => Some(Skip::Changed),
+        };
+        if let Some(reason) = reason {
+            self.skip(index, count_of(range), reason);
+            return self.settle_home(state, index, range);
+        }
+        let (device, hold) = (self.order.device, self.order.hold);
+        let pages = self.pages.iter().skip(index).take(count_of(range));
+        for (offset, page) in pages.enumerate() {
+            let slot = page.slot.unwrap_or_default();
+            let held = Held { device, slot, hold, huge: page.huge };
+            // The page is in the table, so there is room for it.
+            let _ = state.table.set(above(range.start(), offset), Place::Device(held));
+        }
+        count_of(range)
+    }
+
+    /// Puts pages back where they belong.
+    fn settle_home(&mut self, state: &mut State, index: usize, range: VaRange) -> usize {
+        let content = self.pages.get(index).map_or(Content::Home, |page| page.content);
+        let mut outcome = self.put_back(index, range, content);
+        if outcome.done_bytes == 0 && outcome.resolution == Resolution::AlreadyThere {
+            // Marks were placed in a part of the range.
+            match self.core.carrier.unmark(range) {
+                Resolution::Retry => return 0,
+                _ => outcome = self.put_back(index, range, content),
+            }
+        }
+        let is_elsewhere = !matches!(content, Content::Protected | Content::Nothing);
+        let mut settled = usize::try_from(outcome.done_bytes / page_bytes()).unwrap_or(0);
+        if settled == 0 {
+            match outcome.resolution {
+                Resolution::Retry | Resolution::Refused(Refusal::NoMemory) => return 0,
+                _ if is_elsewhere && !self.core.lose(pages_from(range.start(), 1)) => return 0,
+                _ => settled = 1,
+            }
+        }
+        state.table.forget(pages_from(range.start(), settled));
+        settled
+    }
+
+    fn put_back(&self, index: usize, range: VaRange, content: Content) -> Outcome {
+        let count = count_of(range);
+        let slot = self.pages.get(index).and_then(|page| page.slot);
+        let src = match content {
+            Content::Slot => slot.and_then(|slot| self.slot_range(slot, 1)),
+            Content::Staging => Some(self.staged(index, count)),
+            Content::Home => None,
+            Content::Dropped => {
+                let resolution = Resolution::Refused(Refusal::Unsuitable);
+                return Outcome { done_bytes: 0, resolution };
+            }
+            Content::Protected | Content::Nothing => {
+                let lifted = self.core.carrier.unprotect(range, Wakeup::Later);
+                let done_bytes = if lifted == Resolution::Done { range.len_bytes() } else { 0 };
+                return Outcome { done_bytes, resolution: lifted };
+            }
+        };
+        let Some(src) = src else {
+            return Outcome { done_bytes: range.len_bytes(), resolution: Resolution::Done };
+        };
+        // Slots of neighbouring pages need not be neighbours.
+        let moved = self.core.carrier.move_home(range.start(), src, Wakeup::Later);
+        match moved.resolution {
+            Resolution::Refused(_) if moved.done_bytes == 0 => {
+                self.core.carrier.copy_home(range.start(), src, Wakeup::Later)
+            }
+            _ => moved,
+        }
+    }
+
+    /// Gives back the slots of pages that stayed, and empties the staging memory.
+    fn clean_up(&mut self) {
+        let mut went = 0;
+        let staged = self.pages.iter().any(|page| page.content == Content::Staging);
+        let moved_nothing = self.pages.iter().any(|page| page.content == Content::Nothing);
+        for page in &self.pages {
+            match page.slot {
+                Some(slot) if !page.goes() => {
+                    self.device.free(&MirrorCall::BY_MIRROR, slot, PageCount::new(1));
+                }
+                _ => went += u64::from(page.goes()),
+            }
+        }
+        self.core.stats.pages_out.add(went);
+        let skipped = self.pages.iter().filter(|page| page.skip.is_some()).count();
+        self.core.stats.skipped.add(skipped as u64);
+        if (staged || moved_nothing) && self.device.as_host().is_none() {
+            self.empty_staging();
+        }
+    }
+
+    /// Drops what was moved to the staging memory, which meanwhile is not watched: else the kernel
+    /// would wait until the handler has read about it.
+    fn empty_staging(&mut self) {
+        let (uffd, range) = (self.core.carrier.uffd(), self.scratch.staging.range());
+        // What cannot be dropped, or watched again, is in the way of the next migration, which
+        // then skips.
+        let _ = uffd.unregister(range);
+        let _ = self.scratch.staging.clear();
+        let _ = uffd.register(range, Modes::PROTECTED);
+    }
+}

@@ -1,0 +1,164 @@
+//! Building a mirror.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::fork::Fork;
+use super::{Mirror, Shared};
+use crate::addr::PageSize;
+use crate::core::{Core, Parts, page_bytes};
+use crate::error::HostError;
+use crate::handler;
+use crate::migrate::Scratch;
+use crate::process::ProcessMm;
+use crate::sync::Mutex;
+use crate::sys::atfork::register_hook;
+use crate::sys::carry::{Carrier, Staging};
+use crate::sys::mmap::{HugePages, MemoryError};
+use crate::sys::owned::Owned;
+use crate::sys::survey::Surveyor;
+use crate::sys::uffd::{
+    Feature, Features, MarkFinder, Modes, OpenUffdError, StopSignal, Tier, Uffd,
+};
+use crate::table::{BLOCK, PageTable};
+
+/// What a mirror cannot do without.
+const REQUIRED: [Feature; 5] = [
+    Feature::WriteProtect,
+    Feature::WpUnpopulated,
+    Feature::EventRemap,
+    Feature::EventRemove,
+    Feature::EventUnmap,
+];
+
+/// What it uses where the kernel has it.
+const OPTIONAL: [Feature; 4] =
+    [Feature::Move, Feature::Poison, Feature::WpHugetlbfsShmem, Feature::MissingShmem];
+
+/// A mirror that could not be built.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// There is no userfaultfd with what a mirror needs. Linux 6.4 has it.
+    #[error("a mirror needs userfaultfd")]
+    Uffd {
+        /// What the kernel said.
+        #[from]
+        source: OpenUffdError,
+    },
+
+    /// The memory of this process cannot be examined.
+    #[error("a mirror needs to examine the memory of this process")]
+    Host {
+        /// What failed.
+        #[from]
+        source: HostError,
+    },
+
+    /// The mirror's own memory, files or thread could not be made.
+    #[error("cannot make {what} for a mirror")]
+    Setup {
+        /// What could not be made.
+        what: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// Options of a [`Mirror`].
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct MirrorBuilder {
+    tier: Option<Tier>,
+    fault_around: PageSize,
+    blocks: usize,
+}
+
+impl Default for MirrorBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MirrorBuilder {
+    /// Begins with the best tier, a fault-around of 16 pages, and room for 32,768 blocks of 512
+    /// pages on devices.
+    pub fn new() -> Self {
+        let fault_around = PageSize::new(16 * page_bytes()).unwrap_or(PageSize::host());
+        Self { tier: None, fault_around, blocks: 1 << 15 }
+    }
+
+    /// Asks for one tier instead of the best.
+    pub fn tier(self, tier: Tier) -> Self {
+        Self { tier: Some(tier), ..self }
+    }
+
+    /// Sets the size of the neighbourhood that comes home with a page that is touched: at least a
+    /// page, at most a block of 512.
+    pub fn fault_around(self, size: PageSize) -> Self {
+        let most = PageSize::new(BLOCK as u64 * page_bytes()).unwrap_or(PageSize::MIB_2);
+        Self { fault_around: size.clamp(PageSize::host(), most), ..self }
+    }
+
+    /// Sets how many blocks of 512 pages may have pages on devices at a time.
+    pub fn blocks(self, blocks: usize) -> Self {
+        Self { blocks, ..self }
+    }
+
+    /// Builds the mirror and starts the thread that serves faults.
+    ///
+    /// # Errors
+    ///
+    /// - [`BuildError`] says what is missing here.
+    pub fn build(self) -> Result<Mirror, BuildError> {
+        let carrier = Carrier::new(open(self.tier)?);
+        let staging = Staging::new(block_bytes()).map_err(memory("staging memory"))?;
+        let watched = carrier.uffd().register(staging.range(), Modes::PROTECTED);
+        watched.map_err(io::Error::other).map_err(setup("a watch over staging memory"))?;
+        let parts = Parts {
+            carrier,
+            table: PageTable::new(self.blocks).map_err(memory("the table"))?,
+            marks: MarkFinder::open().map_err(setup("a search for marks"))?,
+            surveyor: Surveyor::open().map_err(setup("a survey of pages"))?,
+            stop: StopSignal::new().map_err(setup("a signal"))?,
+            fault_around: self.fault_around,
+            staging: staging.range(),
+        };
+        let buffer = Owned::new(block_bytes(), HugePages::Prefer).map_err(memory("a buffer"))?;
+        let scratch = Mutex::new(Scratch { staging, buffer });
+        let core = Arc::new(Core::new(parts));
+        let host = ProcessMm::open()?;
+        let handler = handler::spawn(Arc::clone(&core)).map_err(setup("the fault thread"))?;
+        let shared = Arc::new(Shared { core, scratch, host });
+        let mut mirror = Mirror { shared: Arc::clone(&shared), handler: Some(handler), hook: None };
+        let hook = register_hook(Arc::new(Fork { shared }));
+        mirror.hook = Some(hook.map_err(setup("a hook around forks"))?);
+        Ok(mirror)
+    }
+}
+
+fn open(tier: Option<Tier>) -> Result<Uffd, OpenUffdError> {
+    let required: Features = REQUIRED.into_iter().collect();
+    let optional: Features = OPTIONAL.into_iter().collect();
+    match tier {
+        Some(tier) => Uffd::open(tier, required, optional),
+        None => Uffd::open(Tier::KernelFaults, required, optional)
+            .or_else(|_| Uffd::open(Tier::UserFaults, required, optional)),
+    }
+}
+
+fn block_bytes() -> usize {
+    usize::try_from(BLOCK as u64 * page_bytes()).unwrap_or(0)
+}
+
+fn setup(what: &'static str) -> impl Fn(io::Error) -> BuildError {
+    move |source| BuildError::Setup { what, source }
+}
+
+fn memory(what: &'static str) -> impl Fn(MemoryError) -> BuildError {
+    move |error| BuildError::Setup { what, source: io::Error::other(error) }
+}

@@ -1,0 +1,88 @@
+//! The mirror as a host for walks: this process, and what devices hold of it.
+
+#![forbid(unsafe_code)]
+
+use super::{Mirror, block_size};
+use crate::addr::{PageSize, VaRange};
+use crate::device_pages::DeviceRun;
+use crate::error::HostError;
+use crate::host::{Access, Detail, FaultInError, HostMm, PageRun};
+use crate::sys::uffd::Tier;
+use crate::table::HeldRun;
+use crate::vma::Vma;
+
+impl HostMm for Mirror {
+    fn vmas(&self, range: VaRange) -> Result<Vec<Vma>, HostError> {
+        self.shared.host.vmas(range)
+    }
+
+    fn is_special(&self, vma: &Vma) -> Result<bool, HostError> {
+        self.shared.host.is_special(vma)
+    }
+
+    fn pages(&self, vma: &Vma, range: VaRange, detail: Detail) -> Result<Vec<PageRun>, HostError> {
+        self.shared.host.pages(vma, range, detail)
+    }
+
+    /// Lists what devices hold and what is still the program's: a page that was dropped or
+    /// replaced behind the mirror's back has lost its mark.
+    fn device_pages(&self, range: VaRange) -> Vec<DeviceRun> {
+        if self.is_inherited() {
+            return Vec::new();
+        }
+        let mut runs = Vec::new();
+        let mut rest = range;
+        loop {
+            let state = self.core().lock();
+            let Some(run) = state.table.next_held(rest, u64::MAX) else {
+                return runs;
+            };
+            let device = state.device(run.first.device);
+            drop(state);
+            // An allocation must not happen under the lock of the table.
+            let owner = device.map(|device| device.owner());
+            let mut push = |range: VaRange| runs.extend(device_run(run, range, owner));
+            let _ = self.core().marks.for_each(run.range, &mut push);
+            rest = VaRange::new(run.range.end(), range.end()).unwrap_or_default();
+        }
+    }
+
+    fn fault_in(&self, range: VaRange, access: Access) -> Result<(), FaultInError> {
+        self.fill_ahead(range);
+        self.shared.host.fault_in(range, access)
+    }
+
+    fn bring_home(&self, range: VaRange, access: Access) -> Result<(), FaultInError> {
+        if !self.is_inherited() {
+            let _inside = self.core().gate.enter();
+            self.shared.bring_home(range, None);
+        }
+        self.fault_in(range, access)
+    }
+}
+
+impl Mirror {
+    /// Fills the holes at the start of a range at once; by faults it would be one after the other.
+    fn fill_ahead(&self, range: VaRange) {
+        if self.is_inherited() || self.tier() != Tier::KernelFaults {
+            return;
+        }
+        let core = self.core();
+        let mut state = core.lock();
+        if state.table.next_away(range).is_some() {
+            return;
+        }
+        let bytes = core.carrier.zero_home(range).done_bytes;
+        let filled = VaRange::from_len(range.start(), bytes).unwrap_or_default();
+        state.removals.settle(filled);
+        drop(state);
+        core.wake(filled);
+    }
+}
+
+fn device_run(run: HeldRun, range: VaRange, owner: Option<crate::Owner>) -> Option<DeviceRun> {
+    let skipped = VaRange::new(run.range.start(), range.start())?.page_count(PageSize::host());
+    let first = run.first.advance(skipped.get());
+    let mapping = if first.huge { block_size() } else { PageSize::host() };
+    Some(DeviceRun { range, owner: owner?, slot: first.slot, hold: first.hold, mapping })
+}

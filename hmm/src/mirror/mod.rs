@@ -1,0 +1,487 @@
+//! The mirror of this process's memory: everything else in this crate, put together.
+
+#![forbid(unsafe_code)]
+
+mod build;
+mod fork;
+mod host;
+#[cfg(feature = "dmirror")]
+mod software;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::addr::{PageCount, PageSize, VaRange};
+use crate::core::{Core, State, page_bytes};
+use crate::device_pages::Hold;
+use crate::home::bring_next;
+use crate::host::{Access, HostMm};
+use crate::migrate::{MigrateError, Migration, Order, Scratch, Setup, routes};
+use crate::notifier::{Event, Notifiers};
+use crate::process::ProcessMm;
+use crate::stats::MirrorStats;
+use crate::sync::{Mutex, lock};
+use crate::sys::atfork::HookRegistration;
+use crate::sys::device::DeviceMemory;
+use crate::sys::lease::Lease;
+use crate::sys::populate::populate;
+use crate::sys::uffd::{Features, Modes, Tier};
+use crate::table::{BLOCK, DeviceId, HeldRun};
+
+pub use build::{BuildError, MirrorBuilder};
+
+/// A mirror of this process's address space, for any number of devices.
+///
+/// It knows which pages devices hold, tells devices about changes of the mappings it watches, moves
+/// pages to devices, and brings them home when the CPU touches them. Only one mirror can watch a
+/// range; devices share one.
+///
+/// Moving pages out and back does not change what the program sees: whoever touches a page that is
+/// away waits until it is back, system calls included. So any memory may be moved, that of Rust
+/// references too. There are three things to beware of, all of which stop threads and none of which
+/// changes a byte: pages that hold the state of the mirror or of a device, or a lock that a device
+/// waits for, must not be moved. Move pages that a buffer has to itself; see
+/// [`VaRange::whole_pages`].
+///
+/// A child made by `fork` finds every page at home, and is refused everything by the mirror it
+/// inherits. A process made by `clone` without the C library finds zeroes where pages are away.
+///
+/// Dropping the mirror brings every page home first.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use farptr_hmm::{
+///     HostDevice, MigrateError, Mirror, Owner, PageCount, PageSize, VaRange,
+/// };
+///
+/// let mirror = Mirror::build()?;
+/// let device = Arc::new(HostDevice::new(Owner::new(), PageCount::new(1024))?);
+/// let id = mirror.attach(device)?;
+///
+/// let numbers: Vec<u32> = (0..100_000).collect();
+/// let pages = VaRange::of_slice(&numbers).whole_pages(PageSize::host());
+/// match mirror.migrate_to_device(pages, id) {
+///     Ok(migration) => println!("{} moved", migration.moved()),
+///     Err(MigrateError::Unprivileged { .. }) => println!("needs root"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// // The CPU does not notice.
+/// assert!((0..100_000).eq(numbers.iter().copied()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Mirror {
+    shared: Arc<Shared>,
+    handler: Option<JoinHandle<()>>,
+    /// `None` once the mirror is being dropped.
+    hook: Option<HookRegistration>,
+}
+
+/// What the hook around forks needs too.
+#[derive(Debug)]
+struct Shared {
+    /// Before everything that it watches, which is unmapped afterwards.
+    core: Arc<Core>,
+    /// Locked inside the gate only.
+    scratch: Mutex<Scratch>,
+    host: ProcessMm,
+}
+
+/// A device that could not be attached.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// The mirror belongs to the parent process.
+    #[error("cannot attach a device: the mirror belongs to the parent process")]
+    Inherited,
+
+    /// There are too many devices.
+    #[error("cannot attach a device: the mirror has as many as it can")]
+    TooMany,
+
+    /// The frames of the device cannot be watched.
+    #[error("cannot attach a device: its frames cannot be watched")]
+    Frames {
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+}
+
+/// A range that cannot be watched.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{range} cannot be watched: it must be made of whole pages that are mapped, not be a file, and \
+     not be watched by somebody else"
+)]
+pub struct WatchError {
+    range: VaRange,
+    source: std::io::Error,
+}
+
+impl Mirror {
+    /// Builds a mirror with the best tier that works here.
+    ///
+    /// # Errors
+    ///
+    /// - As [`MirrorBuilder::build`].
+    pub fn build() -> Result<Self, BuildError> {
+        MirrorBuilder::new().build()
+    }
+
+    fn core(&self) -> &Core {
+        &self.shared.core
+    }
+
+    /// The failures that a test wants.
+    #[cfg(test)]
+    pub(crate) fn injection(&self) -> &crate::sys::carry::injection::Injection {
+        &self.core().carrier.injection
+    }
+
+    /// Returns which faults the mirror can serve. Pages are moved only if it is
+    /// [`Tier::KernelFaults`]: in the other tier a system call on a page that is away would fail.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.core().carrier.uffd().tier()
+    }
+
+    /// Returns the features of userfaultfd that the mirror uses.
+    #[must_use]
+    pub fn features(&self) -> Features {
+        self.core().carrier.uffd().features()
+    }
+
+    /// Returns the notifiers of the address space, to register devices with.
+    #[must_use]
+    pub fn notifiers(&self) -> &Notifiers {
+        &self.core().notifiers
+    }
+
+    /// Returns what the mirror has done so far.
+    #[must_use]
+    pub fn stats(&self) -> MirrorStats {
+        // Whoever was woken by a request sees what the request has counted under the lock.
+        let _state = self.core().lock();
+        self.core().stats.read()
+    }
+
+    /// Counts the pages that devices hold.
+    #[must_use]
+    pub fn pages_away(&self) -> PageCount {
+        self.core().lock().table.held()
+    }
+
+    /// Tells whether this process is a child of the one that built the mirror, and so can do
+    /// nothing with it but drop it.
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        self.core().is_inherited()
+    }
+
+    /// Makes a device known, so that pages can be moved to it.
+    ///
+    /// # Errors
+    ///
+    /// - [`AttachError`] says why not.
+    pub fn attach(&self, device: Arc<dyn DeviceMemory>) -> Result<DeviceId, AttachError> {
+        if self.is_inherited() {
+            return Err(AttachError::Inherited);
+        }
+        let _inside = self.core().gate.enter();
+        let free = self.core().lock().devices.iter().position(Option::is_none);
+        let index = free.ok_or(AttachError::TooMany)?;
+        if let Some(host) = device.as_host() {
+            // Not for accesses to holes: the handler itself reads frames.
+            let watched = self.register(host.frames().range(), Modes::PROTECTED);
+            watched.map_err(|error| AttachError::Frames { source: error.source })?;
+        }
+        if let Some(place) = self.core().lock().devices.get_mut(index) {
+            *place = Some(device);
+        }
+        Ok(DeviceId(u8::try_from(index).unwrap_or(u8::MAX)))
+    }
+
+    /// Brings every page home that the device holds, and forgets the device.
+    pub fn detach(&self, device: DeviceId) {
+        if self.is_inherited() {
+            return;
+        }
+        let _inside = self.core().gate.enter();
+        self.shared.bring_home(VaRange::USER, Some(device));
+        let index = usize::from(device.0);
+        let removed = self.core().lock().devices.get_mut(index).and_then(Option::take);
+        if let Some(host) = removed.as_deref().and_then(DeviceMemory::as_host) {
+            // What stays watched is unmapped later, with a message that concerns nobody.
+            let _ = self.core().carrier.uffd().unregister(host.frames().range());
+        }
+        // The handler may still be giving slots back. It must not be the last to have the device,
+        // whose memory it would have to wait for itself to unmap.
+        self.core().drain();
+    }
+
+    /// Watches a range: devices are told when it is unmapped, moved or dropped.
+    ///
+    /// Pages that are moved to a device are watched anyway. The rest of a device's mirror should
+    /// be: otherwise the device hears of nothing but explicit invalidations.
+    ///
+    /// In [`Tier::KernelFaults`] the first touch of a page of private anonymous memory is then
+    /// answered by the mirror, with zeroes: what a page gets after it was dropped has to be told
+    /// from what it had before. Such a range gets no huge pages from touches. The thread that
+    /// answers runs the callbacks of devices too, so nothing that they use may lie in these pages:
+    /// watch pages that a buffer has to itself, see [`VaRange::whole_pages`].
+    ///
+    /// # Errors
+    ///
+    /// - [`WatchError`] if the kernel does not let this range be watched.
+    pub fn watch(&self, range: VaRange) -> Result<(), WatchError> {
+        let fail = |source| WatchError { range, source };
+        if self.tier() != Tier::KernelFaults {
+            return self.register(range, Modes::PROTECTED);
+        }
+        let vmas = self.shared.host.vmas(range).map_err(|e| fail(std::io::Error::other(e)))?;
+        let mut cursor = range.start();
+        for vma in vmas {
+            let rest = VaRange::new(cursor, range.end()).unwrap_or_default();
+            let Some(part) = vma.range.intersection(&rest) else {
+                continue;
+            };
+            if part.start() != cursor {
+                break;
+            }
+            let moves = if vma.is_private_anonymous() { Modes::MISSING } else { Modes::PROTECTED };
+            self.register(part, moves | Modes::PROTECTED)?;
+            cursor = part.end();
+        }
+        if cursor < range.end() {
+            return Err(fail(std::io::ErrorKind::NotFound.into()));
+        }
+        Ok(())
+    }
+
+    fn register(&self, range: VaRange, modes: Modes) -> Result<(), WatchError> {
+        match self.core().carrier.uffd().register(range, modes) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(WatchError { range, source: std::io::Error::other(error) }),
+        }
+    }
+
+    /// Tells all devices that a range changes in a way that nobody can see: an `mprotect`, a
+    /// truncated file.
+    pub fn invalidate(&self, range: VaRange) {
+        if !self.is_inherited() {
+            drop(self.core().invalidate(Event::ProtectionVma, range));
+        }
+    }
+
+    /// Waits until every change of a watched range that was made before the call is known to all
+    /// devices.
+    pub fn drain(&self) {
+        if !self.is_inherited() {
+            self.core().drain();
+        }
+    }
+
+    /// Tells whether no page of a watched range is about to be dropped.
+    ///
+    /// The kernel tells of a drop (`MADV_DONTNEED`) before it happens. Until it has, what a device
+    /// reads of the pages may not be kept; ask under the device's lock, with
+    /// [`Notifier::read_retry`](crate::Notifier::read_retry). Always true in
+    /// [`Tier::UserFaults`], in which nobody can know.
+    #[must_use]
+    pub fn is_settled(&self, range: VaRange) -> bool {
+        if self.is_inherited() || self.tier() != Tier::KernelFaults {
+            return true;
+        }
+        let core = self.core();
+        let mut state = core.lock();
+        if !state.removals.concern(&range) {
+            return true;
+        }
+        for block in range.pages(block_size()).filter_map(|block| block.intersection(&range)) {
+            core.review_removals(&mut state, block);
+        }
+        !state.removals.concern(&range)
+    }
+
+    /// Moves the pages of `range` to a device.
+    ///
+    /// Pages may stay where they are, each for a reason that the result names. Pages that were
+    /// never touched go without a copy and are zeroes there.
+    ///
+    /// # Errors
+    ///
+    /// - [`MigrateError`] if the range as a whole cannot be migrated. No page has moved then.
+    pub fn migrate_to_device(
+        &self,
+        range: VaRange,
+        device: DeviceId,
+    ) -> Result<Migration, MigrateError> {
+        self.migrate(range, Order { device, hold: Hold::Private, lease: None })
+    }
+
+    /// Moves the pages of `range` to a device, those of areas that cannot be written included.
+    ///
+    /// # Errors
+    ///
+    /// - As [`Mirror::migrate_to_device`], and [`MigrateError::NotLeased`].
+    pub fn migrate_leased(
+        &self,
+        range: VaRange,
+        device: DeviceId,
+        lease: &Lease,
+    ) -> Result<Migration, MigrateError> {
+        if !lease.range().contains_range(&range) {
+            return Err(MigrateError::NotLeased { range, leased: lease.range() });
+        }
+        self.migrate(range, Order { device, hold: Hold::Private, lease: Some(lease) })
+    }
+
+    /// Gives a device the pages of `range` for itself alone, until anybody else touches them.
+    ///
+    /// # Errors
+    ///
+    /// - As [`Mirror::migrate_to_device`].
+    pub fn make_exclusive(
+        &self,
+        range: VaRange,
+        device: DeviceId,
+    ) -> Result<Migration, MigrateError> {
+        self.migrate(range, Order { device, hold: Hold::Exclusive, lease: None })
+    }
+
+    fn check(&self, range: VaRange) -> Result<(), MigrateError> {
+        if range.is_empty() || !range.is_aligned(PageSize::host()) {
+            return Err(MigrateError::Invalid { range });
+        }
+        if self.is_inherited() { Err(MigrateError::Inherited { range }) } else { Ok(()) }
+    }
+
+    fn migrate(&self, range: VaRange, order: Order<'_>) -> Result<Migration, MigrateError> {
+        self.check(range)?;
+        if self.tier() != Tier::KernelFaults {
+            return Err(MigrateError::Unprivileged { range });
+        }
+        let _inside = self.core().gate.enter();
+        let device = self.core().lock().device(order.device);
+        let device = device.ok_or(MigrateError::NoDevice { range })?;
+        let areas = routes(&self.shared.host, range, order.lease.is_some())?;
+        let mut scratch = lock(&self.shared.scratch);
+        let mut migration = Migration::default();
+        for block in range.pages(block_size()).filter_map(|block| block.intersection(&range)) {
+            let block = (self.core(), &*device, order, block, &*areas);
+            migration.append(migrate_block(block, &mut scratch));
+        }
+        Ok(migration)
+    }
+
+    /// Brings the pages of `range` home that devices hold, and returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// - [`MigrateError::Invalid`] if the range is not made of whole pages.
+    /// - [`MigrateError::Inherited`] in a child process.
+    pub fn migrate_to_home(&self, range: VaRange) -> Result<PageCount, MigrateError> {
+        self.check(range)?;
+        let _inside = self.core().gate.enter();
+        Ok(self.shared.bring_home(range, None))
+    }
+
+    /// Brings the pages home that one device holds, wherever they belong, and returns how many
+    /// there were.
+    ///
+    /// # Errors
+    ///
+    /// - [`MigrateError::Inherited`] in a child process.
+    pub fn evict(&self, device: DeviceId) -> Result<PageCount, MigrateError> {
+        self.check(VaRange::USER)?;
+        let _inside = self.core().gate.enter();
+        Ok(self.shared.bring_home(VaRange::USER, Some(device)))
+    }
+}
+
+type Block<'m> = (&'m Core, &'m dyn DeviceMemory, Order<'m>, VaRange, &'m [crate::migrate::Area]);
+
+/// Migrates one block.
+fn migrate_block(block: Block<'_>, scratch: &mut Scratch) -> Migration {
+    let (first, shared) = try_block(block, scratch);
+    if shared.is_empty() {
+        return first;
+    }
+    for page in shared {
+        // A store ends the sharing. What then stays is pinned.
+        let _ = populate(page, Access::Write);
+    }
+    first.repeated(try_block(block, scratch).0)
+}
+
+/// Returns also the pages that stayed because others share them.
+fn try_block(
+    (core, device, order, range, areas): Block<'_>,
+    scratch: &mut Scratch,
+) -> (Migration, Vec<VaRange>) {
+    let setup = Setup::new(core, scratch, device, order, range, areas);
+    let finalized = setup.collect(areas).copy().finalize();
+    (finalized.report(), finalized.shared_pages().collect())
+}
+
+fn block_size() -> PageSize {
+    PageSize::new(BLOCK as u64 * page_bytes()).unwrap_or(PageSize::MIB_2)
+}
+
+impl Shared {
+    /// Brings pages home, all or those of one device, and waits for those that the handler has on
+    /// their way. The caller is inside the gate.
+    fn bring_home(&self, range: VaRange, device: Option<DeviceId>) -> PageCount {
+        let count = self.bring_held(range, device);
+        self.core.drain();
+        count
+    }
+
+    fn bring_held(&self, range: VaRange, device: Option<DeviceId>) -> PageCount {
+        let mut scratch = lock(&self.scratch);
+        let mut count = 0;
+        let mut rest = range;
+        loop {
+            let next = next_run(&self.core.lock(), rest);
+            let Some(run) = next else {
+                return PageCount::new(count);
+            };
+            let wanted = device.is_none_or(|device| device == run.first.device);
+            let brought =
+                if wanted { bring_next(&self.core, &mut *scratch, run.range, BLOCK) } else { None };
+            count += brought.map_or(0, |range| range.page_count(PageSize::host()).get());
+            rest = VaRange::new(run.range.end(), range.end()).unwrap_or_default();
+        }
+    }
+}
+
+/// The first run of a range that a device holds, cut at the end of a block.
+fn next_run(state: &State, range: VaRange) -> Option<HeldRun> {
+    let run = state.table.next_held(range, BLOCK as u64)?;
+    let block = VaRange::from_len(run.range.start(), 1)?.pages_covering(block_size());
+    Some(HeldRun { range: run.range.intersection(&block)?, ..run })
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        if self.is_inherited() {
+            // The thread is the parent's; this process has nothing to wait for.
+            std::mem::forget(self.handler.take());
+            return;
+        }
+        drop(self.hook.take());
+        let shared = Arc::clone(&self.shared);
+        let _inside = shared.core.gate.enter();
+        shared.core.notifiers.release();
+        shared.bring_home(VaRange::USER, None);
+        if shared.core.stop.raise().is_ok()
+            && let Some(handler) = self.handler.take()
+        {
+            // It ends the process rather than panic.
+            let _ = handler.join();
+        }
+    }
+}

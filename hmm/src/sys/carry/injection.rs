@@ -1,0 +1,109 @@
+//! Requests that end as a test wants, instead of as the kernel would end them.
+
+#![forbid(unsafe_code)]
+
+use std::sync::{Mutex, PoisonError};
+
+use super::Request;
+use crate::addr::{PageSize, VaRange};
+use crate::sys::uffd::{Outcome, Refusal, Resolution};
+
+/// How requests end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failure {
+    /// Which requests; any if `None`.
+    pub(crate) on: Option<Request>,
+    /// How many of them the kernel answers first.
+    pub(crate) after: u32,
+    /// How many fail then.
+    pub(crate) times: u32,
+    pub(crate) resolution: Resolution,
+    /// Whether the first half of the range is done all the same.
+    pub(crate) half: bool,
+}
+
+/// Counts the requests of a carrier, and lets some fail.
+#[derive(Debug, Default)]
+pub(crate) struct Injection {
+    plan: Mutex<Vec<Failure>>,
+    failed: Mutex<Vec<Request>>,
+}
+
+impl Injection {
+    /// Sets what fails from now on. The first failure whose turn it is decides.
+    pub(crate) fn plan(&self, failures: impl IntoIterator<Item = Failure>) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = failures.into_iter().collect();
+    }
+
+    /// The requests that failed since the last call.
+    pub(crate) fn take_failed(&self) -> Vec<Request> {
+        std::mem::take(&mut *self.failed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn next(&self, kind: Request) -> Option<Failure> {
+        let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        let failure = plan.iter_mut().find_map(|failure| failure.turn(kind))?;
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(kind);
+        Some(failure)
+    }
+}
+
+impl Request {
+    /// Tells whether the kernel may answer so. Changes of protection need memory for page tables
+    /// only where they leave marks, and none finds a page busy.
+    pub(super) fn may_end_as(self, resolution: Resolution) -> bool {
+        match self {
+            Self::Protect | Self::Mark => {
+                matches!(resolution, Resolution::Retry | Resolution::Refused(Refusal::NoMemory))
+            }
+            Self::Unprotect | Self::Unmark => resolution == Resolution::Retry,
+            Self::MoveOut | Self::MoveHome | Self::CopyHome | Self::ZeroHome | Self::DropCopied => {
+                true
+            }
+        }
+    }
+
+    /// Tells whether the kernel may do a part of the range first. It looks for unread messages
+    /// before it changes any protection, and after each page that it fills.
+    fn may_do_half(self, resolution: Resolution) -> bool {
+        match self {
+            Self::Protect | Self::Unprotect | Self::Mark | Self::Unmark => {
+                resolution != Resolution::Retry
+            }
+            Self::MoveOut | Self::MoveHome | Self::CopyHome | Self::ZeroHome | Self::DropCopied => {
+                true
+            }
+        }
+    }
+}
+
+impl Failure {
+    /// Counts a request; the failure if it is this one's turn.
+    fn turn(&mut self, kind: Request) -> Option<Self> {
+        if self.on.is_some_and(|on| on != kind) || !kind.may_end_as(self.resolution) {
+            return None;
+        }
+        if self.after > 0 {
+            self.after -= 1;
+            return None;
+        }
+        self.times = self.times.checked_sub(1)?;
+        Some(Self { half: self.half && kind.may_do_half(self.resolution), ..*self })
+    }
+
+    pub(super) fn instead_of(
+        self,
+        range: VaRange,
+        request: impl FnOnce(VaRange) -> Outcome,
+    ) -> Outcome {
+        let half = range.page_count(PageSize::host()).get() / 2 * PageSize::host().bytes();
+        if !self.half || half == 0 {
+            return Outcome { done_bytes: 0, resolution: self.resolution };
+        }
+        let done = request(VaRange::from_len(range.start(), half).unwrap_or_default());
+        match done.resolution {
+            Resolution::Done => Outcome { resolution: self.resolution, ..done },
+            _ => done,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Stores while requests fail: none is lost.
+//!
+//! # Safety
+//!
+//! Words of the test's memory are accessed atomically only while others may access them.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+
+use super::{Case, Kind, content, page};
+use crate::sys::carry::Request;
+use crate::sys::carry::injection::Failure;
+use crate::sys::copy::read_bytes;
+use crate::sys::uffd::{Refusal, Resolution};
+use crate::{PageSize, VaRange, VirtAddr};
+
+/// Sets the flag when the thread that migrates ends, in whatever way: another waits for it.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Counts in the first word of each page until `done`. Returns how far.
+fn count_on(range: VaRange, done: &AtomicBool) -> u32 {
+    for rounds in 1.. {
+        let last = done.load(Ordering::Relaxed);
+        for at in range.pages(PageSize::host()) {
+            let word: *mut u32 = at.start().as_mut_ptr();
+            // SAFETY: The word is the test's, and lives as long as its memory.
+            let _ = unsafe { AtomicU32::from_ptr(word) }.fetch_add(1, Ordering::Relaxed);
+        }
+        if last {
+            return rounds;
+        }
+    }
+    0
+}
+
+fn read_page(at: VirtAddr) -> Vec<u8> {
+    let mut bytes = vec![0xaa; page()];
+    read_bytes(at, &mut bytes).expect("a page that is there");
+    bytes
+}
+
+/// Migrates to and fro while requests fail and a thread counts. Returns which requests failed.
+fn count_through(copies: bool, leased: bool, failures: &[Failure]) -> Option<Vec<Request>> {
+    let context = format!("copies: {copies}, leased: {leased}, {failures:?}");
+    let mut case = Case::new(Kind { copies, read_only: false })?;
+    if leased {
+        case.lend();
+    }
+    case.plan(failures.iter().copied());
+    let (range, done) = (case.range(), AtomicBool::new(false));
+    let rounds = thread::scope(|scope| {
+        let counting = scope.spawn(|| count_on(range, &done));
+        let ends = Ends(&done);
+        for _ in 0..3 {
+            case.out();
+            case.mirror.migrate_to_home(range).expect("home");
+        }
+        case.out();
+        drop(ends);
+        counting.join().expect("the thread that counts")
+    });
+    for (index, at) in range.pages(PageSize::host()).enumerate() {
+        let mut expected = content(index);
+        let word: &mut [u8; 4] = expected.first_chunk_mut().expect("a word");
+        *word = u32::from_ne_bytes(*word).wrapping_add(rounds).to_ne_bytes();
+        assert!(read_page(at.start()) == expected, "page {index}, {rounds} rounds: {context}");
+    }
+    assert_eq!(case.mirror.stats().lost, 0, "{context}");
+    Some(case.failed())
+}
+
+const NO_MEMORY: Resolution = Resolution::Refused(Refusal::NoMemory);
+
+/// Has pages that can be moved leave by protection instead.
+const UNMOVABLE: Failure = Failure {
+    on: Some(Request::MoveOut),
+    after: 0,
+    times: u32::MAX,
+    resolution: Resolution::Refused(Refusal::Unsuitable),
+    half: false,
+};
+
+#[test]
+fn no_store_is_lost_whatever_request_fails() {
+    for (copies, leased) in [(false, false), (true, false), (false, true), (true, true)] {
+        for (resolution, half) in
+            [(Resolution::Retry, false), (NO_MEMORY, false), (NO_MEMORY, true)]
+        {
+            for (after, times) in (0..24).flat_map(|after| [(after, 1), (after, 20)]) {
+                let failure = Failure { on: None, after, times, resolution, half };
+                let failures = [UNMOVABLE, failure];
+                let failures = if leased { &failures[..] } else { &failures[1..] };
+                if count_through(copies, leased, failures).is_none() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_store_is_lost_if_changes_of_protection_fail() {
+    let resolution = Resolution::Retry;
+    let undropped = Failure { on: Some(Request::DropCopied), times: 2, resolution, ..UNMOVABLE };
+    let changes = [
+        (Request::Protect, true, vec![UNMOVABLE]),
+        (Request::Unprotect, true, vec![UNMOVABLE, undropped]),
+        (Request::Mark, false, vec![]),
+        (Request::Mark, true, vec![UNMOVABLE]),
+        (Request::Unmark, false, vec![]),
+    ];
+    for (kind, leased, before) in changes {
+        for resolution in [Resolution::Retry, NO_MEMORY] {
+            for (after, times, half) in [(0, 1, false), (0, 30, true), (1, 2, false)] {
+                let failure = Failure { on: Some(kind), after, times, resolution, half };
+                let failures: Vec<_> = before.iter().copied().chain([failure]).collect();
+                let Some(failed) = count_through(false, leased, &failures) else { return };
+                let may = kind.may_end_as(resolution);
+                assert_eq!(failed.contains(&kind), may, "{failure:?}: {failed:?}");
+            }
+        }
+    }
+}

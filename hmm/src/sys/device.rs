@@ -1,0 +1,242 @@
+//! Devices: what their memory must offer so that host pages can live there, and one device whose
+//! memory is memory of this process.
+//!
+//! # Safety
+//!
+//! A device holds the only copy of pages that ordinary code goes on using later. So the trait is
+//! unsafe to implement: whoever does promises to give back what was put in.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::frames::HostFrames;
+use crate::addr::{PageCount, PageNumber, PageSize};
+use crate::devmem::DeviceError;
+use crate::owner::Owner;
+
+/// The proof that a mirror makes a call of a [`DeviceMemory`](crate::DeviceMemory).
+///
+/// Slots hold the memory of ordinary code. Whoever could fill them or give them away at will would
+/// change values behind references, so only a mirror has this, and lends it for one call.
+///
+/// ```compile_fail
+/// use farptr_hmm::{DeviceMemory, HostDevice, MirrorCall, Owner, PageCount, PageNumber};
+///
+/// let device = HostDevice::new(Owner::new(), PageCount::new(8))?;
+/// device.copy_in(&MirrorCall(()), PageNumber::new(0), &[0; 4096])?; // not to be had
+/// # Ok::<(), farptr_hmm::DeviceError>(())
+/// ```
+#[derive(Debug)]
+pub struct MirrorCall(());
+
+impl MirrorCall {
+    /// The crate's own, for the mirror.
+    pub(crate) const BY_MIRROR: Self = Self(());
+
+    /// Makes the promise in place of a mirror, to test a device by itself.
+    ///
+    /// # Safety
+    ///
+    /// 1. No mirror has pages in the slots for which the value is used.
+    #[must_use]
+    pub const unsafe fn without_mirror() -> Self {
+        Self(())
+    }
+}
+
+/// The memory of a device, by *slots* of the host's page size, in which host pages can live.
+///
+/// A slot has one content. Only a mirror has slots given out, filled, read and taken back: each
+/// such call proves by a [`MirrorCall`] that one makes it. The device's own program reads and
+/// writes them as its page table allows.
+///
+/// # Safety
+///
+/// Pages that live here are the memory of ordinary code, which trusts it to keep its values:
+///
+/// 1. What was put into a slot, [`copy_out`](DeviceMemory::copy_out) gives back, unless the device
+///    wrote the slot in between on behalf of somebody who may change those bytes.
+/// 2. A slot that was given out is not given out again before it was taken back.
+/// 3. If [`as_host`](DeviceMemory::as_host) returns a device, the slots are that device's: all
+///    functions hand their calls on to it.
+///
+/// # Rules for implementations
+///
+/// [`copy_out`](DeviceMemory::copy_out) and [`free`](DeviceMemory::free) are called by the thread
+/// that serves page faults, for which other threads wait. There they must not allocate from the
+/// general heap, must not touch memory that the mirror watches, and must not wait for a thread
+/// that may touch such memory. All other functions are called by whoever migrates. No lock of the
+/// mirror is held during any call, except that one migration goes on at a time: none of them may
+/// migrate in turn, or fork.
+pub unsafe trait DeviceMemory: Send + Sync {
+    /// Whose memory it is.
+    fn owner(&self) -> Owner;
+
+    /// Gives out `count` neighbouring slots and returns the first, at a multiple of `page_size`.
+    ///
+    /// The mirror asks for huge pages first and is content with single slots in the end.
+    ///
+    /// # Errors
+    ///
+    /// - [`DeviceError::NoMemory`] if there are not as many slots in a row.
+    fn alloc(
+        &self,
+        call: &MirrorCall,
+        count: PageCount,
+        page_size: PageSize,
+    ) -> Result<PageNumber, DeviceError>;
+
+    /// Takes slots back, not always in the portions in which they were given out.
+    fn free(&self, call: &MirrorCall, first: PageNumber, count: PageCount);
+
+    /// Fills slots from the start of `first` on with bytes of the host, a whole number of pages.
+    ///
+    /// # Errors
+    ///
+    /// - [`DeviceError`] if it failed; the pages then stay at home.
+    fn copy_in(
+        &self,
+        call: &MirrorCall,
+        first: PageNumber,
+        bytes: &[u8],
+    ) -> Result<(), DeviceError>;
+
+    /// Reads slots from the start of `first` on, a whole number of pages.
+    ///
+    /// # Errors
+    ///
+    /// - [`DeviceError`] if it failed. A page that cannot be read back is lost, and whoever
+    ///   touches it gets a bus error.
+    fn copy_out(
+        &self,
+        call: &MirrorCall,
+        first: PageNumber,
+        bytes: &mut [u8],
+    ) -> Result<(), DeviceError>;
+
+    /// Fills slots with zeroes.
+    ///
+    /// # Errors
+    ///
+    /// - [`DeviceError`] if it failed; the pages then stay at home.
+    fn zero(
+        &self,
+        call: &MirrorCall,
+        first: PageNumber,
+        count: PageCount,
+    ) -> Result<(), DeviceError>;
+
+    /// The device itself, if its memory is memory of this process. Pages are then moved and not
+    /// copied.
+    fn as_host(&self) -> Option<&HostDevice> {
+        None
+    }
+}
+
+/// A device that computes on the host: its memory is memory of this process, to which pages are
+/// moved without a copy, huge pages whole.
+#[derive(Debug)]
+pub struct HostDevice {
+    owner: Owner,
+    frames: HostFrames,
+    fail_huge: AtomicBool,
+}
+
+impl HostDevice {
+    /// Makes a device with room for `count` pages. Room that holds nothing costs nothing.
+    ///
+    /// # Errors
+    ///
+    /// - [`DeviceError::NoMemory`] if there is no room.
+    pub fn new(owner: Owner, count: PageCount) -> Result<Self, DeviceError> {
+        Ok(Self { owner, frames: HostFrames::new(count)?, fail_huge: AtomicBool::new(false) })
+    }
+
+    /// Counts the slots that are in use.
+    #[must_use]
+    pub fn used(&self) -> PageCount {
+        self.frames.used()
+    }
+
+    /// Has the next allocation of huge pages fail, once.
+    pub fn fail_next_huge(&self) {
+        // Relaxed: a flag for whoever allocates next, ordered by nothing.
+        self.fail_huge.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the order of [`HostDevice::fail_next_huge`] back, and tells whether it was open.
+    pub fn take_failure(&self) -> bool {
+        self.fail_huge.swap(false, Ordering::Relaxed)
+    }
+
+    /// Reads bytes from the start of a slot on.
+    ///
+    /// # Errors
+    ///
+    /// - [`DeviceError::OutOfRange`] if there are no such slots.
+    pub fn read(&self, first: PageNumber, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.frames.read(first, bytes)
+    }
+
+    /// Writes bytes from the start of a slot on.
+    ///
+    /// # Safety
+    ///
+    /// 1. The slots are free, or the caller may change the bytes of the pages that live there.
+    ///
+    /// # Errors
+    ///
+    /// - [`DeviceError::OutOfRange`] if there are no such slots.
+    pub unsafe fn write(&self, first: PageNumber, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.frames.write(first, bytes)
+    }
+
+    /// The frames behind the slots.
+    pub(crate) fn frames(&self) -> &HostFrames {
+        &self.frames
+    }
+}
+
+// SAFETY: 1. The frames are written by `copy_in`, by `zero`, by moves of the mirror, and by whoever
+// promised that he may. 2. The frames' bitmap gives a slot out while it is not taken.
+unsafe impl DeviceMemory for HostDevice {
+    fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    fn alloc(
+        &self,
+        _: &MirrorCall,
+        count: PageCount,
+        page_size: PageSize,
+    ) -> Result<PageNumber, DeviceError> {
+        if page_size > PageSize::host() && self.take_failure() {
+            return Err(DeviceError::NoMemory);
+        }
+        self.frames.alloc(count, page_size)
+    }
+
+    fn free(&self, _: &MirrorCall, first: PageNumber, count: PageCount) {
+        self.frames.free(first, count);
+    }
+
+    fn copy_in(&self, _: &MirrorCall, first: PageNumber, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.frames.write(first, bytes)
+    }
+
+    fn copy_out(
+        &self,
+        _: &MirrorCall,
+        first: PageNumber,
+        bytes: &mut [u8],
+    ) -> Result<(), DeviceError> {
+        self.frames.read(first, bytes)
+    }
+
+    fn zero(&self, _: &MirrorCall, first: PageNumber, count: PageCount) -> Result<(), DeviceError> {
+        self.frames.clear(first, count)
+    }
+
+    fn as_host(&self) -> Option<&HostDevice> {
+        Some(self)
+    }
+}

@@ -1,0 +1,78 @@
+//! The right to let a device write memory that others believe to be theirs.
+//!
+//! # Safety
+//!
+//! A lease is made by an unsafe function, whose caller makes the promise that the functions here
+//! rest on.
+
+#[cfg(feature = "dmirror")]
+use super::copy::{CopyError, write_bytes};
+#[cfg(feature = "dmirror")]
+use super::device::HostDevice;
+use crate::addr::VaRange;
+#[cfg(feature = "dmirror")]
+use crate::addr::{PageNumber, VirtAddr};
+#[cfg(feature = "dmirror")]
+use crate::devmem::DeviceError;
+
+/// The right to change a range of memory on behalf of its owner.
+///
+/// A mirror moves pages out and back without it: the program cannot tell. It needs a lease where
+/// the program could: to write into the memory, and to move memory that the program may not write,
+/// which the kernel cannot move in one step.
+#[derive(Debug)]
+pub struct Lease {
+    range: VaRange,
+}
+
+impl Lease {
+    /// Makes the promise.
+    ///
+    /// # Safety
+    ///
+    /// Until the lease is dropped:
+    ///
+    /// 1. The caller may change the bytes of the range, as through a pointer of their owner, and
+    ///    nobody else accesses bytes that the lease is used to change.
+    /// 2. While a migration that was given the lease goes on, nobody unmaps the range, maps
+    ///    anything over it, moves it or drops its pages.
+    #[must_use]
+    pub const unsafe fn new(range: VaRange) -> Self {
+        Self { range }
+    }
+
+    /// Returns the range.
+    #[must_use]
+    pub const fn range(&self) -> VaRange {
+        self.range
+    }
+}
+
+#[cfg(feature = "dmirror")]
+impl Lease {
+    /// Writes memory. Only what lies in the lease is written.
+    pub(crate) fn write_home(&self, at: VirtAddr, bytes: &[u8]) -> Result<(), CopyError> {
+        self.check(at, bytes.len());
+        // SAFETY: 1. and 2. The bytes lie in the lease, whose maker promised both.
+        unsafe { write_bytes(at, bytes) }
+    }
+
+    /// Writes a slot in which the page at `at` lives.
+    pub(crate) fn write_slot(
+        &self,
+        at: VirtAddr,
+        device: &HostDevice,
+        slot: PageNumber,
+        bytes: &[u8],
+    ) -> Result<(), DeviceError> {
+        self.check(at, bytes.len());
+        // SAFETY: 1. The page that lives there lies in the lease, whose maker may change it.
+        unsafe { device.write(slot, bytes) }
+    }
+
+    fn check(&self, at: VirtAddr, len: usize) {
+        let range = VaRange::from_len(at, len as u64);
+        let leased = range.is_some_and(|range| self.range.contains_range(&range));
+        assert!(leased, "{len} bytes at {at} are not in the lease of {}", self.range);
+    }
+}
