@@ -57,6 +57,8 @@ mod addr;
 mod core;
 mod device_pages;
 mod devmem;
+#[cfg(feature = "dmirror")]
+mod dmirror;
 mod error;
 mod fault;
 mod fill;
@@ -85,6 +87,8 @@ mod vma;
 pub use addr::{PageCount, PageNumber, PageSize, VaRange, VirtAddr};
 pub use device_pages::{DeviceRun, Hold};
 pub use devmem::DeviceError;
+#[cfg(feature = "dmirror")]
+pub use dmirror::{Code, CoherentMemory, Dmirror, DmirrorError, Reply};
 pub use error::{
     FaultCountsError, FaultError, HostError, MapsError, PagemapError, ParseMapsError, RegisterError,
 };

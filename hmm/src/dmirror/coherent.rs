@@ -1,0 +1,198 @@
+//! Device-coherent memory: memory of a device that the CPU reaches as well.
+//!
+//! In the kernel such a page is an ordinary page to the CPU, which finds it in the device's memory
+//! without a fault; it comes home when it is told to. The software device computes on this machine,
+//! so the memory that both reach is the page where it is: to move it there is to note that it is
+//! the device's, and every change of the mapping takes the note away.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::entries::erase;
+use super::{DEADLINE, Dmirror, DmirrorError, Reply, len_of};
+use crate::addr::{PageCount, PageSize, VaRange, VirtAddr};
+use crate::device_pages::Hold;
+use crate::host::{Access, HostMm};
+use crate::mirror::Mirror;
+use crate::notifier::{Invalidate, Invalidation, Notifier, Seq, SeqSet, WouldBlock};
+use crate::sync::{Mutex, lock};
+use crate::sys::copy::read_bytes;
+use crate::table::{DeviceId, Held, PageTable, Place};
+
+/// The pages that coherent devices of one mirror hold.
+#[derive(Debug)]
+pub struct CoherentMemory {
+    pages: Arc<Pages>,
+    notifier: Notifier,
+}
+
+#[derive(Debug)]
+struct Pages {
+    table: Mutex<PageTable>,
+}
+
+impl Invalidate for Pages {
+    /// The thread that serves faults calls this, so it allocates and frees nothing.
+    fn invalidate(&self, invalidation: &Invalidation<'_>) -> Result<SeqSet, WouldBlock> {
+        let mut table = lock(&self.table);
+        let seq_set = invalidation.set_seq();
+        erase(&mut table, invalidation.range());
+        Ok(seq_set)
+    }
+}
+
+impl CoherentMemory {
+    /// Makes the memory of all coherent devices of a mirror.
+    ///
+    /// # Errors
+    ///
+    /// - [`DmirrorError::NoMemory`] if there is none for its table.
+    pub fn new(mirror: &Mirror) -> Result<Self, DmirrorError> {
+        let table = PageTable::new(1 << 14).map_err(|_| DmirrorError::NoMemory)?;
+        let pages = Arc::new(Pages { table: Mutex::new(table) });
+        let notifier = mirror.notifiers().register(VaRange::USER, None, Arc::clone(&pages) as _);
+        Ok(Self { pages, notifier: notifier.map_err(|_| DmirrorError::NoMemory)? })
+    }
+
+    /// Begins an attempt to place pages.
+    pub(super) fn begin(&self) -> Seq {
+        self.notifier.read_begin()
+    }
+
+    /// Says whose the page at an address is.
+    pub(super) fn holder(&self, at: VirtAddr) -> Option<DeviceId> {
+        holder(&lock(&self.pages.table), at)
+    }
+
+    /// Lists the parts of a range that no other device holds.
+    pub(super) fn not_held_by_others(&self, range: VaRange, device: DeviceId) -> Vec<VaRange> {
+        let mut free: Vec<VaRange> = Vec::new();
+        for page in range.pages(PageSize::host()) {
+            if self.holder(page.start()).is_some_and(|holder| holder != device) {
+                continue;
+            }
+            match free.last_mut().filter(|last| last.end() == page.start()) {
+                Some(last) => *last = VaRange::new(last.start(), page.end()).unwrap_or(*last),
+                None => free.push(page),
+            }
+        }
+        free
+    }
+
+    /// Notes that pages are a device's, unless they are another's, or the attempt has failed.
+    pub(super) fn place(&self, range: VaRange, device: DeviceId, seq: Seq) -> bool {
+        let mut table = lock(&self.pages.table);
+        if self.notifier.read_retry(seq) {
+            return false;
+        }
+        for page in range.pages(PageSize::host()).map(|page| page.start()) {
+            if holder(&table, page).is_none() {
+                let slot = page.page_number(PageSize::host());
+                let held = Held { device, slot, hold: Hold::Private, huge: false };
+                // A full table shows as a page that did not move.
+                let _ = table.set(page, Place::Device(held));
+            }
+        }
+        true
+    }
+
+    /// Brings the pages of a range home that are a device's, and counts them.
+    pub(super) fn bring_home(&self, range: VaRange, device: DeviceId) -> PageCount {
+        let mut table = lock(&self.pages.table);
+        let (mut count, mut rest) = (0, range);
+        while let Some(run) = table.next_held(rest, u64::MAX) {
+            for page in run.range.pages(PageSize::host()) {
+                if holder(&table, page.start()) == Some(device) {
+                    erase(&mut table, page);
+                    count += 1;
+                }
+            }
+            rest = VaRange::new(run.range.end(), range.end()).unwrap_or_default();
+        }
+        PageCount::new(count)
+    }
+
+    /// Counts the pages that are a device's.
+    pub(super) fn used(&self, device: DeviceId) -> PageCount {
+        let table = lock(&self.pages.table);
+        let (mut count, mut rest) = (0, VaRange::USER);
+        while let Some(run) = table.next_held(rest, u64::MAX) {
+            if run.first.device == device {
+                count += run.range.page_count(PageSize::host()).get();
+            }
+            rest = VaRange::new(run.range.end(), VaRange::LIMIT).unwrap_or_default();
+        }
+        PageCount::new(count)
+    }
+}
+
+fn holder(table: &PageTable, at: VirtAddr) -> Option<DeviceId> {
+    match table.place(at) {
+        Place::Device(held) => Some(held.device),
+        _ => None,
+    }
+}
+
+impl Dmirror {
+    /// `MIGRATE_TO_DEV` of a coherent device.
+    pub(super) fn place(
+        &self,
+        memory: &CoherentMemory,
+        range: VaRange,
+    ) -> Result<(Vec<u8>, Reply), DmirrorError> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            // What cannot be watched is placed all the same: the CPU finds it in either place.
+            let _ = self.mirror.watch(range);
+            let mut placed = true;
+            for (part, access) in self.mirror.movable(range)? {
+                for run in self.mirror.held_by_nobody(part) {
+                    for run in memory.not_held_by_others(run, self.id) {
+                        placed &= self.place_run(memory, run, access)?;
+                    }
+                }
+            }
+            if placed {
+                return self.read_placed(memory, range);
+            }
+            if Instant::now() > deadline {
+                return Err(DmirrorError::Busy { addr: range.start() });
+            }
+        }
+    }
+
+    /// Places pages that nobody else holds; `false` if the mapping has changed meanwhile.
+    fn place_run(
+        &self,
+        memory: &CoherentMemory,
+        run: VaRange,
+        access: Access,
+    ) -> Result<bool, DmirrorError> {
+        self.mirror.announce_migration(run, self.device_owner());
+        let seq = memory.begin();
+        // A page that is not there is had afresh from the device.
+        let fault = |_| DmirrorError::Fault { addr: run.start() };
+        self.mirror.fault_in(run, access).map_err(fault)?;
+        Ok(memory.place(run, self.id, seq))
+    }
+
+    /// Reads pages of a coherent device.
+    fn read_placed(
+        &self,
+        memory: &CoherentMemory,
+        range: VaRange,
+    ) -> Result<(Vec<u8>, Reply), DmirrorError> {
+        for page in range.pages(PageSize::host()) {
+            if memory.holder(page.start()) != Some(self.id) {
+                return Err(DmirrorError::NotFound { addr: page.start() });
+            }
+        }
+        let mut bytes = vec![0; len_of(range)];
+        read_bytes(range.start(), &mut bytes)
+            .map_err(|error| DmirrorError::NotFound { addr: error.at })?;
+        let cpages = range.page_count(PageSize::host()).get();
+        Ok((bytes, Reply { cpages, faults: 0 }))
+    }
+}

@@ -1,0 +1,64 @@
+//! The page table of the software device.
+
+#![forbid(unsafe_code)]
+
+use crate::addr::{PageNumber, PageSize, VaRange, VirtAddr};
+use crate::device_pages::Hold;
+use crate::notifier::{Invalidate, Invalidation, SeqSet, WouldBlock};
+use crate::sync::{Mutex, lock};
+use crate::table::{DeviceId, Held, PageTable, Place};
+
+/// In the device's page table: the page is at home, and its slot is its virtual page number.
+const AT_HOME: DeviceId = DeviceId(0);
+/// In the device's page table: the page is in the device's memory.
+const IN_SLOT: DeviceId = DeviceId(1);
+
+/// The device's page table and its lock.
+#[derive(Debug)]
+pub(super) struct Entries {
+    pub(super) table: Mutex<PageTable>,
+}
+
+/// One entry of the device's page table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    /// The slot of a page in the device's memory; `None` if the page is at home.
+    pub(super) slot: Option<PageNumber>,
+    pub(super) write: bool,
+    pub(super) exclusive: bool,
+}
+
+impl Entry {
+    pub(super) fn place(self, at: VirtAddr) -> Place {
+        let (device, slot) = match self.slot {
+            Some(slot) => (IN_SLOT, slot),
+            None => (AT_HOME, at.page_number(PageSize::host())),
+        };
+        let hold = if self.exclusive { Hold::Exclusive } else { Hold::Private };
+        Place::Device(Held { device, slot, hold, huge: self.write })
+    }
+
+    pub(super) fn find(table: &PageTable, at: VirtAddr) -> Option<Self> {
+        let Place::Device(Held { device, slot, hold, huge }) = table.place(at) else {
+            return None;
+        };
+        let slot = (device == IN_SLOT).then_some(slot);
+        Some(Self { slot, write: huge, exclusive: hold == Hold::Exclusive })
+    }
+}
+
+/// Takes a range out of the table. Allocates and frees nothing.
+pub(super) fn erase(table: &mut PageTable, range: VaRange) {
+    table.forget(range);
+    while table.take_garbage().is_some() {}
+}
+
+impl Invalidate for Entries {
+    /// The thread that serves faults calls this, so it allocates and frees nothing.
+    fn invalidate(&self, invalidation: &Invalidation<'_>) -> Result<SeqSet, WouldBlock> {
+        let mut table = lock(&self.table);
+        let seq_set = invalidation.set_seq();
+        erase(&mut table, invalidation.range());
+        Ok(seq_set)
+    }
+}

@@ -1,0 +1,130 @@
+//! A device whose memory is not made of pages of this process: everything is copied.
+//!
+//! # Safety
+//!
+//! The device gives back what it was given, which the trait asks for.
+
+#![allow(unsafe_code)]
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use farptr_hmm::{DeviceError, DeviceMemory, MirrorCall, Owner, PageCount, PageNumber, PageSize};
+
+/// See the module. Its functions allocate nothing: two of them run on the thread that serves
+/// faults.
+#[derive(Debug)]
+pub(crate) struct Copies {
+    owner: Owner,
+    memory: Mutex<Memory>,
+    /// While set, nothing can be read back.
+    mute: AtomicBool,
+    copied_out: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Memory {
+    bytes: Vec<u8>,
+    taken: Vec<bool>,
+}
+
+impl Copies {
+    pub(crate) fn new(slots: usize) -> Self {
+        let memory = Memory { bytes: vec![0xee; slots * page()], taken: vec![false; slots] };
+        let (mute, copied_out) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { owner: Owner::new(), memory: Mutex::new(memory), mute, copied_out }
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.memory().taken.iter().filter(|&&taken| taken).count()
+    }
+
+    /// Has every attempt to read slots back fail from now on.
+    pub(crate) fn fall_mute(&self) {
+        self.mute.store(true, Ordering::Relaxed);
+    }
+
+    /// How many pages were read back.
+    pub(crate) fn copied_out(&self) -> u64 {
+        self.copied_out.load(Ordering::Relaxed)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn page() -> usize {
+    usize::try_from(PageSize::host().bytes()).expect("64 bits")
+}
+
+fn bytes_of(first: PageNumber, len: usize) -> Range<usize> {
+    let start = slots(first, PageCount::ZERO).start * page();
+    start..start + len
+}
+
+fn slots(first: PageNumber, count: PageCount) -> Range<usize> {
+    let first = usize::try_from(first.get()).expect("64 bits");
+    first..first + usize::try_from(count.get()).expect("64 bits")
+}
+
+// SAFETY: 1. Slots are written by `copy_in` and `zero` only. 2. `taken` says what is given out.
+unsafe impl DeviceMemory for Copies {
+    fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    fn alloc(
+        &self,
+        _: &MirrorCall,
+        count: PageCount,
+        page_size: PageSize,
+    ) -> Result<PageNumber, DeviceError> {
+        let count = slots(PageNumber::default(), count).len();
+        let align = usize::try_from(page_size.bytes()).expect("64 bits") / page();
+        let mut memory = self.memory();
+        let total = memory.taken.len();
+        let fits = |first: &usize| {
+            first + count <= total && memory.taken[*first..first + count].iter().all(|t| !t)
+        };
+        let first = (0..total).step_by(align).find(fits).ok_or(DeviceError::NoMemory)?;
+        memory.taken[first..first + count].fill(true);
+        Ok(PageNumber::new(first as u64))
+    }
+
+    fn free(&self, _: &MirrorCall, first: PageNumber, count: PageCount) {
+        let mut memory = self.memory();
+        for slot in slots(first, count) {
+            assert!(memory.taken[slot], "slot {slot} was not taken");
+            memory.taken[slot] = false;
+            memory.bytes[slot * page()..(slot + 1) * page()].fill(0xee);
+        }
+    }
+
+    fn copy_in(&self, _: &MirrorCall, first: PageNumber, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.memory().bytes[bytes_of(first, bytes.len())].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn copy_out(
+        &self,
+        _: &MirrorCall,
+        first: PageNumber,
+        bytes: &mut [u8],
+    ) -> Result<(), DeviceError> {
+        if self.mute.load(Ordering::Relaxed) {
+            return Err(DeviceError::OutOfRange { slot: first });
+        }
+        bytes.copy_from_slice(&self.memory().bytes[bytes_of(first, bytes.len())]);
+        self.copied_out.fetch_add((bytes.len() / page()) as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn zero(&self, _: &MirrorCall, first: PageNumber, count: PageCount) -> Result<(), DeviceError> {
+        let len = slots(first, count).len() * page();
+        self.memory().bytes[bytes_of(first, len)].fill(0);
+        Ok(())
+    }
+}
