@@ -66,6 +66,8 @@ mod gate;
 mod handler;
 mod home;
 mod host;
+#[cfg(all(test, loom))]
+mod interleavings;
 mod interval;
 mod migrate;
 mod mirror;
