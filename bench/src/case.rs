@@ -19,6 +19,11 @@ const CASES: &[&dyn Case] = &[
     &hmm::Snapshot::HUGE,
     &hmm::Populate,
     &hmm::Invalidate,
+    &hmm::FaultHome::SAME_CORE,
+    &hmm::FaultHome::OTHER_CORE,
+    &hmm::Touch,
+    &hmm::Transfer::MOVE,
+    &hmm::Transfer::COPY,
 ];
 
 /// A question that is answered by measuring variants side by side.

@@ -11,6 +11,15 @@ pub(crate) enum Failure {
     /// Host memory could not be walked.
     #[error(transparent)]
     Walk(#[from] farptr_hmm::FaultError),
+    /// The mirror of host memory failed.
+    #[error("the mirror failed")]
+    Mirror(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Pages cannot be kept away from home here. The other cases can still be measured.
+    #[error(
+        "pages cannot be moved to devices: this process cannot serve the page faults of system \
+         calls; run as root or give access to /dev/userfaultfd"
+    )]
+    Unprivileged,
     /// A system call of a rival failed.
     #[error("{call} failed in a hand-written program")]
     Linux {
@@ -62,6 +71,13 @@ pub(crate) enum Failure {
     /// Some variants computed something else.
     #[error("wrong answers, so their times mean nothing: {which}")]
     Wrong { which: String },
+}
+
+impl Failure {
+    /// Wraps an error of the mirror.
+    pub(crate) fn mirror(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Mirror(Box::new(error))
+    }
 }
 
 /// An error and its sources in one line.

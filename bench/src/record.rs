@@ -31,6 +31,16 @@ pub(crate) struct Record {
     pub(crate) machine: Machine,
     pub(crate) commit: String,
     pub(crate) results: Vec<Row>,
+    /// The cases that cannot be measured here, if there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) not_run: Vec<NotRun>,
+}
+
+/// A case that cannot be measured here.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct NotRun {
+    pub(crate) case: &'static str,
+    pub(crate) reason: String,
 }
 
 impl Record {
@@ -78,6 +88,7 @@ mod tests {
                 verified: true,
                 ratio_mad: 0.5,
             }],
+            not_run: Vec::new(),
         }
     }
 
@@ -90,6 +101,10 @@ mod tests {
             r#""ratio_to":"raw-address","ratio":1.5,"verified":true}]}"#,
         );
         assert_eq!(serde_json::to_string(&record()).unwrap(), golden);
+        let not_run = vec![NotRun { case: "hmm-fault-home", reason: "r".into() }];
+        let text = serde_json::to_string(&Record { not_run, ..record() }).unwrap();
+        let end = r#"],"not_run":[{"case":"hmm-fault-home","reason":"r"}]}"#;
+        assert!(text.ends_with(end), "{text}");
     }
 
     #[test]

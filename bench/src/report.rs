@@ -1,6 +1,10 @@
 //! The results as tables for a person.
 
-use crate::{case::Case, machine::Machine, record::Row};
+use crate::{
+    case::Case,
+    machine::Machine,
+    record::{NotRun, Row},
+};
 use std::io::{self, Write};
 
 /// Figures of a machine that does other things are marked from this share of its cores on.
@@ -59,6 +63,11 @@ pub(crate) fn print_case(out: &mut dyn Write, case: &dyn Case, rows: &[Row]) -> 
         writeln!(out, "{line}")?;
     }
     Ok(())
+}
+
+/// Says why a case has no rows.
+pub(crate) fn print_not_run(out: &mut dyn Write, not_run: &NotRun) -> io::Result<()> {
+    writeln!(out, "\n{}: not run: {}", not_run.case, not_run.reason)
 }
 
 fn cells(row: &Row) -> [String; 7] {

@@ -6,7 +6,7 @@ use crate::{
     failure::Failure,
     machine::{self, Machine},
     progress::Progress,
-    record::{self, Record, Row},
+    record::{self, NotRun, Record, Row},
     report, stats,
 };
 use farptr::Runtime;
@@ -69,15 +69,28 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Some(path) if record::is_stdout(path) => Box::new(std::io::stderr()),
         _ => Box::new(std::io::stdout()),
     };
-    let mut record = Record { machine, commit: machine::commit(), results: Vec::new() };
+    let (results, not_run) = (Vec::new(), Vec::new());
+    let mut record = Record { machine, commit: machine::commit(), results, not_run };
     report::print_machine(&mut out, &record.machine, &record.commit, load)?;
     for &case in &options.cases {
-        let rows = run_case(case, &record.machine.device, options)?;
-        report::print_case(&mut out, case, &rows)?;
-        record.results.extend(rows);
+        match run_case(case, &record.machine.device, options) {
+            Ok(rows) => {
+                report::print_case(&mut out, case, &rows)?;
+                record.results.extend(rows);
+            }
+            Err(failure @ Failure::Unprivileged) => {
+                let not_run = NotRun { case: case.name(), reason: failure.to_string() };
+                report::print_not_run(&mut out, &not_run)?;
+                record.not_run.push(not_run);
+            }
+            Err(failure) => return Err(failure),
+        }
     }
     if let Some(path) = &options.json {
         record.write(path)?;
+    }
+    if record.results.is_empty() && !record.not_run.is_empty() {
+        return Err(Failure::Unprivileged);
     }
     refuse_wrong_answers(&record.results)
 }

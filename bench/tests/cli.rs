@@ -194,3 +194,40 @@ fn huge_pages_are_verified_where_there_are_any() {
     let snapshot = record_without_vulkan(&["hmm-snapshot-thp", "--max-size", "2097152"]);
     check_results(&snapshot, "hmm-snapshot-thp", &["pagemap-scan", "farptr"]);
 }
+
+/// Runs a case whose pages leave home; where that is not allowed it must say so, in the record too.
+fn check_away(case: &str, variants: &[&str]) {
+    let output = Command::new(env!("CARGO_BIN_EXE_farptr-bench"))
+        .args(["run", case, "--max-size", "8388608"])
+        .args(["--quick", "--budget-ms", "50", "--json", "-"])
+        .output()
+        .expect("the program was built for this test");
+    if output.status.code() == Some(0) {
+        return check_results(&checked(&output), case, variants);
+    }
+    let message = text(&output.stderr);
+    eprintln!("SKIP {case}: {message}");
+    if message.contains("in huge pages;") {
+        assert!(std::env::var_os("CI").is_none(), "CI needs transparent huge pages");
+        return;
+    }
+    assert!(message.contains("run as root"), "{message}");
+    assert!(!rustix::process::geteuid().is_root(), "root may serve all faults");
+    let record: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(record["not_run"][0]["case"], case);
+}
+
+#[test]
+fn faults_that_bring_pages_home_are_verified() {
+    let variants = ["uffdio-copy", "farptr-copy", "farptr-move"];
+    check_away("hmm-fault-home", &variants);
+    check_away("hmm-fault-home-far", &variants);
+    check_away("hmm-touch-home-seq", &["memcpy", "farptr-move", "farptr-copy"]);
+}
+
+#[test]
+fn migrations_are_verified() {
+    check_away("hmm-migrate-move", &["memcpy", "farptr-out", "farptr-home"]);
+    let variants = ["memcpy", "farptr-out", "farptr-home", "uffdio-copy"];
+    check_away("hmm-migrate-copy", &variants);
+}

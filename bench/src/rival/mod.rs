@@ -34,7 +34,7 @@ mod staged;
 
 pub(crate) use device::Device;
 pub(crate) use empty::EmptyLaunch;
-pub(crate) use linux::{HugePages, Memory, Pages, Scanner};
+pub(crate) use linux::{CopyingDevice, HugePages, Memory, Pages, Scanner, Userfault};
 pub(crate) use raw::RawSaxpy;
 pub(crate) use staged::StagedSaxpy;
 

@@ -1,12 +1,17 @@
-//! The mirror of host memory, without a device: walks, notifiers.
+//! The mirror of host memory: walks, notifiers, pages on devices made of host memory.
 
+mod away;
+mod fault_home;
 mod invalidate;
 mod populate;
 mod snapshot;
+mod transfer;
 
+pub(super) use fault_home::FaultHome;
 pub(super) use invalidate::Invalidate;
 pub(super) use populate::Populate;
 pub(super) use snapshot::Snapshot;
+pub(super) use transfer::{Touch, Transfer};
 
 use crate::rival::Memory;
 use farptr_hmm::{

@@ -52,6 +52,57 @@ impl Memory {
         self.advise(Advice::LinuxPopulateWrite, "MADV_POPULATE_WRITE")
     }
 
+    /// Makes holes of all pages.
+    pub(crate) fn drop_pages(&self) -> Result<(), Failure> {
+        self.advise(Advice::LinuxDontNeed, "MADV_DONTNEED")
+    }
+
+    /// Writes all words: each is told from the others, and from those of another seed.
+    pub(crate) fn fill(&self, seed: u64) {
+        for word in 0..self.words() {
+            let at = self.start.cast::<u64>().wrapping_add(word);
+            // SAFETY: 3. the word is in the mapping.
+            unsafe { at.write_volatile(content(seed, word)) };
+        }
+    }
+
+    /// Tells whether all words are those that [`fill`](Self::fill) wrote.
+    pub(crate) fn holds(&self, seed: u64) -> bool {
+        (0..self.words()).all(|word| {
+            // SAFETY: 3. the word is in the mapping.
+            unsafe {
+                self.start.cast::<u64>().wrapping_add(word).read_volatile() == content(seed, word)
+            }
+        })
+    }
+
+    /// Reads the first word of one page and tells whether it is the one that was written.
+    pub(crate) fn touch(&self, page: usize, seed: u64) -> bool {
+        let word = page * rustix::param::page_size() / size_of::<u64>();
+        assert!(word < self.words(), "no such page");
+        // SAFETY: 3. the word is in the mapping.
+        unsafe {
+            self.start.cast::<u64>().wrapping_add(word).read_volatile() == content(seed, word)
+        }
+    }
+
+    /// Copies all bytes of memory of the same length.
+    pub(crate) fn copy_from(&self, from: &Self) {
+        assert_eq!(self.len_bytes, from.len_bytes);
+        let (src, dst) = (from.start.cast::<u8>(), self.start.cast::<u8>());
+        // SAFETY: 3. both mappings have so many bytes, and two mappings do not overlap.
+        unsafe { ptr::copy_nonoverlapping(src, dst, self.len_bytes) };
+    }
+
+    /// The first byte, for the modules beside this one.
+    pub(super) fn as_ptr(&self) -> *mut u8 {
+        self.start.cast()
+    }
+
+    fn words(&self) -> usize {
+        self.len_bytes / size_of::<u64>()
+    }
+
     /// The first address.
     pub(crate) fn start(&self) -> u64 {
         self.start.expose_provenance() as u64
@@ -62,10 +113,10 @@ impl Memory {
         self.len_bytes as u64
     }
 
-    /// Gives an advice that does no harm: about the size of pages, or to populate.
+    /// Gives an advice: about the size of pages, to populate, or to drop.
     fn advise(&self, advice: Advice, call: &'static str) -> Result<(), Failure> {
         // SAFETY: 1. the range is this value's and no reference to it exists; the advices above
-        // neither unmap nor drop what is there.
+        // do not unmap.
         let advised = unsafe { madvise(self.start, self.len_bytes, advice) };
         advised.map_err(|errno| failed(call, errno))
     }
@@ -77,6 +128,10 @@ impl Drop for Memory {
         let unmapped = unsafe { munmap(self.base, self.mapped_bytes) };
         debug_assert!(unmapped.is_ok(), "{unmapped:?}");
     }
+}
+
+fn content(seed: u64, word: usize) -> u64 {
+    (word as u64 ^ seed << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn failed(call: &'static str, errno: rustix::io::Errno) -> Failure {

@@ -9,9 +9,16 @@
 //!    that come and go are nobody's loss.
 //! 2. *The kernel writes what is borrowed.* Where a call takes an address to write to, it is that
 //!    of a variable or a vector that the function holds by `&mut` until the call returns.
+//! 3. *Accesses are raw, and by one thread.* The bytes of [`Memory`] are read and written through
+//!    pointers, within its length, and never by two threads at a time: the owner waits for whoever
+//!    works for him.
 
 mod memory;
 mod scan;
+mod slots;
+mod userfault;
 
 pub(crate) use memory::{HugePages, Memory};
 pub(crate) use scan::{Pages, Scanner};
+pub(crate) use slots::CopyingDevice;
+pub(crate) use userfault::Userfault;

@@ -1,0 +1,217 @@
+//! What one fault costs that brings one page home.
+
+use super::away::{Station, Way};
+use crate::{
+    case::{Case, Context},
+    failure::Failure,
+    measure::Variant,
+    rival::{HugePages, Memory, Userfault},
+};
+use farptr_hmm::{MirrorBuilder, PageSize};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::time::{Duration, Instant};
+
+/// The memory that is touched, again and again.
+const BYTES: u64 = 4 << 20;
+const SEED: u64 = 1;
+
+/// Small pages, brought home one by one.
+pub(in crate::case) struct FaultHome {
+    name: &'static str,
+    about: &'static str,
+    placement: Placement,
+}
+
+/// Where the thread runs that answers faults, for all variants alike. Left to the system, it
+/// changes within a run, and costs more than anything that is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Placement {
+    /// On the core of the thread that touches.
+    SameCore,
+    /// On another core.
+    OtherCore,
+}
+
+impl FaultHome {
+    pub(in crate::case) const SAME_CORE: Self = Self {
+        name: "hmm-fault-home",
+        about: "one small page brought home by a fault, answered on the same core",
+        placement: Placement::SameCore,
+    };
+    pub(in crate::case) const OTHER_CORE: Self = Self {
+        name: "hmm-fault-home-far",
+        about: "one small page brought home by a fault, answered on another core",
+        placement: Placement::OtherCore,
+    };
+}
+
+impl Case for FaultHome {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn variants(&self) -> &'static [&'static str] {
+        &["uffdio-copy", "farptr-copy", "farptr-move"]
+    }
+
+    fn needs_device(&self) -> bool {
+        false
+    }
+
+    fn prepare<'c>(
+        &self,
+        _context: &'c Context,
+        _size_bytes: u64,
+    ) -> Result<Vec<Box<dyn Variant + 'c>>, Failure> {
+        let cores = Cores::of_thread()?;
+        let handler = if self.placement == Placement::SameCore { cores.first } else { cores.last };
+        // Threads inherit the place of whoever starts them.
+        cores.restrict_to(handler)?;
+        let variants = variants(cores.first);
+        cores.restore()?;
+        variants
+    }
+}
+
+fn variants<'c>(core: usize) -> Result<Vec<Box<dyn Variant + 'c>>, Failure> {
+    let source = Memory::map(BYTES, HugePages::Never)?;
+    source.fill(SEED);
+    let fault = Userfault::new(source)?;
+    let station = |way| {
+        let alone = MirrorBuilder::new().fault_around(PageSize::host());
+        Station::open(alone, way, BYTES)
+    };
+    let small = || -> Result<Memory, Failure> {
+        let memory = Memory::map(BYTES, HugePages::Never)?;
+        memory.fill(SEED);
+        Ok(memory)
+    };
+    let farptr =
+        |name, station, memory| Touches { name, core, right: true, pages: (station, memory) };
+    Ok(vec![
+        Box::new(Touches { name: "uffdio-copy", core, right: true, pages: fault }),
+        Box::new(farptr("farptr-copy", station(Way::Copy)?, small()?)),
+        Box::new(farptr("farptr-move", station(Way::Move)?, small()?)),
+    ])
+}
+
+/// Two of the cores that this thread may run on, the same one if there is no other.
+struct Cores {
+    all: CpuSet,
+    first: usize,
+    last: usize,
+}
+
+impl Cores {
+    fn of_thread() -> Result<Self, Failure> {
+        let all = sched_getaffinity(None).map_err(|errno| failed("sched_getaffinity", errno))?;
+        let mut allowed = (0..CpuSet::MAX_CPU).filter(|&core| all.is_set(core));
+        let first = allowed.next().unwrap_or(0);
+        Ok(Self { all, first, last: allowed.next_back().unwrap_or(first) })
+    }
+
+    fn restrict_to(&self, core: usize) -> Result<(), Failure> {
+        let mut one = CpuSet::new();
+        one.set(core);
+        sched_setaffinity(None, &one).map_err(|errno| failed("sched_setaffinity", errno))
+    }
+
+    fn restore(&self) -> Result<(), Failure> {
+        sched_setaffinity(None, &self.all).map_err(|errno| failed("sched_setaffinity", errno))
+    }
+}
+
+fn failed(call: &'static str, errno: rustix::io::Errno) -> Failure {
+    Failure::Linux { call, source: errno.into() }
+}
+
+/// Pages that can be away.
+trait Away {
+    fn memory(&self) -> &Memory;
+
+    /// Has all pages be away, and returns whether they are.
+    fn send_away(&self) -> Result<bool, Failure>;
+
+    /// Whether as many faults were answered, with a page each.
+    fn answered(&self, faults: u64) -> bool;
+}
+
+impl Away for Userfault {
+    fn memory(&self) -> &Memory {
+        Userfault::memory(self)
+    }
+
+    fn send_away(&self) -> Result<bool, Failure> {
+        self.memory().drop_pages().map(|()| true)
+    }
+
+    /// A fault that is not answered is not returned from.
+    fn answered(&self, _faults: u64) -> bool {
+        true
+    }
+}
+
+impl Away for (Station, Memory) {
+    fn memory(&self) -> &Memory {
+        &self.1
+    }
+
+    fn send_away(&self) -> Result<bool, Failure> {
+        let (station, memory) = self;
+        // What the sample before has left.
+        station.bring_home(memory)?;
+        station.send_away(memory)
+    }
+
+    fn answered(&self, faults: u64) -> bool {
+        let (seen, home) = self.0.faults_and_pages_home();
+        seen >= faults && home >= faults
+    }
+}
+
+/// Touches pages that are away, one after the other. Sending them away is not timed.
+struct Touches<P> {
+    name: &'static str,
+    core: usize,
+    right: bool,
+    pages: P,
+}
+
+impl<P: Away> Touches<P> {
+    fn touch(&mut self, calls: u32) -> Result<Duration, Failure> {
+        let in_all = usize::try_from(super::pages_in(BYTES)).expect("a 64-bit machine");
+        let (mut elapsed, mut left) = (Duration::ZERO, calls as usize);
+        while left > 0 {
+            let count = left.min(in_all);
+            self.right &= self.pages.send_away()?;
+            let start = Instant::now();
+            let right = (0..count).all(|page| self.pages.memory().touch(page, SEED));
+            elapsed += start.elapsed();
+            self.right &= right && self.pages.answered(count as u64);
+            left -= count;
+        }
+        Ok(elapsed)
+    }
+}
+
+impl<P: Away> Variant for Touches<P> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn sample(&mut self, calls: u32) -> Result<Duration, Failure> {
+        let cores = Cores::of_thread()?;
+        cores.restrict_to(self.core)?;
+        let elapsed = self.touch(calls);
+        cores.restore()?;
+        elapsed
+    }
+
+    fn verify(&mut self) -> Result<bool, Failure> {
+        Ok(self.right)
+    }
+}

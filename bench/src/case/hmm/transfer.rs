@@ -1,0 +1,260 @@
+//! What it costs to bring memory to a device and home, beside a copy of it.
+
+use super::away::{Station, Way, huge_memory};
+use crate::{
+    case::{Case, Context},
+    failure::Failure,
+    measure::Variant,
+    rival::{HugePages, Memory, Userfault},
+};
+use farptr_hmm::MirrorBuilder;
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+/// The large size is the one that is asked about; the small one shows what a call costs by itself.
+const SIZES_BYTES: &[u64] = &[8 << 20, 256 << 20];
+
+/// Pages are migrated there and back by calls.
+pub(in crate::case) struct Transfer {
+    name: &'static str,
+    about: &'static str,
+    variants: &'static [&'static str],
+    way: Way,
+}
+
+impl Transfer {
+    pub(in crate::case) const MOVE: Self = Self {
+        name: "hmm-migrate-move",
+        about: "memory in huge pages moved to a device that computes on the host, and home",
+        variants: &["memcpy", "farptr-out", "farptr-home"],
+        way: Way::Move,
+    };
+    pub(in crate::case) const COPY: Self = Self {
+        name: "hmm-migrate-copy",
+        about: "memory in huge pages copied to a device, and home",
+        variants: &["memcpy", "farptr-out", "farptr-home", "uffdio-copy"],
+        way: Way::Copy,
+    };
+}
+
+impl Case for Transfer {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn variants(&self) -> &'static [&'static str] {
+        self.variants
+    }
+
+    fn sizes_bytes(&self) -> &'static [u64] {
+        SIZES_BYTES
+    }
+
+    fn needs_device(&self) -> bool {
+        false
+    }
+
+    fn prepare<'c>(
+        &self,
+        _context: &'c Context,
+        size_bytes: u64,
+    ) -> Result<Vec<Box<dyn Variant + 'c>>, Failure> {
+        let station = Rc::new(Station::open(MirrorBuilder::new(), self.way, size_bytes)?);
+        let trip = |name, timed| Trip::new(name, &station, size_bytes, timed);
+        let mut variants: Vec<Box<dyn Variant>> = vec![
+            Box::new(Copies::new(size_bytes)?),
+            Box::new(trip("farptr-out", Timed::Out)),
+            Box::new(trip("farptr-home", Timed::Home)),
+        ];
+        if self.way == Way::Copy {
+            variants.push(Box::new(Fills::new(size_bytes)?));
+        }
+        Ok(variants)
+    }
+}
+
+/// Pages are migrated by a call and brought home by touching them.
+pub(in crate::case) struct Touch;
+
+impl Case for Touch {
+    fn name(&self) -> &'static str {
+        "hmm-touch-home-seq"
+    }
+
+    fn about(&self) -> &'static str {
+        "huge pages on a device, touched by the CPU one small page after the other"
+    }
+
+    fn variants(&self) -> &'static [&'static str] {
+        &["memcpy", "farptr-move", "farptr-copy"]
+    }
+
+    fn sizes_bytes(&self) -> &'static [u64] {
+        SIZES_BYTES
+    }
+
+    fn needs_device(&self) -> bool {
+        false
+    }
+
+    fn prepare<'c>(
+        &self,
+        _context: &'c Context,
+        size_bytes: u64,
+    ) -> Result<Vec<Box<dyn Variant + 'c>>, Failure> {
+        let station = |way| Station::open(MirrorBuilder::new(), way, size_bytes).map(Rc::new);
+        let (moves, copies) = (station(Way::Move)?, station(Way::Copy)?);
+        Ok(vec![
+            Box::new(Copies::new(size_bytes)?),
+            Box::new(Trip::new("farptr-move", &moves, size_bytes, Timed::Touch)),
+            Box::new(Trip::new("farptr-copy", &copies, size_bytes, Timed::Touch)),
+        ])
+    }
+}
+
+/// Which part of a trip is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timed {
+    /// All pages out, by a call. They then come home by a call.
+    Out,
+    /// All pages home, by a call.
+    Home,
+    /// All pages home, by a read of each.
+    Touch,
+}
+
+/// Migrates fresh memory, there and back. What is not timed includes filling it, looking whether
+/// all came back, and unmapping it.
+struct Trip {
+    name: &'static str,
+    station: Rc<Station>,
+    size_bytes: u64,
+    timed: Timed,
+    trips: u64,
+    right: bool,
+}
+
+impl Trip {
+    fn new(name: &'static str, station: &Rc<Station>, size_bytes: u64, timed: Timed) -> Self {
+        let station = Rc::clone(station);
+        Self { name, station, size_bytes, timed, trips: 0, right: true }
+    }
+
+    fn once(&mut self) -> Result<Duration, Failure> {
+        self.trips += 1;
+        let memory = huge_memory(self.size_bytes, self.trips)?;
+        let start = Instant::now();
+        self.right &= self.station.send_away(&memory)?;
+        let out = start.elapsed();
+        let start = Instant::now();
+        match self.timed {
+            Timed::Touch => self.right &= touch_all(&memory, self.trips),
+            Timed::Out | Timed::Home => self.right &= self.station.bring_home(&memory)?,
+        }
+        let home = start.elapsed();
+        self.right &= memory.holds(self.trips);
+        Ok(if self.timed == Timed::Out { out } else { home })
+    }
+}
+
+fn touch_all(memory: &Memory, seed: u64) -> bool {
+    let pages = usize::try_from(super::pages_in(memory.len_bytes())).expect("a 64-bit machine");
+    (0..pages).all(|page| memory.touch(page, seed))
+}
+
+impl Variant for Trip {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn sample(&mut self, calls: u32) -> Result<Duration, Failure> {
+        (0..calls).map(|_| self.once()).sum()
+    }
+
+    fn verify(&mut self) -> Result<bool, Failure> {
+        Ok(self.right)
+    }
+}
+
+/// Copies memory that is there to memory that is there, both in huge pages.
+struct Copies {
+    from: Memory,
+    to: Memory,
+    copies: u64,
+    right: bool,
+}
+
+impl Copies {
+    fn new(size_bytes: u64) -> Result<Self, Failure> {
+        let (from, to) = (huge_memory(size_bytes, 0)?, huge_memory(size_bytes, 0)?);
+        Ok(Self { from, to, copies: 0, right: true })
+    }
+}
+
+impl Variant for Copies {
+    fn name(&self) -> &'static str {
+        "memcpy"
+    }
+
+    fn sample(&mut self, calls: u32) -> Result<Duration, Failure> {
+        self.copies += 1;
+        self.from.fill(self.copies);
+        let start = Instant::now();
+        for _ in 0..calls {
+            self.to.copy_from(&self.from);
+        }
+        let elapsed = start.elapsed();
+        self.right &= self.to.holds(self.copies);
+        Ok(elapsed)
+    }
+
+    fn verify(&mut self) -> Result<bool, Failure> {
+        Ok(self.right)
+    }
+}
+
+/// Hand-written: one `UFFDIO_COPY` of everything into holes, which is what the way home of a copy
+/// rests on.
+struct Fills {
+    fault: Userfault,
+    right: bool,
+}
+
+impl Fills {
+    const SEED: u64 = 3;
+
+    fn new(size_bytes: u64) -> Result<Self, Failure> {
+        let source = Memory::map(size_bytes, HugePages::Prefer)?;
+        source.fill(Self::SEED);
+        Ok(Self { fault: Userfault::new(source)?, right: true })
+    }
+
+    fn once(&mut self) -> Result<Duration, Failure> {
+        self.fault.memory().drop_pages()?;
+        let start = Instant::now();
+        self.fault.copy_all()?;
+        let elapsed = start.elapsed();
+        self.right &= self.fault.memory().holds(Self::SEED);
+        Ok(elapsed)
+    }
+}
+
+impl Variant for Fills {
+    fn name(&self) -> &'static str {
+        "uffdio-copy"
+    }
+
+    fn sample(&mut self, calls: u32) -> Result<Duration, Failure> {
+        (0..calls).map(|_| self.once()).sum()
+    }
+
+    fn verify(&mut self) -> Result<bool, Failure> {
+        Ok(self.right)
+    }
+}

@@ -1,0 +1,190 @@
+//! A device to which pages are copied: plain memory behind slots. It is what farptr is measured
+//! with where a device cannot be moved to.
+
+use super::{HugePages, Memory};
+use crate::failure::Failure;
+use farptr_hmm::{DeviceError, DeviceMemory, MirrorCall, Owner, PageCount, PageNumber, PageSize};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A larger device is written past the caches. What is in a smaller one may stay there, like the
+/// source of a rival that copies as little.
+const CACHED_BYTES: u64 = 16 << 20;
+
+/// Memory in huge pages that is there before anything is measured.
+pub(crate) struct CopyingDevice {
+    owner: Owner,
+    memory: Memory,
+    slots: Mutex<Slots>,
+}
+
+/// Which slots are taken, and where the search begins.
+struct Slots {
+    taken: Vec<bool>,
+    next: usize,
+}
+
+// SAFETY: 3. the memory is private; its bytes are copied only by the methods of `DeviceMemory`, for
+// slots that were given out, which the mirror uses for one page at a time.
+unsafe impl Send for CopyingDevice {}
+// SAFETY: as above.
+unsafe impl Sync for CopyingDevice {}
+
+impl CopyingDevice {
+    /// Makes a device with room for so many bytes.
+    pub(crate) fn new(len_bytes: u64) -> Result<Self, Failure> {
+        let memory = Memory::map(len_bytes, HugePages::Prefer)?;
+        memory.populate()?;
+        let taken = vec![false; index(len_bytes / PageSize::host().bytes())];
+        Ok(Self { owner: Owner::new(), memory, slots: Mutex::new(Slots { taken, next: 0 }) })
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the bytes of a slot begin, if `len` of them are left from there on.
+    fn at(&self, first: PageNumber, len: usize) -> Result<*mut u8, DeviceError> {
+        let offset = first.get().checked_mul(PageSize::host().bytes());
+        let end = offset.and_then(|offset| offset.checked_add(len as u64));
+        match (offset, end) {
+            (Some(offset), Some(end)) if end <= self.memory.len_bytes() => {
+                Ok(self.memory.as_ptr().wrapping_add(index(offset)))
+            }
+            _ => Err(DeviceError::OutOfRange { slot: first }),
+        }
+    }
+}
+
+impl Slots {
+    fn find(&self, count: usize, align: usize) -> Option<usize> {
+        let free = |&first: &usize| {
+            let run = self.taken.get(first..first + count);
+            run.is_some_and(|run| !run.contains(&true))
+        };
+        let start = self.next.next_multiple_of(align);
+        let ahead = (start..self.taken.len()).step_by(align);
+        ahead.chain((0..start).step_by(align)).find(free)
+    }
+}
+
+// SAFETY: 1. a slot's bytes are written by `copy_in` and `zero` only, and no two slots overlap.
+// 2. `taken` says which slots are given out.
+unsafe impl DeviceMemory for CopyingDevice {
+    fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    fn alloc(
+        &self,
+        _: &MirrorCall,
+        count: PageCount,
+        page_size: PageSize,
+    ) -> Result<PageNumber, DeviceError> {
+        let (count, mut slots) = (index(count.get()), self.slots());
+        let align = index(page_size.bytes() / PageSize::host().bytes());
+        let first = slots.find(count, align).ok_or(DeviceError::NoMemory)?;
+        slots.taken[first..first + count].fill(true);
+        slots.next = first + count;
+        Ok(PageNumber::new(first as u64))
+    }
+
+    fn free(&self, _: &MirrorCall, first: PageNumber, count: PageCount) {
+        let first = index(first.get());
+        self.slots().taken[first..first + index(count.get())].fill(false);
+    }
+
+    fn copy_in(&self, _: &MirrorCall, first: PageNumber, bytes: &[u8]) -> Result<(), DeviceError> {
+        let slot = self.at(first, bytes.len())?;
+        if self.memory.len_bytes() > CACHED_BYTES {
+            // SAFETY: 3. the bytes are in the memory, and nobody else uses the slots.
+            unsafe { stream(bytes.as_ptr(), slot, bytes.len()) };
+        } else {
+            // SAFETY: 3. as above.
+            unsafe { slot.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        }
+        Ok(())
+    }
+
+    fn copy_out(
+        &self,
+        _: &MirrorCall,
+        first: PageNumber,
+        bytes: &mut [u8],
+    ) -> Result<(), DeviceError> {
+        let slot = self.at(first, bytes.len())?;
+        // SAFETY: 3. the bytes are in the memory, and nobody else uses the slots.
+        unsafe { slot.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    fn zero(&self, _: &MirrorCall, first: PageNumber, count: PageCount) -> Result<(), DeviceError> {
+        let len = index(count.bytes(PageSize::host()).unwrap_or(u64::MAX));
+        let slot = self.at(first, len)?;
+        // SAFETY: 3. the bytes are in the memory, and nobody else uses the slots.
+        unsafe { slot.write_bytes(0, len) };
+        Ok(())
+    }
+}
+
+/// Copies whole pages past the caches, as a device would, and as `memcpy` does with much memory.
+/// In portions of a huge page `memcpy` takes half as long again.
+///
+/// # Safety
+///
+/// 3. `len` bytes from `src` on can be read, and from `dst` on written by nobody else.
+#[cfg(target_arch = "x86_64")]
+unsafe fn stream(src: *const u8, dst: *mut u8, len: usize) {
+    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
+    debug_assert!(dst.addr().is_multiple_of(64) && len.is_multiple_of(64));
+    for offset in (0..len).step_by(16) {
+        let src = src.wrapping_add(offset).cast::<__m128i>();
+        let dst = dst.wrapping_add(offset).cast::<__m128i>();
+        // SAFETY: 3. the 16 bytes can be read.
+        let word = unsafe { _mm_loadu_si128(src) };
+        // SAFETY: 3. the 16 bytes can be written; slots begin at a multiple of 16.
+        unsafe { _mm_stream_si128(dst, word) };
+    }
+    // SAFETY: every x86-64 processor has the instruction, which orders stores.
+    unsafe { _mm_sfence() };
+}
+
+/// Copies whole pages.
+///
+/// # Safety
+///
+/// 3. `len` bytes from `src` on can be read, and from `dst` on written by nobody else.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn stream(src: *const u8, dst: *mut u8, len: usize) {
+    // SAFETY: 3. as the caller says.
+    unsafe { dst.copy_from_nonoverlapping(src, len) };
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).expect("a 64-bit machine")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_give_back_what_was_put_in() {
+        let device = CopyingDevice::new(4 << 20).unwrap();
+        // SAFETY: 1. No mirror knows the device.
+        let call = unsafe { MirrorCall::without_mirror() };
+        let page = PageSize::host();
+        let first = device.alloc(&call, PageCount::new(3), page).unwrap();
+        let huge = device.alloc(&call, PageCount::new(512), PageSize::MIB_2).unwrap();
+        assert_eq!((first.get(), huge.get()), (0, 512));
+        assert!(device.alloc(&call, PageCount::new(512), PageSize::MIB_2).is_err());
+        let bytes = vec![7; index(page.bytes())];
+        device.copy_in(&call, PageNumber::new(1), &bytes).unwrap();
+        device.zero(&call, PageNumber::new(2), PageCount::new(1)).unwrap();
+        let mut read = vec![1; 2 * bytes.len()];
+        device.copy_out(&call, PageNumber::new(1), &mut read).unwrap();
+        assert_eq!(read, [bytes.clone(), vec![0; bytes.len()]].concat());
+        assert!(device.copy_in(&call, PageNumber::new(1024), &bytes).is_err());
+        device.free(&call, huge, PageCount::new(512));
+        assert_eq!(device.alloc(&call, PageCount::new(512), PageSize::MIB_2).unwrap(), huge);
+    }
+}
