@@ -2,32 +2,26 @@
 //!
 //! # Safety
 //!
-//! One `ioctl` is made, `PAGEMAP_SCAN`, without the flags that would write-protect pages. The
-//! kernel writes two places: the `walk_end` field of the argument, and the vector of regions whose
-//! address and length stand in the argument. [`Scan`] borrows the vector mutably for as long as it
-//! holds the address. The other source reads a file into a buffer and needs no unsafe code.
+//! Nothing here is unsafe. The scan is that of `scan.rs`, without the flags that would
+//! write-protect pages; the other source reads a file into a buffer.
 
-use std::ffi::c_void;
+#![forbid(unsafe_code)]
+
 use std::fs::File;
 use std::io;
-use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
-use std::ptr;
 
 use rustix::io::Errno;
-use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
 
-use super::abi::{self, page_region, pm_scan_arg};
+use super::abi;
 use super::maps::Maps;
-use crate::addr::{PageSize, VaRange, VirtAddr};
+use super::scan::Scanner;
+use crate::addr::{PageSize, VaRange};
 use crate::error::PagemapError;
 use crate::residency::{PageState, Residency, ResidencyBuilder, ResidencyRun};
 use crate::vma::Vma;
 
 const PATH: &str = "/proc/self/pagemap";
-
-/// How many regions one `PAGEMAP_SCAN` may return: 6 KiB of them.
-const REGIONS: usize = 256;
 
 /// How many entries one read of `/proc/self/pagemap` takes: 32 KiB of them.
 const ENTRIES: u64 = 4096;
@@ -62,16 +56,18 @@ pub enum PagemapSource {
 /// ```
 #[derive(Debug)]
 pub struct Pagemap {
-    /// Opened on [`PATH`].
-    file: File,
     page_size: PageSize,
     backend: Backend,
 }
 
 #[derive(Debug)]
 enum Backend {
-    Scan,
-    Entries(Maps),
+    Scan(Scanner),
+    Entries {
+        /// Opened on [`PATH`].
+        file: File,
+        maps: Maps,
+    },
 }
 
 impl Pagemap {
@@ -99,23 +95,28 @@ impl Pagemap {
     /// - [`PagemapError::Maps`] if the source is [`PagemapSource::Entries`] and `/proc/self/maps`
     ///   cannot be opened.
     pub fn open_with(source: PagemapSource) -> Result<Self, PagemapError> {
-        let file = File::open(PATH).map_err(|source| PagemapError::Open { source })?;
+        let closed = |source| PagemapError::Open { source };
         let backend = match source {
             PagemapSource::Scan => {
-                probe(&file).map_err(|source| PagemapError::ScanUnavailable { source })?;
-                Backend::Scan
+                let scanner = Scanner::open().map_err(closed)?;
+                let missing = |e: Errno| PagemapError::ScanUnavailable { source: e.into() };
+                scanner.probe().map_err(missing)?;
+                Backend::Scan(scanner)
             }
-            PagemapSource::Entries => Backend::Entries(open_maps()?),
+            PagemapSource::Entries => {
+                let file = File::open(PATH).map_err(closed)?;
+                Backend::Entries { file, maps: open_maps()? }
+            }
         };
-        Ok(Self { file, page_size: PageSize::host(), backend })
+        Ok(Self { page_size: PageSize::host(), backend })
     }
 
     /// Returns the source in use.
     #[must_use]
     pub fn source(&self) -> PagemapSource {
         match self.backend {
-            Backend::Scan => PagemapSource::Scan,
-            Backend::Entries(_) => PagemapSource::Entries,
+            Backend::Scan(_) => PagemapSource::Scan,
+            Backend::Entries { .. } => PagemapSource::Entries,
         }
     }
 
@@ -132,50 +133,33 @@ impl Pagemap {
     pub fn residency(&self, range: VaRange) -> Result<Residency, PagemapError> {
         let mut builder = ResidencyBuilder::new(range, self.page_size);
         match &self.backend {
-            Backend::Scan => self.scan(&mut builder)?,
-            Backend::Entries(maps) => self.read_entries(maps, &mut builder)?,
+            Backend::Scan(scanner) => scan(scanner, &mut builder)?,
+            Backend::Entries { file, maps } => self.read_entries(file, maps, &mut builder)?,
         }
         Ok(builder.finish())
     }
 
-    fn scan(&self, builder: &mut ResidencyBuilder) -> Result<(), PagemapError> {
-        let range = builder.range();
-        let mut regions = [EMPTY_REGION; REGIONS];
-        let mut cursor = range.start();
-        while cursor < range.end() {
-            let todo = VaRange::new(cursor, range.end()).unwrap_or_default();
-            let scanned = pagemap_scan(&self.file, todo, &mut regions)
-                .map_err(|e| refused(range, e.into()))?;
-            let filled = regions.iter().take(scanned.regions);
-            filled.filter_map(decode_region).for_each(|run| builder.push(run));
-            if scanned.walk_end <= cursor {
-                return Err(refused(range, io::Error::other("PAGEMAP_SCAN made no progress")));
-            }
-            cursor = scanned.walk_end;
-        }
-        Ok(())
-    }
-
     fn read_entries(
         &self,
+        file: &File,
         maps: &Maps,
         builder: &mut ResidencyBuilder,
     ) -> Result<(), PagemapError> {
         let range = builder.range();
-        self.check_user_space(range)?;
+        self.check_user_space(file, range)?;
         let vmas = maps.vmas(range).map_err(|source| PagemapError::Maps { range, source })?;
         for vma in &vmas {
             if let Some(part) = vma.range.intersection(&range) {
-                self.read_area(vma, part, builder)?;
+                self.read_area(file, vma, part, builder)?;
             }
         }
         Ok(())
     }
 
     /// Reads the last entry of the range: the file ends where user memory does.
-    fn check_user_space(&self, range: VaRange) -> Result<(), PagemapError> {
+    fn check_user_space(&self, file: &File, range: VaRange) -> Result<(), PagemapError> {
         match range.pages(self.page_size).next_back() {
-            Some(last) => self.read_chunk(last, &mut [0]),
+            Some(last) => self.read_chunk(file, last, &mut [0]),
             None => Ok(()),
         }
         .map_err(|error| outside(error, range))
@@ -184,6 +168,7 @@ impl Pagemap {
     /// Pushes the pages of `part`, which lies in `vma`.
     fn read_area(
         &self,
+        file: &File,
         vma: &Vma,
         part: VaRange,
         builder: &mut ResidencyBuilder,
@@ -193,7 +178,7 @@ impl Pagemap {
             let count = chunk.page_count(self.page_size).get();
             entries.clear();
             entries.resize(usize::try_from(count).unwrap_or(0), 0);
-            self.read_chunk(chunk, &mut entries).map_err(|e| outside(e, builder.range()))?;
+            self.read_chunk(file, chunk, &mut entries).map_err(|e| outside(e, builder.range()))?;
             for (page, &entry) in chunk.pages(self.page_size).zip(&entries) {
                 builder.push(decode_entry(page, entry, vma));
             }
@@ -207,10 +192,10 @@ impl Pagemap {
     }
 
     /// Reads the entries of `pages`, one per element of `entries`.
-    fn read_chunk(&self, pages: VaRange, entries: &mut [u64]) -> io::Result<()> {
+    fn read_chunk(&self, file: &File, pages: VaRange, entries: &mut [u64]) -> io::Result<()> {
         let first = pages.start().page_number(self.page_size).get();
         let offset_bytes = first * size_of::<u64>() as u64;
-        self.file.read_exact_at(bytemuck::cast_slice_mut(entries), offset_bytes)
+        file.read_exact_at(bytemuck::cast_slice_mut(entries), offset_bytes)
     }
 }
 
@@ -218,10 +203,15 @@ fn open_maps() -> Result<Maps, PagemapError> {
     Maps::open().map_err(|source| PagemapError::Maps { range: VaRange::USER, source })
 }
 
-/// Finds out whether `PAGEMAP_SCAN` works on `file`, by scanning nothing.
-fn probe(file: &File) -> io::Result<()> {
-    pagemap_scan(file, VaRange::default(), &mut [EMPTY_REGION])?;
-    Ok(())
+fn scan(scanner: &Scanner, builder: &mut ResidencyBuilder) -> Result<(), PagemapError> {
+    let range = builder.range();
+    let there = abi::SCAN_PRESENT | abi::SCAN_SWAPPED;
+    let returned = there | abi::SCAN_FILE | abi::SCAN_ZERO | abi::SCAN_HUGE;
+    scanner
+        .scan_any(range, there, returned, |run, categories| {
+            builder.push(decode_region(run, categories));
+        })
+        .map_err(|errno| refused(range, errno.into()))
 }
 
 /// Names a failed scan. The kernel answers `EFAULT` to addresses that a process cannot have.
@@ -240,16 +230,15 @@ fn outside(source: io::Error, range: VaRange) -> PagemapError {
     PagemapError::Examine { range, source }
 }
 
-fn decode_region(region: &page_region) -> Option<ResidencyRun> {
-    let range = VaRange::new(VirtAddr::new(region.start), VirtAddr::new(region.end))?;
-    let is = |category: u64| region.categories & category != 0;
+fn decode_region(range: VaRange, categories: u64) -> ResidencyRun {
+    let is = |category: u64| categories & category != 0;
     let state = match (is(abi::SCAN_PRESENT), is(abi::SCAN_SWAPPED)) {
         (true, _) if is(abi::SCAN_FILE) && !is(abi::SCAN_ZERO) => PageState::File,
         (true, _) => PageState::Anonymous,
         (false, true) => PageState::Swapped,
         (false, false) => PageState::Absent,
     };
-    Some(ResidencyRun { range, state, huge: Some(state.is_present() && is(abi::SCAN_HUGE)) })
+    ResidencyRun { range, state, huge: Some(state.is_present() && is(abi::SCAN_HUGE)) }
 }
 
 /// Decodes the entry of a page of `vma`.
@@ -267,98 +256,10 @@ fn decode_entry(page: VaRange, entry: u64, vma: &Vma) -> ResidencyRun {
     ResidencyRun { range: page, state, huge: (!state.is_present()).then_some(false) }
 }
 
-/// How far a scan came.
-struct Scanned {
-    /// How many regions it filled.
-    regions: usize,
-    /// The first address that it did not look at.
-    walk_end: VirtAddr,
-}
-
-/// Scans the pages of `range` that are not empty into `regions`, until either is used up.
-fn pagemap_scan(
-    file: &File,
-    range: VaRange,
-    regions: &mut [page_region],
-) -> rustix::io::Result<Scanned> {
-    // SAFETY: `ioctl` asks that opcode, operand and memory accesses be what the driver behind the
-    // file does. Every `File` that reaches this function was opened on `PATH` by
-    // `Pagemap::open_with`. What the kernel writes is the subject of the `Ioctl` implementation
-    // of `Scan` below; without `PM_SCAN_*` flags it changes nothing else.
-    unsafe { ioctl(file, Scan::new(range, regions)) }
-}
-
-const EMPTY_REGION: page_region = page_region { start: 0, end: 0, categories: 0 };
-
-/// The argument of `PAGEMAP_SCAN`.
-struct Scan<'a> {
-    /// 1. `size` is the size of the structure.
-    /// 2. `vec` and `vec_len` are the address and length of a slice borrowed mutably for `'a`.
-    /// 3. `flags` is zero.
-    arg: pm_scan_arg,
-    regions: PhantomData<&'a mut [page_region]>,
-}
-
-impl<'a> Scan<'a> {
-    fn new(range: VaRange, regions: &'a mut [page_region]) -> Self {
-        let arg = pm_scan_arg {
-            size: size_of::<pm_scan_arg>() as u64,
-            flags: 0,
-            start: range.start().get(),
-            end: range.end().get(),
-            walk_end: 0,
-            vec: VirtAddr::of_slice_mut(regions).get(),
-            vec_len: regions.len() as u64,
-            max_pages: 0,
-            category_inverted: 0,
-            category_mask: 0,
-            category_anyof_mask: abi::SCAN_PRESENT | abi::SCAN_SWAPPED,
-            return_mask: abi::SCAN_PRESENT
-                | abi::SCAN_SWAPPED
-                | abi::SCAN_FILE
-                | abi::SCAN_ZERO
-                | abi::SCAN_HUGE,
-        };
-        Self { arg, regions: PhantomData }
-    }
-}
-
-// SAFETY: The trait asks for five things.
-// - The call expects what `as_ptr` gives: a `pm_scan_arg`, whose size the opcode encodes (`abi`).
-//   The kernel writes its `walk_end`, and at most `vec_len` regions at `vec`, which by invariant 2
-//   is memory that nobody else may use while `self` lives.
-// - `output_from_ptr` reads the type that `as_ptr` pointed to.
-// - The opcode is that of `PAGEMAP_SCAN` alone among the requests of this file.
-// - The call is safe to make: by invariant 3 it changes no page table.
-// - `IS_MUTATING` is true.
-unsafe impl Ioctl for Scan<'_> {
-    type Output = Scanned;
-
-    const IS_MUTATING: bool = true;
-
-    fn opcode(&self) -> Opcode {
-        abi::PAGEMAP_SCAN
-    }
-
-    fn as_ptr(&mut self) -> *mut c_void {
-        ptr::from_mut(&mut self.arg).cast()
-    }
-
-    unsafe fn output_from_ptr(
-        filled: IoctlOutput,
-        arg: *mut c_void,
-    ) -> rustix::io::Result<Self::Output> {
-        // SAFETY: The caller passes the pointer that `as_ptr` returned, and `self` still lives:
-        // `ioctl` owns it. It points to a whole, initialised and aligned `pm_scan_arg`.
-        let arg = unsafe { arg.cast::<pm_scan_arg>().read() };
-        let regions = usize::try_from(filled).map_err(|_| Errno::INVAL)?;
-        Ok(Scanned { regions, walk_end: VirtAddr::new(arg.walk_end) })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addr::VirtAddr;
     use crate::vma::{Device, VmaFlags};
 
     fn page() -> VaRange {
@@ -377,8 +278,7 @@ mod tests {
     }
 
     fn region(categories: u64) -> ResidencyRun {
-        let region = page_region { start: 0x1000, end: 0x2000, categories };
-        decode_region(&region).expect("a user range")
+        decode_region(page(), categories)
     }
 
     #[test]

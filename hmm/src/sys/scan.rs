@@ -2,14 +2,18 @@
 //!
 //! # Safety
 //!
-//! One `ioctl` is made, `PAGEMAP_SCAN`. The kernel writes the argument, and a vector of regions
-//! whose address and length stand in the argument; both are local to the call. A flag makes it
-//! write-protect pages, which changes no content.
+//! One `ioctl` is made, `PAGEMAP_SCAN`. The kernel writes two places: the `walk_end` field of the
+//! argument, and the vector of regions whose address and length stand in the argument. [`Request`]
+//! borrows the vector mutably for as long as it holds the address. A flag makes it write-protect
+//! pages, which changes no content.
 
+use std::ffi::c_void;
 use std::fs::File;
+use std::marker::PhantomData;
+use std::ptr;
 
 use rustix::io::Errno;
-use rustix::ioctl::{Updater, ioctl};
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
 
 use super::abi::{self, page_region, pm_scan_arg};
 use crate::addr::{PageSize, VaRange, VirtAddr};
@@ -49,6 +53,12 @@ impl Scanner {
         Ok(Self { file: File::open(PATH)? })
     }
 
+    /// Finds out whether the request works here, by scanning nothing.
+    pub(super) fn probe(&self) -> rustix::io::Result<()> {
+        let nothing = Scan { flags: 0, wanted: 0, inverted: 0, returned: 0 };
+        self.call(VaRange::default(), nothing, 0, &mut [NOTHING]).map(|_| ())
+    }
+
     /// Lists the runs of pages that the scan is about in a page-aligned range, lowest first.
     ///
     /// Adjoining runs may be reported apart. What the scan does to a page is done before the page
@@ -81,11 +91,11 @@ impl Scanner {
         any: u64,
         mut found: impl FnMut(VaRange, u64),
     ) -> rustix::io::Result<()> {
+        let mut regions = [NOTHING; REGIONS];
         let mut cursor = range.start();
         while cursor < range.end() {
             let rest = VaRange::new(cursor, range.end()).unwrap_or_default();
-            let mut regions = [NOTHING; REGIONS];
-            let (filled, end) = self.call(rest, scan, any, &mut regions)?;
+            let Scanned { filled, end } = self.call(rest, scan, any, &mut regions)?;
             for region in regions.iter().take(filled) {
                 let (start, end) = (VirtAddr::new(region.start), VirtAddr::new(region.end));
                 if let Some(run) = VaRange::new(start, end) {
@@ -100,41 +110,89 @@ impl Scanner {
         Ok(())
     }
 
-    /// Makes one call: returns how many regions it filled and where it ended.
+    /// Scans until the range or the room for regions is used up.
     fn call(
         &self,
         range: VaRange,
         scan: Scan,
         any: u64,
-        regions: &mut [page_region; REGIONS],
-    ) -> rustix::io::Result<(usize, VirtAddr)> {
+        regions: &mut [page_region],
+    ) -> rustix::io::Result<Scanned> {
+        // SAFETY: `ioctl` asks that opcode, operand and memory accesses be what the driver behind
+        // the file does. The file was opened on `PATH`. What the kernel writes is the subject of
+        // the `Ioctl` implementation of `Request` below.
+        unsafe { ioctl(&self.file, Request::new(range, scan, any, regions)) }
+    }
+}
+
+/// How far a call came.
+struct Scanned {
+    /// How many regions it filled.
+    filled: usize,
+    /// The first address that it did not look at.
+    end: VirtAddr,
+}
+
+/// The argument of `PAGEMAP_SCAN`.
+struct Request<'a> {
+    /// 1. `size` is the size of the structure.
+    /// 2. `vec` is the address of a slice borrowed mutably for `'a`, and `vec_len` at most its
+    ///    length.
+    arg: pm_scan_arg,
+    regions: PhantomData<&'a mut [page_region]>,
+}
+
+impl<'a> Request<'a> {
+    fn new(range: VaRange, scan: Scan, any: u64, regions: &'a mut [page_region]) -> Self {
         // The kernel allocates as much as it may return, so few pages are cheaper with little room.
-        let pages = range.page_count(PageSize::host()).get();
-        let mut arg = pm_scan_arg {
+        let pages = range.page_count(PageSize::host()).get().max(1);
+        let arg = pm_scan_arg {
             size: size_of::<pm_scan_arg>() as u64,
             flags: scan.flags,
             start: range.start().get(),
             end: range.end().get(),
             walk_end: 0,
             vec: VirtAddr::of_slice_mut(regions).get(),
-            vec_len: pages.clamp(1, REGIONS as u64),
+            vec_len: pages.min(regions.len() as u64),
             max_pages: 0,
             category_inverted: scan.inverted,
             category_mask: scan.wanted,
             category_anyof_mask: any,
             return_mask: scan.returned,
         };
-        // SAFETY: `Updater` asks that the opcode be valid and that the kernel expect this structure
-        // for it; `abi` derives the opcode from the structure and asserts both.
-        let update = unsafe { Updater::<{ abi::PAGEMAP_SCAN }, pm_scan_arg>::new(&mut arg) };
-        // SAFETY: `ioctl` asks that opcode, operand and memory accesses be what the driver behind
-        // the file does. The file was opened on `PATH`. The kernel writes `arg`, which `update`
-        // borrows, and at most `vec_len` regions at `vec`, which is `regions`, borrowed mutably
-        // and exposed for writing above. The flags change permissions of pages, not content.
-        unsafe { ioctl(&self.file, update) }?;
-        // The number of regions is the status of the call, which `Updater` drops. A region that
-        // was filled is not empty, and all were empty before.
-        let filled = regions.iter().take_while(|region| region.end != 0).count();
-        Ok((filled, VirtAddr::new(arg.walk_end)))
+        Self { arg, regions: PhantomData }
+    }
+}
+
+// SAFETY: The trait asks for five things.
+// - The call expects what `as_ptr` gives: a `pm_scan_arg`, whose size the opcode encodes (`abi`).
+//   The kernel writes its `walk_end`, and at most `vec_len` regions at `vec`, which by invariant 2
+//   is memory that nobody else may use while `self` lives.
+// - `output_from_ptr` reads the type that `as_ptr` pointed to.
+// - The opcode is that of `PAGEMAP_SCAN` alone among the requests of this file.
+// - The call is safe to make: its flags change permissions of pages, not content.
+// - `IS_MUTATING` is true.
+unsafe impl Ioctl for Request<'_> {
+    type Output = Scanned;
+
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        abi::PAGEMAP_SCAN
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        ptr::from_mut(&mut self.arg).cast()
+    }
+
+    unsafe fn output_from_ptr(
+        filled: IoctlOutput,
+        arg: *mut c_void,
+    ) -> rustix::io::Result<Self::Output> {
+        // SAFETY: The caller passes the pointer that `as_ptr` returned, and `self` still lives:
+        // `ioctl` owns it. It points to a whole, initialised and aligned `pm_scan_arg`.
+        let arg = unsafe { arg.cast::<pm_scan_arg>().read() };
+        let filled = usize::try_from(filled).map_err(|_| Errno::INVAL)?;
+        Ok(Scanned { filled, end: VirtAddr::new(arg.walk_end) })
     }
 }
