@@ -10,13 +10,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::entries::erase;
+use super::entries::{Entries, erase};
 use super::{DEADLINE, Dmirror, DmirrorError, Reply, len_of};
 use crate::addr::{PageCount, PageSize, VaRange, VirtAddr};
 use crate::device_pages::Hold;
 use crate::host::{Access, HostMm};
 use crate::mirror::Mirror;
-use crate::notifier::{Invalidate, Invalidation, Notifier, Seq, SeqSet, WouldBlock};
+use crate::notifier::{Notifier, Seq};
 use crate::sync::{Mutex, lock};
 use crate::sys::copy::read_bytes;
 use crate::table::{DeviceId, Held, PageTable, Place};
@@ -24,23 +24,9 @@ use crate::table::{DeviceId, Held, PageTable, Place};
 /// The pages that coherent devices of one mirror hold.
 #[derive(Debug)]
 pub struct CoherentMemory {
-    pages: Arc<Pages>,
+    /// As in a device's page table, with the holder in place of the device.
+    entries: Arc<Entries>,
     notifier: Notifier,
-}
-
-#[derive(Debug)]
-struct Pages {
-    table: Mutex<PageTable>,
-}
-
-impl Invalidate for Pages {
-    /// The thread that serves faults calls this, so it allocates and frees nothing.
-    fn invalidate(&self, invalidation: &Invalidation<'_>) -> Result<SeqSet, WouldBlock> {
-        let mut table = lock(&self.table);
-        let seq_set = invalidation.set_seq();
-        erase(&mut table, invalidation.range());
-        Ok(seq_set)
-    }
 }
 
 impl CoherentMemory {
@@ -51,9 +37,9 @@ impl CoherentMemory {
     /// - [`DmirrorError::NoMemory`] if there is none for its table.
     pub fn new(mirror: &Mirror) -> Result<Self, DmirrorError> {
         let table = PageTable::new(1 << 14).map_err(|_| DmirrorError::NoMemory)?;
-        let pages = Arc::new(Pages { table: Mutex::new(table) });
-        let notifier = mirror.notifiers().register(VaRange::USER, None, Arc::clone(&pages) as _);
-        Ok(Self { pages, notifier: notifier.map_err(|_| DmirrorError::NoMemory)? })
+        let entries = Arc::new(Entries { table: Mutex::new(table) });
+        let notifier = mirror.notifiers().register(VaRange::USER, None, Arc::clone(&entries) as _);
+        Ok(Self { entries, notifier: notifier.map_err(|_| DmirrorError::NoMemory)? })
     }
 
     /// Begins an attempt to place pages.
@@ -63,7 +49,7 @@ impl CoherentMemory {
 
     /// Says whose the page at an address is.
     pub(super) fn holder(&self, at: VirtAddr) -> Option<DeviceId> {
-        holder(&lock(&self.pages.table), at)
+        holder(&lock(&self.entries.table), at)
     }
 
     /// Lists the parts of a range that no other device holds.
@@ -83,7 +69,7 @@ impl CoherentMemory {
 
     /// Notes that pages are a device's, unless they are another's, or the attempt has failed.
     pub(super) fn place(&self, range: VaRange, device: DeviceId, seq: Seq) -> bool {
-        let mut table = lock(&self.pages.table);
+        let mut table = lock(&self.entries.table);
         if self.notifier.read_retry(seq) {
             return false;
         }
@@ -100,7 +86,7 @@ impl CoherentMemory {
 
     /// Brings the pages of a range home that are a device's, and counts them.
     pub(super) fn bring_home(&self, range: VaRange, device: DeviceId) -> PageCount {
-        let mut table = lock(&self.pages.table);
+        let mut table = lock(&self.entries.table);
         let (mut count, mut rest) = (0, range);
         while let Some(run) = table.next_held(rest, u64::MAX) {
             for page in run.range.pages(PageSize::host()) {
@@ -116,7 +102,7 @@ impl CoherentMemory {
 
     /// Counts the pages that are a device's.
     pub(super) fn used(&self, device: DeviceId) -> PageCount {
-        let table = lock(&self.pages.table);
+        let table = lock(&self.entries.table);
         let (mut count, mut rest) = (0, VaRange::USER);
         while let Some(run) = table.next_held(rest, u64::MAX) {
             if run.first.device == device {

@@ -3,11 +3,12 @@
 use super::{Content, Passenger, Route, Skip, Voyage};
 use crate::addr::{PageCount, PageNumber, VaRange};
 use crate::core::{State, above, count_of, page_bytes, pages_from};
+use crate::sync::MutexGuard;
 use crate::sys::survey::{PageSet, Survey};
 use crate::sys::uffd::{Refusal, Resolution};
 use crate::table::{Mover, Place};
 
-impl Voyage<'_> {
+impl<'m> Voyage<'m> {
     /// Enters the pages into the list of those in transit. From now on faults on them wait.
     pub(super) fn claim(&mut self) {
         let mut state = self.core.lock();
@@ -77,13 +78,9 @@ impl Voyage<'_> {
             return count;
         };
         let core = self.core;
-        let state = core.lock();
-        let stays = self.still_there(&state, index, count);
-        if stays == 0 {
-            drop(state);
-            self.skip(index, 1, Skip::Changed);
+        let Some((state, stays)) = self.lock_claimed(index, count) else {
             return 1;
-        }
+        };
         let range = pages_from(range.start(), stays);
         let outcome = core.carrier.move_out(dst.start(), range);
         drop(state);
@@ -121,13 +118,9 @@ impl Voyage<'_> {
     /// Protects a run of pages and marks its holes.
     fn take_by_protection(&mut self, index: usize, count: usize) -> usize {
         let core = self.core;
-        let state = core.lock();
-        let stays = self.still_there(&state, index, count);
-        if stays == 0 {
-            drop(state);
-            self.skip(index, 1, Skip::Changed);
+        let Some((state, stays)) = self.lock_claimed(index, count) else {
             return 1;
-        }
+        };
         let range = pages_from(self.at(index), stays);
         // Under the lock a hole stays a hole: nobody but the mirror fills it.
         let survey = core.surveyor.survey(range);
@@ -158,6 +151,24 @@ impl Voyage<'_> {
                 page.content = Content::Nothing;
             }
         }
+    }
+
+    /// Locks the table, and says how many of the pages from `index` on are still where they were
+    /// claimed; leaves the first out if it is not.
+    fn lock_claimed(
+        &mut self,
+        index: usize,
+        count: usize,
+    ) -> Option<(MutexGuard<'m, State>, usize)> {
+        let core = self.core;
+        let state = core.lock();
+        let stays = self.still_there(&state, index, count);
+        if stays == 0 {
+            drop(state);
+            self.skip(index, 1, Skip::Changed);
+            return None;
+        }
+        Some((state, stays))
     }
 
     /// How many of the pages from `index` on are in transit and belong where they did.
