@@ -2,142 +2,25 @@
 //!
 //! # Safety
 //!
-//! The device gives back what it was given, which the trait asks for.
+//! Words are accessed through raw pointers into buffers that the test owns.
 
 #![cfg(feature = "dmirror")]
 #![allow(unsafe_code)]
 
+mod hmm_copies;
 mod hmm_rig;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 
-use farptr_hmm::{
-    DeviceError, DeviceId, DeviceMemory, DmirrorError, Mirror, MirrorCall, Owner, PageCount,
-    PageNumber, PageSize, VaRange,
-};
+use farptr_hmm::{DeviceId, DmirrorError, Mirror, PageCount, PageSize, VaRange};
+use hmm_copies::Copies;
 use hmm_rig::{Buffer, Rig, huge, page};
 use proptest::prelude::*;
 
-/// A device whose memory is no memory of pages: everything is copied.
-struct CopyDevice {
-    owner: Owner,
-    memory: Mutex<Memory>,
-    /// Counts calls down; the one that finds zero fails. Negative never fails.
-    countdown: Mutex<i32>,
-    panics: AtomicBool,
-    /// How many calls have failed.
-    failures: AtomicU32,
-}
-
-struct Memory {
-    bytes: Vec<u8>,
-    taken: Vec<bool>,
-}
-
-impl CopyDevice {
-    fn new(slots: usize) -> Self {
-        let memory = Memory { bytes: vec![0xee; slots * page()], taken: vec![false; slots] };
-        let (countdown, failures) = (Mutex::new(-1), AtomicU32::new(0));
-        let (memory, panics) = (Mutex::new(memory), AtomicBool::new(false));
-        Self { owner: Owner::new(), memory, countdown, panics, failures }
-    }
-
-    fn fail_after(&self, calls: i32) {
-        *self.countdown.lock().expect("countdown") = calls;
-    }
-
-    fn step(&self) -> Result<(), DeviceError> {
-        let mut countdown = self.countdown.lock().expect("countdown");
-        let fails = *countdown == 0;
-        *countdown -= i32::from(*countdown >= 0);
-        drop(countdown);
-        if fails {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-            assert!(!self.panics.load(Ordering::Relaxed), "the device panics, as it was told to");
-            return Err(DeviceError::NoMemory);
-        }
-        Ok(())
-    }
-
-    fn used(&self) -> usize {
-        self.memory.lock().expect("memory").taken.iter().filter(|&&taken| taken).count()
-    }
-}
-
-fn place(first: PageNumber, len: usize) -> std::ops::Range<usize> {
-    let start = usize::try_from(first.get()).expect("64 bits") * page();
-    start..start + len
-}
-
-fn slots(first: PageNumber, count: PageCount) -> std::ops::Range<usize> {
-    let first = usize::try_from(first.get()).expect("64 bits");
-    first..first + usize::try_from(count.get()).expect("64 bits")
-}
-
-// SAFETY: 1. Slots are written by `copy_in` and `zero` only. 2. `taken` says what is given out.
-unsafe impl DeviceMemory for CopyDevice {
-    fn owner(&self) -> Owner {
-        self.owner
-    }
-
-    fn alloc(
-        &self,
-        _: &MirrorCall,
-        count: PageCount,
-        page_size: PageSize,
-    ) -> Result<PageNumber, DeviceError> {
-        self.step()?;
-        let (count, align) = (slots(PageNumber::default(), count).len(), page_size.bytes());
-        let align = usize::try_from(align).expect("64 bits") / page();
-        let mut memory = self.memory.lock().expect("memory");
-        let total = memory.taken.len();
-        let fits = |first: &usize| {
-            first + count <= total && memory.taken[*first..first + count].iter().all(|t| !t)
-        };
-        let first = (0..total).step_by(align).find(fits).ok_or(DeviceError::NoMemory)?;
-        memory.taken[first..first + count].fill(true);
-        Ok(PageNumber::new(first as u64))
-    }
-
-    fn free(&self, _: &MirrorCall, first: PageNumber, count: PageCount) {
-        let mut memory = self.memory.lock().expect("memory");
-        for slot in slots(first, count) {
-            assert!(memory.taken[slot], "slot {slot} was not taken");
-            memory.taken[slot] = false;
-            memory.bytes[slot * page()..(slot + 1) * page()].fill(0xee);
-        }
-    }
-
-    fn copy_in(&self, _: &MirrorCall, first: PageNumber, bytes: &[u8]) -> Result<(), DeviceError> {
-        self.step()?;
-        let place = place(first, bytes.len());
-        self.memory.lock().expect("memory").bytes[place].copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn copy_out(
-        &self,
-        _: &MirrorCall,
-        first: PageNumber,
-        bytes: &mut [u8],
-    ) -> Result<(), DeviceError> {
-        let place = place(first, bytes.len());
-        bytes.copy_from_slice(&self.memory.lock().expect("memory").bytes[place]);
-        Ok(())
-    }
-
-    fn zero(&self, _: &MirrorCall, first: PageNumber, count: PageCount) -> Result<(), DeviceError> {
-        self.step()?;
-        let place = place(first, slots(first, count).len() * page());
-        self.memory.lock().expect("memory").bytes[place].fill(0);
-        Ok(())
-    }
-}
-
-fn attach(mirror: &Mirror, slots: usize) -> (Arc<CopyDevice>, DeviceId) {
-    let device = Arc::new(CopyDevice::new(slots));
+fn attach(mirror: &Mirror, slots: usize) -> (Arc<Copies>, DeviceId) {
+    let device = Arc::new(Copies::new(slots));
     let id = mirror.attach(Arc::clone(&device) as _).expect("attach");
     (device, id)
 }
@@ -162,7 +45,7 @@ fn every_step_may_fail_and_nothing_is_lost() {
                 let pages = buffer.pages();
                 buffer.fill(0..pages / 2);
                 buffer.fill(pages / 2 + 3..pages);
-                device.panics.store(panics, Ordering::Relaxed);
+                device.set_panics(panics);
                 device.fail_after(step);
                 let migration = rig.mirror.migrate_to_device(buffer.range(), id).expect("migrate");
                 let stayed: u64 = migration.skipped().iter().map(|s| count(s.range)).sum();
@@ -249,7 +132,7 @@ fn word_of(page_index: usize, writer: usize) -> usize {
 fn count_through(
     steps: &[Step],
     mirror: &Mirror,
-    (device, id): (&CopyDevice, DeviceId),
+    (device, id): (&Copies, DeviceId),
     buffer: &Buffer,
 ) -> Vec<u32> {
     let done = AtomicBool::new(false);

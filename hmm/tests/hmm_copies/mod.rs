@@ -22,6 +22,11 @@ pub(crate) struct Copies {
     /// While set, nothing can be read back.
     mute: AtomicBool,
     copied_out: AtomicU64,
+    /// Counts down the calls that bring pages here; the one that finds zero fails. Negative never
+    /// fails.
+    countdown: Mutex<i32>,
+    /// Whether the call that fails panics.
+    panics: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -33,8 +38,36 @@ struct Memory {
 impl Copies {
     pub(crate) fn new(slots: usize) -> Self {
         let memory = Memory { bytes: vec![0xee; slots * page()], taken: vec![false; slots] };
-        let (mute, copied_out) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { owner: Owner::new(), memory: Mutex::new(memory), mute, copied_out }
+        Self {
+            owner: Owner::new(),
+            memory: Mutex::new(memory),
+            mute: AtomicBool::new(false),
+            copied_out: AtomicU64::new(0),
+            countdown: Mutex::new(-1),
+            panics: AtomicBool::new(false),
+        }
+    }
+
+    /// Has the call after so many others that bring pages here fail.
+    pub(crate) fn fail_after(&self, calls: i32) {
+        *self.countdown.lock().expect("countdown") = calls;
+    }
+
+    /// Says whether the call that fails panics.
+    pub(crate) fn set_panics(&self, panics: bool) {
+        self.panics.store(panics, Ordering::Relaxed);
+    }
+
+    fn step(&self) -> Result<(), DeviceError> {
+        let mut countdown = self.countdown.lock().expect("countdown");
+        let fails = *countdown == 0;
+        *countdown -= i32::from(*countdown >= 0);
+        drop(countdown);
+        if fails {
+            assert!(!self.panics.load(Ordering::Relaxed), "the device panics, as it was told to");
+            return Err(DeviceError::NoMemory);
+        }
+        Ok(())
     }
 
     pub(crate) fn used(&self) -> usize {
@@ -82,6 +115,7 @@ unsafe impl DeviceMemory for Copies {
         count: PageCount,
         page_size: PageSize,
     ) -> Result<PageNumber, DeviceError> {
+        self.step()?;
         let count = slots(PageNumber::default(), count).len();
         let align = usize::try_from(page_size.bytes()).expect("64 bits") / page();
         let mut memory = self.memory();
@@ -104,6 +138,7 @@ unsafe impl DeviceMemory for Copies {
     }
 
     fn copy_in(&self, _: &MirrorCall, first: PageNumber, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.step()?;
         self.memory().bytes[bytes_of(first, bytes.len())].copy_from_slice(bytes);
         Ok(())
     }
@@ -123,6 +158,7 @@ unsafe impl DeviceMemory for Copies {
     }
 
     fn zero(&self, _: &MirrorCall, first: PageNumber, count: PageCount) -> Result<(), DeviceError> {
+        self.step()?;
         let len = slots(first, count).len() * page();
         self.memory().bytes[bytes_of(first, len)].fill(0);
         Ok(())
