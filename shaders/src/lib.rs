@@ -20,6 +20,7 @@ mod desc;
 pub mod kernels;
 mod ptr;
 mod reflect;
+pub mod rewrite;
 mod words;
 
 pub use desc::KernelDesc;

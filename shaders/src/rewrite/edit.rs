@@ -1,0 +1,418 @@
+//! Editing a module: fresh numbers, and types, constants and variables that exist once.
+
+use super::{RewriteError, control};
+use rspirv::dr::{Instruction, Module, Operand};
+use rspirv::spirv::{
+    AddressingModel, BuiltIn, Capability, Decoration, MemoryAccess, Op, StorageClass, Word,
+};
+use std::collections::HashMap;
+
+/// The number that names a result (SPIR-V specification, section 2.2.1, "<id>").
+pub(super) type Id = Word;
+
+/// The key by which a declaration is found again.
+type Declaration = (Op, Option<Id>, Vec<Operand>);
+
+/// A module under edit.
+///
+/// Types, constants and variables are added at the end of their section and shared with those that
+/// the kernel declared, except structures, which may be decorated.
+pub(super) struct Edit {
+    pub(super) module: Module,
+    next: Id,
+    declared: HashMap<Declaration, Id>,
+    /// The type of each result in the module, and the instruction of each global declaration.
+    types: HashMap<Id, Id>,
+    globals: HashMap<Id, Instruction>,
+    builtins: HashMap<BuiltIn, Id>,
+}
+
+impl Edit {
+    pub(super) fn new(module: Module) -> Result<Self, RewriteError> {
+        let damaged = |reason: &str| RewriteError::Damaged { reason: reason.to_owned() };
+        let header = module.header.as_ref().ok_or_else(|| damaged("it has no header"))?;
+        let next = header.bound;
+        let mut edit = Self {
+            next,
+            declared: HashMap::new(),
+            types: HashMap::new(),
+            globals: HashMap::new(),
+            builtins: HashMap::new(),
+            module,
+        };
+        edit.index();
+        Ok(edit)
+    }
+
+    /// Notes the declarations of the kernel.
+    fn index(&mut self) {
+        for instruction in self.module.all_inst_iter() {
+            if let (Some(id), Some(of)) = (instruction.result_id, instruction.result_type) {
+                self.types.insert(id, of);
+            }
+        }
+        let decorated: std::collections::HashSet<Id> =
+            self.module.annotations.iter().filter_map(|i| id_operand(i, 0)).collect();
+        for instruction in &self.module.types_global_values {
+            let Some(id) = instruction.result_id else { continue };
+            self.globals.insert(id, instruction.clone());
+            let shared =
+                !matches!(instruction.class.opcode, Op::TypeStruct | Op::Variable | Op::Undef);
+            if shared && !is_specialised(instruction.class.opcode) && !decorated.contains(&id) {
+                self.declared.entry(declaration(instruction)).or_insert(id);
+            }
+        }
+        for annotation in &self.module.annotations {
+            if let (Op::Decorate, [Operand::IdRef(id), _, Operand::BuiltIn(builtin), ..]) =
+                (annotation.class.opcode, &annotation.operands[..])
+                && self.globals.get(id).is_some_and(|i| i.class.opcode == Op::Variable)
+            {
+                self.builtins.insert(*builtin, *id);
+            }
+        }
+    }
+
+    /// The finished module.
+    pub(super) fn finish(mut self) -> Module {
+        if let Some(header) = &mut self.module.header {
+            header.bound = self.next;
+        }
+        self.module
+    }
+
+    /// A number that nothing has yet.
+    pub(super) fn fresh(&mut self) -> Id {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// The SPIR-V version: major and minor.
+    pub(super) fn version(&self) -> (u8, u8) {
+        self.module.header.as_ref().map_or((1, 0), |header| header.version())
+    }
+
+    /// The type of a result, if the module has it.
+    pub(super) fn type_of(&self, id: Id) -> Option<Id> {
+        self.types.get(&id).copied()
+    }
+
+    /// Notes the type of a result that is added by hand.
+    pub(super) fn note_type(&mut self, id: Id, of: Id) {
+        self.types.insert(id, of);
+    }
+
+    /// The declaration of a type, constant or global variable.
+    pub(super) fn global(&self, id: Id) -> Option<&Instruction> {
+        self.globals.get(&id)
+    }
+
+    /// Storage class and pointee of a pointer type.
+    pub(super) fn pointer_parts(&self, pointer_type: Id) -> Option<(StorageClass, Id)> {
+        let declared = self.global(pointer_type)?;
+        match (declared.class.opcode, &declared.operands[..]) {
+            (Op::TypePointer, [Operand::StorageClass(class), Operand::IdRef(pointee)]) => {
+                Some((*class, *pointee))
+            }
+            _ => None,
+        }
+    }
+
+    /// The value of an integer constant of at most 64 bits that no specialisation can change,
+    /// sign-extended if its type is signed.
+    pub(super) fn integer(&self, id: Id) -> Option<i64> {
+        let declared = self.global(id)?;
+        let of = self.global(declared.result_type?)?;
+        let [Operand::LiteralBit32(bits), Operand::LiteralBit32(signed)] = of.operands[..] else {
+            return None;
+        };
+        if of.class.opcode != Op::TypeInt {
+            return None;
+        }
+        match (declared.class.opcode, &declared.operands[..]) {
+            (Op::ConstantNull, _) => Some(0),
+            (Op::Constant, [Operand::LiteralBit32(value)]) if signed == 1 => {
+                let unused = 32u32.checked_sub(bits)?;
+                Some(i64::from((value.cast_signed() << unused) >> unused))
+            }
+            (Op::Constant, [Operand::LiteralBit32(value)]) => Some(i64::from(*value)),
+            (Op::Constant, [Operand::LiteralBit64(value)]) => Some(value.cast_signed()),
+            _ => None,
+        }
+    }
+
+    /// A type, constant or other declaration without a decoration: the one that exists, or new.
+    pub(super) fn declare(&mut self, op: Op, of: Option<Id>, operands: Vec<Operand>) -> Id {
+        let key = (op, of, operands);
+        if let Some(&id) = self.declared.get(&key) {
+            return id;
+        }
+        let id = self.declare_new(op, of, key.2.clone());
+        self.declared.insert(key, id);
+        id
+    }
+
+    /// A declaration of its own, for structures, variables and decorated types.
+    pub(super) fn declare_new(&mut self, op: Op, of: Option<Id>, operands: Vec<Operand>) -> Id {
+        // OpTypeX has no result type; constants and variables have one.
+        let id = self.fresh();
+        let instruction = Instruction::new(op, of, Some(id), operands);
+        if let Some(of) = of {
+            self.types.insert(id, of);
+        }
+        self.globals.insert(id, instruction.clone());
+        self.module.types_global_values.push(instruction);
+        id
+    }
+
+    pub(super) fn void(&mut self) -> Id {
+        self.declare(Op::TypeVoid, None, vec![])
+    }
+
+    pub(super) fn bool(&mut self) -> Id {
+        self.declare(Op::TypeBool, None, vec![])
+    }
+
+    /// An unsigned integer type. 64 bits need the capability, which is added.
+    pub(super) fn uint(&mut self, bits: u32) -> Id {
+        if bits == 64 {
+            self.capability(Capability::Int64);
+        }
+        let operands = vec![Operand::LiteralBit32(bits), Operand::LiteralBit32(0)];
+        self.declare(Op::TypeInt, None, operands)
+    }
+
+    pub(super) fn vector(&mut self, of: Id, count: u32) -> Id {
+        self.declare(Op::TypeVector, None, vec![Operand::IdRef(of), Operand::LiteralBit32(count)])
+    }
+
+    /// A vector of `count` unsigned 32-bit integers.
+    pub(super) fn uvec(&mut self, count: u32) -> Id {
+        let word = self.uint(32);
+        self.vector(word, count)
+    }
+
+    pub(super) fn pointer(&mut self, class: StorageClass, pointee: Id) -> Id {
+        self.declare(
+            Op::TypePointer,
+            None,
+            vec![Operand::StorageClass(class), Operand::IdRef(pointee)],
+        )
+    }
+
+    pub(super) fn function_type(&mut self, result: Id, parameters: &[Id]) -> Id {
+        let ids = std::iter::once(result).chain(parameters.iter().copied());
+        self.declare(Op::TypeFunction, None, ids.map(Operand::IdRef).collect())
+    }
+
+    /// An unsigned 32-bit constant.
+    pub(super) fn word(&mut self, value: u32) -> Id {
+        let of = self.uint(32);
+        self.declare(Op::Constant, Some(of), vec![Operand::LiteralBit32(value)])
+    }
+
+    /// An unsigned 64-bit constant.
+    pub(super) fn long(&mut self, value: u64) -> Id {
+        let of = self.uint(64);
+        self.declare(Op::Constant, Some(of), vec![Operand::LiteralBit64(value)])
+    }
+
+    /// A constant of 64 bits as a pair of words, low word first.
+    pub(super) fn pair(&mut self, value: u64) -> Id {
+        let (low, high) = split(value);
+        let parts = vec![Operand::IdRef(self.word(low)), Operand::IdRef(self.word(high))];
+        let of = self.uvec(2);
+        self.declare(Op::ConstantComposite, Some(of), parts)
+    }
+
+    /// The zero of a type.
+    pub(super) fn null(&mut self, of: Id) -> Id {
+        self.declare(Op::ConstantNull, Some(of), vec![])
+    }
+
+    /// A variable per invocation that is zero at first, shared by all functions.
+    pub(super) fn private(&mut self, of: Id) -> Id {
+        let zero = self.null(of);
+        let pointer = self.pointer(StorageClass::Private, of);
+        let operands = vec![Operand::StorageClass(StorageClass::Private), Operand::IdRef(zero)];
+        let id = self.declare_new(Op::Variable, Some(pointer), operands);
+        self.interface(id);
+        id
+    }
+
+    /// The input variable of a built-in value: the kernel's own, or a new one of this type.
+    pub(super) fn builtin(&mut self, builtin: BuiltIn, of: Id) -> Id {
+        if let Some(&id) = self.builtins.get(&builtin) {
+            return id;
+        }
+        let pointer = self.pointer(StorageClass::Input, of);
+        let operands = vec![Operand::StorageClass(StorageClass::Input)];
+        let id = self.declare_new(Op::Variable, Some(pointer), operands);
+        self.decorate(id, Decoration::BuiltIn, vec![Operand::BuiltIn(builtin)]);
+        self.builtins.insert(builtin, id);
+        let entry = &mut self.module.entry_points;
+        for entry in entry {
+            entry.operands.push(Operand::IdRef(id));
+        }
+        id
+    }
+
+    /// The uniform buffer of control rows: `uvec4 rows[MAX_ROWS]`, at the given binding.
+    pub(super) fn control(&mut self, set: u32, binding: u32) -> Id {
+        let row = self.uvec(4);
+        let length = self.word(control::MAX_ROWS);
+        let rows = self.declare_new(
+            Op::TypeArray,
+            None,
+            vec![Operand::IdRef(row), Operand::IdRef(length)],
+        );
+        self.decorate(rows, Decoration::ArrayStride, vec![Operand::LiteralBit32(16)]);
+        let block = self.declare_new(Op::TypeStruct, None, vec![Operand::IdRef(rows)]);
+        self.decorate(block, Decoration::Block, vec![]);
+        self.decorate_member(block, 0, Decoration::Offset, vec![Operand::LiteralBit32(0)]);
+        let pointer = self.pointer(StorageClass::Uniform, block);
+        let operands = vec![Operand::StorageClass(StorageClass::Uniform)];
+        let id = self.declare_new(Op::Variable, Some(pointer), operands);
+        self.decorate(id, Decoration::DescriptorSet, vec![Operand::LiteralBit32(set)]);
+        self.decorate(id, Decoration::Binding, vec![Operand::LiteralBit32(binding)]);
+        self.interface(id);
+        id
+    }
+
+    /// Lists a variable in the entry points, as SPIR-V 1.4 and later demand of all but input and
+    /// output variables, which every version lists.
+    fn interface(&mut self, id: Id) {
+        if self.version() >= (1, 4) {
+            for entry in &mut self.module.entry_points {
+                entry.operands.push(Operand::IdRef(id));
+            }
+        }
+    }
+
+    pub(super) fn decorate(&mut self, id: Id, decoration: Decoration, rest: Vec<Operand>) {
+        let mut operands = vec![Operand::IdRef(id), Operand::Decoration(decoration)];
+        operands.extend(rest);
+        self.module.annotations.push(Instruction::new(Op::Decorate, None, None, operands));
+    }
+
+    fn decorate_member(&mut self, id: Id, member: u32, what: Decoration, rest: Vec<Operand>) {
+        let mut operands =
+            vec![Operand::IdRef(id), Operand::LiteralBit32(member), Operand::Decoration(what)];
+        operands.extend(rest);
+        self.module.annotations.push(Instruction::new(Op::MemberDecorate, None, None, operands));
+    }
+
+    pub(super) fn capability(&mut self, capability: Capability) {
+        let operands = vec![Operand::Capability(capability)];
+        if !self.module.capabilities.iter().any(|i| i.operands == operands) {
+            self.module.capabilities.push(Instruction::new(Op::Capability, None, None, operands));
+        }
+    }
+
+    /// Whether the module has physical pointers at all.
+    pub(super) fn has_physical_pointers(&self) -> bool {
+        self.module.memory_model.as_ref().is_some_and(|model| {
+            model.operands.first()
+                == Some(&Operand::AddressingModel(AddressingModel::PhysicalStorageBuffer64))
+        })
+    }
+}
+
+/// Instructions under construction: a stretch of code without a branch.
+pub(super) struct Code<'e> {
+    pub(super) edit: &'e mut Edit,
+    pub(super) instructions: Vec<Instruction>,
+}
+
+impl<'e> Code<'e> {
+    pub(super) fn new(edit: &'e mut Edit) -> Self {
+        Self { edit, instructions: Vec::new() }
+    }
+
+    /// An instruction with a result.
+    pub(super) fn op(&mut self, op: Op, of: Id, operands: Vec<Operand>) -> Id {
+        let id = self.edit.fresh();
+        self.edit.note_type(id, of);
+        self.instructions.push(Instruction::new(op, Some(of), Some(id), operands));
+        id
+    }
+
+    /// An instruction with a result whose operands are all results.
+    pub(super) fn ids(&mut self, op: Op, of: Id, operands: &[Id]) -> Id {
+        self.op(op, of, operands.iter().copied().map(Operand::IdRef).collect())
+    }
+
+    /// An instruction without a result.
+    pub(super) fn act(&mut self, op: Op, operands: Vec<Operand>) {
+        self.instructions.push(Instruction::new(op, None, None, operands));
+    }
+
+    pub(super) fn load(&mut self, of: Id, pointer: Id) -> Id {
+        self.ids(Op::Load, of, &[pointer])
+    }
+
+    pub(super) fn store(&mut self, pointer: Id, value: Id) {
+        self.act(Op::Store, vec![Operand::IdRef(pointer), Operand::IdRef(value)]);
+    }
+
+    /// Loads through a physical pointer of the pass's own, with its alignment.
+    pub(super) fn load_physical(&mut self, of: Id, pointer: Id, align: u32) -> Id {
+        let aligned = Operand::MemoryAccess(MemoryAccess::ALIGNED);
+        let operands = vec![Operand::IdRef(pointer), aligned, Operand::LiteralBit32(align)];
+        self.op(Op::Load, of, operands)
+    }
+
+    pub(super) fn select(&mut self, of: Id, condition: Id, yes: Id, no: Id) -> Id {
+        self.ids(Op::Select, of, &[condition, yes, no])
+    }
+
+    /// Word `word` of control row `row`; both are constants.
+    pub(super) fn control_word(&mut self, control: Id, row: u32, word: u32) -> Id {
+        let of = self.edit.uint(32);
+        let pointer = self.edit.pointer(StorageClass::Uniform, of);
+        let [zero, row, word] = [0, row, word].map(|value| self.edit.word(value));
+        let at = self.ids(Op::AccessChain, pointer, &[control, zero, row, word]);
+        self.load(of, at)
+    }
+
+    /// Half of a control row as a pair of words: half 0 is x and y, half 1 is z and w.
+    pub(super) fn control_pair(&mut self, control: Id, row: u32, half: u32) -> Id {
+        let of = self.edit.uvec(4);
+        let pointer = self.edit.pointer(StorageClass::Uniform, of);
+        let [zero, row] = [0, row].map(|value| self.edit.word(value));
+        let at = self.ids(Op::AccessChain, pointer, &[control, zero, row]);
+        let row = self.load(of, at);
+        let pair = self.edit.uvec(2);
+        let parts = [half * 2, half * 2 + 1].map(Operand::LiteralBit32);
+        let mut operands = vec![Operand::IdRef(row), Operand::IdRef(row)];
+        operands.extend(parts);
+        self.op(Op::VectorShuffle, pair, operands)
+    }
+}
+
+/// An operand that is the number of a result.
+pub(super) fn id_operand(instruction: &Instruction, index: usize) -> Option<Id> {
+    match instruction.operands.get(index)? {
+        Operand::IdRef(id) | Operand::IdScope(id) | Operand::IdMemorySemantics(id) => Some(*id),
+        _ => None,
+    }
+}
+
+fn declaration(instruction: &Instruction) -> Declaration {
+    (instruction.class.opcode, instruction.result_type, instruction.operands.clone())
+}
+
+fn is_specialised(op: Op) -> bool {
+    matches!(
+        op,
+        Op::SpecConstant
+            | Op::SpecConstantTrue
+            | Op::SpecConstantFalse
+            | Op::SpecConstantComposite
+            | Op::SpecConstantOp
+    )
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
+fn split(value: u64) -> (u32, u32) {
+    (value as u32, (value >> 32) as u32)
+}

@@ -1,0 +1,16 @@
+//! The rewriting pass: from a kernel's words to words that check and translate every access.
+//!
+//! A [`Program`] is a kernel that was parsed and analysed once. [`Program::rewrite`] makes the form
+//! of it that a launch needs. The pass knows no device and no host memory; what host and kernel
+//! tell each other is in [`control`].
+
+mod analysis;
+pub mod control;
+mod edit;
+mod error;
+mod shared;
+mod variant;
+
+pub use analysis::{Access, Analysis, Bounds, Check, Effects, Line, Reach, Root, Site};
+pub use error::RewriteError;
+pub use variant::{Integers, Search, Translation, Variant};

@@ -1,0 +1,38 @@
+//! What the parts of a rewritten kernel share: the control block and registers per invocation.
+
+use super::edit::{Edit, Id};
+
+/// The variables through which accesses, loops and the entry point talk, in each invocation.
+///
+/// All but the control block are zero when the invocation starts.
+pub(super) struct Shared {
+    /// The uniform buffer of control rows.
+    pub(super) control: Id,
+    /// The first fault: 0 for none, else the site's position plus one, times two, plus one if it
+    /// is an index and not an address that failed.
+    pub(super) fault: Id,
+    /// The address, or the index in the low word, of the first fault: a pair of words.
+    pub(super) fault_address: Id,
+    /// Passes through loop headers so far.
+    pub(super) iterations: Id,
+    /// Not 0 if the driver cut a loop short.
+    pub(super) cut: Id,
+    /// Not 0 if the loop limit was reached, or the launch stopped in a loop.
+    pub(super) exhausted: Id,
+}
+
+impl Shared {
+    /// Declares the variables; the control block is at set 0, binding 0 unless the kernel has
+    /// descriptors there.
+    pub(super) fn declare(edit: &mut Edit, set: u32, binding: u32) -> Self {
+        let (word, pair) = (edit.uint(32), edit.uvec(2));
+        Self {
+            control: edit.control(set, binding),
+            fault: edit.private(word),
+            fault_address: edit.private(pair),
+            iterations: edit.private(word),
+            cut: edit.private(word),
+            exhausted: edit.private(word),
+        }
+    }
+}
