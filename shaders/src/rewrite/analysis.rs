@@ -48,6 +48,13 @@ pub struct Analysis {
     pub reaches: Vec<Reach>,
     /// The number of loops.
     pub loops: usize,
+    /// The name of the entry point.
+    pub entry: String,
+    /// The descriptor set of the control block, which is at binding 0: the first that the kernel
+    /// does not use.
+    pub control_set: u32,
+    /// Whether the kernel itself has 64-bit integers.
+    pub int64: bool,
     /// What the kernel does beside loading and storing.
     pub effects: Effects,
 }

@@ -17,6 +17,7 @@ type Declaration = (Op, Option<Id>, Vec<Operand>);
 ///
 /// Types, constants and variables are added at the end of their section and shared with those that
 /// the kernel declared, except structures, which may be decorated.
+#[derive(Clone, Debug)]
 pub(super) struct Edit {
     pub(super) module: Module,
     next: Id,
@@ -229,6 +230,18 @@ impl Edit {
         self.declare(Op::ConstantNull, Some(of), vec![])
     }
 
+    /// The constant `true`.
+    pub(super) fn constant_true(&mut self) -> Id {
+        let of = self.bool();
+        self.declare(Op::ConstantTrue, Some(of), vec![])
+    }
+
+    /// The constant `false`.
+    pub(super) fn constant_false(&mut self) -> Id {
+        let of = self.bool();
+        self.declare(Op::ConstantFalse, Some(of), vec![])
+    }
+
     /// A variable per invocation that is zero at first, shared by all functions.
     pub(super) fn private(&mut self, of: Id) -> Id {
         let zero = self.null(of);
@@ -308,6 +321,25 @@ impl Edit {
         }
     }
 
+    /// Lets the module use physical pointers, if it does not yet.
+    pub(super) fn allow_physical_pointers(&mut self) {
+        self.capability(Capability::PhysicalStorageBufferAddresses);
+        let model = AddressingModel::PhysicalStorageBuffer64;
+        if let Some(first) = self.module.memory_model.as_mut().and_then(|m| m.operands.first_mut())
+        {
+            *first = Operand::AddressingModel(model);
+        }
+        // The extension that lets pairs of words be turned into pointers before version 1.5.
+        if self.version() < (1, 5) {
+            let name = "SPV_KHR_physical_storage_buffer".to_owned();
+            let operands = vec![Operand::LiteralString(name)];
+            if !self.module.extensions.iter().any(|i| i.operands == operands) {
+                let extension = Instruction::new(Op::Extension, None, None, operands);
+                self.module.extensions.push(extension);
+            }
+        }
+    }
+
     /// Whether the module has physical pointers at all.
     pub(super) fn has_physical_pointers(&self) -> bool {
         self.module.memory_model.as_ref().is_some_and(|model| {
@@ -361,7 +393,19 @@ impl<'e> Code<'e> {
         self.op(Op::Load, of, operands)
     }
 
+    /// One of two values. Before SPIR-V 1.4, vectors are selected by a vector of booleans.
     pub(super) fn select(&mut self, of: Id, condition: Id, yes: Id, no: Id) -> Id {
+        let mut condition = condition;
+        let count = match self.edit.global(of).map(|of| (of.class.opcode, of.operands.get(1))) {
+            Some((Op::TypeVector, Some(&Operand::LiteralBit32(count)))) => count,
+            _ => 1,
+        };
+        if count > 1 && self.edit.version() < (1, 4) {
+            let truth = self.edit.bool();
+            let truths = self.edit.vector(truth, count);
+            let repeated = vec![condition; count as usize];
+            condition = self.ids(Op::CompositeConstruct, truths, &repeated);
+        }
         self.ids(Op::Select, of, &[condition, yes, no])
     }
 

@@ -4,13 +4,33 @@
 //! of it that a launch needs. The pass knows no device and no host memory; what host and kernel
 //! tell each other is in [`control`].
 
+mod accesses;
+mod address;
 mod analysis;
 pub mod control;
 mod edit;
+mod effects;
 mod error;
+mod fault;
+mod layouts;
+mod memory;
+mod plan;
+mod pointers;
+mod program;
+mod segments;
 mod shared;
+mod sieve;
+mod sites;
+mod split;
+mod table;
+mod translate;
 mod variant;
 
 pub use analysis::{Access, Analysis, Bounds, Check, Effects, Line, Reach, Root, Site};
 pub use error::RewriteError;
+pub use program::Program;
+use shared::Shared;
 pub use variant::{Integers, Search, Translation, Variant};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! Rewriting the instructions that access memory through physical pointers.
+
+use super::edit::{Code, Edit, Id};
+use super::layouts::Layouts;
+use super::memory::Memory;
+use super::plan::Plan;
+use super::split::{self, Piece};
+use super::translate::{Translator, number};
+use rspirv::dr::{Instruction, Operand};
+use rspirv::spirv::{Op, StorageClass};
+
+/// Rewrites every access; control flow stays as it is.
+pub(super) fn rewrite_accesses(
+    edit: &mut Edit,
+    translator: &Translator<'_>,
+    layouts: &Layouts,
+    plans: &[Plan],
+) {
+    let mut functions = std::mem::take(&mut edit.module.functions);
+    let mut rest = plans;
+    let mut site = 0;
+    for (f, function) in functions.iter_mut().enumerate() {
+        for (b, block) in function.blocks.iter_mut().enumerate() {
+            if rest.first().is_none_or(|plan| (plan.at.0, plan.at.1) != (f, b)) {
+                continue;
+            }
+            let instructions = std::mem::take(&mut block.instructions);
+            let mut code = Code::new(edit);
+            for (i, instruction) in instructions.into_iter().enumerate() {
+                let here = rest.iter().take_while(|plan| plan.at == (f, b, i)).count();
+                let (plans, others) = rest.split_at(here);
+                rest = others;
+                let rewriter = Rewriter { translator, layouts, site, plans };
+                rewriter.rewrite(&mut code, instruction);
+                site += number(here);
+            }
+            block.instructions = code.instructions;
+        }
+    }
+    edit.module.functions = functions;
+}
+
+/// Rewrites one instruction.
+struct Rewriter<'r> {
+    translator: &'r Translator<'r>,
+    layouts: &'r Layouts,
+    /// The site of the instruction's first access.
+    site: u32,
+    plans: &'r [Plan],
+}
+
+impl Rewriter<'_> {
+    fn rewrite(&self, code: &mut Code<'_>, mut instruction: Instruction) {
+        let pieces: Vec<Vec<Piece>> =
+            self.plans.iter().map(|plan| self.pieces(code.edit, plan)).collect();
+        if pieces.iter().any(|pieces| pieces.len() > 1) {
+            self.rewrite_split(code, &instruction, &pieces);
+            return;
+        }
+        for (site, plan) in (self.site..).zip(self.plans) {
+            let pointer = self.translator.pointer(code, site, plan);
+            instruction.operands[plan.touch.operand] = Operand::IdRef(pointer);
+        }
+        code.instructions.push(instruction);
+    }
+
+    /// The parts of an access that are translated one by one.
+    fn pieces(&self, edit: &Edit, plan: &Plan) -> Vec<Piece> {
+        if !self.translator.faults() {
+            return Vec::new();
+        }
+        // That it can be split was found out when it was planned.
+        split::pieces(edit, self.layouts, plan.place(), plan.align).unwrap_or_default()
+    }
+
+    fn rewrite_split(&self, code: &mut Code<'_>, instruction: &Instruction, pieces: &[Vec<Piece>]) {
+        let side = |operand: usize| {
+            let found = self.plans.iter().position(|plan| plan.touch.operand == operand);
+            found.map(|at| (self.site + number(at), &self.plans[at], &pieces[at][..]))
+        };
+        let operand = |index: usize| match instruction.operands.get(index) {
+            Some(Operand::IdRef(id)) => *id,
+            _ => 0,
+        };
+        match instruction.class.opcode {
+            Op::Load => {
+                let memory = Memory::pick(&Memory::read(&instruction.operands[1..]), 0);
+                if let (Some(side), Some(of)) = (side(0), instruction.result_type) {
+                    self.load(code, of, side, memory);
+                    let last = code.instructions.last_mut();
+                    last.into_iter().for_each(|last| last.result_id = instruction.result_id);
+                }
+            }
+            Op::Store => {
+                let memory = Memory::pick(&Memory::read(&instruction.operands[2..]), 0);
+                if let Some(side) = side(0) {
+                    self.store(code, operand(1), side, memory);
+                }
+            }
+            // A copy: the only other instruction whose accesses may be larger than a number.
+            _ => {
+                let sets = Memory::read(&instruction.operands[2..]);
+                let (from, to) = (Memory::pick(&sets, 1), Memory::pick(&sets, 0));
+                let Some(place) = self.plans.first().map(Plan::place) else { return };
+                let value = match side(1) {
+                    Some(side) => self.load(code, place.of, side, from.for_load()),
+                    None => {
+                        let mut operands = vec![Operand::IdRef(operand(1))];
+                        operands.extend(from.for_load().operands());
+                        code.op(Op::Load, place.of, operands)
+                    }
+                };
+                match side(0) {
+                    Some(side) => self.store(code, value, side, to.for_store()),
+                    None => {
+                        let mut operands = [operand(0), value].map(Operand::IdRef).to_vec();
+                        operands.extend(to.for_store().operands());
+                        code.act(Op::Store, operands);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Loads a value in pieces, and puts it together.
+    fn load(
+        &self,
+        code: &mut Code<'_>,
+        of: Id,
+        (site, plan, pieces): (u32, &Plan, &[Piece]),
+        memory: Memory,
+    ) -> Id {
+        let gate = self.translator.gate(code, site, plan);
+        let mut values = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            let (_, address) = self.translator.table().piece(code, &gate, piece.offset);
+            let pointer = code.edit.pointer(StorageClass::PhysicalStorageBuffer, piece.of);
+            let pointer = self.translator.math().to_pointer(code, pointer, address);
+            let mut operands = vec![Operand::IdRef(pointer)];
+            operands.extend(memory.part(piece.align, plan.trace.coherent));
+            values.push(code.op(Op::Load, piece.of, operands));
+        }
+        let mut parts = pieces.iter().zip(values).peekable();
+        assemble(code, of, 0, &mut parts)
+    }
+
+    /// Stores a value in pieces.
+    fn store(
+        &self,
+        code: &mut Code<'_>,
+        value: Id,
+        (site, plan, pieces): (u32, &Plan, &[Piece]),
+        memory: Memory,
+    ) {
+        let gate = self.translator.gate(code, site, plan);
+        for piece in pieces {
+            let (_, address) = self.translator.table().piece(code, &gate, piece.offset);
+            let part = if piece.path.is_empty() {
+                value
+            } else {
+                let mut operands = vec![Operand::IdRef(value)];
+                operands.extend(piece.path.iter().copied().map(Operand::LiteralBit32));
+                code.op(Op::CompositeExtract, piece.of, operands)
+            };
+            let pointer = code.edit.pointer(StorageClass::PhysicalStorageBuffer, piece.of);
+            let pointer = self.translator.math().to_pointer(code, pointer, address);
+            let mut operands = vec![Operand::IdRef(pointer), Operand::IdRef(part)];
+            operands.extend(memory.part(piece.align, plan.trace.coherent));
+            code.act(Op::Store, operands);
+        }
+    }
+}
+
+/// Puts a value together from its pieces, which come in order.
+fn assemble<'p>(
+    code: &mut Code<'_>,
+    of: Id,
+    depth: usize,
+    parts: &mut std::iter::Peekable<impl Iterator<Item = (&'p Piece, Id)>>,
+) -> Id {
+    if parts.peek().is_some_and(|(piece, _)| piece.path.len() == depth) {
+        return parts.next().map_or(0, |(_, value)| value);
+    }
+    let declared = code.edit.global(of).cloned();
+    let members: Vec<Id> = declared.map_or_else(Vec::new, |declared| {
+        let count = Layouts::parts(code.edit, of).unwrap_or_default() as usize;
+        match (declared.class.opcode, declared.operands.first()) {
+            (Op::TypeStruct, _) => declared.operands.iter().filter_map(id_of).collect(),
+            (_, Some(Operand::IdRef(part))) => vec![*part; count],
+            _ => Vec::new(),
+        }
+    });
+    let values: Vec<Id> =
+        members.into_iter().map(|member| assemble(code, member, depth + 1, parts)).collect();
+    code.ids(Op::CompositeConstruct, of, &values)
+}
+
+fn id_of(operand: &Operand) -> Option<Id> {
+    match operand {
+        Operand::IdRef(id) => Some(*id),
+        _ => None,
+    }
+}

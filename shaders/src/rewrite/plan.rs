@@ -1,0 +1,184 @@
+//! From a module to the list of its accesses, and how each is checked.
+
+use super::edit::Edit;
+use super::layouts::{Layouts, Place};
+use super::pointers::{Kernel, Trace};
+use super::sieve::Source;
+use super::sites::{self, Touch};
+use super::{Analysis, Bounds, Check, Reach, RewriteError, Root, Site, control, split};
+use rspirv::dr::Instruction;
+use rspirv::spirv::Op;
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// An access and how it is rewritten.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// Function, block and position of the instruction.
+    pub(super) at: (usize, usize, usize),
+    pub(super) touch: Touch,
+    pub(super) bounds: Bounds,
+    /// The pointer's way, from the root if it is checked by its index.
+    pub(super) trace: Trace,
+    /// What the address is a multiple of.
+    pub(super) align: u32,
+}
+
+impl Plan {
+    /// What is accessed.
+    pub(super) fn place(&self) -> Place {
+        self.trace.place
+    }
+}
+
+/// The accesses of a module and what is known of them, while they are being collected.
+struct Planner<'p> {
+    kernel: Kernel<'p>,
+    source: &'p Source,
+    analysis: Analysis,
+    plans: Vec<Plan>,
+    roots: HashMap<u32, usize>,
+    checks: HashMap<Check, usize>,
+    reaches: HashMap<Reach, usize>,
+}
+
+/// Finds the accesses of a module. `origins` gives, per function, the position of its first
+/// instruction among those of the source.
+pub(super) fn plan(
+    edit: &Edit,
+    layouts: &Layouts,
+    source: &Source,
+    origins: &[usize],
+) -> Result<(Analysis, Vec<Plan>), RewriteError> {
+    let mut planner = Planner {
+        kernel: Kernel::new(edit, layouts),
+        source,
+        analysis: Analysis::default(),
+        plans: Vec::new(),
+        roots: HashMap::new(),
+        checks: HashMap::new(),
+        reaches: HashMap::new(),
+    };
+    for (f, (function, &origin)) in edit.module.functions.iter().zip(origins).enumerate() {
+        // OpFunction and the parameters come before the first label.
+        let mut position = origin + 1 + function.parameters.len();
+        for (b, block) in function.blocks.iter().enumerate() {
+            position += 1;
+            for (i, instruction) in block.instructions.iter().enumerate() {
+                planner.visit((f, b, i), position, instruction)?;
+                position += 1;
+            }
+        }
+    }
+    let Planner { mut analysis, plans, kernel, .. } = planner;
+    analysis.effects = super::effects::effects(&kernel, &plans);
+    Ok((analysis, plans))
+}
+
+impl Planner<'_> {
+    fn visit(
+        &mut self,
+        at: (usize, usize, usize),
+        position: usize,
+        instruction: &Instruction,
+    ) -> Result<(), RewriteError> {
+        let op = instruction.class.opcode;
+        let refuse = |reason: &str| self.source.refuse(position, op, reason);
+        if let Some(reason) = sites::refusal(&self.kernel, instruction) {
+            return Err(refuse(reason));
+        }
+        if op == Op::LoopMerge {
+            self.analysis.loops += 1;
+        }
+        for touch in sites::touches(&self.kernel, instruction) {
+            let trace = self.kernel.trace(touch.pointer);
+            let trace =
+                trace.ok_or_else(|| refuse("the type of what it accesses has no layout"))?;
+            let (size, align) = self.measure(&touch, &trace).map_err(refuse)?;
+            let bounds = self.bounds(&touch, &trace, size, align);
+            self.analysis.sites.push(Site {
+                instruction: sites::name(op),
+                access: touch.access,
+                bounds,
+                line: self.source.line(position),
+            });
+            self.plans.push(Plan { at, touch, bounds, trace, align });
+        }
+        Ok(())
+    }
+
+    /// Size and alignment of an access, or why it cannot be rewritten.
+    fn measure(&self, touch: &Touch, trace: &Trace) -> Result<(u32, u32), &'static str> {
+        let Kernel { edit, layouts, .. } = &self.kernel;
+        let extent = layouts.extent(edit, trace.place);
+        let (size, widest) =
+            extent.ok_or("the size of what it accesses is not fixed; access its parts")?;
+        if size == 0 || size > control::SPARE_BYTES {
+            return Err("it accesses nothing, or more than 64 KiB at once; access parts");
+        }
+        let align = touch.aligned.unwrap_or(widest);
+        if !align.is_power_of_two() || align > 4096 {
+            return Err("its alignment is no power of two up to 4096");
+        }
+        if align < widest {
+            return Err("its alignment is less than the size of its widest number; raise \
+                        buffer_reference_align, or declare the number as words");
+        }
+        if split::pieces(edit, layouts, trace.place, align).is_none() {
+            return Err("it accesses too many numbers at once; copy them in a loop");
+        }
+        let size = u32::try_from(size).map_err(|_| "it accesses too much at once")?;
+        Ok((size, align))
+    }
+
+    /// How an access is checked: by its index where that suffices.
+    fn bounds(&mut self, touch: &Touch, trace: &Trace, size: u32, align: u32) -> Bounds {
+        if let Some(check) = self.check(touch, trace, size, align) {
+            return Bounds::Index(position(&mut self.checks, &mut self.analysis.checks, check));
+        }
+        let reach = Reach { size_bytes: size, align_bytes: align, access: touch.access };
+        Bounds::Address(position(&mut self.reaches, &mut self.analysis.reaches, reach))
+    }
+
+    fn check(&mut self, touch: &Touch, trace: &Trace, size: u32, align: u32) -> Option<Check> {
+        let push_offset_bytes = self.kernel.push_offset(trace.start)?;
+        let distance = trace.distance?;
+        let (index, stride) = distance.index.unzip();
+        if index.is_some_and(|index| !self.kernel.is_word(index)) {
+            return None;
+        }
+        let offset = u32::try_from(distance.bytes).ok()?;
+        let stride = stride.unwrap_or_default();
+        // The same limits hold for the host's signed computation with indices.
+        if offset % align != 0 || stride % align != 0 || (index.is_some() && stride == 0) {
+            return None;
+        }
+        let root = Root { push_offset_bytes };
+        let root = position_by(&mut self.roots, &mut self.analysis.roots, push_offset_bytes, root);
+        Some(Check {
+            root,
+            stride_bytes: stride,
+            offset_bytes: offset,
+            size_bytes: size,
+            align_bytes: align,
+            access: touch.access,
+        })
+    }
+}
+
+/// The position of an element in a list, to which it is added if it is new.
+fn position<T: Copy + Eq + Hash>(known: &mut HashMap<T, usize>, list: &mut Vec<T>, of: T) -> usize {
+    position_by(known, list, of, of)
+}
+
+fn position_by<K: Eq + Hash, T>(
+    known: &mut HashMap<K, usize>,
+    list: &mut Vec<T>,
+    key: K,
+    element: T,
+) -> usize {
+    *known.entry(key).or_insert_with(|| {
+        list.push(element);
+        list.len() - 1
+    })
+}

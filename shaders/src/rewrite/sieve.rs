@@ -1,0 +1,318 @@
+//! Loading a module: what rspirv's loader refuses is taken out or put aside, and where each
+//! instruction came from is kept.
+
+use super::edit::{Id, id_operand};
+use super::{Line, RewriteError};
+use rspirv::binary::{Consumer, ParseAction, Parser};
+use rspirv::dr::{Instruction, Loader, Module, ModuleHeader, Operand};
+use rspirv::grammar::reflect::is_block_terminator;
+use rspirv::spirv::{MAGIC_NUMBER, Op};
+use std::collections::{HashMap, HashSet};
+
+/// The words before the first instruction (SPIR-V specification, section 2.3).
+const HEADER_WORDS: usize = 5;
+/// The most ids of a module (SPIR-V specification, section 2.17, "Universal Limits").
+const MAX_BOUND: u32 = 0x3f_ffff;
+/// `DebugSource` and `DebugLine` of `NonSemantic.Shader.DebugInfo.100`, and `DebugNoLine`.
+const DEBUG_SOURCE: u32 = 35;
+const DEBUG_LINE: u32 = 103;
+const DEBUG_NO_LINE: u32 = 104;
+
+/// A module as it was read, without its debug information.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) module: Module,
+    /// Where each instruction of the functions came from, in their order.
+    origins: Vec<Origin>,
+    files: HashMap<Id, String>,
+}
+
+/// Where an instruction came from.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    op: Op,
+    word: usize,
+    line: Option<Mark>,
+}
+
+/// A line as debug information states it.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    file: Id,
+    line: u32,
+    column: u32,
+}
+
+impl Source {
+    /// Reads a module.
+    pub(super) fn read(words: &[u32]) -> Result<Self, RewriteError> {
+        check_words(words)?;
+        let mut sieve = Sieve::new(words);
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let parsed = Parser::new(&bytes, &mut sieve).parse();
+        parsed.map_err(|state| damaged(&state.to_string()))?;
+        let Sieve { loader, modes, origins, strings, sources, .. } = sieve;
+        let mut module = loader.module();
+        module.execution_modes.extend(modes);
+        if let Some(header) = &mut module.header {
+            header.generator = words[2];
+        }
+        let kept = module.functions.iter().flat_map(|f| f.all_inst_iter());
+        if !kept.map(|i| i.class.opcode).eq(origins.iter().map(|origin| origin.op)) {
+            return Err(damaged("its sections are out of order"));
+        }
+        let named = sources.iter().filter_map(|(&id, file)| Some((id, strings.get(file)?.clone())));
+        let mut files: HashMap<Id, String> = named.collect();
+        files.extend(strings);
+        Ok(Self { module, origins, files })
+    }
+
+    /// The position, in words, of an instruction of the functions.
+    pub(super) fn word(&self, instruction: usize) -> usize {
+        self.origins.get(instruction).map_or(0, |origin| origin.word)
+    }
+
+    /// The line of an instruction of the functions.
+    pub(super) fn line(&self, instruction: usize) -> Option<Line> {
+        let Mark { file, line, column } = self.origins.get(instruction)?.line?;
+        Some(Line { file: self.files.get(&file)?.clone(), line, column })
+    }
+
+    /// The refusal of an instruction of the functions.
+    pub(super) fn refuse(&self, instruction: usize, op: Op, reason: &str) -> RewriteError {
+        RewriteError::Refused {
+            instruction: format!("Op{op:?}"),
+            word: self.word(instruction),
+            line: self.line(instruction),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+pub(super) fn damaged(reason: &str) -> RewriteError {
+    RewriteError::Damaged { reason: reason.to_owned() }
+}
+
+/// Checks what rspirv's parser takes on trust.
+fn check_words(words: &[u32]) -> Result<(), RewriteError> {
+    if words.first() != Some(&MAGIC_NUMBER) {
+        return Err(damaged("the magic number is missing"));
+    }
+    let bound = *words.get(3).ok_or_else(|| damaged("the header is cut short"))?;
+    if !(1..=MAX_BOUND).contains(&bound) {
+        return Err(damaged("its bound of ids is 0 or beyond the limit of SPIR-V"));
+    }
+    let mut word = HEADER_WORDS;
+    while let Some(&first) = words.get(word) {
+        let length = (first >> 16) as usize;
+        if length == 0 || words.len() - word < length {
+            return Err(damaged("an instruction is cut short"));
+        }
+        // rspirv's parser expects a constant's operands there, and panics on others.
+        let is_operation = first & 0xffff == Op::SpecConstantOp as u32;
+        let nested = words.get(word + 3).copied().and_then(Op::from_u32);
+        if is_operation && (length < 4 || !nested.is_some_and(is_constant_operation)) {
+            return Err(damaged("a specialisation constant has an operation it may not have"));
+        }
+        word += length;
+    }
+    Ok(())
+}
+
+/// Whether an operation may make a specialisation constant (SPIR-V specification,
+/// `OpSpecConstantOp`, what needs the capability `Kernel` left out).
+fn is_constant_operation(op: Op) -> bool {
+    use Op::{
+        AccessChain, BitwiseAnd, BitwiseOr, BitwiseXor, CompositeExtract, CompositeInsert,
+        FConvert, IAdd, IEqual, IMul, INotEqual, ISub, InBoundsAccessChain, LogicalAnd,
+        LogicalEqual, LogicalNot, LogicalNotEqual, LogicalOr, Not, QuantizeToF16, SConvert, SDiv,
+        SGreaterThan, SGreaterThanEqual, SLessThan, SLessThanEqual, SMod, SNegate, SRem, Select,
+        ShiftLeftLogical, ShiftRightArithmetic, ShiftRightLogical, UConvert, UDiv, UGreaterThan,
+        UGreaterThanEqual, ULessThan, ULessThanEqual, UMod, VectorShuffle,
+    };
+    matches!(
+        op,
+        SConvert
+            | FConvert
+            | UConvert
+            | SNegate
+            | Not
+            | IAdd
+            | ISub
+            | IMul
+            | UDiv
+            | SDiv
+            | UMod
+            | SRem
+            | SMod
+            | ShiftRightLogical
+            | ShiftRightArithmetic
+            | ShiftLeftLogical
+            | BitwiseOr
+            | BitwiseXor
+            | BitwiseAnd
+            | VectorShuffle
+            | CompositeExtract
+            | CompositeInsert
+            | LogicalOr
+            | LogicalAnd
+            | LogicalNot
+            | LogicalEqual
+            | LogicalNotEqual
+            | Select
+            | IEqual
+            | INotEqual
+            | ULessThan
+            | SLessThan
+            | UGreaterThan
+            | SGreaterThan
+            | ULessThanEqual
+            | SLessThanEqual
+            | UGreaterThanEqual
+            | SGreaterThanEqual
+            | QuantizeToF16
+            | AccessChain
+            | InBoundsAccessChain
+    )
+}
+
+/// A consumer that passes on to rspirv's loader what that takes.
+struct Sieve<'w> {
+    words: &'w [u32],
+    word: usize,
+    bound: u32,
+    loader: Loader,
+    in_function: bool,
+    line: Option<Mark>,
+    /// Execution modes whose operands are ids.
+    modes: Vec<Instruction>,
+    /// Imported sets of instructions that mean nothing to a device.
+    inert_sets: HashSet<Id>,
+    strings: HashMap<Id, String>,
+    /// The file of each `DebugSource`.
+    sources: HashMap<Id, Id>,
+    constants: HashMap<Id, u32>,
+    origins: Vec<Origin>,
+}
+
+impl<'w> Sieve<'w> {
+    fn new(words: &'w [u32]) -> Self {
+        Self {
+            words,
+            word: HEADER_WORDS,
+            bound: words.get(3).copied().unwrap_or_default(),
+            loader: Loader::new(),
+            in_function: false,
+            line: None,
+            modes: Vec::new(),
+            inert_sets: HashSet::new(),
+            strings: HashMap::new(),
+            sources: HashMap::new(),
+            constants: HashMap::new(),
+            origins: Vec::new(),
+        }
+    }
+
+    /// Notes an instruction that is not passed on. Returns whether it was one.
+    fn takes(&mut self, instruction: &Instruction) -> bool {
+        match (instruction.class.opcode, &instruction.operands[..]) {
+            (Op::String, [Operand::LiteralString(text)]) => {
+                self.strings.extend(instruction.result_id.map(|id| (id, text.clone())));
+            }
+            (
+                Op::Line,
+                [Operand::IdRef(file), Operand::LiteralBit32(line), Operand::LiteralBit32(column)],
+            ) => self.line = Some(Mark { file: *file, line: *line, column: *column }),
+            (Op::NoLine, _) => self.line = None,
+            (Op::ExecutionModeId, _) => self.modes.push(instruction.clone()),
+            (Op::ExtInstImport, [Operand::LiteralString(name)]) if is_inert(name) => {
+                self.inert_sets.extend(instruction.result_id);
+            }
+            (Op::ExtInst | Op::ExtInstWithForwardRefsKHR, operands) => {
+                let set = id_operand(instruction, 0);
+                let inert = set.is_some_and(|set| self.inert_sets.contains(&set));
+                if inert {
+                    self.note_debug(instruction.result_id, operands);
+                }
+                return inert;
+            }
+            (
+                Op::Name
+                | Op::MemberName
+                | Op::Source
+                | Op::SourceContinued
+                | Op::SourceExtension
+                | Op::ModuleProcessed,
+                _,
+            ) => {}
+            _ => return false,
+        }
+        true
+    }
+
+    /// Notes a line that is stated by an extended instruction.
+    fn note_debug(&mut self, result: Option<Id>, operands: &[Operand]) {
+        let Some(Operand::LiteralExtInstInteger(number)) = operands.get(1) else { return };
+        let id = |index: usize| match operands.get(index) {
+            Some(Operand::IdRef(id)) => Some(*id),
+            _ => None,
+        };
+        let constant = |index: usize| self.constants.get(&id(index)?).copied();
+        match *number {
+            DEBUG_SOURCE => self.sources.extend(result.zip(id(2))),
+            DEBUG_LINE => {
+                let mark = || {
+                    let column = constant(5).unwrap_or_default();
+                    Some(Mark { file: id(2)?, line: constant(3)?, column })
+                };
+                self.line = mark();
+            }
+            DEBUG_NO_LINE => self.line = None,
+            _ => {}
+        }
+    }
+}
+
+/// Whether a set of extended instructions is debug information or otherwise without a meaning.
+fn is_inert(name: &str) -> bool {
+    ["NonSemantic.", "OpenCL.DebugInfo.", "DebugInfo"].iter().any(|set| name.starts_with(set))
+}
+
+impl Consumer for Sieve<'_> {
+    fn initialize(&mut self) -> ParseAction {
+        ParseAction::Continue
+    }
+
+    fn finalize(&mut self) -> ParseAction {
+        self.loader.finalize()
+    }
+
+    fn consume_header(&mut self, header: ModuleHeader) -> ParseAction {
+        self.loader.consume_header(header)
+    }
+
+    fn consume_instruction(&mut self, instruction: Instruction) -> ParseAction {
+        let word = self.word;
+        self.word += self.words.get(word).map_or(1, |first| (first >> 16) as usize);
+        if instruction.result_id.is_some_and(|id| id == 0 || id >= self.bound) {
+            return ParseAction::Error(Box::new(damaged("an id is beyond the bound")));
+        }
+        if self.takes(&instruction) {
+            return ParseAction::Continue;
+        }
+        let op = instruction.class.opcode;
+        if let (Op::Constant, Some(id), [Operand::LiteralBit32(value)]) =
+            (op, instruction.result_id, &instruction.operands[..])
+        {
+            self.constants.insert(id, *value);
+        }
+        self.in_function |= op == Op::Function;
+        if self.in_function {
+            self.origins.push(Origin { op, word, line: self.line });
+        }
+        if is_block_terminator(op) {
+            self.line = None;
+        }
+        self.loader.consume_instruction(instruction)
+    }
+}

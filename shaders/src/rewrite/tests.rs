@@ -1,0 +1,4 @@
+//! Tests of the pass on whole modules.
+
+mod shipped;
+mod tools;

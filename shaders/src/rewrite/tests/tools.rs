@@ -1,0 +1,86 @@
+//! SPIRV-Tools as an independent judge: assembler and validator, found on the path.
+
+use super::super::{Integers, Search, Translation, Variant};
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+/// Runs a tool on some input. Returns its output, or what it complained about, or `None` if there
+/// is no such tool, which is a failure where CI is set.
+fn run(tool: &str, arguments: &[&str], input: &[u8]) -> Option<Result<Vec<u8>, String>> {
+    let started = Command::new(tool)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = started else {
+        assert!(std::env::var_os("CI").is_none(), "{tool} is not installed");
+        eprintln!("SKIP: {tool} is not installed");
+        return None;
+    };
+    child.stdin.take().expect("it was piped").write_all(input).expect("the tool reads it");
+    let (mut output, mut complaint) = (Vec::new(), String::new());
+    child.stdout.take().expect("it was piped").read_to_end(&mut output).expect("it can be read");
+    child.stderr.take().expect("it was piped").read_to_string(&mut complaint).expect("it is text");
+    let success = child.wait().expect("it was started").success();
+    complaint.push_str(&String::from_utf8_lossy(&output));
+    Some(if success { Ok(output) } else { Err(complaint) })
+}
+
+/// Asserts that words are a valid module for Vulkan.
+pub(super) fn validate(words: &[u32], what: &str) {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let target = if words[1] >= 0x0001_0600 { "vulkan1.3" } else { "vulkan1.2" };
+    let arguments = ["--target-env", target, "--scalar-block-layout", "-"];
+    if let Some(Err(complaint)) = run("spirv-val", &arguments, &bytes) {
+        let listing = run("spirv-dis", &["--raw-id", "-"], &bytes);
+        let listing = listing.and_then(Result::ok).unwrap_or_default();
+        panic!("{what}: {complaint}\n{}", String::from_utf8_lossy(&listing));
+    }
+}
+
+/// Assembles a module of SPIR-V 1.5, or another version.
+pub(super) fn assemble(text: &str, target: &str) -> Option<Vec<u32>> {
+    let arguments = ["--target-env", target, "--preserve-numeric-ids", "-", "-o", "-"];
+    let bytes = run("spirv-as", &arguments, text.as_bytes())?.expect("the module assembles");
+    Some(
+        bytes
+            .chunks_exact(4)
+            .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+            .collect(),
+    )
+}
+
+/// Every form that a kernel may be asked for.
+pub(super) fn variants() -> Vec<Variant> {
+    let mut variants = Vec::new();
+    let translations = [
+        Translation::None,
+        Translation::Segments,
+        Translation::Table { tree: false },
+        Translation::Table { tree: true },
+    ];
+    let searches = [
+        Search::Unrolled(0),
+        Search::Unrolled(1),
+        Search::Unrolled(4),
+        Search::Bisected { steps: 5 },
+    ];
+    for translation in translations {
+        for search in searches {
+            for integers in [Integers::Native, Integers::Pairs] {
+                for flags in 0..2 {
+                    variants.push(Variant {
+                        translation,
+                        search,
+                        integers,
+                        offset_roots: flags == 1,
+                        loop_guard: flags == 1,
+                        subgroup_faults: flags == 1,
+                    });
+                }
+            }
+        }
+    }
+    variants
+}

@@ -1,0 +1,232 @@
+//! From the pointer of an access to the pointer that the device may use.
+
+use super::address::Math;
+use super::edit::{Code, Id};
+use super::fault::{Culprit, note};
+use super::plan::Plan;
+use super::segments::{Field, Segments, Within};
+use super::table::{Gate, Table};
+use super::{Access, Analysis, Bounds, Check, Shared, Translation, Variant, control};
+use rspirv::dr::{Instruction, Operand};
+use rspirv::spirv::Op;
+
+/// Translates pointers, for one variant of a kernel.
+pub(super) struct Translator<'t> {
+    pub(super) shared: &'t Shared,
+    pub(super) analysis: &'t Analysis,
+    pub(super) layout: &'t control::Layout,
+    pub(super) variant: &'t Variant,
+}
+
+/// An index that was compared with a count.
+struct Indexed {
+    ok: Id,
+    /// The index, or one that is in bounds, if there is one that is not constant.
+    safe: Option<Id>,
+    /// The device address of the root, as a pair of words.
+    base: Id,
+}
+
+impl Translator<'_> {
+    pub(super) fn math(&self) -> Math {
+        Math { integers: self.variant.integers }
+    }
+
+    fn segments(&self) -> Segments<'_> {
+        Segments::new(self.shared.control, self.layout, self.variant)
+    }
+
+    /// The pointer for an access that need not be split.
+    pub(super) fn pointer(&self, code: &mut Code<'_>, site: u32, plan: &Plan) -> Id {
+        match (self.variant.translation, plan.bounds) {
+            (Translation::None | Translation::Segments, Bounds::Index(check)) => {
+                self.by_index(code, site, plan, check)
+            }
+            (Translation::None | Translation::Segments, Bounds::Address(reach)) => {
+                self.by_address(code, site, plan, reach)
+            }
+            (Translation::Table { .. }, _) => {
+                let gate = self.gate(code, site, plan);
+                let (from, to) = self.table().piece(code, &gate, 0);
+                self.aim(code, plan, from, to)
+            }
+        }
+    }
+
+    pub(super) fn table(&self) -> Table<'_> {
+        let tree = self.variant.translation == Translation::Table { tree: true };
+        Table { shared: self.shared, math: self.math(), tree }
+    }
+
+    /// Whether pages may be missing.
+    pub(super) fn faults(&self) -> bool {
+        self.variant.translation.faults()
+    }
+
+    /// Checks an index, and goes on from the device address of the root.
+    fn by_index(&self, code: &mut Code<'_>, site: u32, plan: &Plan, check: usize) -> Id {
+        let Indexed { ok, safe, base } = self.index(code, site, plan, check);
+        let base = if plan.touch.access == Access::Read {
+            // Without a valid index the host gives an address of zeroes.
+            base
+        } else {
+            let sink = self.sink_before(code, &self.analysis.checks[check]);
+            let pair = code.edit.uvec(2);
+            code.select(pair, ok, base, sink)
+        };
+        let start = code.ids(Op::Bitcast, plan.trace.start_type, &[base]);
+        let index = plan.trace.distance.and_then(|distance| distance.index);
+        let replaced = index.map(|(index, _)| index).zip(safe);
+        rebuild(code, &plan.trace.steps, start, replaced)
+    }
+
+    /// The address from which a check's index 0 leads to the sink, as a pair of words.
+    fn sink_before(&self, code: &mut Code<'_>, check: &Check) -> Id {
+        let sink = code.control_pair(self.shared.control, control::SPARE, 1);
+        if check.offset_bytes == 0 {
+            return sink;
+        }
+        let math = self.math();
+        let sink = math.from_pair(code, sink);
+        let offset = math.constant(code.edit, u64::from(check.offset_bytes));
+        let before = math.sub(code, sink, offset);
+        math.to_pair(code, before)
+    }
+
+    /// Compares the index of an access with the count of its check.
+    fn index(&self, code: &mut Code<'_>, site: u32, plan: &Plan, check: usize) -> Indexed {
+        let (word, truth) = (code.edit.uint(32), code.edit.bool());
+        let row = self.layout.check_row(number(check));
+        let control = self.shared.control;
+        let base = code.control_pair(control, row, 0);
+        let count = code.control_word(control, row, 3);
+        let none = code.edit.word(0);
+        let index = plan.trace.distance.and_then(|distance| distance.index);
+        let Some((index, _)) = index else {
+            // Index 0 is there unless nothing is.
+            let ok = code.ids(Op::INotEqual, truth, &[count, none]);
+            note(code, self.shared, site, ok, Culprit::Index(none));
+            return Indexed { ok, safe: None, base };
+        };
+        let of = code.edit.type_of(index).unwrap_or(word);
+        let unsigned = if of == word { index } else { code.ids(Op::Bitcast, word, &[index]) };
+        let reads = plan.touch.access == Access::Read;
+        let (distance, fallback) = if self.variant.offset_roots {
+            let first = code.control_word(control, row, 2);
+            let distance = code.ids(Op::ISub, word, &[unsigned, first]);
+            // What is written in place of a refused element goes to the sink, at index 0.
+            (distance, reads.then_some(first))
+        } else {
+            (unsigned, None)
+        };
+        let ok = code.ids(Op::ULessThan, truth, &[distance, count]);
+        let fallback = match fallback {
+            Some(first) if of != word => code.ids(Op::Bitcast, of, &[first]),
+            Some(first) => first,
+            None => code.edit.null(of),
+        };
+        let safe = code.select(of, ok, index, fallback);
+        note(code, self.shared, site, ok, Culprit::Index(unsigned));
+        Indexed { ok, safe: Some(safe), base }
+    }
+
+    /// Checks an address against the segments, and adds the distance of its segment.
+    fn by_address(&self, code: &mut Code<'_>, site: u32, plan: &Plan, reach: usize) -> Id {
+        let math = self.math();
+        let address = math.from_pointer(code, plan.touch.pointer);
+        let moves = self.variant.translation == Translation::Segments;
+        let within = Within::Span(number(reach));
+        let found = self.segments().find(code, address, within, moves.then_some(Field::Target));
+        let ok = self.aligned(code, plan, address, found.inside);
+        let target = match found.field {
+            Some(distance) => math.add(code, address, distance),
+            None => address,
+        };
+        let half = u32::from(plan.touch.access.writes());
+        let spare = code.control_pair(self.shared.control, control::SPARE, half);
+        let spare = math.from_pair(code, spare);
+        let target = math.select(code, ok, target, spare);
+        let culprit = math.to_pair(code, address);
+        note(code, self.shared, site, ok, Culprit::Address(culprit));
+        self.aim(code, plan, address, target)
+    }
+
+    /// `inside`, and the address is aligned as the access demands.
+    fn aligned(&self, code: &mut Code<'_>, plan: &Plan, address: Id, inside: Id) -> Id {
+        if plan.align == 1 {
+            return inside;
+        }
+        let truth = code.edit.bool();
+        let odd = self.math().has_bits(code, address, plan.align - 1);
+        let aligned = code.ids(Op::LogicalNot, truth, &[odd]);
+        code.ids(Op::LogicalAnd, truth, &[inside, aligned])
+    }
+
+    /// Checks an access whose pages may be missing; its pieces are looked up from the result.
+    pub(super) fn gate(&self, code: &mut Code<'_>, site: u32, plan: &Plan) -> Gate {
+        let math = self.math();
+        let (ok, within) = match plan.bounds {
+            Bounds::Index(check) => (Some(self.index(code, site, plan, check).ok), Within::Extent),
+            Bounds::Address(reach) => (None, Within::Span(number(reach))),
+        };
+        let address = math.from_pointer(code, plan.touch.pointer);
+        let found = self.segments().find(code, address, within, Some(Field::Target));
+        let truth = code.edit.bool();
+        let yes = code.edit.constant_true();
+        let allowed = match ok {
+            Some(ok) => ok,
+            None => self.aligned(code, plan, address, yes),
+        };
+        let inside = code.ids(Op::LogicalAnd, truth, &[found.inside, allowed]);
+        Gate {
+            site,
+            access: plan.touch.access,
+            address,
+            allowed,
+            inside,
+            target: found.field.unwrap_or(address),
+        }
+    }
+
+    /// The pointer to a translated address, over members whose decorations count.
+    fn aim(&self, code: &mut Code<'_>, plan: &Plan, from: Id, to: Id) -> Id {
+        let math = self.math();
+        let trace = &plan.trace;
+        if !trace.coherent || trace.steps.is_empty() {
+            let of = code.edit.type_of(plan.touch.pointer).unwrap_or(trace.start_type);
+            return math.to_pointer(code, of, to);
+        }
+        let start = math.from_pointer(code, trace.start);
+        let distance = math.sub(code, to, from);
+        let start = math.add(code, start, distance);
+        let start = math.to_pointer(code, trace.start_type, start);
+        rebuild(code, &trace.steps, start, None)
+    }
+}
+
+/// Repeats access chains from another start, with another index.
+fn rebuild(
+    code: &mut Code<'_>,
+    steps: &[Instruction],
+    start: Id,
+    replaced: Option<(Id, Id)>,
+) -> Id {
+    let mut pointer = start;
+    for step in steps {
+        let operand = |(position, operand): (usize, &Operand)| match (operand, replaced) {
+            (_, _) if position == 0 => Operand::IdRef(pointer),
+            (Operand::IdRef(id), Some((old, new))) if *id == old => Operand::IdRef(new),
+            _ => operand.clone(),
+        };
+        let operands = step.operands.iter().enumerate().map(operand).collect();
+        // Steps are instructions with a result.
+        let of = step.result_type.unwrap_or_default();
+        pointer = code.op(step.class.opcode, of, operands);
+    }
+    pointer
+}
+
+/// A position as a number in the kernel: there are fewer than words in the module.
+pub(super) fn number(position: usize) -> u32 {
+    u32::try_from(position).unwrap_or(u32::MAX)
+}
