@@ -255,6 +255,7 @@ impl Edit {
     /// The input variable of a built-in value: the kernel's own, or a new one of this type.
     pub(super) fn builtin(&mut self, builtin: BuiltIn, of: Id) -> Id {
         if let Some(&id) = self.builtins.get(&builtin) {
+            self.list(id);
             return id;
         }
         let pointer = self.pointer(StorageClass::Input, of);
@@ -262,10 +263,7 @@ impl Edit {
         let id = self.declare_new(Op::Variable, Some(pointer), operands);
         self.decorate(id, Decoration::BuiltIn, vec![Operand::BuiltIn(builtin)]);
         self.builtins.insert(builtin, id);
-        let entry = &mut self.module.entry_points;
-        for entry in entry {
-            entry.operands.push(Operand::IdRef(id));
-        }
+        self.list(id);
         id
     }
 
@@ -279,9 +277,7 @@ impl Edit {
             vec![Operand::IdRef(row), Operand::IdRef(length)],
         );
         self.decorate(rows, Decoration::ArrayStride, vec![Operand::LiteralBit32(16)]);
-        let block = self.declare_new(Op::TypeStruct, None, vec![Operand::IdRef(rows)]);
-        self.decorate(block, Decoration::Block, vec![]);
-        self.decorate_member(block, 0, Decoration::Offset, vec![Operand::LiteralBit32(0)]);
+        let block = self.block(rows);
         let pointer = self.pointer(StorageClass::Uniform, block);
         let operands = vec![Operand::StorageClass(StorageClass::Uniform)];
         let id = self.declare_new(Op::Variable, Some(pointer), operands);
@@ -291,11 +287,27 @@ impl Edit {
         id
     }
 
+    /// A structure of one member, as the type of a buffer.
+    pub(super) fn block(&mut self, member: Id) -> Id {
+        let block = self.declare_new(Op::TypeStruct, None, vec![Operand::IdRef(member)]);
+        self.decorate(block, Decoration::Block, vec![]);
+        self.decorate_member(block, 0, Decoration::Offset, vec![Operand::LiteralBit32(0)]);
+        block
+    }
+
     /// Lists a variable in the entry points, as SPIR-V 1.4 and later demand of all but input and
     /// output variables, which every version lists.
     fn interface(&mut self, id: Id) {
         if self.version() >= (1, 4) {
-            for entry in &mut self.module.entry_points {
+            self.list(id);
+        }
+    }
+
+    /// Lists a variable in every entry point that does not list it yet.
+    fn list(&mut self, id: Id) {
+        for entry in &mut self.module.entry_points {
+            // Execution model, function and name come first.
+            if !entry.operands.iter().skip(3).any(|operand| *operand == Operand::IdRef(id)) {
                 entry.operands.push(Operand::IdRef(id));
             }
         }
@@ -416,6 +428,17 @@ impl<'e> Code<'e> {
         let [zero, row, word] = [0, row, word].map(|value| self.edit.word(value));
         let at = self.ids(Op::AccessChain, pointer, &[control, zero, row, word]);
         self.load(of, at)
+    }
+
+    /// The four words of a control row.
+    pub(super) fn control_row(&mut self, control: Id, row: u32) -> [Id; 4] {
+        let (word, of) = (self.edit.uint(32), self.edit.uvec(4));
+        let pointer = self.edit.pointer(StorageClass::Uniform, of);
+        let [zero, row] = [0, row].map(|value| self.edit.word(value));
+        let at = self.ids(Op::AccessChain, pointer, &[control, zero, row]);
+        let row = self.load(of, at);
+        let part = |part| vec![Operand::IdRef(row), Operand::LiteralBit32(part)];
+        [0, 1, 2, 3].map(|at| self.op(Op::CompositeExtract, word, part(at)))
     }
 
     /// Half of a control row as a pair of words: half 0 is x and y, half 1 is z and w.

@@ -10,10 +10,18 @@ mod analysis;
 pub mod control;
 mod edit;
 mod effects;
+mod entry;
 mod error;
 mod fault;
+mod flow;
+#[cfg(test)]
+mod flow_tests;
 mod layouts;
+mod loop_shape;
+mod loops;
 mod memory;
+mod page;
+mod physical;
 mod plan;
 mod pointers;
 mod program;

@@ -3,7 +3,9 @@
 use super::accesses::rewrite_accesses;
 use super::control::Layout;
 use super::edit::{Edit, Id, id_operand};
+use super::entry::wrap_entry;
 use super::layouts::Layouts;
+use super::loops::bound_loops;
 use super::plan::{Plan, plan};
 use super::sieve::{Source, damaged};
 use super::translate::Translator;
@@ -68,9 +70,8 @@ impl Program {
         let translator =
             Translator { shared: &shared, analysis: &self.analysis, layout: &layout, variant };
         rewrite_accesses(&mut edit, &translator, &self.layouts, &self.plans);
-        // MERGE: loops.rs and entry.rs are switched on here.
-        // super::loops::bound_loops(&mut edit, &shared, variant, &self.analysis.effects)?;
-        // super::entry::wrap_entry(&mut edit, &shared, variant, &self.analysis, &layout)?;
+        bound_loops(&mut edit, &shared, variant, &self.analysis.effects)?;
+        wrap_entry(&mut edit, &shared, variant, &self.analysis, &layout)?;
         Ok(edit.finish().assemble())
     }
 }

@@ -1,0 +1,487 @@
+//! Loops that end: a limit, a way out after a fault, and notice of loops that the driver cut short.
+//!
+//! Every loop header is split in two. Its phis and its OpLoopMerge stay; a *check* counts the
+//! iteration and either goes on to the rest of the header or returns from the function. A return
+//! needs no value at the loop's merge block, so that no dominance has to be repaired:
+//!
+//! ```text
+//!    header: phis, OpLoopMerge          header: phis, OpLoopMerge merge continue
+//!            code                               check: alive? ──no──► dead: OpReturn
+//!            branch                               │yes
+//!                                               body: code, branch
+//! ```
+//!
+//! The guard counts a loop's headers by a number that no compiler knows, and its back edges by one.
+//! Where a loop is left by the kernel's own will, it passed one header more than back edges. A
+//! driver that ends a loop for its own reasons does so at the back edge.
+
+use super::control;
+use super::edit::{Code, Edit, Id, id_operand};
+use super::flow::{Flow, block, selection_merge};
+use super::loop_shape::Shape;
+use super::physical::Physical;
+use super::shared::Shared;
+use super::{Effects, RewriteError, Variant};
+use rspirv::dr::{Block, Function, Instruction, Operand};
+use rspirv::spirv::{Op, StorageClass};
+use std::collections::HashMap;
+
+/// Iterations between two looks at the stop word: a power of two.
+const POLL_ITERATIONS: u32 = 4096;
+
+/// Bounds every loop of the module.
+pub(super) fn bound_loops(
+    edit: &mut Edit,
+    shared: &Shared,
+    variant: &Variant,
+    effects: &Effects,
+) -> Result<(), RewriteError> {
+    let mut functions = std::mem::take(&mut edit.module.functions);
+    let mut physical = None;
+    let mut bound = Ok(());
+    for function in &mut functions {
+        match Shape::of(edit, function, variant.loop_guard) {
+            Ok(None) => {}
+            Ok(Some(shape)) => {
+                let physical = *physical.get_or_insert_with(|| Physical::declare(edit));
+                let rules = Rules {
+                    shared,
+                    physical,
+                    guard: variant.loop_guard,
+                    convergent: effects.barriers || effects.subgroups,
+                };
+                bound = bound_function(edit, function, &shape, &rules);
+            }
+            Err(error) => bound = Err(error),
+        }
+        if bound.is_err() {
+            break;
+        }
+    }
+    edit.module.functions = functions;
+    bound
+}
+
+/// What is the same for all loops of a kernel.
+struct Rules<'s> {
+    shared: &'s Shared,
+    physical: Physical,
+    /// Loops that the driver cuts short are noticed.
+    guard: bool,
+    /// Invocations wait for each other, so that none may leave early by itself.
+    convergent: bool,
+}
+
+impl Rules<'_> {
+    /// Whether loops look at the stop word. Where the driver cuts loops short they are short enough
+    /// without; and one that cuts them is one that runs both sides of a branch.
+    fn polls(&self) -> bool {
+        !self.convergent && !self.guard
+    }
+}
+
+/// Numbers from the control block, read once per function.
+struct Limits {
+    one: Id,
+    limit: Id,
+    limit_after_fault: Id,
+    launch: Id,
+}
+
+/// The counters of a guarded loop.
+#[derive(Clone, Copy)]
+struct Counters {
+    headers: Id,
+    back_edges: Id,
+}
+
+/// A function whose loops are being bounded.
+struct Rewriter<'r> {
+    edit: &'r mut Edit,
+    rules: &'r Rules<'r>,
+    shape: &'r Shape,
+    limits: Limits,
+    /// What ends the function early.
+    leave: Leave,
+    /// The counters of each loop, by position; empty without guard.
+    counters: Vec<Counters>,
+    /// The block that now holds the end of each block that was split.
+    tails: HashMap<Id, Id>,
+    blocks: Vec<Block>,
+}
+
+/// How a function is left early.
+#[derive(Clone, Copy)]
+enum Leave {
+    Return,
+    With(Id),
+}
+
+impl Leave {
+    fn of(edit: &mut Edit, function: &Function) -> Result<Self, RewriteError> {
+        let result = function.def.as_ref().and_then(|def| def.result_type);
+        let Some(result) = result else { return Ok(Self::Return) };
+        if edit.global(result).is_none_or(|declared| declared.class.opcode == Op::TypeVoid) {
+            return Ok(Self::Return);
+        }
+        if !has_null(edit, result, 64) {
+            return Err(refused("OpFunction", "it has a loop and returns what has no null value"));
+        }
+        Ok(Self::With(edit.null(result)))
+    }
+
+    fn instruction(self) -> (Op, Vec<Operand>) {
+        match self {
+            Self::Return => (Op::Return, vec![]),
+            Self::With(value) => (Op::ReturnValue, vec![Operand::IdRef(value)]),
+        }
+    }
+}
+
+/// Whether a type has a null value (SPIR-V specification, OpConstantNull).
+fn has_null(edit: &Edit, of: Id, depth: u32) -> bool {
+    let Some(declared) = edit.global(of) else { return false };
+    let part = |index| {
+        depth > 0 && id_operand(declared, index).is_some_and(|id| has_null(edit, id, depth - 1))
+    };
+    match declared.class.opcode {
+        Op::TypeBool | Op::TypeInt | Op::TypeFloat => true,
+        Op::TypeVector | Op::TypeMatrix | Op::TypeArray => part(0),
+        Op::TypeStruct => (0..declared.operands.len()).all(part),
+        Op::TypePointer => {
+            let class = declared.operands.first();
+            class == Some(&Operand::StorageClass(StorageClass::PhysicalStorageBuffer))
+        }
+        _ => false,
+    }
+}
+
+/// Adds to the entry block what all loops of the function need, and bounds them.
+fn bound_function(
+    edit: &mut Edit,
+    function: &mut Function,
+    shape: &Shape,
+    rules: &Rules<'_>,
+) -> Result<(), RewriteError> {
+    let leave = Leave::of(edit, function)?;
+    let counters =
+        if rules.guard { add_counters(edit, function, shape.loops.len()) } else { vec![] };
+    let limits = read_limits(edit, function, rules);
+    replace_merges(function, &shape.new_merges());
+    let old = std::mem::take(&mut function.blocks);
+    let mut rewriter = Rewriter {
+        edit,
+        rules,
+        shape,
+        limits,
+        leave,
+        counters,
+        tails: HashMap::new(),
+        blocks: Vec::with_capacity(old.len()),
+    };
+    for (position, block) in old.into_iter().enumerate() {
+        rewriter.block(position, block);
+    }
+    let Rewriter { mut blocks, tails, .. } = rewriter;
+    rename_parents(&mut blocks, &tails);
+    function.blocks = blocks;
+    Ok(())
+}
+
+/// Declares two counters per loop, zero at first.
+fn add_counters(edit: &mut Edit, function: &mut Function, loops: usize) -> Vec<Counters> {
+    let word = edit.uint(32);
+    let (pointer, zero) = (edit.pointer(StorageClass::Function, word), edit.word(0));
+    let operands = vec![Operand::StorageClass(StorageClass::Function), Operand::IdRef(zero)];
+    let mut variables = Vec::with_capacity(loops * 2);
+    let mut variable = |edit: &mut Edit| {
+        let id = edit.fresh();
+        edit.note_type(id, pointer);
+        variables.push(Instruction::new(Op::Variable, Some(pointer), Some(id), operands.clone()));
+        id
+    };
+    let counters = (0..loops)
+        .map(|_| Counters { headers: variable(edit), back_edges: variable(edit) })
+        .collect();
+    if let Some(entry) = function.blocks.first_mut() {
+        entry.instructions.splice(0..0, variables);
+    }
+    counters
+}
+
+/// Reads the limits at the start of a function.
+fn read_limits(edit: &mut Edit, function: &mut Function, rules: &Rules<'_>) -> Limits {
+    let mut code = Code::new(edit);
+    let [one, limit, limit_after_fault, launch] =
+        code.control_row(rules.shared.control, control::LIMITS);
+    let instructions = code.instructions;
+    if let Some(entry) = function.blocks.first_mut() {
+        let variable = |i: &Instruction| i.class.opcode == Op::Variable;
+        let at = entry.instructions.iter().rposition(variable).map_or(0, |last| last + 1);
+        entry.instructions.splice(at..at, instructions);
+    }
+    Limits { one, limit, limit_after_fault, launch }
+}
+
+/// Turns the branches to merge blocks that the kernel never gets to, which are never taken either,
+/// to their loops' new ones. What is left of the old blocks has no way in.
+fn replace_merges(function: &mut Function, new: &HashMap<Id, Id>) {
+    for block in &mut function.blocks {
+        let label = block.label.as_ref().and_then(|label| label.result_id);
+        if label.is_some_and(|label| new.contains_key(&label)) {
+            for phi in block.instructions.iter_mut().filter(|i| i.class.opcode == Op::Phi) {
+                *phi = Instruction::new(Op::Undef, phi.result_type, phi.result_id, vec![]);
+            }
+        }
+        let Some(end) = block.instructions.last_mut() else { continue };
+        if !matches!(end.class.opcode, Op::Branch | Op::BranchConditional | Op::Switch) {
+            continue;
+        }
+        for operand in &mut end.operands {
+            if let Operand::IdRef(label) = operand
+                && let Some(&merge) = new.get(label)
+            {
+                *label = merge;
+            }
+        }
+    }
+}
+
+/// Gives phis the blocks that their values now come from.
+fn rename_parents(blocks: &mut [Block], tails: &HashMap<Id, Id>) {
+    let instructions = blocks.iter_mut().flat_map(|block| &mut block.instructions);
+    for phi in instructions.filter(|i| i.class.opcode == Op::Phi) {
+        for parent in phi.operands.iter_mut().skip(1).step_by(2) {
+            if let Operand::IdRef(parent) = parent
+                && let Some(&tail) = tails.get(parent)
+            {
+                *parent = tail;
+            }
+        }
+    }
+}
+
+impl Rewriter<'_> {
+    /// Adds a block, split and extended as the loops that it takes part in demand.
+    fn block(&mut self, position: usize, old: Block) {
+        let Some(label) = old.label.as_ref().and_then(|label| label.result_id) else { return };
+        let shape = self.shape;
+        let Some(role) = shape.role(position) else {
+            self.blocks.push(old);
+            return;
+        };
+        let mut rest = old.instructions;
+        let phis: Vec<_> = rest.drain(..leading_phis(&rest)).collect();
+        let mut open = (label, phis);
+        let guards = self.guard_tests(&role.ends);
+        if let Some(header) = role.header {
+            open = self.header(header, open, guards, &mut rest);
+        } else {
+            open.1.extend(guards);
+        }
+        let (label_now, mut instructions) = open;
+        let end = rest.split_off(terminator(&rest));
+        instructions.append(&mut rest);
+        instructions.extend(self.count_back_edges(&role.back_edges, &end));
+        let split = role.back_edges.iter().find(|&&l| shape.loops[l].continues_at_header);
+        match split.map(|&l| shape.loops[l].continue_target) {
+            Some(continue_target) => {
+                let to = vec![Operand::IdRef(continue_target)];
+                instructions.push(Instruction::new(Op::Branch, None, None, to));
+                self.blocks.push(block(label_now, instructions));
+                self.blocks.push(block(continue_target, end));
+                self.tails.insert(label, continue_target);
+            }
+            None => {
+                instructions.extend(end);
+                self.blocks.push(block(label_now, instructions));
+                if label_now != label {
+                    self.tails.insert(label, label_now);
+                }
+            }
+        }
+        if let Some(merge) = role.header.and_then(|header| shape.loops[header].selection) {
+            let end = vec![Instruction::new(Op::Unreachable, None, None, vec![])];
+            self.blocks.push(block(merge, end));
+        }
+    }
+
+    /// The check of a loop. Gives the block that goes on with the header's own code.
+    fn header(
+        &mut self,
+        header: usize,
+        (label, mut phis): (Id, Vec<Instruction>),
+        guards: Vec<Instruction>,
+        rest: &mut Vec<Instruction>,
+    ) -> (Id, Vec<Instruction>) {
+        let shape = self.shape;
+        let found = &shape.loops[header];
+        let [check, body, dead] = [(); 3].map(|()| self.edit.fresh());
+        let after = found.new_merge;
+        if let Some(at) = rest.iter().position(|i| i.class.opcode == Op::LoopMerge) {
+            let mut merge = rest.remove(at);
+            if let Some(operand) = merge.operands.get_mut(1) {
+                *operand = Operand::IdRef(found.continue_target);
+            }
+            if let (Some(after), Some(operand)) = (after, merge.operands.get_mut(0)) {
+                *operand = Operand::IdRef(after);
+            }
+            phis.push(merge);
+            phis.push(Instruction::new(Op::Branch, None, None, vec![Operand::IdRef(check)]));
+            if let Some(merge) = found.selection {
+                let merge = selection_merge(merge);
+                rest.insert(at, Instruction::new(Op::SelectionMerge, None, None, merge));
+            }
+        }
+        self.blocks.push(block(label, phis));
+        let counters = self.counters.get(header).copied();
+        let mut flow = Flow::new(self.edit, check);
+        flow.code.instructions = guards;
+        if let Some(counters) = counters {
+            add_to(&mut flow.code, counters.headers, self.limits.one);
+        }
+        let alive = is_alive(&mut flow, self.rules, &self.limits);
+        flow.fork(alive, body, dead, body);
+        flow.open(dead);
+        note_exhausted(&mut flow.code, self.rules.shared);
+        if let Some(after) = after {
+            flow.branch(after);
+            flow.open(after);
+            if let Some(counters) = counters {
+                test_guard(&mut flow.code, self.rules.shared, counters);
+            }
+        }
+        let (op, operands) = self.leave.instruction();
+        flow.end(op, operands);
+        self.blocks.extend(flow.finish());
+        (body, Vec::new())
+    }
+
+    /// Tests the guards of loops that end at a block.
+    fn guard_tests(&mut self, ends: &[usize]) -> Vec<Instruction> {
+        let mut code = Code::new(self.edit);
+        for &counters in ends.iter().filter_map(|&l| self.counters.get(l)) {
+            test_guard(&mut code, self.rules.shared, counters);
+        }
+        code.instructions
+    }
+
+    /// Counts back edges at the end of a block that may take them.
+    fn count_back_edges(&mut self, loops: &[usize], end: &[Instruction]) -> Vec<Instruction> {
+        let shape = self.shape;
+        let mut code = Code::new(self.edit);
+        for &position in loops {
+            let Some(counters) = self.counters.get(position) else { continue };
+            let header = shape.loops[position].header;
+            let [zero, one] = [0, 1].map(|value| code.edit.word(value));
+            let of = code.edit.uint(32);
+            let Some(branch) = end.last() else { continue };
+            let [yes, no] = [1, 2].map(|at| id_operand(branch, at) == Some(header));
+            let taken = match (branch.class.opcode, id_operand(branch, 0)) {
+                (Op::BranchConditional, Some(condition)) if yes != no => {
+                    let (yes, no) = if yes { (one, zero) } else { (zero, one) };
+                    code.select(of, condition, yes, no)
+                }
+                _ => one,
+            };
+            add_to(&mut code, counters.back_edges, taken);
+        }
+        code.instructions
+    }
+}
+
+/// Counts an iteration and gives whether the loop may go on.
+fn is_alive(flow: &mut Flow<'_>, rules: &Rules<'_>, limits: &Limits) -> Id {
+    let shared = rules.shared;
+    let code = &mut flow.code;
+    let (word, boolean, zero) = (code.edit.uint(32), code.edit.bool(), code.edit.word(0));
+    let iterations = add_to(code, shared.iterations, limits.one);
+    let fault = code.load(word, shared.fault);
+    if rules.convergent {
+        let sound = code.ids(Op::IEqual, boolean, &[fault, zero]);
+        let limit = code.select(word, sound, limits.limit, limits.limit_after_fault);
+        return code.ids(Op::ULessThanEqual, boolean, &[iterations, limit]);
+    }
+    let within = code.ids(Op::ULessThanEqual, boolean, &[iterations, limits.limit]);
+    if !rules.polls() {
+        let sound = code.ids(Op::IEqual, boolean, &[fault, zero]);
+        return code.ids(Op::LogicalAnd, boolean, &[within, sound]);
+    }
+    // A loop around this one has to end too when this one is stopped.
+    let exhausted = code.load(word, shared.exhausted);
+    let ended = code.ids(Op::BitwiseOr, word, &[fault, exhausted]);
+    let sound = code.ids(Op::IEqual, boolean, &[ended, zero]);
+    let alive = code.ids(Op::LogicalAnd, boolean, &[within, sound]);
+    let mask = code.edit.word(POLL_ITERATIONS - 1);
+    let phase = code.ids(Op::BitwiseAnd, word, &[iterations, mask]);
+    let due = code.ids(Op::IEqual, boolean, &[phase, zero]);
+    flow.when_value(due, boolean, alive, |flow| {
+        let code = &mut flow.code;
+        let stop = rules.physical.stop(code, shared);
+        let wanted = code.ids(Op::UGreaterThan, boolean, &[stop, limits.launch]);
+        code.ids(Op::LogicalAnd, boolean, &[alive, wanted])
+    })
+}
+
+/// Notes that a loop was left without a fault, which has a reason of its own.
+fn note_exhausted(code: &mut Code<'_>, shared: &Shared) {
+    let (word, boolean) = (code.edit.uint(32), code.edit.bool());
+    let [zero, one] = [0, 1].map(|value| code.edit.word(value));
+    let fault = code.load(word, shared.fault);
+    let sound = code.ids(Op::IEqual, boolean, &[fault, zero]);
+    let before = code.load(word, shared.exhausted);
+    let now = code.select(word, sound, one, before);
+    code.store(shared.exhausted, now);
+}
+
+/// Notes a cut if as many back edges as headers were passed, and starts the counters anew. Without
+/// any header, nothing was run: the block is passed again, as the header of another loop.
+fn test_guard(code: &mut Code<'_>, shared: &Shared, counters: Counters) {
+    let (word, boolean) = (code.edit.uint(32), code.edit.bool());
+    let [zero, one] = [0, 1].map(|value| code.edit.word(value));
+    let headers = code.load(word, counters.headers);
+    let back_edges = code.load(word, counters.back_edges);
+    let equal = code.ids(Op::IEqual, boolean, &[headers, back_edges]);
+    let ran = code.ids(Op::INotEqual, boolean, &[headers, zero]);
+    let is_cut = code.ids(Op::LogicalAnd, boolean, &[equal, ran]);
+    let before = code.load(word, shared.cut);
+    let now = code.select(word, is_cut, one, before);
+    code.store(shared.cut, now);
+    code.store(counters.headers, zero);
+    code.store(counters.back_edges, zero);
+}
+
+/// Adds to a variable and gives the sum.
+fn add_to(code: &mut Code<'_>, variable: Id, value: Id) -> Id {
+    let word = code.edit.uint(32);
+    let before = code.load(word, variable);
+    let after = code.ids(Op::IAdd, word, &[before, value]);
+    code.store(variable, after);
+    after
+}
+
+/// How many instructions at the start of a block are phis, or lines between them.
+fn leading_phis(instructions: &[Instruction]) -> usize {
+    let kept = |i: &&Instruction| matches!(i.class.opcode, Op::Phi | Op::Line | Op::NoLine);
+    let leading = instructions.iter().take_while(kept).count();
+    let phi = |i: &Instruction| i.class.opcode == Op::Phi;
+    instructions[..leading].iter().rposition(phi).map_or(0, |last| last + 1)
+}
+
+/// Where a block's terminator starts, with the merge instruction that belongs to it.
+fn terminator(instructions: &[Instruction]) -> usize {
+    let last = instructions.len().saturating_sub(1);
+    let merge =
+        |at: usize| instructions.get(at).is_some_and(|i| i.class.opcode == Op::SelectionMerge);
+    if last > 0 && merge(last - 1) { last - 1 } else { last }
+}
+
+/// A refusal.
+pub(super) fn refused(instruction: &str, reason: &str) -> RewriteError {
+    RewriteError::Refused {
+        instruction: instruction.to_owned(),
+        word: 0,
+        line: None,
+        reason: reason.to_owned(),
+    }
+}

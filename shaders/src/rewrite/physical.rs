@@ -1,0 +1,118 @@
+//! Words of memory that the pass's own code reaches through addresses in the control block.
+
+use super::control;
+use super::edit::{Code, Edit, Id};
+use super::shared::Shared;
+use rspirv::dr::{Instruction, Operand};
+use rspirv::spirv::{
+    AddressingModel, Capability, Decoration, MemoryAccess, MemoryModel, Op, Scope, StorageClass,
+};
+
+/// How words in physical memory are named: types, and what an atomic operation says of its order.
+#[derive(Clone, Copy)]
+pub(super) struct Physical {
+    word_pointer: Id,
+    block_pointer: Id,
+    scope: Id,
+    relaxed: Id,
+}
+
+impl Physical {
+    /// Declares them, and physical pointers where the kernel has none of its own.
+    pub(super) fn declare(edit: &mut Edit) -> Self {
+        allow_physical_pointers(edit);
+        let word = edit.uint(32);
+        let words = edit.declare_new(Op::TypeRuntimeArray, None, vec![Operand::IdRef(word)]);
+        edit.decorate(words, Decoration::ArrayStride, vec![Operand::LiteralBit32(4)]);
+        let block = edit.block(words);
+        let scope = edit.word(device_scope(edit) as u32);
+        Self {
+            word_pointer: edit.pointer(StorageClass::PhysicalStorageBuffer, word),
+            block_pointer: edit.pointer(StorageClass::PhysicalStorageBuffer, block),
+            scope,
+            relaxed: edit.word(0),
+        }
+    }
+
+    /// The word at an address: a pair of words.
+    pub(super) fn at(self, code: &mut Code<'_>, address: Id) -> Id {
+        code.ids(Op::Bitcast, self.word_pointer, &[address])
+    }
+
+    /// The word that is `index` words from an address.
+    pub(super) fn at_index(self, code: &mut Code<'_>, address: Id, index: Id) -> Id {
+        let block = code.ids(Op::Bitcast, self.block_pointer, &[address]);
+        let zero = code.edit.word(0);
+        code.ids(Op::AccessChain, self.word_pointer, &[block, zero, index])
+    }
+
+    /// Reads a word that nobody writes meanwhile.
+    pub(super) fn load(code: &mut Code<'_>, pointer: Id) -> Id {
+        let of = code.edit.uint(32);
+        code.load_physical(of, pointer, 4)
+    }
+
+    /// Writes a word that nobody else touches meanwhile.
+    pub(super) fn store(code: &mut Code<'_>, pointer: Id, value: Id) {
+        let aligned = Operand::MemoryAccess(MemoryAccess::ALIGNED);
+        let ids = [pointer, value].map(Operand::IdRef).into_iter();
+        let operands = ids.chain([aligned, Operand::LiteralBit32(4)]).collect();
+        code.act(Op::Store, operands);
+    }
+
+    /// An atomic operation on a word, which gives the word before it.
+    pub(super) fn atomic(self, code: &mut Code<'_>, op: Op, pointer: Id, value: Option<Id>) -> Id {
+        let of = code.edit.uint(32);
+        let mut operands = vec![
+            Operand::IdRef(pointer),
+            Operand::IdScope(self.scope),
+            Operand::IdMemorySemantics(self.relaxed),
+        ];
+        operands.extend(value.map(Operand::IdRef));
+        code.op(op, of, operands)
+    }
+
+    /// The stop word as it is now.
+    pub(super) fn stop(self, code: &mut Code<'_>, shared: &Shared) -> Id {
+        let address = code.control_pair(shared.control, control::REPORTS, 1);
+        let pointer = self.at(code, address);
+        self.atomic(code, Op::AtomicLoad, pointer, None)
+    }
+}
+
+/// The scope of everything on the device that may write the same words. The Vulkan memory model
+/// knows it only with a capability of its own; the queue's family has them all too.
+fn device_scope(edit: &Edit) -> Scope {
+    let has = |wanted| {
+        let wanted = [Operand::Capability(wanted)];
+        edit.module.capabilities.iter().any(|i| i.operands == wanted)
+    };
+    let vulkan = edit.module.memory_model.as_ref().is_some_and(|model| {
+        model.operands.get(1) == Some(&Operand::MemoryModel(MemoryModel::Vulkan))
+    });
+    if vulkan && !has(Capability::VulkanMemoryModelDeviceScope) {
+        Scope::QueueFamily
+    } else {
+        Scope::Device
+    }
+}
+
+/// Lets the module have physical pointers.
+fn allow_physical_pointers(edit: &mut Edit) {
+    if edit.has_physical_pointers() {
+        return;
+    }
+    edit.capability(Capability::PhysicalStorageBufferAddresses);
+    if edit.version() < (1, 5) {
+        let name = vec![Operand::LiteralString("SPV_KHR_physical_storage_buffer".to_owned())];
+        let extensions = &mut edit.module.extensions;
+        if !extensions.iter().any(|i| i.operands == name) {
+            extensions.push(Instruction::new(Op::Extension, None, None, name));
+        }
+    }
+    if let Some(model) = &mut edit.module.memory_model
+        && let Some(addressing) = model.operands.first_mut()
+    {
+        *addressing = Operand::AddressingModel(AddressingModel::PhysicalStorageBuffer64);
+    }
+}
