@@ -105,6 +105,8 @@ pub enum Bounds {
     Index(usize),
     /// By its address: the position of a [`Reach`].
     Address(usize),
+    /// By its index into one of the kernel's own variables, whose length the module says.
+    Own,
 }
 
 /// A place in a kernel's source.

@@ -141,6 +141,15 @@ impl Edit {
         }
     }
 
+    /// The bits of an integer type.
+    pub(super) fn integer_width(&self, of: Id) -> Option<u32> {
+        let declared = self.global(of)?;
+        match (declared.class.opcode, &declared.operands[..]) {
+            (Op::TypeInt, [Operand::LiteralBit32(bits), _]) => Some(*bits),
+            _ => None,
+        }
+    }
+
     /// A type, constant or other declaration without a decoration: the one that exists, or new.
     pub(super) fn declare(&mut self, op: Op, of: Option<Id>, operands: Vec<Operand>) -> Id {
         let key = (op, of, operands);

@@ -20,6 +20,7 @@ mod layouts;
 mod loop_shape;
 mod loops;
 mod memory;
+mod own_arrays;
 mod page;
 mod physical;
 mod plan;

@@ -5,7 +5,9 @@ use super::layouts::{Layouts, Place};
 use super::pointers::{Kernel, Trace};
 use super::sieve::Source;
 use super::sites::{self, Touch};
-use super::{Analysis, Bounds, Check, Reach, RewriteError, Root, Site, control, split};
+use super::{
+    Access, Analysis, Bounds, Check, Reach, RewriteError, Root, Site, control, own_arrays, split,
+};
 use rspirv::dr::Instruction;
 use rspirv::spirv::Op;
 use std::collections::HashMap;
@@ -17,11 +19,27 @@ pub(super) struct Plan {
     /// Function, block and position of the instruction.
     pub(super) at: (usize, usize, usize),
     pub(super) touch: Touch,
-    pub(super) bounds: Bounds,
+    pub(super) way: Way,
     /// The pointer's way, from the root if it is checked by its index.
     pub(super) trace: Trace,
     /// What the address is a multiple of.
     pub(super) align: u32,
+}
+
+/// How an access is checked: the position of a [`Check`] or of a [`Reach`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Index(usize),
+    Address(usize),
+}
+
+impl From<Way> for Bounds {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Index(check) => Self::Index(check),
+            Way::Address(reach) => Self::Address(reach),
+        }
+    }
 }
 
 impl Plan {
@@ -59,6 +77,7 @@ pub(super) fn plan(
         checks: HashMap::new(),
         reaches: HashMap::new(),
     };
+    let mut own = Vec::new();
     for (f, (function, &origin)) in edit.module.functions.iter().zip(origins).enumerate() {
         // OpFunction and the parameters come before the first label.
         let mut position = origin + 1 + function.parameters.len();
@@ -66,13 +85,34 @@ pub(super) fn plan(
             position += 1;
             for (i, instruction) in block.instructions.iter().enumerate() {
                 planner.visit((f, b, i), position, instruction)?;
+                own.extend(own_sites(edit, source, position, instruction)?);
                 position += 1;
             }
         }
     }
+    planner.analysis.sites.extend(own);
     let Planner { mut analysis, plans, kernel, .. } = planner;
     analysis.effects = super::effects::effects(&kernel, &plans);
     Ok((analysis, plans))
+}
+
+/// The sites of an instruction that indexes the kernel's own variables.
+fn own_sites(
+    edit: &Edit,
+    source: &Source,
+    position: usize,
+    instruction: &Instruction,
+) -> Result<impl Iterator<Item = Site>, RewriteError> {
+    let op = instruction.class.opcode;
+    let count =
+        own_arrays::count(edit, instruction).map_err(|why| source.refuse(position, op, why))?;
+    let site = Site {
+        instruction: sites::name(op),
+        access: Access::Read,
+        bounds: Bounds::Own,
+        line: source.line(position),
+    };
+    Ok(std::iter::repeat_n(site, count))
 }
 
 impl Planner<'_> {
@@ -95,14 +135,14 @@ impl Planner<'_> {
             let trace =
                 trace.ok_or_else(|| refuse("the type of what it accesses has no layout"))?;
             let (size, align) = self.measure(&touch, &trace).map_err(refuse)?;
-            let bounds = self.bounds(&touch, &trace, size, align);
+            let way = self.way(&touch, &trace, size, align);
             self.analysis.sites.push(Site {
                 instruction: sites::name(op),
                 access: touch.access,
-                bounds,
+                bounds: way.into(),
                 line: self.source.line(position),
             });
-            self.plans.push(Plan { at, touch, bounds, trace, align });
+            self.plans.push(Plan { at, touch, way, trace, align });
         }
         Ok(())
     }
@@ -132,12 +172,12 @@ impl Planner<'_> {
     }
 
     /// How an access is checked: by its index where that suffices.
-    fn bounds(&mut self, touch: &Touch, trace: &Trace, size: u32, align: u32) -> Bounds {
+    fn way(&mut self, touch: &Touch, trace: &Trace, size: u32, align: u32) -> Way {
         if let Some(check) = self.check(touch, trace, size, align) {
-            return Bounds::Index(position(&mut self.checks, &mut self.analysis.checks, check));
+            return Way::Index(position(&mut self.checks, &mut self.analysis.checks, check));
         }
         let reach = Reach { size_bytes: size, align_bytes: align, access: touch.access };
-        Bounds::Address(position(&mut self.reaches, &mut self.analysis.reaches, reach))
+        Way::Address(position(&mut self.reaches, &mut self.analysis.reaches, reach))
     }
 
     fn check(&mut self, touch: &Touch, trace: &Trace, size: u32, align: u32) -> Option<Check> {

@@ -6,9 +6,10 @@ use super::edit::{Edit, Id, id_operand};
 use super::entry::wrap_entry;
 use super::layouts::Layouts;
 use super::loops::bound_loops;
+use super::own_arrays::check_indices;
 use super::plan::{Plan, plan};
 use super::sieve::{Source, damaged};
-use super::translate::Translator;
+use super::translate::{Translator, number};
 use super::{Analysis, RewriteError, Shared, Variant};
 use rspirv::binary::Assemble;
 use rspirv::dr::{Instruction, Operand};
@@ -70,6 +71,7 @@ impl Program {
         let translator =
             Translator { shared: &shared, analysis: &self.analysis, layout: &layout, variant };
         rewrite_accesses(&mut edit, &translator, &self.layouts, &self.plans);
+        check_indices(&mut edit, &shared, number(self.plans.len()))?;
         bound_loops(&mut edit, &shared, variant, &self.analysis.effects)?;
         wrap_entry(&mut edit, &shared, variant, &self.analysis, &layout)?;
         Ok(edit.finish().assemble())

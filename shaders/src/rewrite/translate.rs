@@ -3,10 +3,10 @@
 use super::address::Math;
 use super::edit::{Code, Id};
 use super::fault::{Culprit, note};
-use super::plan::Plan;
+use super::plan::{Plan, Way};
 use super::segments::{Field, Segments, Within};
 use super::table::{Gate, Table};
-use super::{Access, Analysis, Bounds, Check, Shared, Translation, Variant, control};
+use super::{Access, Analysis, Check, Shared, Translation, Variant, control};
 use rspirv::dr::{Instruction, Operand};
 use rspirv::spirv::Op;
 
@@ -38,11 +38,11 @@ impl Translator<'_> {
 
     /// The pointer for an access that need not be split.
     pub(super) fn pointer(&self, code: &mut Code<'_>, site: u32, plan: &Plan) -> Id {
-        match (self.variant.translation, plan.bounds) {
-            (Translation::None | Translation::Segments, Bounds::Index(check)) => {
+        match (self.variant.translation, plan.way) {
+            (Translation::None | Translation::Segments, Way::Index(check)) => {
                 self.by_index(code, site, plan, check)
             }
-            (Translation::None | Translation::Segments, Bounds::Address(reach)) => {
+            (Translation::None | Translation::Segments, Way::Address(reach)) => {
                 self.by_address(code, site, plan, reach)
             }
             (Translation::Table { .. }, _) => {
@@ -165,9 +165,9 @@ impl Translator<'_> {
     /// Checks an access whose pages may be missing; its pieces are looked up from the result.
     pub(super) fn gate(&self, code: &mut Code<'_>, site: u32, plan: &Plan) -> Gate {
         let math = self.math();
-        let (ok, within) = match plan.bounds {
-            Bounds::Index(check) => (Some(self.index(code, site, plan, check).ok), Within::Extent),
-            Bounds::Address(reach) => (None, Within::Span(number(reach))),
+        let (ok, within) = match plan.way {
+            Way::Index(check) => (Some(self.index(code, site, plan, check).ok), Within::Extent),
+            Way::Address(reach) => (None, Within::Span(number(reach))),
         };
         let address = math.from_pointer(code, plan.touch.pointer);
         let found = self.segments().find(code, address, within, Some(Field::Target));
