@@ -13,6 +13,10 @@
 //! | [`Layout::check_row`] | per [`Check`](super::Check): device address of index 0 (its `offset_bytes` not included), first index, count |
 //! | [`Layout::segment_row`] | per segment, unless bisected: its record |
 //!
+//! Where a check's count is 0, its first index is 0 too, and its device address plus its
+//! `offset_bytes` is that of the zeroes. Without `offset_roots` the first index is 0. The root of
+//! the tree has at least one entry.
+//!
 //! Addresses are 64 bits, low word first. A segment's record is [`Layout::record_rows`] rows of
 //! 64-bit numbers: start, length in bytes, target, fault bitmap, then a *span* per
 //! [`Reach`](super::Reach). An access at `a` is within a segment if `a - start < span`, unsigned

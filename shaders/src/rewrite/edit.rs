@@ -335,6 +335,12 @@ impl Edit {
         self.module.annotations.push(Instruction::new(Op::MemberDecorate, None, None, operands));
     }
 
+    /// Whether the module declares a capability.
+    pub(super) fn declares(&self, capability: Capability) -> bool {
+        let wanted = [Operand::Capability(capability)];
+        self.module.capabilities.iter().any(|declared| declared.operands == wanted)
+    }
+
     pub(super) fn capability(&mut self, capability: Capability) {
         let operands = vec![Operand::Capability(capability)];
         if !self.module.capabilities.iter().any(|i| i.operands == operands) {

@@ -1,7 +1,7 @@
 //! From a module to the list of its accesses, and how each is checked.
 
-use super::edit::Edit;
-use super::layouts::{Layouts, Place};
+use super::edit::{Edit, Id};
+use super::layouts::{Layouts, Place, scalar_bytes, vector_parts};
 use super::pointers::{Kernel, Trace};
 use super::sieve::Source;
 use super::sites::{self, Touch};
@@ -9,7 +9,7 @@ use super::{
     Access, Analysis, Bounds, Check, Reach, RewriteError, Root, Site, control, own_arrays, split,
 };
 use rspirv::dr::Instruction;
-use rspirv::spirv::Op;
+use rspirv::spirv::{Capability, Op};
 use std::collections::HashMap;
 use std::hash::Hash;
 
@@ -92,7 +92,7 @@ pub(super) fn plan(
     }
     planner.analysis.sites.extend(own);
     let Planner { mut analysis, plans, kernel, .. } = planner;
-    analysis.effects = super::effects::effects(&kernel, &plans);
+    analysis.effects = super::effects::effects(&kernel, &plans, &analysis.checks);
     Ok((analysis, plans))
 }
 
@@ -156,7 +156,11 @@ impl Planner<'_> {
         if size == 0 || size > control::SPARE_BYTES {
             return Err("it accesses nothing, or more than 64 KiB at once; access parts");
         }
-        let align = touch.aligned.unwrap_or(widest);
+        // Atomic operations are done on whole, aligned values, vectors included.
+        let align = match touch.access {
+            Access::Atomic => u32::try_from(size).unwrap_or_default(),
+            _ => touch.aligned.unwrap_or(widest),
+        };
         if !align.is_power_of_two() || align > 4096 {
             return Err("its alignment is no power of two up to 4096");
         }
@@ -164,8 +168,13 @@ impl Planner<'_> {
             return Err("its alignment is less than the size of its widest number; raise \
                         buffer_reference_align, or declare the number as words");
         }
-        if split::pieces(edit, layouts, trace.place, align).is_none() {
-            return Err("it accesses too many numbers at once; copy them in a loop");
+        let pieces = split::pieces(edit, layouts, trace.place, align);
+        let pieces = pieces.ok_or("it accesses too many numbers at once; copy them in a loop")?;
+        if pieces.len() > 1 && !pieces.iter().all(|piece| is_extractable(edit, piece.of)) {
+            return Err(
+                "its numbers of 8 or 16 bits may be on two pages; raise the alignment, or \
+                        compute with such numbers, so that they can be taken apart",
+            );
         }
         let size = u32::try_from(size).map_err(|_| "it accesses too much at once")?;
         Ok((size, align))
@@ -204,6 +213,20 @@ impl Planner<'_> {
             access: touch.access,
         })
     }
+}
+
+/// Whether numbers of a type may be taken out of composites and put together again.
+///
+/// Without a capability, numbers of 8 and 16 bits can only be loaded, stored and converted.
+fn is_extractable(edit: &Edit, of: Id) -> bool {
+    let of = vector_parts(edit, of).map_or(of, |(part, _)| part);
+    let needed = match (edit.global(of).map(|of| of.class.opcode), scalar_bytes(edit, of)) {
+        (Some(Op::TypeInt), Some(1)) => Capability::Int8,
+        (Some(Op::TypeInt), Some(2)) => Capability::Int16,
+        (Some(Op::TypeFloat), Some(2)) => Capability::Float16,
+        _ => return true,
+    };
+    edit.declares(needed)
 }
 
 /// The position of an element in a list, to which it is added if it is new.

@@ -47,7 +47,7 @@ impl Program {
         let (mut analysis, plans) = plan(&edit, &layouts, &source, &origins)?;
         analysis.entry = name;
         analysis.control_set = free_set(&edit);
-        analysis.int64 = declares(&edit, Capability::Int64);
+        analysis.int64 = edit.declares(Capability::Int64);
         Ok(Self { edit, layouts, plans, analysis })
     }
 
@@ -179,11 +179,6 @@ fn check_models(source: &Source) -> Result<(), RewriteError> {
                 .to_owned(),
         }),
     }
-}
-
-fn declares(edit: &Edit, capability: Capability) -> bool {
-    let wanted = [Operand::Capability(capability)];
-    edit.module.capabilities.iter().any(|declared| declared.operands == wanted)
 }
 
 /// The first descriptor set that the kernel does not use.

@@ -1,4 +1,6 @@
 //! Tests of the pass on whole modules.
 
+mod glsl;
+mod mutations;
 mod shipped;
 mod tools;

@@ -84,3 +84,24 @@ pub(super) fn variants() -> Vec<Variant> {
     }
     variants
 }
+
+/// Compiles GLSL with glslang, if that is installed.
+pub(super) fn compile(glsl: &str, target: &str, options: &[&str]) -> Option<Vec<u32>> {
+    let folder = tempfile::tempdir().expect("a folder for the compiler's output");
+    let output = folder.path().join("kernel.spv");
+    let output = output.to_str().expect("the path is text");
+    let mut arguments = vec!["--stdin", "-S", "comp", "-V", "--target-env", target, "-o", output];
+    arguments.extend(options);
+    if let Err(complaint) = run("glslangValidator", &arguments, glsl.as_bytes())? {
+        panic!("{complaint}\n{glsl}");
+    }
+    let bytes = std::fs::read(output).expect("the compiler wrote it");
+    let words = bytes.chunks_exact(4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]));
+    Some(words.collect())
+}
+
+/// A module with many kinds of instructions, as a start for mutations, if glslang is installed.
+pub(super) fn torture() -> Option<Vec<u32>> {
+    static WORDS: std::sync::OnceLock<Option<Vec<u32>>> = std::sync::OnceLock::new();
+    WORDS.get_or_init(|| compile(include_str!("torture.comp"), "vulkan1.3", &["-gVS"])).clone()
+}
