@@ -30,6 +30,8 @@ pub(super) struct Loop {
 pub(super) struct Role {
     /// The loop that it is the header of.
     pub(super) header: Option<usize>,
+    /// The loops whose continue targets it may branch to, unless they are the headers.
+    pub(super) continues: Vec<usize>,
     /// The loops whose back edge it may take.
     pub(super) back_edges: Vec<usize>,
     /// The loops that end at it.
@@ -66,6 +68,7 @@ impl Shape {
         shape.add_back_edges(edit, blocks)?;
         if guard {
             shape.add_ends(edit, blocks, &positions);
+            shape.add_continues(blocks);
         }
         shape.refuse_loops_in_continue_constructs(blocks, &positions)?;
         Ok(Some(shape))
@@ -130,6 +133,28 @@ impl Shape {
                     self.role_mut(position).ends.push(index);
                 }
                 _ => self.loops[index].new_merge = Some(edit.fresh()),
+            }
+        }
+    }
+
+    /// Notes the branches to continue targets.
+    fn add_continues(&mut self, blocks: &[Block]) {
+        let mut continue_targets: HashMap<Id, Vec<usize>> = HashMap::new();
+        let loops = self.loops.iter().enumerate().filter(|(_, l)| !l.continues_at_header);
+        for (index, found) in loops {
+            continue_targets.entry(found.continue_target).or_default().push(index);
+        }
+        for (position, block) in blocks.iter().enumerate() {
+            let targets: HashSet<Id> = targets(block).into_iter().collect();
+            let mut found: Vec<usize> = targets
+                .iter()
+                .filter_map(|to| continue_targets.get(to))
+                .flatten()
+                .copied()
+                .collect();
+            if !found.is_empty() {
+                found.sort_unstable();
+                self.role_mut(position).continues = found;
             }
         }
     }

@@ -11,9 +11,18 @@
 //!                                               body: code, branch
 //! ```
 //!
-//! The guard counts a loop's headers by a number that no compiler knows, and its back edges by one.
-//! Where a loop is left by the kernel's own will, it passed one header more than back edges. A
-//! driver that ends a loop for its own reasons does so at the back edge.
+//! # The guard
+//! llvmpipe ends the loops of an invocation after 65,535 iterations by leaving them between two. A
+//! guarded loop counts its headers by a number that no compiler knows to be one, and the ends of
+//! its iterations by one: where the loop ends by the kernel's own will, it passed one header more.
+//! An iteration has ended once it goes to the continue target, because Mesa may run the continue
+//! construct at the start of the next iteration.
+//!
+//! Compilers take it that a loop is only left where the kernel leaves it, so what they copy on the
+//! way out is not copied when a loop is cut. The counts are then those of the last time that the
+//! loop ended, or zero. So they start from a *base*, which changes from each time to the next.
+//! What is not noticed: a cut loop in a function that returned out of that very loop before, if no
+//! loop around it has another iteration to come.
 
 use super::control;
 use super::edit::{Code, Edit, Id, id_operand};
@@ -86,13 +95,82 @@ struct Limits {
     limit: Id,
     limit_after_fault: Id,
     launch: Id,
+    /// [`BASE`], as a product with `one`: Mesa computes what follows from a constant before a loop
+    /// an iteration ahead, and would count a header too many.
+    upper: Id,
 }
+
+/// The upper bit of a word, which tells one base from the next. The rest counts.
+const BASE: u32 = 1 << 31;
 
 /// The counters of a guarded loop.
 #[derive(Clone, Copy)]
 struct Counters {
     headers: Id,
-    back_edges: Id,
+    /// Iterations that ended.
+    ends: Id,
+    /// The base of both, its upper bit inverted: zero at first, so that no base is what a register
+    /// holds that was never written.
+    phase: Id,
+}
+
+impl Counters {
+    fn declare(edit: &mut Edit) -> Self {
+        let word = edit.uint(32);
+        let [headers, ends, phase] = [(); 3].map(|()| edit.private(word));
+        Self { headers, ends, phase }
+    }
+
+    /// Starts anew from a base, which is not that of the last time if the loop ran since.
+    fn start(self, code: &mut Code<'_>, upper: Id) {
+        let (word, zero) = (code.edit.uint(32), code.edit.word(0));
+        let ran = self.ran(code);
+        let change = code.select(word, ran, upper, zero);
+        let phase = code.load(word, self.phase);
+        let phase = code.ids(Op::BitwiseXor, word, &[phase, change]);
+        let base = code.ids(Op::BitwiseXor, word, &[phase, upper]);
+        code.store(self.phase, phase);
+        code.store(self.headers, base);
+        code.store(self.ends, base);
+    }
+
+    /// Whether the loop ran since it was started anew.
+    fn ran(self, code: &mut Code<'_>) -> Id {
+        let (word, boolean) = (code.edit.uint(32), code.edit.bool());
+        let [zero, rest] = [0, BASE - 1].map(|value| code.edit.word(value));
+        let headers = code.load(word, self.headers);
+        let count = code.ids(Op::BitwiseAnd, word, &[headers, rest]);
+        code.ids(Op::INotEqual, boolean, &[count, zero])
+    }
+
+    /// Notes a cut, and starts anew. Where the loop ends in the header of another one, that one's
+    /// counters tell whether the block is passed for the first time.
+    fn test(self, code: &mut Code<'_>, shared: &Shared, upper: Id, next: Option<Self>) {
+        let (word, boolean) = (code.edit.uint(32), code.edit.bool());
+        let one = code.edit.word(1);
+        let headers = code.load(word, self.headers);
+        let ends = code.load(word, self.ends);
+        let phase = code.load(word, self.phase);
+        let more = code.ids(Op::ISub, word, &[headers, ends]);
+        let odd = code.ids(Op::INotEqual, boolean, &[more, one]);
+        // The phase is the base inverted, so that the upper bits differ.
+        let bases = code.ids(Op::BitwiseXor, word, &[headers, phase]);
+        let stale = code.ids(Op::ULessThan, boolean, &[bases, upper]);
+        let mut is_cut = code.ids(Op::LogicalOr, boolean, &[odd, stale]);
+        if let Some(next) = next {
+            let again = next.ran(code);
+            let first = code.ids(Op::LogicalNot, boolean, &[again]);
+            is_cut = code.ids(Op::LogicalAnd, boolean, &[is_cut, first]);
+        }
+        let before = code.load(word, shared.cut);
+        let now = code.select(word, is_cut, one, before);
+        code.store(shared.cut, now);
+        let phase = code.ids(Op::BitwiseXor, word, &[phase, upper]);
+        let base = code.ids(Op::BitwiseXor, word, &[phase, upper]);
+        code.store(self.phase, phase);
+        code.store(self.headers, base);
+        code.store(self.ends, base);
+    }
 }
 
 /// A function whose loops are being bounded.
@@ -164,9 +242,9 @@ fn bound_function(
     rules: &Rules<'_>,
 ) -> Result<(), RewriteError> {
     let leave = Leave::of(edit, function)?;
-    let counters =
-        if rules.guard { add_counters(edit, function, shape.loops.len()) } else { vec![] };
-    let limits = read_limits(edit, function, rules);
+    let guarded = if rules.guard { shape.loops.len() } else { 0 };
+    let counters: Vec<_> = (0..guarded).map(|_| Counters::declare(edit)).collect();
+    let limits = start(edit, function, rules, &counters);
     replace_merges(function, &shape.new_merges());
     let old = std::mem::take(&mut function.blocks);
     let mut rewriter = Rewriter {
@@ -188,39 +266,28 @@ fn bound_function(
     Ok(())
 }
 
-/// Declares two counters per loop, zero at first.
-fn add_counters(edit: &mut Edit, function: &mut Function, loops: usize) -> Vec<Counters> {
-    let word = edit.uint(32);
-    let (pointer, zero) = (edit.pointer(StorageClass::Function, word), edit.word(0));
-    let operands = vec![Operand::StorageClass(StorageClass::Function), Operand::IdRef(zero)];
-    let mut variables = Vec::with_capacity(loops * 2);
-    let mut variable = |edit: &mut Edit| {
-        let id = edit.fresh();
-        edit.note_type(id, pointer);
-        variables.push(Instruction::new(Op::Variable, Some(pointer), Some(id), operands.clone()));
-        id
-    };
-    let counters = (0..loops)
-        .map(|_| Counters { headers: variable(edit), back_edges: variable(edit) })
-        .collect();
-    if let Some(entry) = function.blocks.first_mut() {
-        entry.instructions.splice(0..0, variables);
-    }
-    counters
-}
-
-/// Reads the limits at the start of a function.
-fn read_limits(edit: &mut Edit, function: &mut Function, rules: &Rules<'_>) -> Limits {
+/// Reads the limits at the start of a function, and starts its guards.
+fn start(
+    edit: &mut Edit,
+    function: &mut Function,
+    rules: &Rules<'_>,
+    counters: &[Counters],
+) -> Limits {
     let mut code = Code::new(edit);
     let [one, limit, limit_after_fault, launch] =
         code.control_row(rules.shared.control, control::LIMITS);
+    let (word, base) = (code.edit.uint(32), code.edit.word(BASE));
+    let upper = code.ids(Op::IMul, word, &[base, one]);
+    for counters in counters {
+        counters.start(&mut code, upper);
+    }
     let instructions = code.instructions;
     if let Some(entry) = function.blocks.first_mut() {
         let variable = |i: &Instruction| i.class.opcode == Op::Variable;
         let at = entry.instructions.iter().rposition(variable).map_or(0, |last| last + 1);
         entry.instructions.splice(at..at, instructions);
     }
-    Limits { one, limit, limit_after_fault, launch }
+    Limits { one, limit, limit_after_fault, launch, upper }
 }
 
 /// Turns the branches to merge blocks that the kernel never gets to, which are never taken either,
@@ -273,7 +340,7 @@ impl Rewriter<'_> {
         let mut rest = old.instructions;
         let phis: Vec<_> = rest.drain(..leading_phis(&rest)).collect();
         let mut open = (label, phis);
-        let guards = self.guard_tests(&role.ends);
+        let guards = self.guard_tests(&role.ends, role.header);
         if let Some(header) = role.header {
             open = self.header(header, open, guards, &mut rest);
         } else {
@@ -282,23 +349,22 @@ impl Rewriter<'_> {
         let (label_now, mut instructions) = open;
         let end = rest.split_off(terminator(&rest));
         instructions.append(&mut rest);
-        instructions.extend(self.count_back_edges(&role.back_edges, &end));
+        instructions.extend(self.count_continues(&role.continues, &end));
+        let leaving = self.discount_exit(&role.back_edges, &end);
         let split = role.back_edges.iter().find(|&&l| shape.loops[l].continues_at_header);
-        match split.map(|&l| shape.loops[l].continue_target) {
-            Some(continue_target) => {
-                let to = vec![Operand::IdRef(continue_target)];
-                instructions.push(Instruction::new(Op::Branch, None, None, to));
-                self.blocks.push(block(label_now, instructions));
-                self.blocks.push(block(continue_target, end));
-                self.tails.insert(label, continue_target);
-            }
-            None => {
-                instructions.extend(end);
-                self.blocks.push(block(label_now, instructions));
-                if label_now != label {
-                    self.tails.insert(label, label_now);
-                }
-            }
+        let mut tail = label_now;
+        if let Some(&found) = split {
+            tail = shape.loops[found].continue_target;
+            instructions.extend(self.count_always(found));
+            let to = vec![Operand::IdRef(tail)];
+            instructions.push(Instruction::new(Op::Branch, None, None, to));
+            self.blocks.push(block(label_now, std::mem::take(&mut instructions)));
+        }
+        instructions.extend(leaving);
+        instructions.extend(end);
+        self.blocks.push(block(tail, instructions));
+        if tail != label {
+            self.tails.insert(label, tail);
         }
         if let Some(merge) = role.header.and_then(|header| shape.loops[header].selection) {
             let end = vec![Instruction::new(Op::Unreachable, None, None, vec![])];
@@ -348,7 +414,8 @@ impl Rewriter<'_> {
             flow.branch(after);
             flow.open(after);
             if let Some(counters) = counters {
-                test_guard(&mut flow.code, self.rules.shared, counters);
+                let upper = self.limits.upper;
+                counters.test(&mut flow.code, self.rules.shared, upper, None);
             }
         }
         let (op, operands) = self.leave.instruction();
@@ -357,36 +424,88 @@ impl Rewriter<'_> {
         (body, Vec::new())
     }
 
-    /// Tests the guards of loops that end at a block.
-    fn guard_tests(&mut self, ends: &[usize]) -> Vec<Instruction> {
+    /// Tests the guards of loops that end at a block, which may be the header of another.
+    fn guard_tests(&mut self, ends: &[usize], next: Option<usize>) -> Vec<Instruction> {
+        let next = next.and_then(|next| self.counters.get(next)).copied();
         let mut code = Code::new(self.edit);
         for &counters in ends.iter().filter_map(|&l| self.counters.get(l)) {
-            test_guard(&mut code, self.rules.shared, counters);
+            counters.test(&mut code, self.rules.shared, self.limits.upper, next);
         }
         code.instructions
     }
 
-    /// Counts back edges at the end of a block that may take them.
-    fn count_back_edges(&mut self, loops: &[usize], end: &[Instruction]) -> Vec<Instruction> {
+    /// Counts the ways from a block to loops' continue targets, where the block takes them.
+    fn count_continues(&mut self, loops: &[usize], end: &[Instruction]) -> Vec<Instruction> {
         let shape = self.shape;
         let mut code = Code::new(self.edit);
         for &position in loops {
             let Some(counters) = self.counters.get(position) else { continue };
-            let header = shape.loops[position].header;
             let [zero, one] = [0, 1].map(|value| code.edit.word(value));
             let of = code.edit.uint(32);
             let Some(branch) = end.last() else { continue };
-            let [yes, no] = [1, 2].map(|at| id_operand(branch, at) == Some(header));
-            let taken = match (branch.class.opcode, id_operand(branch, 0)) {
-                (Op::BranchConditional, Some(condition)) if yes != no => {
-                    let (yes, no) = if yes { (one, zero) } else { (zero, one) };
-                    code.select(of, condition, yes, no)
-                }
-                _ => one,
-            };
-            add_to(&mut code, counters.back_edges, taken);
+            let taken = is_taken(&mut code, branch, shape.loops[position].continue_target);
+            let taken = taken.map_or(one, |taken| code.select(of, taken, one, zero));
+            add_to(&mut code, counters.ends, taken);
         }
         code.instructions
+    }
+
+    /// Counts the way to a loop's continue target.
+    fn count_always(&mut self, position: usize) -> Vec<Instruction> {
+        let mut code = Code::new(self.edit);
+        if let Some(counters) = self.counters.get(position) {
+            let one = code.edit.word(1);
+            add_to(&mut code, counters.ends, one);
+        }
+        code.instructions
+    }
+
+    /// Takes back what was counted where a block leaves a loop instead of taking its back edge.
+    fn discount_exit(&mut self, loops: &[usize], end: &[Instruction]) -> Vec<Instruction> {
+        let shape = self.shape;
+        let mut code = Code::new(self.edit);
+        for &position in loops {
+            let Some(counters) = self.counters.get(position) else { continue };
+            let Some(branch) = end.last() else { continue };
+            let header = shape.loops[position].header;
+            let Some(taken) = is_taken(&mut code, branch, header) else { continue };
+            let [zero, minus_one] = [0, u32::MAX].map(|value| code.edit.word(value));
+            let of = code.edit.uint(32);
+            let change = code.select(of, taken, zero, minus_one);
+            add_to(&mut code, counters.ends, change);
+        }
+        code.instructions
+    }
+}
+
+/// Whether a branch goes to a label that it may go to: `None` if always.
+fn is_taken(code: &mut Code<'_>, branch: &Instruction, label: Id) -> Option<Id> {
+    let selector = id_operand(branch, 0)?;
+    let boolean = code.edit.bool();
+    match branch.class.opcode {
+        Op::BranchConditional => {
+            let [yes, no] = [1, 2].map(|at| id_operand(branch, at) == Some(label));
+            match (yes, no) {
+                (true, false) => Some(selector),
+                (false, true) => Some(code.ids(Op::LogicalNot, boolean, &[selector])),
+                _ => None,
+            }
+        }
+        Op::Switch => {
+            let of = code.edit.type_of(selector)?;
+            let default = id_operand(branch, 1) == Some(label);
+            // By default unless another case is met, or where one of its own cases is.
+            let mut taken = code.edit.null(boolean);
+            for case in branch.operands.get(2..)?.chunks_exact(2) {
+                if (case[1] == Operand::IdRef(label)) != default {
+                    let value = code.edit.declare(Op::Constant, Some(of), vec![case[0].clone()]);
+                    let met = code.ids(Op::IEqual, boolean, &[selector, value]);
+                    taken = code.ids(Op::LogicalOr, boolean, &[taken, met]);
+                }
+            }
+            Some(if default { code.ids(Op::LogicalNot, boolean, &[taken]) } else { taken })
+        }
+        _ => None,
     }
 }
 
@@ -432,23 +551,6 @@ fn note_exhausted(code: &mut Code<'_>, shared: &Shared) {
     let before = code.load(word, shared.exhausted);
     let now = code.select(word, sound, one, before);
     code.store(shared.exhausted, now);
-}
-
-/// Notes a cut if as many back edges as headers were passed, and starts the counters anew. Without
-/// any header, nothing was run: the block is passed again, as the header of another loop.
-fn test_guard(code: &mut Code<'_>, shared: &Shared, counters: Counters) {
-    let (word, boolean) = (code.edit.uint(32), code.edit.bool());
-    let [zero, one] = [0, 1].map(|value| code.edit.word(value));
-    let headers = code.load(word, counters.headers);
-    let back_edges = code.load(word, counters.back_edges);
-    let equal = code.ids(Op::IEqual, boolean, &[headers, back_edges]);
-    let ran = code.ids(Op::INotEqual, boolean, &[headers, zero]);
-    let is_cut = code.ids(Op::LogicalAnd, boolean, &[equal, ran]);
-    let before = code.load(word, shared.cut);
-    let now = code.select(word, is_cut, one, before);
-    code.store(shared.cut, now);
-    code.store(counters.headers, zero);
-    code.store(counters.back_edges, zero);
 }
 
 /// Adds to a variable and gives the sum.
