@@ -1,4 +1,4 @@
-//! How a kernel reaches a host address.
+//! How a kernel reaches a host address, and where the bytes are meanwhile.
 
 use std::fmt;
 
@@ -6,14 +6,26 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AccessMode {
-    /// The best mode that the device is proved to support.
+    /// Direct access where the device is proved to support it, otherwise mirrored access.
     #[default]
     Auto,
     /// The device address of imported host memory equals the host address, so kernels run on host
     /// pointers as they are. A missing page is an ordinary CPU fault.
     Direct,
-    /// The device has an address space of its own and kernels translate. Not part of this version.
+    /// The device has an address space of its own, and kernels are rewritten to translate.
     Mirrored,
+}
+
+impl AccessMode {
+    /// Reads a user's word; the empty word is [`AccessMode::Auto`].
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        match word.trim().to_lowercase().as_str() {
+            "" | "auto" => Some(Self::Auto),
+            "direct" => Some(Self::Direct),
+            "mirrored" => Some(Self::Mirrored),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for AccessMode {
@@ -26,11 +38,36 @@ impl fmt::Display for AccessMode {
     }
 }
 
+/// Where the bytes are that a kernel works on in mirrored access.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Backing {
+    /// Imported host memory on software and integrated devices that have the extension for it,
+    /// otherwise copies.
+    #[default]
+    Auto,
+    /// Host memory itself, imported with `VK_EXT_external_memory_host`. What the driver refuses to
+    /// import is copied.
+    Import,
+    /// Memory of the device, to which pages are copied when a kernel first touches them.
+    Copy,
+}
+
+impl fmt::Display for Backing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Import => "import",
+            Self::Copy => "copy",
+        })
+    }
+}
+
 /// Where a device keeps lent data between launches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Tier {
-    /// Nowhere: kernels work on host memory itself, as they do in direct access.
+    /// Nowhere: kernels work on host memory itself.
     None,
 }
 
@@ -39,5 +76,22 @@ impl fmt::Display for Tier {
         f.write_str(match self {
             Self::None => "none",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn access_modes_are_read_as_they_are_printed() {
+        for mode in [AccessMode::Auto, AccessMode::Direct, AccessMode::Mirrored] {
+            assert_eq!(
+                AccessMode::parse(&format!(" {} ", mode.to_string().to_uppercase())),
+                Some(mode)
+            );
+        }
+        assert_eq!(AccessMode::parse(""), Some(AccessMode::Auto));
+        assert_eq!(AccessMode::parse("mirror"), None);
     }
 }

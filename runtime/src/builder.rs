@@ -1,22 +1,26 @@
 //! Builds a runtime: finds a device and proves what it can do.
 
 use crate::{
-    AccessMode, BuildError, Error, Explanation, Runtime, Tier,
+    AccessMode, Backing, BuildError, Error, Explanation, Runtime, Tier,
     cache_file::CacheFile,
+    config::{Config, ServeFaults},
     error::chain,
-    explain::{self, Judged},
-    pipelines::Pipelines,
-    select::{DeviceInfo, Refusal, Wanted, judge, preference},
+    explain::{self, Judged, Loops},
+    kernel::Code,
+    pipelines::{Kernels, Pipelines},
+    select::{DeviceInfo, DeviceKind, Refusal, Wanted, judge, preference},
     vk::{
-        Device, Instance, Physical,
+        Device, Instance, Physical, litmus,
         proof::{self, Disproof},
     },
 };
-use farptr_shaders::probe;
+use farptr_shaders::{KernelDesc, probe};
 use std::{path::PathBuf, sync::Arc};
 
 /// Names a device by index or by a part of its name.
 const DEVICE_VARIABLE: &str = "FARPTR_DEVICE";
+/// Asks for an access mode.
+const ACCESS_VARIABLE: &str = "FARPTR_ACCESS";
 /// Switches validation on when it is set to 1.
 const VALIDATION_VARIABLE: &str = "FARPTR_VALIDATION";
 
@@ -33,9 +37,21 @@ const VALIDATION_VARIABLE: &str = "FARPTR_VALIDATION";
 #[must_use = "call `build` to get a runtime"]
 pub struct RuntimeBuilder {
     device: Option<String>,
-    access: AccessMode,
+    access: Option<AccessMode>,
+    backing: Backing,
+    device_budget: Option<u64>,
+    serve_faults: Option<ServeFaults>,
     validation: Option<bool>,
     cache: CachePlace,
+}
+
+/// A device that was opened, and how host memory is reached on it.
+struct Opened {
+    device: Arc<Device>,
+    kernels: Kernels,
+    config: Arc<Config>,
+    proof: String,
+    loops: Loops,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -56,9 +72,34 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Asks for an access mode; [`AccessMode::Auto`] unless set.
+    /// Asks for an access mode.
+    ///
+    /// Without it the environment variable `FARPTR_ACCESS` decides: auto, direct or mirrored.
+    /// Without that it is [`AccessMode::Auto`].
     pub fn access(mut self, access: AccessMode) -> Self {
-        self.access = access;
+        self.access = Some(access);
+        self
+    }
+
+    /// Says where the bytes are that kernels work on in mirrored access; [`Backing::Auto`] unless
+    /// set.
+    pub fn backing(mut self, backing: Backing) -> Self {
+        self.backing = backing;
+        self
+    }
+
+    /// Limits the device memory that copied pages take, in bytes; the rest of them stays in memory
+    /// of the host that the device can read. Without it all of the device's memory is used.
+    pub fn device_budget(mut self, bytes: u64) -> Self {
+        self.device_budget = Some(bytes);
+        self
+    }
+
+    /// Serves the faults of a round in a random order, and so many pages after a round at most.
+    ///
+    /// It makes launches slow and changes no result: an option for tests that show the latter.
+    pub fn serve_faults(mut self, seed: u64, most_per_round: usize) -> Self {
+        self.serve_faults = Some(ServeFaults { seed, most_per_round: most_per_round.max(1) });
         self
     }
 
@@ -87,7 +128,8 @@ impl RuntimeBuilder {
     ///
     /// Devices are tried by kind (discrete, integrated, virtual, CPU, other), then in Vulkan's
     /// order. Each is checked for features; whether its addresses equal host addresses is proved by
-    /// comparing them and by running a kernel that follows a chain of host pointers.
+    /// comparing them and by running a kernel that follows a chain of host pointers. Mirrored
+    /// access is proved with the same kernel, rewritten.
     ///
     /// # Errors
     ///
@@ -98,33 +140,38 @@ impl RuntimeBuilder {
     /// * [`BuildError::NoValidationLayer`] when validation is on and its layer is not installed.
     /// * [`BuildError::NoSuchDevice`] when no device has the name or index.
     /// * [`BuildError::NoSuitableDevice`] when every device was refused, with each reason.
-    /// * [`BuildError::AccessUnavailable`] for [`AccessMode::Mirrored`].
+    /// * [`BuildError::UnknownAccess`] when `FARPTR_ACCESS` names no access mode.
     /// * [`BuildError::Vulkan`] when a call failed for another reason.
     pub fn build(self) -> Result<Runtime, Error> {
-        if self.access == AccessMode::Mirrored {
-            return Err(BuildError::AccessUnavailable { mode: self.access }.into());
-        }
+        let access = self.wanted_access()?;
         let validation = self.validation.unwrap_or_else(|| variable(VALIDATION_VARIABLE) == "1");
         let wanted =
             Wanted::parse(&self.device.clone().unwrap_or_else(|| variable(DEVICE_VARIABLE)));
         let instance = Arc::new(Instance::new(validation)?);
         let listed = Physical::list(&instance).map_err(BuildError::from)?;
-        let (opened, judged) = self.take_first(&instance, &listed, &wanted);
-        let Some((device, pipelines)) = opened else {
+        let (opened, judged) = self.take_first(&instance, &listed, &wanted, access);
+        let Some(Opened { device, kernels, config, proof, loops }) = opened else {
             return Err(refusal(&wanted, &judged).into());
         };
         let explanation = Explanation {
             devices: judged,
-            access: AccessMode::Direct,
+            access: config.access,
+            backing: config.backing,
             tier: Tier::None,
-            proof: format!(
-                "device addresses equal host addresses, and a kernel followed {} host pointers",
-                proof::LINKS
-            ),
+            proof,
+            loops,
             validation,
             cache: String::new(),
         };
-        Ok(Runtime::new(device, pipelines, explanation))
+        Ok(Runtime::new(device, kernels, config, explanation))
+    }
+
+    fn wanted_access(&self) -> Result<AccessMode, BuildError> {
+        if let Some(access) = self.access {
+            return Ok(access);
+        }
+        let word = variable(ACCESS_VARIABLE);
+        AccessMode::parse(&word).ok_or(BuildError::UnknownAccess { word })
     }
 
     /// Tries devices in the order of preference and keeps a verdict on each, in Vulkan's order.
@@ -133,15 +180,17 @@ impl RuntimeBuilder {
         instance: &Arc<Instance>,
         listed: &[Physical],
         wanted: &Wanted,
-    ) -> (Option<(Arc<Device>, Pipelines)>, Vec<Judged>) {
+        access: AccessMode,
+    ) -> (Option<Opened>, Vec<Judged>) {
         let infos: Vec<DeviceInfo> = listed.iter().map(|physical| physical.info.clone()).collect();
+        let needs_import = access == AccessMode::Direct || self.backing == Backing::Import;
         let mut taken = None;
         let mut judged = Vec::new();
         for info in preference(&infos) {
-            let refusal = match judge(info, wanted, self.access) {
+            let refusal = match judge(info, wanted, needs_import) {
                 Some(refusal) => Some(refusal),
                 None if taken.is_some() => Some(Refusal::RankedLower),
-                None => match self.open_and_prove(instance, &listed[info.index]) {
+                None => match self.open_and_prove(instance, &listed[info.index], access) {
                     Ok(opened) => {
                         taken = Some(opened);
                         None
@@ -159,21 +208,57 @@ impl RuntimeBuilder {
         &self,
         instance: &Arc<Instance>,
         physical: &Physical,
-    ) -> Result<(Arc<Device>, Pipelines), String> {
+        access: AccessMode,
+    ) -> Result<Opened, String> {
         let device = Device::open(instance, physical)
             .map_err(|error| format!("cannot be opened: {}", chain(&error)))?;
         let device = Arc::new(device);
-        let pipelines = self.pipelines(&device)?;
-        let probe =
-            pipelines.get_or_compile::<probe::Kernel>(&device).map_err(|error| chain(&error))?;
-        match proof::prove(&device, &probe) {
-            Ok(()) => Ok((device, pipelines)),
-            Err(Disproof::NoMemory(error)) => Err(format!("no pages for the proof: {error}")),
-            Err(Disproof::Failed(error)) => Err(format!("no direct access: {}", chain(&error))),
-            Err(Disproof::WrongChain { saw }) => Err(format!(
-                "no direct access: a kernel saw {saw} of {} links of a chain of host pointers",
-                proof::LINKS
-            )),
+        let kernels = Kernels::new(&device, self.pipelines(&device)?);
+        let name = probe::Kernel::NAME;
+        let probe = kernels.get(name, probe::Kernel::words()).map_err(|error| chain(&error))?;
+        let original = probe.original(name).map_err(|error| chain(&error))?;
+        let ran = litmus::try_loops(&device, &original)
+            .map_err(|error| format!("the probe kernel does not run: {}", chain(&error)))?;
+        let loops = Loops { cut_after: (ran < litmus::ITERATIONS).then_some(ran) };
+        let (config, proof) = self.choose_access(&device, &probe, access)?;
+        Ok(Opened { device, kernels, config, proof, loops })
+    }
+
+    /// The access mode that was asked for, or the first one that is proved, and the proof in words.
+    fn choose_access(
+        &self,
+        device: &Arc<Device>,
+        probe: &Arc<Code>,
+        access: AccessMode,
+    ) -> Result<(Arc<Config>, String), String> {
+        let mut why = String::new();
+        if access != AccessMode::Mirrored {
+            let config = Arc::new(Config::DIRECT);
+            match prove(device, &config, probe) {
+                Ok(()) => return Ok((config, direct_proof())),
+                Err(no) if access == AccessMode::Direct => return Err(no),
+                Err(no) => why = format!(", since there is {no}"),
+            }
+        }
+        let config = Arc::new(Config {
+            access: AccessMode::Mirrored,
+            backing: self.choose_backing(&device.info),
+            device_budget: self.device_budget,
+            serve_faults: self.serve_faults,
+        });
+        prove(device, &config, probe)?;
+        let proof = format!("a rewritten kernel followed {} host pointers{why}", proof::LINKS);
+        Ok((config, proof))
+    }
+
+    fn choose_backing(&self, device: &DeviceInfo) -> Backing {
+        match self.backing {
+            Backing::Auto => {
+                let shares = matches!(device.kind, DeviceKind::Cpu | DeviceKind::Integrated);
+                let import = shares && device.import_alignment.is_some();
+                if import { Backing::Import } else { Backing::Copy }
+            }
+            chosen => chosen,
         }
     }
 
@@ -186,6 +271,26 @@ impl RuntimeBuilder {
         let file = folder.map(|folder| CacheFile::new(&folder, &device.info.cache_key));
         Pipelines::open(device, file).map_err(|error| chain(&error))
     }
+}
+
+fn direct_proof() -> String {
+    format!(
+        "device addresses equal host addresses, and a kernel followed {} host pointers",
+        proof::LINKS
+    )
+}
+
+/// Proves an access mode, or says why a device does not have it.
+fn prove(device: &Arc<Device>, config: &Arc<Config>, probe: &Arc<Code>) -> Result<(), String> {
+    let mode = config.access;
+    proof::prove(device, config, probe).map_err(|disproof| match disproof {
+        Disproof::NoMemory(error) => format!("no pages for the proof: {error}"),
+        Disproof::Failed(error) => format!("no {mode} access: {}", chain(&error)),
+        Disproof::WrongChain { saw } => format!(
+            "no {mode} access: a kernel saw {saw} of {} links of a chain of host pointers",
+            proof::LINKS
+        ),
+    })
 }
 
 /// Why no device was taken.

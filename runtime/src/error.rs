@@ -6,9 +6,10 @@
 //! [`LendError`] about memory, [`LaunchError`] about one launch. Broken invariants of farptr's own
 //! are assertions, not errors.
 
-use crate::AccessMode;
+use crate::Fault;
 use farptr_hmm::VaRange;
-use farptr_shaders::{Capability, ReflectError};
+use farptr_shaders::{Capability, ReflectError, rewrite::RewriteError};
+use std::time::Duration;
 
 /// A Vulkan call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,11 +73,11 @@ pub enum BuildError {
         /// The devices that exist.
         devices: String,
     },
-    /// The access mode is not part of this version.
-    #[error("{mode} access is not part of this version of farptr; use auto or direct access")]
-    AccessUnavailable {
-        /// The mode that was asked for.
-        mode: AccessMode,
+    /// The environment variable `FARPTR_ACCESS` names no access mode.
+    #[error("FARPTR_ACCESS is `{word}`; set it to auto, direct or mirrored, or not at all")]
+    UnknownAccess {
+        /// What it says.
+        word: String,
     },
     /// A Vulkan call failed.
     #[error("Vulkan could not be set up")]
@@ -151,15 +152,6 @@ pub enum KernelError {
         /// The kernel.
         kernel: &'static str,
     },
-    /// The driver could not make a pipeline.
-    #[error("kernel `{kernel}` could not be compiled by the driver")]
-    Vulkan {
-        /// The kernel.
-        kernel: &'static str,
-        /// The call that failed.
-        #[source]
-        source: VulkanError,
-    },
 }
 
 /// Why memory could not be lent.
@@ -197,7 +189,8 @@ pub enum LendError {
     },
 }
 
-/// Why a launch was refused or failed. A refused launch ran nothing.
+/// Why a launch was refused or failed. A refused launch ran nothing; what a failed one did is not
+/// all that it was to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LaunchError {
@@ -250,6 +243,82 @@ pub enum LaunchError {
     ForeignKernel {
         /// The kernel.
         kernel: &'static str,
+    },
+    /// The push constants do not have the size that the kernel declares.
+    #[error("kernel `{kernel}` declares {declared} bytes of push constants, was given {given}")]
+    PushSize {
+        /// The kernel.
+        kernel: &'static str,
+        /// Bytes in the SPIR-V module.
+        declared: usize,
+        /// Bytes given.
+        given: usize,
+    },
+    /// The kernel does something that cannot be checked.
+    #[error("kernel `{kernel}` cannot be checked; it can only be launched unchecked")]
+    Rewrite {
+        /// The kernel.
+        kernel: &'static str,
+        /// What it does.
+        #[source]
+        source: Box<RewriteError>,
+    },
+    /// There are more lends than a kernel can tell apart.
+    #[error(
+        "kernel `{kernel}` cannot tell {lends} lends apart; lend fewer, larger slices to its scope"
+    )]
+    TooManyLends {
+        /// The kernel.
+        kernel: &'static str,
+        /// The lends, joined where they overlap.
+        lends: usize,
+    },
+    /// Memory that was lent is not reachable for the device.
+    #[error("kernel `{kernel}`: the device does not reach all lent memory as it is")]
+    NotReachable {
+        /// The kernel.
+        kernel: &'static str,
+    },
+    /// The driver could not make a pipeline.
+    #[error("kernel `{kernel}` could not be compiled by the driver")]
+    Compile {
+        /// The kernel.
+        kernel: &'static str,
+        /// The call that failed.
+        #[source]
+        source: VulkanError,
+    },
+    /// The kernel touched memory that it may not.
+    #[error("{0}")]
+    Fault(Box<Fault>),
+    /// The driver ended a loop of the kernel before its time, without a word.
+    #[error(
+        "kernel `{kernel}`: the driver cut a loop short in {invocations} invocations; split the \
+         work over several launches"
+    )]
+    LoopCut {
+        /// The kernel.
+        kernel: &'static str,
+        /// Invocations with such a loop.
+        invocations: u32,
+    },
+    /// Invocations made more passes through loops than they were allowed to.
+    #[error("kernel `{kernel}`: {invocations} invocations were ended after {limit} loop passes")]
+    LoopLimit {
+        /// The kernel.
+        kernel: &'static str,
+        /// The limit.
+        limit: u32,
+        /// Invocations that reached it.
+        invocations: u32,
+    },
+    /// The launch took longer than it was allowed to, and was ended.
+    #[error("kernel `{kernel}` was ended after {deadline:?}; set a later deadline if it is right")]
+    Deadline {
+        /// The kernel, or another one of the same batch.
+        kernel: &'static str,
+        /// What it was allowed.
+        deadline: Duration,
     },
     /// The process was forked from the one that built the runtime.
     #[error("the runtime belongs to the parent process; build one in this process")]

@@ -1,7 +1,7 @@
 //! What a runtime chose and why.
 
 use crate::{
-    AccessMode, Tier,
+    AccessMode, Backing, Tier,
     select::{DeviceInfo, Refusal},
 };
 use std::fmt;
@@ -14,8 +14,10 @@ use std::fmt;
 pub struct Explanation {
     pub(crate) devices: Vec<Judged>,
     pub(crate) access: AccessMode,
+    pub(crate) backing: Backing,
     pub(crate) tier: Tier,
     pub(crate) proof: String,
+    pub(crate) loops: Loops,
     pub(crate) validation: bool,
     pub(crate) cache: String,
 }
@@ -27,11 +29,30 @@ pub(crate) struct Judged {
     pub(crate) refusal: Option<Refusal>,
 }
 
+/// What the device does with long loops.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loops {
+    /// Iterations after which it ended one without a word, if it did.
+    pub(crate) cut_after: Option<u32>,
+}
+
 impl Explanation {
     /// The access mode that was proved.
     #[must_use]
     pub fn access(&self) -> AccessMode {
         self.access
+    }
+
+    /// Where the bytes are that kernels work on: host memory itself in direct access.
+    #[must_use]
+    pub fn backing(&self) -> Backing {
+        self.backing
+    }
+
+    /// Whether the driver was seen to cut long loops short, so that launches guard against it.
+    #[must_use]
+    pub fn cuts_loops(&self) -> bool {
+        self.loops.cut_after.is_some()
     }
 
     /// Where the device keeps lent data between launches.
@@ -58,7 +79,19 @@ impl fmt::Display for Explanation {
             }
         }
         writeln!(f, "access      {}: {}", self.access, self.proof)?;
-        writeln!(f, "tier        {}: kernels work on host memory itself", self.tier)?;
+        let memory = match self.backing {
+            Backing::Copy => "pages are copied to the device when a kernel first touches them",
+            _ => "kernels work on host memory itself",
+        };
+        writeln!(f, "backing     {}: {memory}", self.backing)?;
+        match self.loops.cut_after {
+            None => writeln!(f, "loops       not cut")?,
+            Some(count) => writeln!(
+                f,
+                "loops       cut by the driver after {count} iterations; launches notice it"
+            )?,
+        }
+        writeln!(f, "tier        {}: nothing stays on the device between scopes", self.tier)?;
         writeln!(f, "validation  {}", if self.validation { "on, errors abort" } else { "off" })?;
         write!(f, "pipelines   {}", self.cache)
     }

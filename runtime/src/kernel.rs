@@ -1,77 +1,218 @@
-//! Kernels that are compiled for a device.
+//! Kernels: words, and the forms of them that are compiled for a device.
 
 use crate::{
-    KernelError,
+    KernelError, LaunchError,
+    pipelines::Pipelines,
     select::DeviceInfo,
-    vk::{Device, Pipeline, PipelineCache},
+    vk::{Device, Pipeline},
 };
-use farptr_shaders::{KernelDesc, Reflection};
-use std::{fmt, marker::PhantomData, sync::Arc};
+use farptr_shaders::{
+    KernelDesc, Reflection,
+    rewrite::{Analysis, Program, RewriteError, Variant},
+};
+use std::{
+    collections::HashMap,
+    fmt,
+    marker::PhantomData,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
-/// A kernel that is compiled for a runtime's device.
+/// A kernel that fits a runtime's device.
 ///
-/// Cloning is cheap, and a kernel can be used from several threads at once.
+/// The form of it that a launch needs is compiled when it is first needed, and kept. Cloning is
+/// cheap, and a kernel can be used from several threads at once.
 pub struct Kernel<K> {
-    pipeline: Arc<Pipeline>,
+    code: Arc<Code>,
     desc: PhantomData<fn() -> K>,
 }
 
 impl<K: KernelDesc> Kernel<K> {
-    pub(crate) fn from_pipeline(pipeline: Arc<Pipeline>) -> Self {
-        Self { pipeline, desc: PhantomData }
+    /// Compares a kernel's words with its Rust types.
+    pub(crate) fn new(code: Arc<Code>) -> Result<Self, KernelError> {
+        let declared = code.reflection.push_bytes as usize;
+        let given = size_of::<K::Push>();
+        if declared != given {
+            return Err(KernelError::PushSize { kernel: K::NAME, declared, given });
+        }
+        Ok(Self { code, desc: PhantomData })
     }
 
-    pub(crate) fn pipeline(&self) -> &Arc<Pipeline> {
-        &self.pipeline
+    pub(crate) fn code(&self) -> &Arc<Code> {
+        &self.code
     }
 
     /// Invocations per workgroup in each dimension.
     #[must_use]
     pub fn local_size(&self) -> [u32; 3] {
-        self.pipeline.reflection.local_size
+        self.code.reflection.local_size
     }
 }
 
 impl<K> Clone for Kernel<K> {
     fn clone(&self) -> Self {
-        Self { pipeline: Arc::clone(&self.pipeline), desc: PhantomData }
+        Self { code: Arc::clone(&self.code), desc: PhantomData }
     }
 }
 
-impl<K> fmt::Debug for Kernel<K> {
+impl<K: KernelDesc> fmt::Debug for Kernel<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Kernel").field(&self.pipeline.name).finish()
+        f.debug_tuple("Kernel").field(&K::NAME).finish()
     }
 }
 
-/// Checks a kernel against its Rust types and the device, and compiles it.
-pub(crate) fn compile<K: KernelDesc>(
-    device: &Arc<Device>,
-    cache: &PipelineCache,
-) -> Result<Pipeline, KernelError> {
-    let words = K::words();
-    let reflection =
-        Reflection::of(words).map_err(|source| KernelError::Words { kernel: K::NAME, source })?;
-    check::<K>(&reflection, &device.info)?;
-    Pipeline::new(device, cache, K::NAME, words, reflection)
+/// A kernel whose words came at run time, for a runtime's device.
+///
+/// [`Runtime::raw_kernel`](crate::Runtime::raw_kernel) makes one. As [`Kernel`] otherwise.
+#[derive(Clone)]
+pub struct RawKernel {
+    name: &'static str,
+    code: Arc<Code>,
 }
 
-fn check<K: KernelDesc>(kernel: &Reflection, device: &DeviceInfo) -> Result<(), KernelError> {
-    let declared = kernel.push_bytes as usize;
-    let given = size_of::<K::Push>();
-    if declared != given {
-        return Err(KernelError::PushSize { kernel: K::NAME, declared, given });
+impl RawKernel {
+    pub(crate) fn new(name: &'static str, code: Arc<Code>) -> Self {
+        Self { name, code }
     }
+
+    /// The name in reports and error messages.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Invocations per workgroup in each dimension.
+    #[must_use]
+    pub fn local_size(&self) -> [u32; 3] {
+        self.code.reflection.local_size
+    }
+
+    /// Bytes of push constants.
+    #[must_use]
+    pub fn push_bytes(&self) -> usize {
+        self.code.reflection.push_bytes as usize
+    }
+
+    pub(crate) fn code(&self) -> &Arc<Code> {
+        &self.code
+    }
+}
+
+impl fmt::Debug for RawKernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RawKernel").field(&self.name).finish()
+    }
+}
+
+/// The words of a kernel and the forms of it that are compiled so far.
+pub(crate) struct Code {
+    device: Arc<Device>,
+    pipelines: Arc<Pipelines>,
+    words: Arc<[u32]>,
+    pub(crate) reflection: Reflection,
+    /// The kernel as the rewriting pass understood it, once a checked launch needed it.
+    program: OnceLock<Result<Program, RewriteError>>,
+    /// By variant; the kernel as it is has none.
+    forms: Mutex<HashMap<Option<Variant>, Arc<Pipeline>>>,
+}
+
+impl Code {
+    /// Checks a kernel's words against the device.
+    pub(crate) fn new(
+        device: &Arc<Device>,
+        pipelines: &Arc<Pipelines>,
+        kernel: &'static str,
+        words: Arc<[u32]>,
+    ) -> Result<Self, KernelError> {
+        let reflection =
+            Reflection::of(&words).map_err(|source| KernelError::Words { kernel, source })?;
+        check(kernel, &reflection, &device.info)?;
+        Ok(Self {
+            device: Arc::clone(device),
+            pipelines: Arc::clone(pipelines),
+            words,
+            reflection,
+            program: OnceLock::new(),
+            forms: Mutex::new(HashMap::new()),
+        })
+    }
+
+    pub(crate) fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    /// The kernel as the rewriting pass understands it.
+    pub(crate) fn program(&self, kernel: &'static str) -> Result<&Program, LaunchError> {
+        let parse = || Program::parse(&self.words, Some(&self.reflection.entry));
+        let program = self.program.get_or_init(parse).as_ref();
+        program.map_err(|source| refused(kernel, source.clone()))
+    }
+
+    /// The facts about the kernel's accesses, once a checked launch needed them.
+    pub(crate) fn analysis(&self) -> Option<&Analysis> {
+        Some(self.program.get()?.as_ref().ok()?.analysis())
+    }
+
+    /// The kernel as it is, compiled.
+    pub(crate) fn original(&self, kernel: &'static str) -> Result<Arc<Pipeline>, LaunchError> {
+        self.form(kernel, None, || Ok(Arc::clone(&self.words)))
+    }
+
+    /// The kernel in the form of a variant, compiled.
+    pub(crate) fn rewritten(
+        &self,
+        kernel: &'static str,
+        variant: &Variant,
+    ) -> Result<Arc<Pipeline>, LaunchError> {
+        self.form(kernel, Some(*variant), || {
+            let words = self.program(kernel)?.rewrite(variant);
+            words.map(Arc::from).map_err(|source| refused(kernel, source))
+        })
+    }
+
+    fn form(
+        &self,
+        kernel: &'static str,
+        form: Option<Variant>,
+        words: impl FnOnce() -> Result<Arc<[u32]>, LaunchError>,
+    ) -> Result<Arc<Pipeline>, LaunchError> {
+        // The lock is held while the driver compiles, so that no form is compiled twice. A panic
+        // under it cannot leave a half-made entry, so a poisoned lock is as good as any.
+        let mut forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pipeline) = forms.get(&form) {
+            return Ok(Arc::clone(pipeline));
+        }
+        let words = words()?;
+        let pipeline = self
+            .pipelines
+            .compile(&self.device, &words, &self.reflection, form.is_some())
+            .map_err(|source| LaunchError::Compile { kernel, source })?;
+        let pipeline = Arc::new(pipeline);
+        forms.insert(form, Arc::clone(&pipeline));
+        Ok(pipeline)
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Code").field("words", &self.words.len()).finish_non_exhaustive()
+    }
+}
+
+fn refused(kernel: &'static str, source: RewriteError) -> LaunchError {
+    LaunchError::Rewrite { kernel, source: Box::new(source) }
+}
+
+fn check(name: &'static str, kernel: &Reflection, device: &DeviceInfo) -> Result<(), KernelError> {
     if kernel.descriptors > 0 {
         let descriptors = kernel.descriptors;
-        return Err(KernelError::Descriptors { kernel: K::NAME, descriptors });
+        return Err(KernelError::Descriptors { kernel: name, descriptors });
     }
     let lacking = |capability: &&_| !device.capabilities.contains(capability);
     if let Some(&capability) = kernel.capabilities.iter().find(lacking) {
         let device = device.name.clone();
-        return Err(KernelError::Capability { kernel: K::NAME, capability, device });
+        return Err(KernelError::Capability { kernel: name, capability, device });
     }
-    check_limits(K::NAME, kernel, device)
+    check_limits(name, kernel, device)
 }
 
 fn check_limits(

@@ -15,8 +15,7 @@
 //! runtime.scope(|s| {
 //!     let (x, y) = (s.lend(&x)?, s.lend_mut(&mut y)?);
 //!     let args = saxpy::Args { x: x.ptr(), y: y.ptr(), n: 1 << 16, a: 3.0 };
-//!     // SAFETY: the kernel touches n elements of each slice, one per invocation.
-//!     unsafe { s.launch_unchecked(&kernel, Grid::cover(1 << 16), args) }?;
+//!     s.launch(&kernel, Grid::cover(1 << 16), args)?; // safe: each access is checked
 //!     Ok(())
 //! })?; // waits here, in the library's frame
 //! assert!(y.iter().all(|&y| y == 5.0));
@@ -29,7 +28,9 @@
 //! |---|---|
 //! | lend | give a kernel the use of host memory until a scope ends |
 //! | direct access | device addresses equal host addresses; kernels run on host pointers as is |
+//! | mirrored access | the device has addresses of its own; kernels are rewritten to translate |
 //! | launch, grid | one run of a kernel; the number of its invocations |
+//! | fault | an access of a kernel that is not allowed, or not possible yet |
 //! | workgroup | invocations that share memory and barriers (CUDA's block) |
 //! | invocation | one run of a kernel's `main` (CUDA's thread) |
 //! | round | one run of a launch; in direct access a launch takes one |
@@ -41,11 +42,14 @@
 mod access;
 mod builder;
 mod cache_file;
+mod config;
 mod error;
 mod explain;
 mod grid;
 mod kernel;
+mod launch;
 mod lend;
+mod lends;
 pub mod misuse;
 mod pipelines;
 mod runtime;
@@ -54,15 +58,18 @@ mod select;
 mod stats;
 mod vk;
 
-pub use access::{AccessMode, Tier};
+pub use access::{AccessMode, Backing, Tier};
 pub use builder::RuntimeBuilder;
 pub use error::{BuildError, Error, KernelError, LaunchError, LendError, VulkanError};
 pub use explain::Explanation;
 pub use farptr_hmm::{VaRange, VirtAddr};
 pub use farptr_shaders as shaders;
+pub use farptr_shaders::rewrite::{Access, RewriteError};
 pub use farptr_shaders::{KernelDesc, Ptr, PtrMut};
 pub use grid::Grid;
-pub use kernel::Kernel;
+pub use kernel::{Kernel, RawKernel};
+pub use launch::fault::{Fault, FaultReason, Nearest};
+pub use launch::options::LaunchOptions;
 pub use lend::{Lent, LentMut};
 pub use runtime::Runtime;
 pub use scope::{Idle, Scope};

@@ -1,27 +1,71 @@
-//! A runtime's compiled kernels: each compiled once, the driver's cache kept on disk.
+//! A runtime's kernels: equal words are one kernel, the driver's cache is kept on disk.
 
 use crate::{
     KernelError, VulkanError,
     cache_file::{CacheFile, Contents, kernel_hash},
-    kernel,
+    kernel::Code,
     vk::{Device, Pipeline, PipelineCache},
 };
-use farptr_shaders::KernelDesc;
+use farptr_shaders::Reflection;
 use std::{
-    any::TypeId,
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// The compiled kernels of one device.
+/// The kernels of one device, by their words.
+pub(crate) struct Kernels {
+    device: Arc<Device>,
+    pipelines: Arc<Pipelines>,
+    known: Mutex<HashMap<Arc<[u32]>, Arc<Code>>>,
+}
+
+impl Kernels {
+    pub(crate) fn new(device: &Arc<Device>, pipelines: Pipelines) -> Self {
+        let (device, pipelines) = (Arc::clone(device), Arc::new(pipelines));
+        Self { device, pipelines, known: Mutex::new(HashMap::new()) }
+    }
+
+    /// The kernel of these words, checked against the device.
+    pub(crate) fn get(
+        &self,
+        kernel: &'static str,
+        words: &[u32],
+    ) -> Result<Arc<Code>, KernelError> {
+        if self.device.is_inherited() {
+            return Err(KernelError::Forked { kernel });
+        }
+        // A panic under the lock cannot leave a half-made entry, so a poisoned one is as good.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(code) = known.get(words) {
+            return Ok(Arc::clone(code));
+        }
+        let words: Arc<[u32]> = words.into();
+        let code = Code::new(&self.device, &self.pipelines, kernel, Arc::clone(&words))?;
+        let code = Arc::new(code);
+        known.insert(words, Arc::clone(&code));
+        Ok(code)
+    }
+
+    /// Where compiled kernels are kept, in words.
+    pub(crate) fn place(&self) -> String {
+        self.pipelines.place()
+    }
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kernels").field("place", &self.place()).finish_non_exhaustive()
+    }
+}
+
+/// The driver's cache of compiled kernels, and its file.
 pub(crate) struct Pipelines {
     cache: PipelineCache,
     state: Mutex<State>,
 }
 
 struct State {
-    compiled: HashMap<TypeId, Arc<Pipeline>>,
     file: Option<CacheFile>,
     /// What the file holds.
     stored: Contents,
@@ -34,27 +78,21 @@ impl Pipelines {
     pub(crate) fn open(device: &Arc<Device>, file: Option<CacheFile>) -> Result<Self, VulkanError> {
         let stored = file.as_ref().map(CacheFile::load).unwrap_or_default();
         let cache = PipelineCache::new(device, &stored.data)?;
-        let state = State { compiled: HashMap::new(), file, stored, failure: None };
+        let state = State { file, stored, failure: None };
         Ok(Self { cache, state: Mutex::new(state) })
     }
 
-    /// The compiled kernel, from memory or from the driver.
-    pub(crate) fn get_or_compile<K: KernelDesc>(
+    /// Compiles words, or has the driver find them in its cache.
+    pub(crate) fn compile(
         &self,
         device: &Arc<Device>,
-    ) -> Result<Arc<Pipeline>, KernelError> {
-        if device.is_inherited() {
-            return Err(KernelError::Forked { kernel: K::NAME });
-        }
-        // The lock is held while the driver compiles, so that no kernel is compiled twice. A panic
-        // under it cannot leave a half-made entry, so a poisoned lock is as good as any.
+        words: &[u32],
+        reflection: &Reflection,
+        controlled: bool,
+    ) -> Result<Pipeline, VulkanError> {
+        let pipeline = Pipeline::new(device, &self.cache, words, reflection, controlled)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipeline) = state.compiled.get(&TypeId::of::<K>()) {
-            return Ok(Arc::clone(pipeline));
-        }
-        let pipeline = Arc::new(kernel::compile::<K>(device, &self.cache)?);
-        state.compiled.insert(TypeId::of::<K>(), Arc::clone(&pipeline));
-        state.store(&self.cache, kernel_hash(K::words()));
+        state.store(&self.cache, kernel_hash(words));
         Ok(pipeline)
     }
 

@@ -1,8 +1,10 @@
 //! The runtime: a device, its kernels, and scopes.
 
 use crate::{
-    AccessMode, Error, Explanation, Kernel, KernelError, RuntimeBuilder, Scope, Stats, Tier,
-    pipelines::Pipelines,
+    AccessMode, Error, Explanation, Kernel, KernelError, RawKernel, RuntimeBuilder, Scope, Stats,
+    Tier,
+    config::Config,
+    pipelines::Kernels,
     vk::{self, Device},
 };
 use farptr_shaders::KernelDesc;
@@ -14,7 +16,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Runtime {
     device: Arc<Device>,
-    pipelines: Pipelines,
+    kernels: Kernels,
+    config: Arc<Config>,
     explanation: Explanation,
 }
 
@@ -24,14 +27,19 @@ impl Runtime {
         RuntimeBuilder::default()
     }
 
-    pub(crate) fn new(device: Arc<Device>, pipelines: Pipelines, explanation: Explanation) -> Self {
-        Self { device, pipelines, explanation }
+    pub(crate) fn new(
+        device: Arc<Device>,
+        kernels: Kernels,
+        config: Arc<Config>,
+        explanation: Explanation,
+    ) -> Self {
+        Self { device, kernels, config, explanation }
     }
 
     /// What was chosen and why: devices, access mode, tier.
     #[must_use]
     pub fn explain(&self) -> Explanation {
-        Explanation { cache: self.pipelines.place(), ..self.explanation.clone() }
+        Explanation { cache: self.kernels.place(), ..self.explanation.clone() }
     }
 
     /// The device's name.
@@ -64,10 +72,11 @@ impl Runtime {
         self.device.counters.stats()
     }
 
-    /// Compiles a kernel for the device, or finds it compiled.
+    /// Compares a kernel with its Rust types and the device.
     ///
-    /// A kernel is compiled once per runtime, and the driver's work is kept on disk for the next
-    /// process.
+    /// The form of the kernel that a launch needs is compiled at the first such launch, once per
+    /// runtime, and the driver's work is kept on disk for the next process. Kernels of equal words
+    /// share it.
     ///
     /// # Errors
     ///
@@ -76,9 +85,27 @@ impl Runtime {
     /// * [`KernelError::Descriptors`] when the kernel binds resources instead of taking addresses.
     /// * [`KernelError::Limit`] or [`KernelError::Capability`] when the device cannot run it.
     /// * [`KernelError::Forked`] in a child made by `fork`.
-    /// * [`KernelError::Vulkan`] when the driver refuses it.
     pub fn kernel<K: KernelDesc>(&self) -> Result<Kernel<K>, KernelError> {
-        self.pipelines.get_or_compile::<K>(&self.device).map(Kernel::from_pipeline)
+        Kernel::new(self.kernels.get(K::NAME, K::words())?)
+    }
+
+    /// As [`kernel`](Self::kernel), for words that came at run time and have no Rust types.
+    ///
+    /// # Errors
+    ///
+    /// As [`kernel`](Self::kernel), without [`KernelError::PushSize`].
+    ///
+    /// # Safety
+    ///
+    /// `words` is a module that is valid by the SPIR-V specification and Vulkan's environment for
+    /// it (what `spirv-val --target-env vulkan1.2` accepts): a driver trusts what it is given.
+    #[allow(unsafe_code, reason = "the public door; its promise goes to `vk::pipeline`")]
+    pub unsafe fn raw_kernel(
+        &self,
+        name: &'static str,
+        words: &[u32],
+    ) -> Result<RawKernel, KernelError> {
+        Ok(RawKernel::new(name, self.kernels.get(name, words)?))
     }
 
     /// Runs `body`, in which host memory can be lent to kernels, and waits for the kernels.
@@ -103,8 +130,7 @@ impl Runtime {
     /// runtime.scope(|s| {
     ///     let (x, y) = (s.lend(&x)?, s.lend_mut(&mut y)?);
     ///     let args = saxpy::Args { x: x.ptr(), y: y.ptr(), n: 1000, a: 3.0 };
-    ///     // SAFETY: the kernel touches 1000 elements of each slice, one per invocation.
-    ///     unsafe { s.launch_unchecked(&kernel, Grid::cover(1000), args) }?;
+    ///     s.launch(&kernel, Grid::cover(1000), args)?;
     ///     Ok(())
     /// })?;
     /// assert_eq!(y, vec![5.0f32; 1000]);
@@ -113,13 +139,13 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// What `body` returns, or [`Error::Launch`] when the last launches could not be handed to the
-    /// device. In a child made by `fork`, [`LaunchError::Forked`](crate::LaunchError::Forked):
+    /// What `body` returns, or [`Error::Launch`] when the last launches failed or could not be handed
+    /// to the device. In a child made by `fork`, [`LaunchError::Forked`](crate::LaunchError::Forked):
     /// a device does not come along, so the child builds a runtime of its own.
     pub fn scope<'env, R>(
         &self,
         body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        vk::with_scope(&self.device, body)
+        vk::with_scope(&self.device, &self.config, body)
     }
 }

@@ -6,7 +6,10 @@
 //! public door to launches that nobody checks; it passes its caller's promises on.
 
 pub use crate::vk::{Idle, Scope};
-use crate::{Grid, Kernel, LaunchError, LendError, Lent, LentMut};
+use crate::{
+    Grid, Kernel, LaunchError, LaunchOptions, LendError, Lent, LentMut, RawKernel, kernel::Code,
+    vk::Ask,
+};
 use bytemuck::{NoUninit, Pod};
 use farptr_shaders::KernelDesc;
 use std::sync::Arc;
@@ -42,25 +45,115 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         self.import_mut(memory)
     }
 
-    /// Launches a kernel that nobody checks.
+    /// Launches a kernel that checks each of its accesses.
+    ///
+    /// The kernel can touch exactly the bytes that this scope has lent, those that were lent with
+    /// [`lend`](Self::lend) for reading only. Anything else ends the launch with an error, after
+    /// which the device, this scope and all other memory are as good as before; what the launch
+    /// was allowed to write it may have written in part.
+    ///
+    /// An index from a pointer argument has to stay in the lend that the argument points into, even
+    /// if another lend follows. Pointers that the kernel loads from memory may lead anywhere into
+    /// what was lent.
     ///
     /// Launches of a scope run one after the other: each sees what those before it wrote. The call
     /// returns when the launch is recorded; launches are handed to the device in batches, at the
-    /// latest when the scope waits or ends. If the scope's closure returns an error or panics, a
-    /// launch that was not yet handed over does not run.
+    /// latest when the scope waits or ends. What goes wrong on the device is reported by the next
+    /// launch, by [`wait`](Self::wait) or by the end of the scope, whichever comes first; launches
+    /// that were recorded after the failed one do nothing, and the one that reports it is not
+    /// recorded. If the scope's closure returns an error or panics, a launch that was not yet handed
+    /// over does not run.
     ///
     /// # Errors
+    ///
+    /// About this launch, which then does not run:
     ///
     /// * [`LaunchError::EmptyGrid`], [`LaunchError::GridTooLarge`],
     ///   [`LaunchError::TooManyInvocations`] or [`LaunchError::NotOneDimensional`] when the grid
     ///   does not fit the kernel and the device.
     /// * [`LaunchError::ForeignKernel`] when the kernel belongs to another runtime.
-    /// * [`LaunchError::Vulkan`] when the driver refuses.
+    /// * [`LaunchError::Rewrite`] when the kernel does something that cannot be checked.
+    /// * [`LaunchError::TooManyLends`] when there are more lends than a kernel can tell apart.
+    /// * [`LaunchError::Compile`] or [`LaunchError::Vulkan`] when the driver refuses.
+    ///
+    /// About an earlier launch:
+    ///
+    /// * [`LaunchError::Fault`] when it touched what was not lent.
+    /// * [`LaunchError::LoopLimit`] or [`LaunchError::Deadline`] when it did not end.
+    /// * [`LaunchError::LoopCut`] when the driver ended one of its loops before its time.
+    pub fn launch<K: KernelDesc>(
+        &mut self,
+        kernel: &Kernel<K>,
+        grid: Grid,
+        args: K::Args<'scope>,
+    ) -> Result<(), LaunchError> {
+        self.launch_with(kernel, grid, args, &LaunchOptions::new())
+    }
+
+    /// As [`launch`](Self::launch), with limits and guarantees.
+    ///
+    /// # Errors
+    ///
+    /// As [`launch`](Self::launch).
+    pub fn launch_with<K: KernelDesc>(
+        &mut self,
+        kernel: &Kernel<K>,
+        grid: Grid,
+        args: K::Args<'scope>,
+        options: &LaunchOptions,
+    ) -> Result<(), LaunchError> {
+        let groups = self.groups(K::NAME, kernel.code(), grid)?;
+        let push = K::push(args);
+        let push = bytemuck::bytes_of(&push);
+        self.launch_checked(&Ask { kernel: K::NAME, code: kernel.code(), groups, push, options })
+    }
+
+    /// As [`launch_with`](Self::launch_with), for a kernel whose words came at run time.
+    ///
+    /// # Errors
+    ///
+    /// As [`launch`](Self::launch), and [`LaunchError::PushSize`] when `push` is not as long as the
+    /// kernel's push constants.
+    pub fn launch_raw(
+        &mut self,
+        kernel: &RawKernel,
+        grid: Grid,
+        push: &[u8],
+        options: &LaunchOptions,
+    ) -> Result<(), LaunchError> {
+        let code = kernel.code();
+        let groups = self.groups(kernel.name(), code, grid)?;
+        check_push(kernel, push)?;
+        self.launch_checked(&Ask { kernel: kernel.name(), code, groups, push, options })
+    }
+
+    /// Compares a kernel with this scope, and resolves the grid.
+    fn groups(
+        &self,
+        kernel: &'static str,
+        code: &Arc<Code>,
+        grid: Grid,
+    ) -> Result<[u32; 3], LaunchError> {
+        if !Arc::ptr_eq(code.device(), self.device()) {
+            return Err(LaunchError::ForeignKernel { kernel });
+        }
+        grid.resolve(kernel, code.reflection.local_size, &self.device().info.limits)
+    }
+
+    /// Launches a kernel that nobody checks: the words as they are.
+    ///
+    /// As [`launch`](Self::launch) otherwise. Checked launches of this scope are waited for first,
+    /// and what went wrong with them is reported, because a kernel that nobody stops might rely on
+    /// what they were to write. In mirrored access pointers are device addresses to such a kernel,
+    /// so that host pointers lead it astray.
+    ///
+    /// # Errors
+    ///
+    /// As [`launch`](Self::launch).
     ///
     /// # Safety
     ///
-    /// In direct access a kernel has the reach of any native code of the process. For these
-    /// arguments and this grid:
+    /// A kernel has the reach of any native code of the process. For these arguments and this grid:
     ///
     /// 1. Each address that the kernel reads is in memory that this scope lent, or that otherwise
     ///    stays mapped and initialised until the scope ends.
@@ -76,16 +169,36 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         grid: Grid,
         args: K::Args<'scope>,
     ) -> Result<(), LaunchError> {
-        let pipeline = kernel.pipeline();
-        if !Arc::ptr_eq(pipeline.device(), self.device()) {
-            return Err(LaunchError::ForeignKernel { kernel: K::NAME });
-        }
-        let limits = &self.device().info.limits;
-        let groups = grid.resolve(K::NAME, pipeline.reflection.local_size, limits)?;
+        let groups = self.groups(K::NAME, kernel.code(), grid)?;
+        let pipeline = kernel.code().original(K::NAME)?;
         let push = K::push(args);
-        // SAFETY: 1. the device was compared above; the size of `Push` was checked when the kernel
-        // was made, and `resolve` keeps the device's limits; 2. the caller's promises.
-        unsafe { self.record(pipeline, bytemuck::bytes_of(&push), groups) }
+        // SAFETY: 1. `groups` compared the device and keeps its limits; the size of `Push` was
+        // checked when the kernel was made; 2. the caller's promises.
+        unsafe { self.record(&pipeline, bytemuck::bytes_of(&push), groups) }
+    }
+
+    /// As [`launch_unchecked`](Self::launch_unchecked), for a kernel whose words came at run time.
+    ///
+    /// # Errors
+    ///
+    /// As [`launch_raw`](Self::launch_raw).
+    ///
+    /// # Safety
+    ///
+    /// As [`launch_unchecked`](Self::launch_unchecked), for these push constants.
+    #[allow(unsafe_code, reason = "the public door; its promises go to `vk::session`")]
+    pub unsafe fn launch_raw_unchecked(
+        &mut self,
+        kernel: &RawKernel,
+        grid: Grid,
+        push: &[u8],
+    ) -> Result<(), LaunchError> {
+        let groups = self.groups(kernel.name(), kernel.code(), grid)?;
+        check_push(kernel, push)?;
+        let pipeline = kernel.code().original(kernel.name())?;
+        // SAFETY: 1. `groups` compared the device and keeps its limits, and the length was checked
+        // above; 2. the caller's promises.
+        unsafe { self.record(&pipeline, push, groups) }
     }
 
     /// Waits until every launch so far has completed, and lets the host look at lent memory.
@@ -94,8 +207,18 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// # Errors
     ///
-    /// [`LaunchError::Vulkan`] when launches could not be handed to the device.
+    /// [`LaunchError::Vulkan`] when launches could not be handed to the device, and what
+    /// [`launch`](Self::launch) lists about earlier launches.
     pub fn wait(&mut self) -> Result<Idle<'_, 'scope, 'env>, LaunchError> {
         self.idle()
     }
+}
+
+/// Compares the length of push constants with what a kernel declares.
+fn check_push(kernel: &RawKernel, push: &[u8]) -> Result<(), LaunchError> {
+    let (declared, given) = (kernel.push_bytes(), push.len());
+    if declared == given {
+        return Ok(());
+    }
+    Err(LaunchError::PushSize { kernel: kernel.name(), declared, given })
 }

@@ -1,6 +1,5 @@
 //! Device selection: what a device must have, and which of several is taken. Pure.
 
-use crate::AccessMode;
 use farptr_shaders::Capability;
 use std::fmt;
 
@@ -136,15 +135,15 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// Says what a device lacks for an access mode, or nothing when it is fit to be tried.
-pub(crate) fn judge(device: &DeviceInfo, wanted: &Wanted, access: AccessMode) -> Option<Refusal> {
+/// Says what a device lacks, or nothing when it is fit to be tried. What is asked for may need the
+/// import of host memory.
+pub(crate) fn judge(device: &DeviceInfo, wanted: &Wanted, needs_import: bool) -> Option<Refusal> {
     if !wanted.fits(device) {
         return Some(Refusal::NotAskedFor);
     }
     if device.version < OLDEST_VULKAN {
         return Some(Refusal::Version(device.version));
     }
-    let needs_import = access != AccessMode::Mirrored;
     let missing: Vec<_> = [
         (device.compute_family.is_none(), "a compute queue"),
         (!device.buffer_device_address, "bufferDeviceAddress"),
@@ -201,9 +200,9 @@ mod tests {
     #[test]
     fn a_fit_device_is_not_refused() {
         let fit = device(0, "llvmpipe", DeviceKind::Cpu);
-        assert_eq!(judge(&fit, &Wanted::Any, AccessMode::Direct), None);
-        assert_eq!(judge(&fit, &Wanted::parse("LLVMpipe"), AccessMode::Direct), None);
-        assert_eq!(judge(&fit, &Wanted::Index(0), AccessMode::Direct), None);
+        assert_eq!(judge(&fit, &Wanted::Any, true), None);
+        assert_eq!(judge(&fit, &Wanted::parse("LLVMpipe"), true), None);
+        assert_eq!(judge(&fit, &Wanted::Index(0), true), None);
     }
 
     #[test]
@@ -214,9 +213,9 @@ mod tests {
         poor.timeline_semaphore = false;
         poor.import_alignment = None;
         let all = ["a compute queue", "bufferDeviceAddress", "timelineSemaphore"];
-        let refusal = judge(&poor, &Wanted::Any, AccessMode::Mirrored);
+        let refusal = judge(&poor, &Wanted::Any, false);
         assert_eq!(refusal, Some(Refusal::Missing(all.to_vec())));
-        let refusal = judge(&poor, &Wanted::Any, AccessMode::Direct).unwrap().to_string();
+        let refusal = judge(&poor, &Wanted::Any, true).unwrap().to_string();
         assert!(refusal.ends_with("timelineSemaphore, VK_EXT_external_memory_host"), "{refusal}");
     }
 
@@ -225,7 +224,7 @@ mod tests {
         let mut old = device(0, "old", DeviceKind::Discrete);
         old.version = Version { major: 1, minor: 1 };
         old.buffer_device_address = false;
-        let refusal = judge(&old, &Wanted::Any, AccessMode::Direct).unwrap().to_string();
+        let refusal = judge(&old, &Wanted::Any, true).unwrap().to_string();
         assert_eq!(refusal, "has Vulkan 1.1, farptr needs 1.2");
     }
 
@@ -233,7 +232,7 @@ mod tests {
     fn another_device_was_asked_for() {
         let other = device(0, "llvmpipe", DeviceKind::Cpu);
         let wanted = Wanted::parse("swift");
-        assert_eq!(judge(&other, &wanted, AccessMode::Direct), Some(Refusal::NotAskedFor));
+        assert_eq!(judge(&other, &wanted, true), Some(Refusal::NotAskedFor));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Stats {
     pub lends: u64,
     /// Host pages imported into the device, counted again for every scope that lends them.
     pub pages_imported: u64,
+    /// Faults that checked launches reported, one per invocation with a fault.
+    pub faults: u64,
     /// Page faults that the whole process took on the CPU, minor and major. In direct access on a
     /// software device these are the demand paging of kernels, among the process's other faults.
     /// Zero where a sandbox forbids to read them.
@@ -34,6 +36,7 @@ impl Stats {
             submissions: self.submissions.saturating_sub(earlier.submissions),
             lends: self.lends.saturating_sub(earlier.lends),
             pages_imported: self.pages_imported.saturating_sub(earlier.pages_imported),
+            faults: self.faults.saturating_sub(earlier.faults),
             host_faults: self.host_faults.saturating_sub(earlier.host_faults),
         }
     }
@@ -46,6 +49,7 @@ pub(crate) struct Counters {
     pub(crate) submissions: AtomicU64,
     pub(crate) lends: AtomicU64,
     pub(crate) pages_imported: AtomicU64,
+    pub(crate) faults: AtomicU64,
 }
 
 impl Counters {
@@ -61,6 +65,7 @@ impl Counters {
             submissions: self.submissions.load(Relaxed),
             lends: self.lends.load(Relaxed),
             pages_imported: self.pages_imported.load(Relaxed),
+            faults: self.faults.load(Relaxed),
             host_faults: farptr_hmm::fault_counts().map_or(0, |counts| counts.total()),
         }
     }

@@ -20,8 +20,13 @@ fn child() {
     let Ok(access) = std::env::var(CHILD) else {
         return;
     };
-    let access = if access == "mirrored" { AccessMode::Mirrored } else { AccessMode::Auto };
-    match Runtime::builder().access(access).no_pipeline_cache().build() {
+    let builder = Runtime::builder().no_pipeline_cache();
+    let builder = match access.as_str() {
+        "mirrored" => builder.access(AccessMode::Mirrored),
+        "auto" => builder.access(AccessMode::Auto),
+        _ => builder,
+    };
+    match builder.build() {
         Ok(runtime) => println!("{MARK}{}", runtime.explain().to_string().replace('\n', "|")),
         Err(error) => println!("{MARK}{error}"),
     }
@@ -31,7 +36,7 @@ fn child() {
 fn ask_child(access: &str, variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child", "--nocapture", "--test-threads=1"]).env(CHILD, access);
-    command.env_remove("FARPTR_DEVICE").envs(variables.iter().copied());
+    command.env_remove("FARPTR_DEVICE").env_remove("FARPTR_ACCESS").envs(variables.iter().copied());
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let said = text.lines().find_map(|line| Some(line.split_once(MARK)?.1));
@@ -78,12 +83,27 @@ fn a_device_is_asked_for_by_index_or_name() {
 }
 
 #[test]
-fn mirrored_access_is_refused_clearly() {
-    let said = ask_child("mirrored", &[]);
+fn mirrored_access_is_asked_for_by_the_builder_or_the_environment() {
+    if runtime().is_none() {
+        return;
+    }
+    let said = ask_child("mirrored", &[("FARPTR_ACCESS", "direct")]);
+    assert!(said.contains("access      mirrored: a rewritten kernel followed 64 host"), "{said}");
+    let said = ask_child("unset", &[("FARPTR_ACCESS", "Mirrored")]);
+    assert!(said.contains("access      mirrored: "), "{said}");
+    let said = ask_child("unset", &[("FARPTR_ACCESS", "mirror")]);
     assert_eq!(
         said,
-        "mirrored access is not part of this version of farptr; use auto or direct access"
+        "FARPTR_ACCESS is `mirror`; set it to auto, direct or mirrored, or not at all"
     );
+}
+
+#[test]
+fn a_runtime_says_what_the_driver_does_with_long_loops() {
+    let Some(runtime) = runtime() else { return };
+    let text = runtime.explain().to_string();
+    let cut = "loops       cut by the driver after 65535 iterations; launches notice it";
+    assert!(text.contains(if runtime.explain().cuts_loops() { cut } else { "not cut" }), "{text}");
 }
 
 #[test]

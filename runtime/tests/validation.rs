@@ -5,7 +5,7 @@
 mod common;
 
 use common::runtime;
-use farptr::{KernelDesc, Runtime, shaders::empty};
+use farptr::{Grid, KernelDesc, Runtime, shaders::empty};
 use std::{os::unix::process::ExitStatusExt, process::Command};
 
 /// Set in the child process.
@@ -39,8 +39,11 @@ fn child() {
         return;
     }
     let runtime = Runtime::builder().validation(true).no_pipeline_cache().build().unwrap();
-    let compiled = runtime.kernel::<WrongBound>();
-    println!("the process survived: {compiled:?}");
+    let kernel = runtime.kernel::<WrongBound>().unwrap();
+    // SAFETY: the process ends when the driver is given the words.
+    let done =
+        runtime.scope(|s| Ok(unsafe { s.launch_unchecked(&kernel, Grid::groups(1, 1, 1), ()) }?));
+    println!("the process survived: {done:?}");
 }
 
 #[test]

@@ -4,6 +4,15 @@ use super::{Named, Pipeline};
 use crate::VulkanError;
 use ash::vk;
 
+/// What one launch runs.
+pub(super) struct Work<'w> {
+    pub(super) pipeline: &'w Pipeline,
+    /// The set of control blocks and the offset of the launch's, if the pipeline has that set.
+    pub(super) control: Option<(vk::DescriptorSet, u32)>,
+    pub(super) push: &'w [u8],
+    pub(super) groups: [u32; 3],
+}
+
 /// A command buffer with a pool of its own, so that a thread that owns a slot owns both.
 ///
 /// A slot does not destroy itself: it belongs to its [`Device`](super::Device), which does.
@@ -70,16 +79,15 @@ impl Slot {
     /// # Safety
     ///
     /// 1. The slot belongs to `device` and is recording.
-    /// 2. The pipeline belongs to `device`, and `push` and `groups` keep its and the device's
+    /// 2. The pipeline belongs to `device`, and what it runs with keeps its and the device's
     ///    limits.
     pub(super) unsafe fn launch(
         &mut self,
         device: &ash::Device,
         after_another: bool,
-        pipeline: &Pipeline,
-        push: &[u8],
-        [x, y, z]: [u32; 3],
+        work: &Work<'_>,
     ) {
+        let &Work { pipeline, control, push, groups: [x, y, z] } = work;
         if after_another {
             // SAFETY: the caller's promise 1.
             unsafe {
@@ -89,6 +97,14 @@ impl Slot {
         let compute = vk::PipelineBindPoint::COMPUTE;
         // SAFETY: 1. all handles are live; the command buffer is recording by promise 1.
         unsafe { device.cmd_bind_pipeline(self.commands, compute, pipeline.raw()) };
+        if let Some((set, offset)) = control {
+            let (layout, sets, offsets) = (pipeline.layout(), [set], [offset]);
+            // SAFETY: as above; the layout has this set by promise 2.
+            unsafe {
+                let raw = self.commands;
+                device.cmd_bind_descriptor_sets(raw, compute, layout, 0, &sets, &offsets);
+            }
+        }
         if !push.is_empty() {
             let stage = vk::ShaderStageFlags::COMPUTE;
             // SAFETY: as above; the layout was made for this many bytes by promise 2.

@@ -1,12 +1,24 @@
 //! An opened device: its queue, its timeline, its free command slots.
 
-use super::{Instance, Named, Physical, command::Slot, physical::Features};
-use crate::{VulkanError, select::DeviceInfo, stats::Counters};
+use super::{
+    Instance, Named, Physical,
+    buffer::{self, SharedBuffer},
+    channel::{self, Channel},
+    command::Slot,
+    physical::Features,
+};
+use crate::{VulkanError, launch::variant::Traits, select::DeviceInfo, stats::Counters};
 use ash::{ext, vk};
 use crossbeam::queue::SegQueue;
+use farptr_shaders::{Capability, rewrite::control::SPARE_BYTES};
+use gpu_allocator::vulkan::Allocator;
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
 /// An opened device.
@@ -16,13 +28,23 @@ use std::{
 /// queue's mutex hands out values in the order of submission.
 pub(crate) struct Device {
     // Invariant: everything below was made from `raw` and is destroyed by Drop only, in this order:
-    // slots, timeline, raw. `instance` outlives `raw`.
+    // slots, channels, buffers, allocator, layout, timeline, raw. `instance` outlives `raw`.
     raw: ash::Device,
     host_memory: Option<ext::external_memory_host::Device>,
     queue: Mutex<Queue>,
     timeline: vk::Semaphore,
     /// Command slots that no scope uses: a lock-free list, because threads launch side by side.
     slots: SegQueue<Slot>,
+    /// Channels and stop words that no scope uses.
+    channels: SegQueue<Channel>,
+    stops: SegQueue<SharedBuffer>,
+    /// There until Drop.
+    allocator: Mutex<Option<Allocator>>,
+    /// What stands in for memory that a check refused; there from the end of `open` until Drop.
+    spare: Option<SharedBuffer>,
+    control_layout: vk::DescriptorSetLayout,
+    /// Whether the device cuts loops short, once that was tried.
+    cuts_loops: OnceLock<bool>,
     family: u32,
     memory: vk::PhysicalDeviceMemoryProperties,
     pub(crate) info: DeviceInfo,
@@ -58,18 +80,69 @@ impl Device {
         let memory = unsafe { instance.raw().get_physical_device_memory_properties(physical.raw) };
         let host_memory =
             import.then(|| ext::external_memory_host::Device::new(instance.raw(), device));
-        Ok(Self {
+        let mut opened = Self {
             raw: raw.finish(),
             host_memory,
             queue: Mutex::new(Queue { raw: queue, newest: 0 }),
             timeline,
             slots: SegQueue::new(),
+            channels: SegQueue::new(),
+            stops: SegQueue::new(),
+            allocator: Mutex::new(None),
+            spare: None,
+            control_layout: vk::DescriptorSetLayout::null(),
+            cuts_loops: OnceLock::new(),
             family,
             memory,
             info: physical.info.clone(),
             counters: Counters::default(),
             instance: Arc::clone(instance),
-        })
+        };
+        opened.furnish(physical)?;
+        Ok(opened)
+    }
+
+    /// Makes what all checked launches share. Drop removes what was made, also after a failure.
+    fn furnish(&mut self, physical: &Physical) -> Result<(), VulkanError> {
+        let allocator = buffer::allocator(self.instance.raw(), &self.raw, physical.raw)?;
+        *self.allocator.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(allocator);
+        self.control_layout = channel::create_layout(&self.raw)?;
+        let spare = SharedBuffer::new(self, 2 * SPARE_BYTES)?;
+        spare.words().iter().for_each(|word| word.store(0, Relaxed));
+        self.spare = Some(spare);
+        Ok(())
+    }
+
+    /// What decides on the form of kernels.
+    pub(crate) fn traits(&self) -> Traits {
+        Traits {
+            int64: self.info.capabilities.contains(&Capability::Int64),
+            cuts_loops: self.cuts_loops.get().copied().unwrap_or(true),
+        }
+    }
+
+    /// Notes whether the device cuts loops short.
+    pub(super) fn note_cuts_loops(&self, cuts: bool) {
+        // What was noted first holds: it was tried on the same device.
+        let _ = self.cuts_loops.set(cuts);
+    }
+
+    /// The device addresses of zeroes to read and of memory to write.
+    pub(super) fn spare(&self) -> [u64; 2] {
+        let address = self.spare.as_ref().map_or(0, SharedBuffer::address);
+        [address, address + SPARE_BYTES]
+    }
+
+    pub(super) fn control_layout(&self) -> vk::DescriptorSetLayout {
+        self.control_layout
+    }
+
+    /// Runs `act` on the allocator of the device's buffers, which is there until Drop.
+    pub(super) fn with_allocator<R>(&self, act: impl FnOnce(&mut Allocator) -> R) -> R {
+        // The allocator's own state may be half changed after a panic in it; it has none but that
+        // of a wrong call, which would be found by tests.
+        let mut allocator = self.allocator.lock().unwrap_or_else(PoisonError::into_inner);
+        act(allocator.as_mut().expect("there until Drop has destroyed all buffers"))
     }
 
     pub(super) fn raw(&self) -> &ash::Device {
@@ -102,6 +175,35 @@ impl Device {
         self.slots.push(slot);
     }
 
+    /// A channel that is not in use: a returned one, or a new one.
+    pub(super) fn take_channel(&self) -> Result<Channel, VulkanError> {
+        match self.channels.pop() {
+            Some(channel) => Ok(channel),
+            None => Channel::new(self),
+        }
+    }
+
+    /// Takes back a channel whose batch has completed or was never submitted.
+    pub(super) fn return_channel(&self, mut channel: Channel) {
+        channel.clear();
+        self.channels.push(channel);
+    }
+
+    /// A stop word that is not in use, which says that no launch has failed.
+    pub(super) fn take_stop(&self) -> Result<SharedBuffer, VulkanError> {
+        let stop = match self.stops.pop() {
+            Some(stop) => stop,
+            None => SharedBuffer::new(self, size_of::<AtomicU32>() as u64)?,
+        };
+        stop.words()[0].store(u32::MAX, Relaxed);
+        Ok(stop)
+    }
+
+    /// Takes back a stop word that no pending launch uses.
+    pub(super) fn return_stop(&self, stop: SharedBuffer) {
+        self.stops.push(stop);
+    }
+
     /// Hands a recorded slot to the queue and returns the timeline value that it will signal.
     ///
     /// # Safety
@@ -130,10 +232,26 @@ impl Device {
 
     /// Blocks until the submission that signals `value` has completed, however long that takes.
     pub(super) fn wait(&self, value: u64) -> Result<(), VulkanError> {
+        self.wait_nanos(value, u64::MAX).map(|_| ())
+    }
+
+    /// Blocks until the submission that signals `value` has completed or the time is over, and
+    /// says whether it has completed.
+    pub(super) fn wait_until(&self, value: u64, due: Instant) -> Result<bool, VulkanError> {
+        // A driver may compute with the time; a year is as good as for ever.
+        const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+        let left = due.saturating_duration_since(Instant::now()).min(LONGEST);
+        self.wait_nanos(value, u64::try_from(left.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn wait_nanos(&self, value: u64, nanos: u64) -> Result<bool, VulkanError> {
         let (semaphores, values) = ([self.timeline], [value]);
         let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
         // SAFETY: 1. the semaphore is live and a timeline.
-        unsafe { self.raw.wait_semaphores(&info, u64::MAX) }.named("vkWaitSemaphores")
+        match unsafe { self.raw.wait_semaphores(&info, nanos) } {
+            Err(vk::Result::TIMEOUT) => Ok(false),
+            waited => waited.map(|()| true).named("vkWaitSemaphores"),
+        }
     }
 }
 
@@ -146,12 +264,32 @@ impl fmt::Debug for Device {
 impl Drop for Device {
     fn drop(&mut self) {
         if self.is_inherited() {
+            // Everything is the parent's.
+            let allocator = self.allocator.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(allocator.take());
             return;
         }
         while let Some(slot) = self.slots.pop() {
             // SAFETY: 1. returned slots are idle and belong to this device.
             unsafe { slot.destroy(&self.raw) };
         }
+        while let Some(channel) = self.channels.pop() {
+            // SAFETY: returned channels are idle and belong to this device.
+            unsafe { channel.destroy(self) };
+        }
+        while let Some(stop) = self.stops.pop() {
+            // SAFETY: returned stop words are idle and belong to this device.
+            unsafe { stop.destroy(self) };
+        }
+        if let Some(spare) = self.spare.take() {
+            // SAFETY: launches use it, and none is pending, as below.
+            unsafe { spare.destroy(self) };
+        }
+        // The allocator gives its memory back to the device, which is still live.
+        drop(self.allocator.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        // SAFETY: 1. the layout is live or null, which Vulkan ignores; pipelines that used it hold
+        // an Arc of this device, so none is left.
+        unsafe { self.raw.destroy_descriptor_set_layout(self.control_layout, None) };
         // SAFETY: 1. the semaphore is live; 4. scopes hold an Arc of this device and wait for their
         // submissions, so none is pending.
         unsafe { self.raw.destroy_semaphore(self.timeline, None) };

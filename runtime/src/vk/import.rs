@@ -16,16 +16,23 @@ pub(super) struct HostImport {
     range: VaRange,
     buffer: vk::Buffer,
     memory: vk::DeviceMemory,
+    /// The device address of the first byte.
+    address: u64,
 }
 
 impl HostImport {
-    /// Imports whole pages and checks that the device sees them at their host address.
+    /// Imports whole pages; with `identity`, checks that the device sees them at their host
+    /// address.
     ///
     /// # Safety
     ///
     /// 1. The range is mapped, and stays so until [`destroy`](Self::destroy).
     /// 2. It is aligned to the device's import alignment and no longer than its allocation limit.
-    pub(super) unsafe fn new(device: &Device, range: VaRange) -> Result<Self, LendError> {
+    pub(super) unsafe fn new(
+        device: &Device,
+        range: VaRange,
+        identity: bool,
+    ) -> Result<Self, LendError> {
         let failed = |source| LendError::Vulkan { range, source };
         let mut external = vk::ExternalMemoryBufferCreateInfo::default().handle_types(HANDLE);
         let info = vk::BufferCreateInfo::default()
@@ -38,10 +45,10 @@ impl HostImport {
         let buffer = unsafe { device.raw().create_buffer(&info, None) }
             .named("vkCreateBuffer")
             .map_err(failed)?;
-        let mut import = Self { range, buffer, memory: vk::DeviceMemory::null() };
+        let mut import = Self { range, buffer, memory: vk::DeviceMemory::null(), address: 0 };
         // SAFETY: the caller's promises.
         let bound = unsafe { import.allocate_and_bind(device) };
-        let checked = bound.and_then(|()| import.check_address(device));
+        let checked = bound.and_then(|()| import.look_up_address(device, identity));
         match checked {
             Ok(()) => Ok(import),
             Err(error) => {
@@ -115,20 +122,20 @@ impl HostImport {
             .ok_or(none)
     }
 
-    fn check_address(&self, device: &Device) -> Result<(), LendError> {
+    fn look_up_address(&mut self, device: &Device, identity: bool) -> Result<(), LendError> {
         let info = vk::BufferDeviceAddressInfo::default().buffer(self.buffer);
         // SAFETY: 1. the buffer is live and bound to memory that was allocated for addresses.
-        let address = unsafe { device.raw().get_buffer_device_address(&info) };
+        self.address = unsafe { device.raw().get_buffer_device_address(&info) };
         let host = self.range.start().get();
-        if address == host {
-            return Ok(());
+        if identity && self.address != host {
+            return Err(LendError::AddressDiffers { host, device: self.address });
         }
-        Err(LendError::AddressDiffers { host, device: address })
+        Ok(())
     }
 
-    /// The imported pages.
-    pub(super) fn range(&self) -> VaRange {
-        self.range
+    /// What is added to a host address, wrapping, to get the device address.
+    pub(super) fn delta(&self) -> u64 {
+        self.address.wrapping_sub(self.range.start().get())
     }
 
     /// Gives the memory back.

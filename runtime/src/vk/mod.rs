@@ -18,16 +18,23 @@
 //! `# Safety` what they need.
 #![allow(unsafe_code, reason = "this is the layer that calls Vulkan")]
 
+mod batch;
+mod buffer;
+mod channel;
+mod checked;
 mod command;
 mod device;
 mod import;
+mod imports;
 mod instance;
+pub(crate) mod litmus;
 mod physical;
 mod pipeline;
 pub(crate) mod proof;
 mod session;
 mod validation;
 
+pub(crate) use checked::Ask;
 pub(crate) use device::Device;
 pub(crate) use instance::Instance;
 pub(crate) use physical::Physical;

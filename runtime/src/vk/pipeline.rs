@@ -1,38 +1,36 @@
 //! Compute pipelines and the driver's pipeline cache.
 
 use super::{Device, Named};
-use crate::{KernelError, VulkanError};
+use crate::VulkanError;
 use ash::vk;
 use farptr_shaders::Reflection;
 use std::{ffi::CString, fmt, sync::Arc};
 
-/// A compute pipeline, its layout and what its words declare.
+/// A compute pipeline and its layout.
 pub(crate) struct Pipeline {
     // Invariant: made from `device`, destroyed by Drop only.
     raw: vk::Pipeline,
     layout: vk::PipelineLayout,
     device: Arc<Device>,
-    pub(crate) name: &'static str,
-    pub(crate) reflection: Reflection,
 }
 
 impl Pipeline {
-    /// Compiles words whose reflection was checked against the device.
+    /// Compiles words whose reflection was checked against the device: a kernel's own, or with
+    /// `controlled` its rewritten ones, which have a control block.
     pub(crate) fn new(
         device: &Arc<Device>,
         cache: &PipelineCache,
-        name: &'static str,
         words: &[u32],
-        reflection: Reflection,
-    ) -> Result<Self, KernelError> {
-        let failed = |source| KernelError::Vulkan { kernel: name, source };
-        let layout = create_layout(device, reflection.push_bytes).map_err(failed)?;
+        reflection: &Reflection,
+        controlled: bool,
+    ) -> Result<Self, VulkanError> {
+        let layout = create_layout(device, reflection.push_bytes, controlled)?;
         match compile(device, cache, layout, words, &reflection.entry) {
-            Ok(raw) => Ok(Self { raw, layout, device: Arc::clone(device), name, reflection }),
+            Ok(raw) => Ok(Self { raw, layout, device: Arc::clone(device) }),
             Err(source) => {
                 // SAFETY: 1. the layout is live and unused.
                 unsafe { device.raw().destroy_pipeline_layout(layout, None) };
-                Err(failed(source))
+                Err(source)
             }
         }
     }
@@ -44,15 +42,11 @@ impl Pipeline {
     pub(super) fn layout(&self) -> vk::PipelineLayout {
         self.layout
     }
-
-    pub(crate) fn device(&self) -> &Arc<Device> {
-        &self.device
-    }
 }
 
 impl fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pipeline").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Pipeline").field("raw", &self.raw).finish_non_exhaustive()
     }
 }
 
@@ -69,13 +63,21 @@ impl Drop for Pipeline {
     }
 }
 
-fn create_layout(device: &Device, push_bytes: u32) -> Result<vk::PipelineLayout, VulkanError> {
+fn create_layout(
+    device: &Device,
+    push_bytes: u32,
+    controlled: bool,
+) -> Result<vk::PipelineLayout, VulkanError> {
     let ranges = [vk::PushConstantRange::default()
         .stage_flags(vk::ShaderStageFlags::COMPUTE)
         .size(push_bytes)];
     let mut info = vk::PipelineLayoutCreateInfo::default();
     if push_bytes > 0 {
         info = info.push_constant_ranges(&ranges);
+    }
+    let sets = [device.control_layout()];
+    if controlled {
+        info = info.set_layouts(&sets);
     }
     // SAFETY: 1. the device is live; 3. the size was checked against the device's limit.
     unsafe { device.raw().create_pipeline_layout(&info, None) }.named("vkCreatePipelineLayout")
@@ -90,7 +92,8 @@ fn compile(
 ) -> Result<vk::Pipeline, VulkanError> {
     let info = vk::ShaderModuleCreateInfo::default().code(words);
     // SAFETY: 1. the device is live; 3. the words are a module whose capabilities the device has
-    // and that needs no descriptors; that it is otherwise valid is the promise of `KernelDesc`.
+    // and whose descriptors are in the layout; that it is otherwise valid is the promise of
+    // `KernelDesc` or `raw_kernel`, which the rewriting pass keeps.
     let module =
         unsafe { device.raw().create_shader_module(&info, None) }.named("vkCreateShaderModule")?;
     // Reflection ends the name at its first zero, so none is inside.

@@ -5,12 +5,15 @@
 //! probe kernel follow it; compare what it saw with what was laid. Only a device that passes runs
 //! kernels on host pointers. Nothing is concluded from a device's name.
 //!
+//! Mirrored access is proved in the same way, without the comparison: the probe is rewritten, and
+//! follows the same host pointers by translating them.
+//!
 //! The simpler form, comparing addresses alone, was rejected: it says what the driver reports, not
 //! what a load does. The chain alone was rejected too: on a device with other addresses it would
 //! follow a wild pointer, so the comparison comes first.
 
-use super::{Device, Pipeline, with_scope};
-use crate::{Error, LaunchError};
+use super::{Ask, Device, Scope, with_scope};
+use crate::{Error, LaunchError, LaunchOptions, config::Config, kernel::Code};
 use farptr_hmm::VirtAddr;
 use farptr_shaders::{
     KernelDesc,
@@ -34,7 +37,7 @@ struct Sighting {
     mix: u32,
 }
 
-/// Why a device does not have direct access.
+/// Why a device does not have an access mode.
 #[derive(Debug)]
 pub(crate) enum Disproof {
     /// Pages for the chain could not be mapped.
@@ -45,15 +48,28 @@ pub(crate) enum Disproof {
     WrongChain { saw: u32 },
 }
 
-/// Proves that kernels on `device` can follow host pointers, or says what went wrong.
-pub(crate) fn prove(device: &Arc<Device>, probe: &Arc<Pipeline>) -> Result<(), Disproof> {
+/// Proves that kernels on `device` can follow host pointers in the configured way, or says what went
+/// wrong.
+pub(crate) fn prove(
+    device: &Arc<Device>,
+    config: &Arc<Config>,
+    probe: &Arc<Code>,
+) -> Result<(), Disproof> {
     let page_bytes = farptr_hmm::PageSize::host().bytes();
     let page_bytes = usize::try_from(page_bytes).expect("a page fits the address space");
     let mut pages = MmapMut::map_anon(LINKS as usize * page_bytes).map_err(Disproof::NoMemory)?;
     let mut result = MmapMut::map_anon(page_bytes).map_err(Disproof::NoMemory)?;
     let (head, expected) = lay_chain(&mut pages, page_bytes);
     let words: &mut [u32] = bytemuck::cast_slice_mut(&mut result[..8]);
-    follow(device, probe, &pages, words, head).map_err(Disproof::Failed)?;
+    let followed = with_scope(device, config, |scope| {
+        scope.import(&pages[..])?;
+        let result = scope.import_mut(words)?.ptr();
+        let args = Args { head: farptr_shaders::Ptr::from_address(head), result, limit: LIMIT };
+        let push = Kernel::push(args);
+        Ok(follow(scope, probe, bytemuck::bytes_of(&push), config)?)
+    });
+    followed.map_err(Disproof::Failed)?;
+    let words: &[u32] = bytemuck::cast_slice(&result[..8]);
     let saw = Sighting { links: words[0], mix: words[1] };
     if saw == expected { Ok(()) } else { Err(Disproof::WrongChain { saw: saw.links }) }
 }
@@ -74,25 +90,25 @@ fn lay_chain(pages: &mut [u8], page_bytes: usize) -> (u64, Sighting) {
     (address(0), Sighting { links: LINKS, mix })
 }
 
+/// Runs the probe: as it is in direct access, rewritten in mirrored access.
 fn follow(
-    device: &Arc<Device>,
-    probe: &Arc<Pipeline>,
-    pages: &[u8],
-    words: &mut [u32],
-    head: u64,
-) -> Result<(), Error> {
-    with_scope(device, |scope| {
-        scope.import(pages)?;
-        let result = scope.import_mut(words)?.ptr();
-        let args = Args { head: farptr_shaders::Ptr::from_address(head), result, limit: LIMIT };
-        let push = Kernel::push(args);
-        // SAFETY: 1. the probe was compiled for this device and its push constants, and one group
-        // keeps every limit; 2. the kernel reads links of `pages`, whose device addresses equal
-        // their host addresses or `import` would have failed, and writes two words of `words`;
-        // both are borrowed by this scope.
-        let recorded = unsafe { scope.record(probe, bytemuck::bytes_of(&push), [1, 1, 1]) };
-        recorded.map_err(LaunchError::into)
-    })
+    scope: &mut Scope<'_, '_>,
+    probe: &Arc<Code>,
+    push: &[u8],
+    config: &Config,
+) -> Result<(), LaunchError> {
+    let groups = [1, 1, 1];
+    if config.is_direct() {
+        let pipeline = probe.original(Kernel::NAME)?;
+        // SAFETY: 1. the probe was compiled as it is for this device and its push constants, and
+        // one group keeps every limit; 2. the kernel reads links of the pages of the chain, whose
+        // device addresses equal their host addresses or `import` would have failed, and writes
+        // two words of the result; both are borrowed by this scope.
+        return unsafe { scope.record(&pipeline, push, groups) };
+    }
+    let options = LaunchOptions::new();
+    let ask = Ask { kernel: Kernel::NAME, code: probe, groups, push, options: &options };
+    scope.launch_checked(&ask)
 }
 
 #[cfg(test)]

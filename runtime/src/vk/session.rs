@@ -13,39 +13,58 @@
 //! In a child made by `fork` nothing is pending: the device works on the parent's memory, of which
 //! the child has a copy. There every operation is refused and `Drop` leaves all to the parent.
 
-use super::{Device, Pipeline, command::Slot, import::HostImport};
-use crate::{Error, LaunchError, LendError, LentMut, VulkanError, stats::Counters};
+use super::{
+    Device, Pipeline, batch::Batch, buffer::SharedBuffer, checked::Table, command::Work,
+    imports::Imports,
+};
+use crate::{
+    Error, LaunchError, LendError, LentMut, VulkanError,
+    config::Config,
+    lends::{Lends, Segment},
+    stats::Counters,
+};
 use bytemuck::Pod;
-use farptr_hmm::{PageSize, VaRange, VirtAddr};
-use std::{collections::BTreeMap, fmt, io::Write, marker::PhantomData, sync::Arc};
+use farptr_hmm::{VaRange, VirtAddr};
+use std::{
+    fmt,
+    io::Write,
+    marker::PhantomData,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
+};
 
-/// Launches per submission: enough to make the cost of a submission small beside that of the
-/// launches, few enough that the device does not wait long for its first one.
-const BATCH: u32 = 64;
+/// Submissions that a scope has in flight at most; before one more it waits for the oldest, so that
+/// a host that launches without waiting does not collect command buffers without end.
+const IN_FLIGHT: usize = 32;
 
 /// A stretch of the program during which the device may use borrowed memory.
 ///
 /// [`Runtime::scope`](crate::Runtime::scope) makes one. `'env` is how long lent memory is borrowed;
 /// `'scope` is a brand that ties lent memory and pointers to this scope and no other.
 pub struct Scope<'scope, 'env: 'scope> {
-    device: Arc<Device>,
-    recording: Option<Batch>,
+    pub(super) device: Arc<Device>,
+    pub(super) config: Arc<Config>,
+    pub(super) recording: Option<Batch>,
     /// Submitted and perhaps not completed, oldest first.
     in_flight: Vec<(u64, Batch)>,
-    imports: Vec<HostImport>,
-    /// The page ranges of `imports`, start to end.
-    imported: BTreeMap<VirtAddr, VirtAddr>,
+    imports: Imports,
+    /// What checked launches may touch.
+    pub(super) lends: Lends,
+    /// The stop word, once a checked launch needed one.
+    pub(super) stop: Option<SharedBuffer>,
+    /// The number of the newest checked launch since the stop word was new.
+    pub(super) number: u32,
+    /// What made a launch fail and was not yet reported.
+    failure: Option<LaunchError>,
+    /// When a batch was last seen to be complete: the one after it began no later.
+    idle_since: Option<Instant>,
+    /// Buffers that launches in flight use.
+    pub(super) kept: Vec<SharedBuffer>,
+    /// The bisected segments in the newest of them, as long as nothing else was lent.
+    pub(super) table: Option<Table>,
     // Both lifetimes are invariant, as those of `std::thread::Scope`.
     scope: PhantomData<fn(&'scope ()) -> &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
-}
-
-/// The launches of one submission.
-struct Batch {
-    slot: Slot,
-    launches: u32,
-    /// Keeps the pipelines alive until the launches have completed.
-    pipelines: Vec<Arc<Pipeline>>,
 }
 
 /// Runs `body` with a new scope and waits for everything that it launched, also when it panics.
@@ -53,6 +72,7 @@ struct Batch {
 /// When `body` returns an error, launches that were not yet handed to the device are not run.
 pub(crate) fn with_scope<'env, R>(
     device: &Arc<Device>,
+    config: &Arc<Config>,
     body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> Result<R, Error>,
 ) -> Result<R, Error> {
     if device.is_inherited() {
@@ -60,15 +80,22 @@ pub(crate) fn with_scope<'env, R>(
     }
     let mut scope = Scope {
         device: Arc::clone(device),
+        config: Arc::clone(config),
         recording: None,
         in_flight: Vec::new(),
-        imports: Vec::new(),
-        imported: BTreeMap::new(),
+        imports: Imports::default(),
+        lends: Lends::default(),
+        stop: None,
+        number: 0,
+        failure: None,
+        idle_since: None,
+        kept: Vec::new(),
+        table: None,
         scope: PhantomData,
         env: PhantomData,
     };
     let result = body(&mut scope)?;
-    scope.submit()?;
+    scope.settle()?;
     Ok(result)
 }
 
@@ -77,10 +104,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         &self.device
     }
 
-    /// Imports the pages under a slice that stays borrowed for `'env`.
+    /// Makes a slice that stays borrowed for `'env` reachable for reading.
     pub(crate) fn import<T>(&mut self, memory: &'env [T]) -> Result<(), LendError> {
         // SAFETY: the slice is borrowed for 'env, which outlives this scope (module, 2).
-        unsafe { self.import_range(VaRange::of_slice(memory)) }
+        unsafe { self.import_range(VaRange::of_slice(memory), false) }
     }
 
     /// As [`import`](Self::import), for writing.
@@ -88,18 +115,21 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         &mut self,
         memory: &'env mut [T],
     ) -> Result<LentMut<'scope, T>, LendError> {
+        // `snapshot` goes through the address.
+        memory.as_mut_ptr().expose_provenance();
         let range = VaRange::of_slice(memory);
         // SAFETY: as in `import`.
-        unsafe { self.import_range(range) }?;
+        unsafe { self.import_range(range, true) }?;
         Ok(LentMut::new(memory))
     }
 
-    /// Imports the pages that cover a range, unless an earlier import of this scope covers them.
+    /// Notes a range as lent and, where the device works on host memory, imports its pages unless
+    /// an earlier import of this scope covers them.
     ///
     /// # Safety
     ///
     /// The range stays mapped until this scope is dropped.
-    unsafe fn import_range(&mut self, range: VaRange) -> Result<(), LendError> {
+    unsafe fn import_range(&mut self, range: VaRange, writable: bool) -> Result<(), LendError> {
         if self.device.is_inherited() {
             return Err(LendError::Forked);
         }
@@ -107,30 +137,32 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         if range.is_empty() {
             return Ok(());
         }
-        let no_type = LendError::NoMemoryType { range };
-        let granule = self.device.info.import_alignment.and_then(PageSize::new).ok_or(no_type)?;
-        let pages = range.pages_covering(granule);
-        let covered = self.imported.range(..=pages.start()).next_back();
-        if covered.is_some_and(|(_, &end)| end >= pages.end()) {
-            return Ok(());
-        }
-        for piece in pieces(pages, self.device.info.limits.allocation_bytes, granule) {
-            // SAFETY: 1. the caller's promise: a page with a mapped byte is mapped whole; 2. pieces
-            // are whole granules within the allocation limit.
-            let import = unsafe { HostImport::new(&self.device, piece) }?;
-            self.imported.insert(import.range().start(), import.range().end());
-            self.imports.push(import);
-        }
-        let count = pages.page_count(PageSize::host()).get();
-        Counters::add(&self.device.counters.pages_imported, count);
+        let range = self.lends.joined(range);
+        let identity = self.config.is_direct();
+        let delta = if self.config.imports() {
+            // SAFETY: the caller's promise, for this range and those that were lent before.
+            match unsafe { self.imports.reach(&self.device, range, identity) } {
+                Ok(delta) => delta,
+                Err(error) if identity => return Err(error),
+                // What cannot be imported is copied.
+                Err(_) => None,
+            }
+        } else {
+            None
+        };
+        self.lends.insert(Segment { range, writable, delta });
         Ok(())
     }
 
-    /// Records a launch, and submits when enough launches are recorded.
+    /// Records a launch that nobody checks, and submits when enough launches are recorded.
+    ///
+    /// Checked launches are waited for first: a kernel that is not stopped by their failure might
+    /// rely on what they were to write.
     ///
     /// # Safety
     ///
-    /// 1. The pipeline belongs to this scope's device; `push` and `groups` keep its limits.
+    /// 1. The pipeline belongs to this scope's device, and has no control block; `push` and
+    ///    `groups` keep its limits.
     /// 2. With these push constants, the kernel touches only memory that stays valid until this
     ///    scope ends and that no other code uses in a conflicting way meanwhile.
     pub(crate) unsafe fn record(
@@ -139,40 +171,28 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         push: &[u8],
         groups: [u32; 3],
     ) -> Result<(), LaunchError> {
+        if self.number > 0 {
+            self.settle()?;
+        }
         if self.device.is_inherited() {
             return Err(LaunchError::Forked);
         }
         let mut batch = match self.recording.take() {
             Some(batch) => batch,
-            None => self.begin()?,
+            None => Batch::begin(&self.device)?,
         };
-        let raw = self.device.raw();
+        let work = Work { pipeline, control: None, push, groups };
         // SAFETY: 1. `begin` made the slot from this device and began it; 2. the caller's promise.
-        unsafe {
-            batch.slot.launch(raw, batch.launches > 0, pipeline, push, groups);
-        };
-        batch.launches += 1;
-        if batch.pipelines.last().is_none_or(|last| !Arc::ptr_eq(last, pipeline)) {
-            batch.pipelines.push(Arc::clone(pipeline));
-        }
-        let full = batch.launches == BATCH;
-        self.recording = Some(batch);
-        if full {
-            self.submit()?;
-        }
-        Ok(())
+        unsafe { batch.record(&self.device, &work) };
+        batch.keep(pipeline);
+        self.recorded(batch)
     }
 
-    fn begin(&self) -> Result<Batch, VulkanError> {
-        let mut slot = self.device.take_slot()?;
-        // SAFETY: the slot comes from this device and is not in use.
-        match unsafe { slot.begin(self.device.raw()) } {
-            Ok(()) => Ok(Batch { slot, launches: 0, pipelines: Vec::new() }),
-            Err(error) => {
-                self.device.return_slot(slot);
-                Err(error)
-            }
-        }
+    /// Takes a batch back to which a launch was added.
+    pub(super) fn recorded(&mut self, batch: Batch) -> Result<(), LaunchError> {
+        let full = batch.is_full();
+        self.recording = Some(batch);
+        if full { self.submit() } else { Ok(()) }
     }
 
     /// Hands recorded launches to the device.
@@ -183,19 +203,23 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let Some(mut batch) = self.recording.take() else {
             return Ok(());
         };
+        if self.in_flight.len() >= IN_FLIGHT {
+            let (value, oldest) = self.in_flight.remove(0);
+            self.complete(value, oldest);
+        }
         // SAFETY: the slot belongs to this device and is recording.
-        let ended = unsafe { batch.slot.end(self.device.raw()) };
+        let ended = unsafe { batch.end(&self.device) };
         if let Err(error) = ended {
-            self.device.return_slot(batch.slot);
+            batch.give_back(&self.device);
             return Err(error.into());
         }
-        // SAFETY: 1. ended just now; 2. pipelines are kept in the batch, lent memory by Drop's
-        // wait, and other memory by the promise to `record`.
-        match unsafe { self.device.submit(&batch.slot) } {
+        // SAFETY: 1. ended just now; 2. pipelines, control blocks and logs are kept in the batch,
+        // lent memory by Drop's wait, and other memory by the promise to `record`.
+        match unsafe { self.device.submit(batch.slot()) } {
             Ok(value) => {
                 let counters = &self.device.counters;
                 Counters::add(&counters.submissions, 1);
-                Counters::add(&counters.launches, u64::from(batch.launches));
+                Counters::add(&counters.launches, u64::from(batch.launches()));
                 self.in_flight.push((value, batch));
                 Ok(())
             }
@@ -205,7 +229,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
                 abort_unproved(error)
             }
             Err(error) => {
-                self.device.return_slot(batch.slot);
+                batch.give_back(&self.device);
                 Err(error.into())
             }
         }
@@ -213,39 +237,122 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 
     /// Waits until the device has completed everything that was submitted.
     fn drain(&mut self) {
-        let Some(&(newest, _)) = self.in_flight.last() else {
-            return;
+        for (value, batch) in std::mem::take(&mut self.in_flight) {
+            self.complete(value, batch);
+        }
+    }
+
+    /// Waits for one batch, all earlier ones being complete, and reads its logs.
+    ///
+    /// If the batch takes longer than its launches may, the stop word is written, upon which checked
+    /// kernels end; then it is waited for as long as that takes.
+    fn complete(&mut self, value: u64, batch: Batch) {
+        let in_time = match (batch.time(), &self.stop) {
+            (Some(time), Some(stop)) => {
+                let begun = self.idle_since.max(batch.submitted());
+                let in_time = match begun.and_then(|begun| begun.checked_add(time)) {
+                    Some(due) => self.device.wait_until(value, due),
+                    None => self.device.wait(value).map(|()| true),
+                };
+                if matches!(in_time, Ok(false)) {
+                    stop.words()[0].store(0, Relaxed);
+                    self.device.wait(value).map(|()| false)
+                } else {
+                    in_time
+                }
+            }
+            _ => self.device.wait(value).map(|()| true),
         };
-        if let Err(error) = self.device.wait(newest) {
-            abort_unproved(error);
+        match in_time {
+            Ok(in_time) => {
+                let failure = batch.failure(&self.device, &self.lends, in_time);
+                self.failure = self.failure.take().or(failure);
+            }
+            Err(error) => abort_unproved(error),
         }
-        for (_, batch) in self.in_flight.drain(..) {
-            self.device.return_slot(batch.slot);
+        batch.give_back(&self.device);
+        self.idle_since = Some(Instant::now());
+    }
+
+    /// Submits what is recorded, waits for everything, and reports the first failure since the last
+    /// time. After a failure launches work again.
+    pub(crate) fn settle(&mut self) -> Result<(), LaunchError> {
+        self.submit()?;
+        self.drain();
+        self.number = 0;
+        if let Some(stop) = &self.stop {
+            stop.words()[0].store(u32::MAX, Relaxed);
         }
+        self.table = None;
+        for buffer in self.kept.drain(..) {
+            // SAFETY: the buffer belongs to this device, and nothing is pending.
+            unsafe { buffer.destroy(&self.device) };
+        }
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a checked launch is known to have failed, so that those after it do nothing.
+    pub(super) fn has_failed(&self) -> bool {
+        let stopped = |stop: &SharedBuffer| stop.words()[0].load(Relaxed) != u32::MAX;
+        self.failure.is_some() || self.stop.as_ref().is_some_and(stopped)
     }
 
     /// Submits what is recorded, waits, and gives the host a look at lent memory.
     pub(crate) fn idle(&mut self) -> Result<Idle<'_, 'scope, 'env>, LaunchError> {
-        self.submit()?;
-        self.drain();
+        self.settle()?;
         Ok(Idle { scope: self })
+    }
+
+    /// The bytes of all memory that is lent for writing, while nothing is pending.
+    pub(super) fn snapshot(&self) -> Vec<(VirtAddr, Vec<u8>)> {
+        let copy = |segment: &Segment| {
+            let start = segment.range.start();
+            let len = usize::try_from(segment.range.len_bytes()).expect("it is in memory");
+            // SAFETY: 1. the range is a `&'env mut [T]` that this scope borrows (module, 2), whose
+            // address was exposed when it was lent, or empty; 2. `T` is Pod, which has no padding;
+            // 3. nothing is pending, and `Idle` borrows the scope, so nobody writes.
+            let bytes = unsafe { std::slice::from_raw_parts(pointer(start).cast_const(), len) };
+            (start, bytes.to_vec())
+        };
+        debug_assert!(self.in_flight.is_empty(), "the caller settled");
+        self.lends.iter().filter(|segment| segment.writable).map(copy).collect()
+    }
+
+    /// Puts back what [`snapshot`](Self::snapshot) gave, while nothing is pending.
+    pub(super) fn restore(&mut self, snapshot: &[(VirtAddr, Vec<u8>)]) {
+        for (start, bytes) in snapshot {
+            // SAFETY: 1. to 3. as in `snapshot`: what was lent then is still lent; `&mut self`
+            // shows that no `Idle` is looking. Every bit pattern is a `T`.
+            let memory = unsafe { std::slice::from_raw_parts_mut(pointer(*start), bytes.len()) };
+            memory.copy_from_slice(bytes);
+        }
     }
 }
 
 impl Drop for Scope<'_, '_> {
     fn drop(&mut self) {
         if self.device.is_inherited() {
+            std::mem::forget(self.stop.take());
+            std::mem::forget(std::mem::take(&mut self.kept));
             return;
         }
         self.drain();
         if let Some(batch) = self.recording.take() {
-            self.device.return_slot(batch.slot);
+            batch.give_back(&self.device);
         }
-        for import in self.imports.drain(..) {
-            // SAFETY: the import belongs to this device; `drain` waited for all commands that this
-            // scope submitted, and no other scope has its buffer.
-            unsafe { import.destroy(&self.device) };
+        for buffer in self.kept.drain(..) {
+            // SAFETY: the buffer belongs to this device; `drain` waited for all launches.
+            unsafe { buffer.destroy(&self.device) };
         }
+        if let Some(stop) = self.stop.take() {
+            self.device.return_stop(stop);
+        }
+        // SAFETY: the imports belong to this device; `drain` waited for all commands that this
+        // scope submitted, and no other scope has their buffers.
+        unsafe { self.imports.destroy(&self.device) };
     }
 }
 
@@ -292,18 +399,10 @@ impl fmt::Debug for Idle<'_, '_, '_> {
     }
 }
 
-/// Splits pages into pieces of whole granules that one allocation can hold.
-fn pieces(pages: VaRange, limit_bytes: u64, granule: PageSize) -> impl Iterator<Item = VaRange> {
-    let step = (limit_bytes / granule.bytes()).max(1) * granule.bytes();
-    let mut rest = Some(pages);
-    std::iter::from_fn(move || {
-        let pages = rest.take()?;
-        let Some(middle) = pages.start().checked_add(step).filter(|&end| end < pages.end()) else {
-            return Some(pages);
-        };
-        rest = VaRange::new(middle, pages.end());
-        VaRange::new(pages.start(), middle)
-    })
+/// Where lent memory starts, whose address was exposed when it was lent.
+fn pointer(start: VirtAddr) -> *mut u8 {
+    let address = usize::try_from(start.get()).expect("a lent address fits a pointer");
+    std::ptr::with_exposed_provenance_mut(address)
 }
 
 /// Ends the process because the device may still be using lent memory.
@@ -315,32 +414,4 @@ fn abort_unproved(error: VulkanError) -> ! {
         error.result
     );
     std::process::abort()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pieces_tile_the_pages_within_the_limit() {
-        let granule = PageSize::new(4096).unwrap();
-        let pages = VaRange::from_len(VirtAddr::new(0x10_0000), 10 * 4096).unwrap();
-        let lengths = |limit| -> Vec<u64> {
-            let mut next = pages.start();
-            let lengths = pieces(pages, limit, granule)
-                .map(|piece| {
-                    assert_eq!(piece.start(), next);
-                    next = piece.end();
-                    piece.len_bytes() / 4096
-                })
-                .collect();
-            assert_eq!(next, pages.end());
-            lengths
-        };
-        assert_eq!(lengths(1 << 30), [10]);
-        assert_eq!(lengths(10 * 4096), [10]);
-        assert_eq!(lengths(4 * 4096 + 100), [4, 4, 2]);
-        assert_eq!(lengths(5 * 4096), [5, 5]);
-        assert_eq!(lengths(0), [1; 10]);
-    }
 }

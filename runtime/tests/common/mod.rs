@@ -1,14 +1,27 @@
 //! What all tests of the runtime share: a device with validation on, or a loud skip.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
-use farptr::{BuildError, Error, Runtime};
+use farptr::{AccessMode, BuildError, Error, Runtime, RuntimeBuilder};
 use std::io::Write;
 
 /// A runtime with validation on, whose errors abort; or nothing where there is no device.
 ///
 /// In CI (the variable `CI` is set) a missing device or layer fails the test.
 pub fn runtime() -> Option<Runtime> {
-    match Runtime::builder().validation(true).no_pipeline_cache().build() {
+    build(Runtime::builder())
+}
+
+/// As [`runtime`], in each access mode; or the one that `FARPTR_ACCESS` asks for.
+pub fn runtimes() -> Vec<Runtime> {
+    if std::env::var_os("FARPTR_ACCESS").is_some() {
+        return runtime().into_iter().collect();
+    }
+    let modes = [AccessMode::Direct, AccessMode::Mirrored];
+    modes.into_iter().filter_map(|mode| build(Runtime::builder().access(mode))).collect()
+}
+
+fn build(builder: RuntimeBuilder) -> Option<Runtime> {
+    match builder.validation(true).no_pipeline_cache().build() {
         Ok(runtime) => Some(runtime),
         Err(Error::Build(
             why @ (BuildError::NoLoader(_)

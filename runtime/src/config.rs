@@ -1,0 +1,54 @@
+//! How a runtime reaches host memory: what its builder decided. Pure.
+
+use crate::{AccessMode, Backing};
+use farptr_shaders::rewrite::Translation;
+
+/// How a runtime reaches host memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Direct or mirrored.
+    pub(crate) access: AccessMode,
+    /// Import or copy.
+    pub(crate) backing: Backing,
+    /// Bytes of device frames, if limited.
+    #[allow(dead_code, reason = "rounds read it")]
+    pub(crate) device_budget: Option<u64>,
+    /// In which order, and how many at a time, faults are served; for tests.
+    #[allow(dead_code, reason = "rounds read it")]
+    pub(crate) serve_faults: Option<ServeFaults>,
+}
+
+/// Serves the faults of a round in a random order and not all at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServeFaults {
+    /// Decides on the order.
+    #[allow(dead_code, reason = "rounds read it")]
+    pub(crate) seed: u64,
+    /// Pages that are served after a round at most.
+    #[allow(dead_code, reason = "rounds read it")]
+    pub(crate) most_per_round: usize,
+}
+
+impl Config {
+    /// Device addresses equal host addresses.
+    pub(crate) const DIRECT: Self = Self {
+        access: AccessMode::Direct,
+        backing: Backing::Import,
+        device_budget: None,
+        serve_faults: None,
+    };
+
+    pub(crate) fn is_direct(&self) -> bool {
+        self.access == AccessMode::Direct
+    }
+
+    /// Whether lent memory is imported.
+    pub(crate) fn imports(&self) -> bool {
+        self.backing == Backing::Import
+    }
+
+    /// What becomes of addresses in kernels on memory that is reachable as it is.
+    pub(crate) fn translation(&self) -> Translation {
+        if self.is_direct() { Translation::None } else { Translation::Segments }
+    }
+}

@@ -1,0 +1,318 @@
+//! The control block of a launch: which indices and addresses a kernel may use. Pure.
+//!
+//! [`farptr_shaders::rewrite::control`] says where each number goes and how the kernel uses it.
+
+use crate::lends::{Lends, Segment};
+use farptr_hmm::VirtAddr;
+use farptr_shaders::rewrite::{
+    Analysis, Check, Reach, Search,
+    control::{self, Layout},
+};
+
+/// Four words: what a uniform buffer is made of.
+pub(crate) type Row = [u32; 4];
+
+/// A pointer in the push constants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Root {
+    pub(crate) address: u64,
+    /// The lend that the pointer belongs to, if any.
+    pub(crate) segment: Option<Segment>,
+}
+
+/// Looks up the lends of the pointers in the push constants.
+pub(crate) fn roots(analysis: &Analysis, push: &[u8], lends: &Lends) -> Vec<Root> {
+    let root = |at: u32| {
+        let address = pointer_at(push, at);
+        Root { address, segment: lends.of_pointer(VirtAddr::new(address)).copied() }
+    };
+    analysis.roots.iter().map(|r| root(r.push_offset_bytes)).collect()
+}
+
+/// Eight bytes of the push constants, or null where they end before.
+fn pointer_at(push: &[u8], offset_bytes: u32) -> u64 {
+    let bytes = push.get(offset_bytes as usize..).and_then(|rest| rest.first_chunk());
+    bytes.copied().map_or(0, u64::from_le_bytes)
+}
+
+/// What a [`Check`] asks of an index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Indexed {
+    pub(crate) stride_bytes: u32,
+    pub(crate) offset_bytes: u32,
+    pub(crate) size_bytes: u32,
+    pub(crate) align_bytes: u32,
+    pub(crate) writes: bool,
+}
+
+impl From<&Check> for Indexed {
+    fn from(check: &Check) -> Self {
+        Self {
+            stride_bytes: check.stride_bytes,
+            offset_bytes: check.offset_bytes,
+            size_bytes: check.size_bytes,
+            align_bytes: check.align_bytes,
+            writes: check.access.writes(),
+        }
+    }
+}
+
+/// Which indices a check passes, and where index 0 is on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) base: Option<u64>,
+    pub(crate) first: i32,
+    pub(crate) count: u32,
+}
+
+impl Window {
+    const EMPTY: Self = Self { base: None, first: 0, count: 0 };
+
+    /// The indices whose bytes all lie in the root's lend, where that allows the access.
+    ///
+    /// An index is a signed 32-bit number. If all `2^32` of them are valid the last one is left
+    /// out, so that the count fits its word: no lend is that long.
+    pub(crate) fn of(access: Indexed, root: &Root) -> Self {
+        let Some(segment) = root.segment else { return Self::EMPTY };
+        let aligned = root.address.is_multiple_of(u64::from(access.align_bytes.max(1)));
+        if !aligned || (access.writes && !segment.writable) {
+            return Self::EMPTY;
+        }
+        // Bytes from the access of index 0 to where the lend allows the first and the last one.
+        let zero = i128::from(root.address) + i128::from(access.offset_bytes);
+        let low = i128::from(segment.range.start().get()) - zero;
+        let high = i128::from(segment.range.end().get()) - i128::from(access.size_bytes) - zero;
+        let (first, last) = match i128::from(access.stride_bytes) {
+            0 if low <= 0 && 0 <= high => (0, 0),
+            0 => return Self::EMPTY,
+            stride => (
+                low.div_euclid(stride) + i128::from(low.rem_euclid(stride) != 0),
+                high.div_euclid(stride),
+            ),
+        };
+        let (first, last) = (first.max(i32::MIN.into()), last.min(i32::MAX.into()));
+        let count = u32::try_from((last - first + 1).clamp(0, u32::MAX.into()));
+        match (i32::try_from(first), count) {
+            (Ok(first), Ok(count)) if count > 0 => {
+                let base = segment.delta.map(|delta| root.address.wrapping_add(delta));
+                Self { base, first, count }
+            }
+            _ => Self::EMPTY,
+        }
+    }
+
+    /// The control row; where nothing may be accessed or reached, a kernel reads zeroes at index 0.
+    fn row(&self, offset_bytes: u32, zeroes: u64) -> Row {
+        let base = self.base.unwrap_or_else(|| zeroes.wrapping_sub(u64::from(offset_bytes)));
+        let [low, high] = words(base);
+        [low, high, self.first.cast_unsigned(), self.count]
+    }
+}
+
+/// The windows of all checks of a kernel.
+pub(crate) fn windows(analysis: &Analysis, roots: &[Root]) -> Vec<Window> {
+    let window = |check: &Check| {
+        roots.get(check.root).map_or(Window::EMPTY, |root| Window::of(check.into(), root))
+    };
+    analysis.checks.iter().map(window).collect()
+}
+
+/// A segment as a kernel sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    pub(crate) segment: Segment,
+    /// The distance to the device address, or the biased address of the table.
+    pub(crate) target: u64,
+    /// The biased address of the fault bitmap.
+    pub(crate) bitmap: u64,
+}
+
+/// Lays out records in the order of their addresses, filled up as the search demands.
+pub(crate) fn records(
+    layout: &Layout,
+    analysis: &Analysis,
+    search: Search,
+    segments: impl Iterator<Item = Record>,
+) -> Vec<Row> {
+    let numbers = layout.record_rows() as usize * 2;
+    let mut all = Vec::with_capacity(search.segments() * numbers);
+    for Record { segment, target, bitmap } in segments {
+        let (start, len) = (segment.range.start().get(), segment.range.len_bytes());
+        all.extend([start, len, target, bitmap]);
+        all.extend(analysis.reaches.iter().map(|reach| span(reach, &segment)));
+        all.resize(all.len().next_multiple_of(numbers), 0);
+    }
+    while all.len() < search.segments() * numbers {
+        all.push(u64::MAX);
+        all.resize(all.len().next_multiple_of(numbers), 0);
+    }
+    let row = |pair: &[u64]| {
+        let ([a, b], [c, d]) = (words(pair[0]), words(pair[1]));
+        [a, b, c, d]
+    };
+    all.chunks_exact(2).map(row).collect()
+}
+
+/// How far from the start of a segment an access of this kind may begin, plus one.
+fn span(reach: &Reach, segment: &Segment) -> u64 {
+    if reach.access.writes() && !segment.writable {
+        return 0;
+    }
+    (segment.range.len_bytes() + 1).saturating_sub(reach.size_bytes.into())
+}
+
+/// The numbers in the head of a control block.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Head {
+    pub(crate) loop_limit: u32,
+    pub(crate) loop_limit_after_fault: u32,
+    /// The launch's number.
+    pub(crate) number: u32,
+    pub(crate) zeroes: u64,
+    pub(crate) sink: u64,
+    pub(crate) log: u64,
+    pub(crate) stop: u64,
+    pub(crate) tree: u64,
+    pub(crate) tree_entries: u32,
+    /// The bisected segments.
+    pub(crate) segments: u64,
+}
+
+/// Puts a control block together. `segments` are [`records`], or empty where they are bisected.
+pub(crate) fn rows(
+    layout: &Layout,
+    head: &Head,
+    analysis: &Analysis,
+    windows: &[Window],
+    segments: &[Row],
+) -> Vec<Row> {
+    let pair = |a, b| {
+        let ([a, b], [c, d]) = (words(a), words(b));
+        [a, b, c, d]
+    };
+    let mut rows = vec![[0; 4]; layout.rows() as usize];
+    rows[control::LIMITS as usize] = [1, head.loop_limit, head.loop_limit_after_fault, head.number];
+    rows[control::SPARE as usize] = pair(head.zeroes, head.sink);
+    rows[control::REPORTS as usize] = pair(head.log, head.stop);
+    rows[control::LOOKUP as usize] = pair(head.tree, head.segments);
+    rows[control::TREE as usize] = [head.tree_entries, 0, 0, 0];
+    for ((at, check), window) in (0..).zip(&analysis.checks).zip(windows) {
+        rows[layout.check_row(at) as usize] = window.row(check.offset_bytes, head.zeroes);
+    }
+    let first = layout.segment_row(0) as usize;
+    rows[first..first + segments.len()].copy_from_slice(segments);
+    rows
+}
+
+/// A 64-bit number as words, the low one first.
+#[allow(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
+pub(crate) fn words(value: u64) -> [u32; 2] {
+    [value as u32, (value >> 32) as u32]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farptr_hmm::VaRange;
+    use proptest::prelude::*;
+
+    const BASE: u64 = 1 << 32;
+
+    fn segment(start: u64, len: u64, writable: bool) -> Segment {
+        let range = VaRange::from_len(VirtAddr::new(start), len).unwrap();
+        Segment { range, writable, delta: Some(0x1000) }
+    }
+
+    fn access(stride_bytes: u32, offset_bytes: u32, size_bytes: u32, align: u32) -> Indexed {
+        Indexed { stride_bytes, offset_bytes, size_bytes, align_bytes: align, writes: false }
+    }
+
+    /// Whether the access of an index touches lent bytes only, looked at byte by byte.
+    fn may(access: Indexed, root: &Root, index: i64) -> bool {
+        let Some(segment) = root.segment else { return false };
+        let start = i128::from(root.address)
+            + i128::from(access.offset_bytes)
+            + i128::from(index) * i128::from(access.stride_bytes);
+        let lent = |byte: i128| {
+            u64::try_from(byte).is_ok_and(|byte| segment.range.contains(VirtAddr::new(byte)))
+        };
+        start % i128::from(access.align_bytes) == 0
+            && (segment.writable || !access.writes)
+            && (0..i128::from(access.size_bytes)).all(|byte| lent(start + byte))
+    }
+
+    /// What a kernel does with a window.
+    fn passes(window: &Window, index: i32) -> bool {
+        index.wrapping_sub(window.first).cast_unsigned() < window.count
+    }
+
+    proptest! {
+        #[test]
+        fn windows_allow_what_lies_in_the_lend_byte_for_byte(
+            len in 0u64..80,
+            root_at in -4i64..90,
+            stride_log in 0u32..5,
+            offset_units in 0u32..4,
+            size in 1u32..20,
+            (writes, writable) in any::<(bool, bool)>(),
+        ) {
+            let align = 1u32 << (stride_log / 2);
+            let stride = if stride_log == 0 { 12 } else { 1 << stride_log };
+            let access = Indexed { writes, ..access(stride, offset_units * align, size, align) };
+            let address = BASE.wrapping_add_signed(root_at);
+            let lent = segment(BASE, len, writable);
+            let inside = lent.range.contains(VirtAddr::new(address))
+                || lent.range.end() == VirtAddr::new(address);
+            let root = Root { address, segment: inside.then_some(lent) };
+            let window = Window::of(access, &root);
+            prop_assert!(window.first <= 0, "only the offset variant subtracts");
+            for index in -100i32..100 {
+                prop_assert_eq!(
+                    passes(&window, index), may(access, &root, index.into()),
+                    "index {} of {:?}", index, window
+                );
+            }
+            for index in [i32::MIN, i32::MIN + 1, i32::MAX] {
+                prop_assert!(!passes(&window, index));
+            }
+        }
+    }
+
+    #[test]
+    fn without_an_index_there_is_one_or_none() {
+        let root = Root { address: BASE, segment: Some(segment(BASE, 16, false)) };
+        assert_eq!(Window::of(access(0, 8, 8, 8), &root).count, 1);
+        assert_eq!(Window::of(access(0, 12, 8, 4), &root), Window::EMPTY);
+    }
+
+    #[test]
+    fn windows_end_where_indices_do() {
+        let long = segment(BASE, 1 << 33, true);
+        let middle = Root { address: BASE + (1 << 32), segment: Some(long) };
+        let all = Window::of(access(1, 0, 1, 1), &middle);
+        assert_eq!((all.first, all.count), (i32::MIN, u32::MAX));
+        assert!(passes(&all, i32::MIN) && passes(&all, i32::MAX - 1));
+        let start = Root { address: BASE, segment: Some(long) };
+        let half = Window::of(access(1, 0, 1, 1), &start);
+        assert_eq!((half.first, half.count), (0, 1 << 31));
+        assert!(passes(&half, i32::MAX) && !passes(&half, -1));
+    }
+
+    #[test]
+    fn what_may_not_be_accessed_reads_zeroes() {
+        let null = Root { address: 0, segment: None };
+        let row = Window::of(access(4, 8, 4, 4), &null).row(8, 0x5_0000_0000);
+        assert_eq!(row, [0xffff_fff8, 4, 0, 0], "index 0 is at the zeroes");
+        let lent = Root { address: BASE, segment: Some(segment(BASE, 16, false)) };
+        let row = Window::of(access(4, 0, 4, 4), &lent).row(0, 0x5_0000_0000);
+        assert_eq!(row, [0x1000, 1, 0, 4], "the device address, first index, count");
+    }
+
+    #[test]
+    fn pointers_are_read_low_word_first_and_end_with_the_push_constants() {
+        let push: Vec<u8> = (0..12).collect();
+        assert_eq!(pointer_at(&push, 4), 0x0b0a_0908_0706_0504);
+        assert_eq!(pointer_at(&push, 5), 0);
+        assert_eq!(pointer_at(&push, 400), 0);
+    }
+}

@@ -1,0 +1,257 @@
+//! From a report of the device to an error that names what went wrong. Pure.
+
+use super::{
+    control::Root,
+    report::{Place, Report},
+};
+use crate::lends::{Lends, Segment};
+use farptr_hmm::{VaRange, VirtAddr};
+use farptr_shaders::rewrite::{Access, Analysis, Bounds, Site};
+use std::fmt;
+
+/// An access that was not allowed: what, where, by whom, and how far from what was lent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fault {
+    /// The kernel.
+    pub kernel: &'static str,
+    /// The address of the first byte, as the kernel computed it.
+    pub address: u64,
+    /// What the kernel was to do there.
+    pub access: Access,
+    /// How many bytes from there.
+    pub size_bytes: u32,
+    /// The instruction, with its place in the source where that is known.
+    pub instruction: String,
+    /// The workgroup of the invocation.
+    pub workgroup: [u32; 3],
+    /// The invocation's number in its workgroup.
+    pub invocation: u32,
+    /// Why it was not allowed.
+    pub reason: FaultReason,
+    /// The lend that was probably meant; absent where nothing was lent.
+    pub nearest: Option<Nearest>,
+}
+
+/// Why an access was not allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FaultReason {
+    /// Not all of its bytes are in one lend, or an index left the lend that its pointer points
+    /// into.
+    OutOfBounds,
+    /// The bytes were lent for reading only.
+    ReadOnly,
+    /// The address is not a multiple of what the kernel promised.
+    Misaligned,
+    /// Nothing is mapped there.
+    Unmapped,
+    /// The mapping does not allow it.
+    Protected,
+}
+
+/// A lend, and where an address is relative to its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Nearest {
+    /// The lent bytes.
+    pub range: VaRange,
+    /// From the first lent byte to the address: negative before it.
+    pub offset_bytes: i64,
+}
+
+impl fmt::Display for FaultReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OutOfBounds => "out of bounds",
+            Self::ReadOnly => "lent for reading only",
+            Self::Misaligned => "misaligned",
+            Self::Unmapped => "not mapped",
+            Self::Protected => "not allowed by the mapping",
+        })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kernel, address, access, size_bytes, instruction, reason, .. } = self;
+        write!(
+            f,
+            "kernel `{kernel}`: {access} of {size_bytes} bytes at {address:#x} is {reason}: \
+             {instruction}, workgroup {:?}, invocation {}",
+            self.workgroup, self.invocation
+        )?;
+        match &self.nearest {
+            None => write!(f, "; nothing was lent"),
+            Some(Nearest { range, offset_bytes }) => {
+                let (start, end) = (range.start().get(), range.end().get());
+                write!(f, "; {} the lend {start:#x}..{end:#x}", Offset(*offset_bytes, range))
+            }
+        }
+    }
+}
+
+/// Says where an address is relative to a lend.
+struct Offset<'r>(i64, &'r VaRange);
+
+impl fmt::Display for Offset<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let &Self(offset_bytes, range) = self;
+        match u64::try_from(offset_bytes) {
+            Err(_) => write!(f, "{} bytes before", offset_bytes.unsigned_abs()),
+            Ok(offset) if offset < range.len_bytes() => write!(f, "{offset} bytes into"),
+            Ok(offset) => write!(f, "{} bytes after the end of", offset - range.len_bytes()),
+        }
+    }
+}
+
+/// What a launch was, as far as its faults need it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Launched<'l> {
+    pub(crate) kernel: &'static str,
+    pub(crate) analysis: &'l Analysis,
+    pub(crate) roots: &'l [Root],
+    pub(crate) lends: &'l Lends,
+}
+
+impl Launched<'_> {
+    /// The address that a report is about.
+    pub(crate) fn address(&self, report: &Report) -> u64 {
+        match report.place {
+            Place::Address(address) => address,
+            Place::Index(index) => self.address_of_index(report, index).unwrap_or(0),
+        }
+    }
+
+    fn site(&self, report: &Report) -> Option<&Site> {
+        self.analysis.sites.get(report.site)
+    }
+
+    fn address_of_index(&self, report: &Report, index: i32) -> Option<u64> {
+        let Bounds::Index(check) = self.site(report)?.bounds else { return None };
+        let check = self.analysis.checks.get(check)?;
+        let steps = i64::from(index).wrapping_mul(i64::from(check.stride_bytes));
+        let zero = self.roots.get(check.root)?.address.wrapping_add(check.offset_bytes.into());
+        Some(zero.wrapping_add_signed(steps))
+    }
+
+    /// The error for a report.
+    pub(crate) fn fault(&self, report: &Report) -> Fault {
+        let address = self.address(report);
+        let site = self.site(report);
+        let (size_bytes, align_bytes, root) = match site.map(|site| site.bounds) {
+            Some(Bounds::Index(check)) => match self.analysis.checks.get(check) {
+                Some(check) => (check.size_bytes, check.align_bytes, self.roots.get(check.root)),
+                None => (1, 1, None),
+            },
+            Some(Bounds::Address(reach)) => match self.analysis.reaches.get(reach) {
+                Some(reach) => (reach.size_bytes, reach.align_bytes, None),
+                None => (1, 1, None),
+            },
+            None => (1, 1, None),
+        };
+        let access = site.map_or(Access::Read, |site| site.access);
+        // An index belongs to the lend of its pointer, an address to whatever it is in.
+        let meant = root.and_then(|root| root.segment);
+        let owner = match root {
+            Some(_) => meant,
+            None => self.lends.containing(VirtAddr::new(address)).copied(),
+        };
+        let reason = reason(address, size_bytes, align_bytes, access, owner.as_ref());
+        let near = meant.or_else(|| self.lends.nearest(VirtAddr::new(address)).copied());
+        Fault {
+            kernel: self.kernel,
+            address,
+            access,
+            size_bytes,
+            instruction: instruction(site),
+            workgroup: report.workgroup,
+            invocation: report.invocation,
+            reason,
+            nearest: near.map(|segment| nearest(address, segment.range)),
+        }
+    }
+}
+
+/// Why an access is not allowed that belongs to `owner`, if to any lend.
+fn reason(
+    address: u64,
+    size_bytes: u32,
+    align_bytes: u32,
+    access: Access,
+    owner: Option<&Segment>,
+) -> FaultReason {
+    let inside = |segment: &&Segment| {
+        let end = address.checked_add(size_bytes.into());
+        address >= segment.range.start().get()
+            && end.is_some_and(|end| end <= segment.range.end().get())
+    };
+    match owner.filter(inside) {
+        None => FaultReason::OutOfBounds,
+        Some(segment) if access.writes() && !segment.writable => FaultReason::ReadOnly,
+        Some(_) if !address.is_multiple_of(align_bytes.max(1).into()) => FaultReason::Misaligned,
+        Some(_) => FaultReason::OutOfBounds,
+    }
+}
+
+fn nearest(address: u64, range: VaRange) -> Nearest {
+    let offset = i128::from(address) - i128::from(range.start().get());
+    let clamped = offset.clamp(i64::MIN.into(), i64::MAX.into());
+    Nearest { range, offset_bytes: i64::try_from(clamped).expect("clamped to what fits") }
+}
+
+fn instruction(site: Option<&Site>) -> String {
+    let Some(site) = site else { return "an unknown instruction".to_owned() };
+    match &site.line {
+        Some(line) => format!("{} at {}:{}", site.instruction, line.file, line.line),
+        None => site.instruction.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(writable: bool) -> Segment {
+        let range = VaRange::new(VirtAddr::new(1000), VirtAddr::new(1100)).unwrap();
+        Segment { range, writable, delta: Some(0) }
+    }
+
+    #[test]
+    fn the_reason_is_the_first_that_holds() {
+        let why = |address, size, align, access, writable| {
+            reason(address, size, align, access, Some(&segment(writable)))
+        };
+        assert_eq!(why(1000, 4, 4, Access::Write, false), FaultReason::ReadOnly);
+        assert_eq!(why(1002, 4, 4, Access::Atomic, true), FaultReason::Misaligned);
+        assert_eq!(why(1096, 4, 4, Access::Read, true), FaultReason::OutOfBounds);
+        assert_eq!(why(1098, 4, 4, Access::Write, false), FaultReason::OutOfBounds);
+        assert_eq!(why(998, 4, 4, Access::Write, false), FaultReason::OutOfBounds);
+        assert_eq!(why(u64::MAX, 4, 4, Access::Read, true), FaultReason::OutOfBounds);
+        assert_eq!(reason(0, 4, 4, Access::Read, None), FaultReason::OutOfBounds);
+    }
+
+    #[test]
+    fn offsets_are_said_in_words() {
+        let range = segment(true).range;
+        let say = |address| {
+            let near = nearest(address, range);
+            (near.offset_bytes, Offset(near.offset_bytes, &range).to_string())
+        };
+        assert_eq!(say(996), (-4, "4 bytes before".to_owned()));
+        assert_eq!(say(1008), (8, "8 bytes into".to_owned()));
+        assert_eq!(say(1104), (104, "4 bytes after the end of".to_owned()));
+        assert_eq!(say(0).0, -1000);
+        assert_eq!(say(u64::MAX).0, i64::MAX);
+    }
+
+    #[test]
+    fn a_report_of_no_known_site_still_gives_an_error() {
+        let (analysis, lends) = (Analysis::default(), Lends::default());
+        let launched = Launched { kernel: "k", analysis: &analysis, roots: &[], lends: &lends };
+        let report =
+            Report { place: Place::Address(16), site: 7, workgroup: [1, 2, 3], invocation: 4 };
+        let text = launched.fault(&report).to_string();
+        assert!(text.contains("at 0x10 is out of bounds") && text.contains("nothing was lent"));
+    }
+}

@@ -1,0 +1,101 @@
+//! Limits and guarantees of one launch.
+
+use std::time::Duration;
+
+/// Limits and guarantees of one launch: what [`Scope::launch_with`](crate::Scope::launch_with)
+/// takes.
+///
+/// # Examples
+///
+/// ```
+/// use farptr::LaunchOptions;
+/// use std::time::Duration;
+///
+/// let options = LaunchOptions::new().transactional(true).deadline(Duration::from_secs(1));
+/// # let _ = options;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaunchOptions {
+    pub(crate) transactional: bool,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) loop_limit: u32,
+    pub(crate) max_rounds: u32,
+    pub(crate) max_faults: u64,
+}
+
+/// How long a launch may take unless [`LaunchOptions::deadline`] says otherwise.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+impl LaunchOptions {
+    /// Nothing but the limits that keep a launch from going on for ever.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            transactional: false,
+            deadline: None,
+            loop_limit: u32::MAX,
+            max_rounds: 1 << 20,
+            max_faults: u64::MAX,
+        }
+    }
+
+    /// Leaves lent memory as it was if the launch fails.
+    ///
+    /// The launch is then waited for before the call returns, and what is lent for writing is
+    /// copied first where the device works on host memory itself.
+    #[must_use]
+    pub const fn transactional(mut self, on: bool) -> Self {
+        self.transactional = on;
+        self
+    }
+
+    /// Ends the launch with an error if it takes longer, 60 seconds unless set.
+    ///
+    /// The time counts from when the device is given the launch, and whoever waits for the launch
+    /// keeps it; work of other scopes in the device's queue counts too. A kernel with barriers is
+    /// only stopped between workgroups, or by its [`loop_limit`](Self::loop_limit).
+    #[must_use]
+    pub const fn deadline(mut self, limit: Duration) -> Self {
+        self.deadline = Some(limit);
+        self
+    }
+
+    /// Ends an invocation, and the launch with an error, after this many passes through loops;
+    /// `u32::MAX` unless set.
+    #[must_use]
+    pub const fn loop_limit(mut self, passes: u32) -> Self {
+        self.loop_limit = passes;
+        self
+    }
+
+    /// Ends the launch with an error after this many rounds, a million unless set.
+    #[must_use]
+    pub const fn max_rounds(mut self, rounds: u32) -> Self {
+        self.max_rounds = rounds;
+        self
+    }
+
+    /// Ends the launch with an error after this many faults were served; no limit unless set.
+    #[must_use]
+    pub const fn max_faults(mut self, faults: u64) -> Self {
+        self.max_faults = faults;
+        self
+    }
+
+    /// How long the launch may take.
+    pub(crate) fn time(&self) -> Duration {
+        self.deadline.unwrap_or(DEADLINE)
+    }
+
+    /// Passes through loops that an invocation has left after its first fault, where it may not
+    /// leave at once: it reads zeroes then, so that a loop may not end by itself.
+    pub(crate) fn loop_limit_after_fault(&self) -> u32 {
+        self.loop_limit.min(1 << 20)
+    }
+}
+
+impl Default for LaunchOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,47 @@
+//! A checked launch between its recording and the reading of its log. Pure.
+
+use super::{control::Root, fault::Launched, options::LaunchOptions, report::Log};
+use crate::{LaunchError, kernel::Code, lends::Lends};
+use std::{fmt, sync::Arc};
+
+/// A checked launch of which the log is not yet read.
+pub(crate) struct Pending {
+    pub(crate) kernel: &'static str,
+    pub(crate) code: Arc<Code>,
+    pub(crate) roots: Vec<Root>,
+    pub(crate) options: LaunchOptions,
+}
+
+impl Pending {
+    /// The error for a log that is not clean.
+    ///
+    /// A fault outweighs what it may have led to. An invocation that was stopped in a loop because
+    /// the time was over looks like one that reached the limit.
+    pub(crate) fn failure(&self, log: &Log, lends: &Lends, in_time: bool) -> LaunchError {
+        let kernel = self.kernel;
+        let fault = log.first().zip(self.code.analysis());
+        if let Some((report, analysis)) = fault {
+            let launched = Launched { kernel, analysis, roots: &self.roots, lends };
+            return LaunchError::Fault(Box::new(launched.fault(report)));
+        }
+        if log.cut > 0 {
+            return LaunchError::LoopCut { kernel, invocations: log.cut };
+        }
+        if in_time {
+            let (limit, invocations) = (self.options.loop_limit, log.exhausted);
+            return LaunchError::LoopLimit { kernel, limit, invocations };
+        }
+        self.deadline()
+    }
+
+    /// The error for a launch that did not complete in time.
+    pub(crate) fn deadline(&self) -> LaunchError {
+        LaunchError::Deadline { kernel: self.kernel, deadline: self.options.time() }
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("kernel", &self.kernel).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,143 @@
+//! What a launch left in its log. Pure.
+
+use farptr_shaders::rewrite::control::{LOG_ENTRY_WORDS, LOG_HEADER_WORDS, LogWord};
+
+/// The log of a launch that has completed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Log {
+    /// Faults that were reported, those that the queue had no room for included.
+    pub(crate) faults: u32,
+    /// Whether the queue had too little room.
+    pub(crate) overflowed: bool,
+    /// Invocations that had a loop cut short by the driver.
+    pub(crate) cut: u32,
+    /// Invocations that reached the loop limit, or were stopped in a loop.
+    pub(crate) exhausted: u32,
+    pub(crate) reports: Vec<Report>,
+}
+
+/// One fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) place: Place,
+    /// The position of the site.
+    pub(crate) site: usize,
+    pub(crate) workgroup: [u32; 3],
+    /// The invocation's number in its workgroup.
+    pub(crate) invocation: u32,
+}
+
+/// What failed its check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Address(u64),
+    Index(i32),
+}
+
+/// Words of a log with room for this many faults.
+pub(crate) const fn log_words(capacity: u32) -> u32 {
+    LOG_HEADER_WORDS + capacity * LOG_ENTRY_WORDS
+}
+
+/// The words with which a log starts.
+pub(crate) fn header(capacity: u32) -> [u32; LOG_HEADER_WORDS as usize] {
+    let mut words = [0; LOG_HEADER_WORDS as usize];
+    words[LogWord::Capacity as usize] = capacity;
+    words
+}
+
+impl Log {
+    /// Reads a log; what lies beyond its end is not reported.
+    pub(crate) fn decode(words: &[u32]) -> Self {
+        let word = |which: LogWord| words.get(which as usize).copied().unwrap_or(0);
+        let (queued, capacity) = (word(LogWord::Queued), word(LogWord::Capacity));
+        let entries = words.get(LOG_HEADER_WORDS as usize..).unwrap_or(&[]);
+        let entries = entries.chunks_exact(LOG_ENTRY_WORDS as usize);
+        Self {
+            faults: word(LogWord::Faults),
+            overflowed: queued > capacity,
+            cut: word(LogWord::Cut),
+            exhausted: word(LogWord::Exhausted),
+            reports: entries.take(queued.min(capacity) as usize).map(Report::decode).collect(),
+        }
+    }
+
+    /// Whether the launch did everything that it was to do.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.faults == 0 && self.cut == 0 && self.exhausted == 0
+    }
+
+    /// The fault of the first invocation, by workgroup, among those that had room.
+    pub(crate) fn first(&self) -> Option<&Report> {
+        let order = |report: &&Report| {
+            let [x, y, z] = report.workgroup;
+            (z, y, x, report.invocation)
+        };
+        self.reports.iter().min_by_key(order)
+    }
+}
+
+impl Report {
+    fn decode(words: &[u32]) -> Self {
+        let &[low, high, site, x, y, z, invocation, is_index] = words else {
+            unreachable!("entries are cut to this length");
+        };
+        let address = u64::from(low) | u64::from(high) << 32;
+        let place = match is_index {
+            0 => Place::Address(address),
+            _ => Place::Index(low.cast_signed()),
+        };
+        // Sites count from 1, so that 0 is no fault.
+        let site = (site as usize).wrapping_sub(1);
+        Self { place, site, workgroup: [x, y, z], invocation }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(queued: u32, capacity: u32, entries: &[[u32; 8]]) -> Log {
+        let mut words = header(capacity).to_vec();
+        words[LogWord::Queued as usize] = queued;
+        words[LogWord::Faults as usize] = queued;
+        words.extend(entries.iter().flatten());
+        words.resize(log_words(capacity) as usize, 0);
+        Log::decode(&words)
+    }
+
+    #[test]
+    fn a_new_log_is_clean() {
+        let log = log(0, 4, &[]);
+        assert!(log.is_clean() && log.reports.is_empty() && !log.overflowed);
+    }
+
+    #[test]
+    fn entries_are_addresses_or_indices() {
+        let log = log(2, 2, &[[1, 2, 3, 4, 5, 6, 7, 0], [u32::MAX, 0, 1, 0, 0, 0, 9, 1]]);
+        assert!(!log.is_clean() && !log.overflowed);
+        assert_eq!(
+            log.reports[0],
+            Report {
+                place: Place::Address(0x2_0000_0001),
+                site: 2,
+                workgroup: [4, 5, 6],
+                invocation: 7
+            }
+        );
+        assert_eq!(log.reports[1].place, Place::Index(-1));
+        assert_eq!(log.first(), Some(&log.reports[1]), "workgroup 0 comes first");
+    }
+
+    #[test]
+    fn more_faults_than_room_are_counted_and_not_read() {
+        let log = log(500, 1, &[[0; 8]]);
+        assert_eq!((log.faults, log.reports.len(), log.overflowed), (500, 1, true));
+    }
+
+    #[test]
+    fn a_log_that_is_too_short_is_read_as_far_as_it_goes() {
+        assert!(Log::decode(&[]).is_clean());
+        assert_eq!(Log::decode(&[1, 9, 9, 0, 0, 0, 0, 0, 1, 2]).reports, []);
+    }
+}

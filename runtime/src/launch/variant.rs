@@ -1,0 +1,73 @@
+//! Which form of a kernel a launch runs. Pure.
+
+use super::control::Window;
+use farptr_shaders::rewrite::{Analysis, Integers, Search, Translation, Variant, control::Layout};
+
+/// What a device does that decides on a kernel's form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traits {
+    /// It has 64-bit integers in kernels.
+    pub(crate) int64: bool,
+    /// It cuts long loops short without a word.
+    pub(crate) cuts_loops: bool,
+}
+
+/// The cheapest form of a kernel that checks all its accesses, and where its control rows are.
+///
+/// `segments` is how many the kernel may have to tell apart. Returns `None` where a kernel has more
+/// kinds of access, or the scope more lends, than fit.
+pub(crate) fn choose(
+    analysis: &Analysis,
+    traits: Traits,
+    translation: Translation,
+    windows: &[Window],
+    segments: usize,
+) -> Option<(Variant, Layout)> {
+    let searched = if analysis.is_roots_only() { 0 } else { segments };
+    let variant = Variant {
+        translation,
+        search: Search::among(searched)?,
+        offset_roots: windows.iter().any(|window| window.first != 0),
+        integers: if traits.int64 { Integers::Native } else { Integers::Pairs },
+        loop_guard: traits.cuts_loops,
+        subgroup_faults: false,
+    };
+    if let Some(layout) = Layout::new(analysis, &variant) {
+        return Some((variant, layout));
+    }
+    // A kernel with very many kinds of access: its segments are long, and go into memory.
+    let steps = searched.checked_next_power_of_two()?.trailing_zeros().max(1);
+    let search = Search::Bisected { steps: u8::try_from(steps).ok()? };
+    let variant = Variant { search, ..variant };
+    Layout::new(analysis, &variant).map(|layout| (variant, layout))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(traits: Traits, windows: &[Window], segments: usize) -> Variant {
+        let analysis = Analysis::default();
+        choose(&analysis, traits, Translation::None, windows, segments).unwrap().0
+    }
+
+    #[test]
+    fn the_device_decides_on_integers_and_the_loop_guard() {
+        let poor = chosen(Traits::default(), &[], 0);
+        assert_eq!((poor.integers, poor.loop_guard), (Integers::Pairs, false));
+        let other = chosen(Traits { int64: true, cuts_loops: true }, &[], 0);
+        assert_eq!((other.integers, other.loop_guard), (Integers::Native, true));
+    }
+
+    #[test]
+    fn pointers_into_a_lend_need_the_first_index() {
+        let window = |first| Window { base: Some(0), first, count: 8 };
+        assert!(!chosen(Traits::default(), &[window(0), window(0)], 1).offset_roots);
+        assert!(chosen(Traits::default(), &[window(0), window(-3)], 1).offset_roots);
+    }
+
+    #[test]
+    fn kernels_that_use_their_arguments_alone_search_nothing() {
+        assert_eq!(chosen(Traits::default(), &[], 5000).search, Search::Unrolled(0));
+    }
+}

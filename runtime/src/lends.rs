@@ -1,0 +1,208 @@
+//! What a scope has lent, byte for byte. Pure.
+
+use farptr_hmm::{VaRange, VirtAddr};
+use std::{collections::BTreeMap, ops::Bound::Excluded};
+
+/// A stretch of lent bytes that no other one overlaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) range: VaRange,
+    pub(crate) writable: bool,
+    /// What is added to a host address, wrapping, to get the device address; absent where the
+    /// device does not reach the whole segment as one range.
+    pub(crate) delta: Option<u64>,
+}
+
+/// The set of lent ranges of a scope: disjoint segments in the order of their addresses.
+///
+/// Two lends for reading may overlap; they become one segment, so that an address has one segment
+/// at most. Lends that only touch stay apart: each may be at a device address of its own, and an
+/// error names the one that was meant.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lends {
+    /// By their starts.
+    segments: BTreeMap<VirtAddr, Segment>,
+    unreachable: usize,
+    version: u64,
+}
+
+impl Lends {
+    /// The range with everything that it overlaps: what [`insert`](Self::insert) has to be given.
+    pub(crate) fn joined(&self, range: VaRange) -> VaRange {
+        let mut start = range.start();
+        let mut end = range.end();
+        // Segments are disjoint, so the last one that starts before the range is the only one that
+        // reaches into it from below.
+        if let Some((_, below)) = self.segments.range(..start).next_back()
+            && below.range.end() > start
+        {
+            (start, end) = (below.range.start(), end.max(below.range.end()));
+        }
+        if let Some((_, last)) = self.segments.range(range.start()..range.end()).next_back() {
+            end = end.max(last.range.end());
+        }
+        VaRange::new(start, end).expect("both ends only moved outwards")
+    }
+
+    /// Adds a segment, which replaces those that lie within it.
+    ///
+    /// Its range is empty, in which case nothing is added, or comes from [`joined`](Self::joined).
+    /// That writable memory overlaps nothing is for the borrow checker.
+    pub(crate) fn insert(&mut self, segment: Segment) {
+        if segment.range.is_empty() {
+            return;
+        }
+        let (start, end) = (segment.range.start(), segment.range.end());
+        let within: Vec<VirtAddr> = self.segments.range(start..end).map(|(&at, _)| at).collect();
+        for at in within {
+            let old = self.segments.remove(&at).expect("listed just now");
+            debug_assert!(segment.range.contains_range(&old.range), "the range was joined");
+            self.unreachable -= usize::from(old.delta.is_none());
+        }
+        self.unreachable += usize::from(segment.delta.is_none());
+        self.segments.insert(start, segment);
+        self.version += 1;
+    }
+
+    /// The segment that an address lies in.
+    pub(crate) fn containing(&self, address: VirtAddr) -> Option<&Segment> {
+        let (_, segment) = self.segments.range(..=address).next_back()?;
+        segment.range.contains(address).then_some(segment)
+    }
+
+    /// The segment that a pointer belongs to: the one that it points into, or else the one that
+    /// ends where it points.
+    pub(crate) fn of_pointer(&self, address: VirtAddr) -> Option<&Segment> {
+        self.containing(address).or_else(|| {
+            let (_, below) = self.segments.range(..address).next_back()?;
+            (below.range.end() == address).then_some(below)
+        })
+    }
+
+    /// The segment that is nearest to an address, the lower one of two.
+    pub(crate) fn nearest(&self, address: VirtAddr) -> Option<&Segment> {
+        let below = self.segments.range(..=address).next_back().map(|(_, segment)| segment);
+        let above = self.segments.range((Excluded(address), std::ops::Bound::Unbounded)).next();
+        let Some((_, above)) = above else { return below };
+        let Some(below) = below else { return Some(above) };
+        let past = address.get().saturating_sub(below.range.end().get().saturating_sub(1));
+        let ahead = above.range.start().get() - address.get();
+        Some(if past <= ahead { below } else { above })
+    }
+
+    /// The segments by address.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.values()
+    }
+
+    /// The number of segments.
+    pub(crate) fn len(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Whether the device reaches each segment as one range.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.unreachable == 0
+    }
+
+    /// A number that changes whenever the set does.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn range(start: u64, end: u64) -> VaRange {
+        VaRange::new(VirtAddr::new(start), VirtAddr::new(end)).unwrap()
+    }
+
+    fn lend(lends: &mut Lends, start: u64, end: u64, writable: bool) {
+        let range = lends.joined(range(start, end));
+        lends.insert(Segment { range, writable, delta: Some(0) });
+    }
+
+    fn listed(lends: &Lends) -> Vec<(u64, u64, bool)> {
+        let row = |s: &Segment| (s.range.start().get(), s.range.end().get(), s.writable);
+        lends.iter().map(row).collect()
+    }
+
+    #[test]
+    fn overlapping_lends_join_and_touching_ones_do_not() {
+        let mut lends = Lends::default();
+        lend(&mut lends, 100, 200, false);
+        lend(&mut lends, 200, 300, true);
+        lend(&mut lends, 50, 100, false);
+        assert_eq!(listed(&lends), [(50, 100, false), (100, 200, false), (200, 300, true)]);
+        lend(&mut lends, 80, 120, false);
+        assert_eq!(listed(&lends), [(50, 200, false), (200, 300, true)]);
+        lend(&mut lends, 60, 70, false);
+        assert_eq!(listed(&lends), [(50, 200, false), (200, 300, true)]);
+        assert_eq!(lends.len(), 2);
+    }
+
+    #[test]
+    fn empty_ranges_are_not_kept() {
+        let mut lends = Lends::default();
+        let before = lends.version();
+        lend(&mut lends, 8, 8, false);
+        assert_eq!((lends.len(), lends.version()), (0, before));
+        lend(&mut lends, 8, 9, false);
+        assert_ne!(lends.version(), before);
+    }
+
+    #[test]
+    fn a_pointer_past_the_end_belongs_to_what_ends_there() {
+        let mut lends = Lends::default();
+        lend(&mut lends, 100, 200, false);
+        let of = |lends: &Lends, at| Some(lends.of_pointer(VirtAddr::new(at))?.range.start().get());
+        assert_eq!(of(&lends, 200), Some(100));
+        assert_eq!(of(&lends, 201), None);
+        lend(&mut lends, 200, 201, true);
+        assert_eq!(of(&lends, 200), Some(200));
+    }
+
+    #[test]
+    fn one_segment_out_of_reach_is_noticed_until_it_is_replaced() {
+        let mut lends = Lends::default();
+        assert!(lends.is_reachable());
+        lends.insert(Segment { range: range(16, 32), writable: false, delta: None });
+        assert!(!lends.is_reachable());
+        lends.insert(Segment { range: range(8, 32), writable: false, delta: Some(4096) });
+        assert!(lends.is_reachable());
+    }
+
+    proptest! {
+        #[test]
+        fn the_set_is_the_union_of_its_bytes(
+            ranges in prop::collection::vec((0u64..120, 0u64..20), 0..12),
+            at in 0u64..160,
+        ) {
+            let mut lends = Lends::default();
+            let mut bytes = [false; 160];
+            for &(start, len) in &ranges {
+                lend(&mut lends, start, start + len, false);
+                bytes[usize::try_from(start).unwrap()..][..usize::try_from(len).unwrap()].fill(true);
+            }
+            let mut last_end = 0;
+            for (start, end, _) in listed(&lends) {
+                prop_assert!(last_end <= start && start < end);
+                last_end = end;
+            }
+            for (address, &lent) in (0..).zip(&bytes) {
+                prop_assert_eq!(lends.containing(VirtAddr::new(address)).is_some(), lent);
+            }
+            let distance = |byte: u64| byte.abs_diff(at);
+            let nearest = (0..160).filter(|&b| bytes[usize::try_from(b).unwrap()])
+                .min_by_key(|&byte| (distance(byte), byte));
+            let found = lends.nearest(VirtAddr::new(at)).map(|segment| segment.range);
+            prop_assert_eq!(found.is_some(), nearest.is_some());
+            if let (Some(found), Some(byte)) = (found, nearest) {
+                prop_assert!(found.contains(VirtAddr::new(byte)));
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Launches that are submitted together.
+
+use super::{
+    Device, Pipeline,
+    channel::{Channel, Post},
+    command::{Slot, Work},
+};
+use crate::{LaunchError, VulkanError, launch::pending::Pending, lends::Lends, stats::Counters};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Launches per submission: enough to make the cost of a submission small beside that of the
+/// launches, few enough that the device does not wait long for its first one.
+const LAUNCHES: u32 = Channel::LAUNCHES;
+
+/// The launches of one submission, all checked or all unchecked.
+pub(super) struct Batch {
+    slot: Slot,
+    launches: u32,
+    /// Keeps the pipelines alive until the launches have completed.
+    pipelines: Vec<Arc<Pipeline>>,
+    checked: Option<Checked>,
+    submitted: Option<Instant>,
+}
+
+/// What checked launches need besides.
+struct Checked {
+    channel: Channel,
+    pending: Vec<(Post, Pending)>,
+}
+
+impl Batch {
+    /// A batch for launches that nobody checks.
+    pub(super) fn begin(device: &Device) -> Result<Self, VulkanError> {
+        let mut slot = device.take_slot()?;
+        // SAFETY: the slot comes from this device and is not in use.
+        match unsafe { slot.begin(device.raw()) } {
+            Ok(()) => Ok(Self {
+                slot,
+                launches: 0,
+                pipelines: Vec::new(),
+                checked: None,
+                submitted: None,
+            }),
+            Err(error) => {
+                device.return_slot(slot);
+                Err(error)
+            }
+        }
+    }
+
+    /// A batch for checked launches.
+    pub(super) fn begin_checked(device: &Device) -> Result<Self, VulkanError> {
+        let mut batch = Self::begin(device)?;
+        match device.take_channel() {
+            Ok(channel) => {
+                batch.checked = Some(Checked { channel, pending: Vec::new() });
+                Ok(batch)
+            }
+            Err(error) => {
+                batch.give_back(device);
+                Err(error)
+            }
+        }
+    }
+
+    /// The channel, if this is a batch of checked launches with room for so many control rows.
+    pub(super) fn channel(&mut self, rows: usize) -> Option<&mut Channel> {
+        let checked = self.checked.as_mut()?;
+        checked.channel.has_room(rows).then_some(&mut checked.channel)
+    }
+
+    /// Records a launch behind those before it.
+    ///
+    /// # Safety
+    ///
+    /// 1. The batch was begun for this device, as was the pipeline, and is not ended.
+    /// 2. What the pipeline runs with keeps its and the device's limits.
+    pub(super) unsafe fn record(&mut self, device: &Device, work: &Work<'_>) {
+        // SAFETY: 1. `begin` made the slot from this device and began it; 2. the caller's promise.
+        unsafe { self.slot.launch(device.raw(), self.launches > 0, work) };
+        self.launches += 1;
+    }
+
+    /// Keeps the pipeline of a recorded launch.
+    pub(super) fn keep(&mut self, pipeline: &Arc<Pipeline>) {
+        if self.pipelines.last().is_none_or(|last| !Arc::ptr_eq(last, pipeline)) {
+            self.pipelines.push(Arc::clone(pipeline));
+        }
+    }
+
+    /// Notes what a checked launch was, for when its log is read.
+    pub(super) fn expect(&mut self, post: Post, pending: Pending) {
+        if let Some(checked) = &mut self.checked {
+            checked.pending.push((post, pending));
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.launches >= LAUNCHES
+    }
+
+    pub(super) fn launches(&self) -> u32 {
+        self.launches
+    }
+
+    /// # Safety
+    ///
+    /// The batch was begun for `device` and is not ended.
+    pub(super) unsafe fn end(&mut self, device: &Device) -> Result<(), VulkanError> {
+        self.submitted = Some(Instant::now());
+        // SAFETY: the caller's promise.
+        unsafe { self.slot.end(device.raw()) }
+    }
+
+    pub(super) fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// How long the launches may take together; for ever if nobody checks them.
+    pub(super) fn time(&self) -> Option<Duration> {
+        let checked = self.checked.as_ref()?;
+        let times = checked.pending.iter().map(|(_, pending)| pending.options.time());
+        Some(times.fold(Duration::ZERO, Duration::saturating_add))
+    }
+
+    /// When the batch was submitted.
+    pub(super) fn submitted(&self) -> Option<Instant> {
+        self.submitted
+    }
+
+    /// The failure of the first launch that failed, the batch being complete.
+    ///
+    /// Launches of one scope run one after the other, and those after a failed one do nothing, so
+    /// that the logs after the first that is not clean are empty. A launch that was stopped before
+    /// its first workgroup has an empty log too: if the time was over, something did not run.
+    pub(super) fn failure(
+        &self,
+        device: &Device,
+        lends: &Lends,
+        in_time: bool,
+    ) -> Option<LaunchError> {
+        let checked = self.checked.as_ref()?;
+        for (post, pending) in &checked.pending {
+            let log = checked.channel.log(*post);
+            Counters::add(&device.counters.faults, u64::from(log.faults));
+            if !log.is_clean() {
+                return Some(pending.failure(&log, lends, in_time));
+            }
+        }
+        let (_, last) = checked.pending.last().filter(|_| !in_time)?;
+        Some(last.deadline())
+    }
+
+    /// Returns what the batch took from the device, to which it is not or no longer of use.
+    pub(super) fn give_back(self, device: &Device) {
+        device.return_slot(self.slot);
+        if let Some(checked) = self.checked {
+            device.return_channel(checked.channel);
+        }
+    }
+}

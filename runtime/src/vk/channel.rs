@@ -1,0 +1,174 @@
+//! What a batch of checked launches says to the device and hears from it: control blocks and logs.
+//!
+//! Everything is written before the batch is submitted and read after it has completed, so host and
+//! device never race; the stop word of a scope alone is written by both.
+
+use super::{Device, Named, buffer::SharedBuffer};
+use crate::{
+    VulkanError,
+    launch::{
+        control::Row,
+        report::{self, Log},
+    },
+};
+use ash::vk;
+use farptr_shaders::rewrite::control::MAX_ROWS;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Faults that the log of a launch has room for. A launch that is not repeated needs one; with a
+/// few more the error names the first invocation rather than the quickest.
+const LOG_CAPACITY: u32 = 31;
+const LOG_WORDS: u32 = report::log_words(LOG_CAPACITY);
+/// What an offset of a control block is a multiple of: no device asks for more (Vulkan
+/// specification, "Required Limits", `minUniformBufferOffsetAlignment`).
+const BLOCK_ALIGN_WORDS: u32 = 64;
+/// The bytes that a kernel sees of the control buffer from its block on.
+const WINDOW_BYTES: u32 = MAX_ROWS * 16;
+/// Words of control blocks: 1 KiB for each launch of a batch, or four blocks of the largest size.
+const CONTROL_WORDS: u32 = 4 * WINDOW_BYTES / 4;
+/// The last block starts before the end of the blocks, and its window has to be in the buffer.
+const LOGS_AT: u32 = CONTROL_WORDS + WINDOW_BYTES / 4;
+
+/// Control blocks and logs for the launches of one batch.
+///
+/// A channel does not destroy itself: it belongs to its [`Device`].
+pub(super) struct Channel {
+    // Invariant: `set` came from `pool` and names `buffer`; all belong to one device.
+    buffer: SharedBuffer,
+    pool: vk::DescriptorPool,
+    set: vk::DescriptorSet,
+    /// Words of control blocks that are in use.
+    used: u32,
+    /// Logs that are in use.
+    logs: u32,
+}
+
+/// The place of one launch in a channel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Post {
+    log: u32,
+}
+
+impl Channel {
+    /// Launches that a channel has room for at least, if their blocks are small.
+    pub(super) const LAUNCHES: u32 = 64;
+
+    pub(super) fn new(device: &Device) -> Result<Self, VulkanError> {
+        let words = LOGS_AT + Self::LAUNCHES * LOG_WORDS;
+        let buffer = SharedBuffer::new(device, u64::from(words) * 4)?;
+        let described = describe(device, &buffer);
+        match described {
+            Ok((pool, set)) => Ok(Self { buffer, pool, set, used: 0, logs: 0 }),
+            Err(error) => {
+                // SAFETY: the buffer is this device's, and nothing has used it.
+                unsafe { buffer.destroy(device) };
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a launch with this many control rows has room.
+    pub(super) fn has_room(&self, rows: usize) -> bool {
+        let words = u32::try_from(rows * 4).unwrap_or(u32::MAX);
+        self.logs < Self::LAUNCHES && CONTROL_WORDS - self.used >= words
+    }
+
+    /// Starts the log of a launch and gives its device address.
+    ///
+    /// There is room for it: [`has_room`](Self::has_room) said so.
+    pub(super) fn post(&mut self) -> (Post, u64) {
+        let post = Post { log: LOGS_AT + self.logs * LOG_WORDS };
+        self.logs += 1;
+        let words = &self.buffer.words()[post.log as usize..];
+        for (word, value) in words.iter().zip(report::header(LOG_CAPACITY)) {
+            word.store(value, Relaxed);
+        }
+        (post, self.buffer.address() + u64::from(post.log) * 4)
+    }
+
+    /// Writes the control block of a launch and gives its offset in bytes.
+    pub(super) fn write(&mut self, rows: &[Row]) -> u32 {
+        let at = self.used;
+        let words = &self.buffer.words()[at as usize..CONTROL_WORDS as usize];
+        assert!(rows.len() * 4 <= words.len(), "`has_room` was asked");
+        for (word, &value) in words.iter().zip(rows.as_flattened()) {
+            word.store(value, Relaxed);
+        }
+        let len = u32::try_from(rows.len() * 4).expect("it is in the buffer");
+        self.used = (at + len).next_multiple_of(BLOCK_ALIGN_WORDS);
+        at * 4
+    }
+
+    /// The log of a launch that has completed.
+    pub(super) fn log(&self, post: Post) -> Log {
+        let words = &self.buffer.words()[post.log as usize..][..LOG_WORDS as usize];
+        let words: Vec<u32> = words.iter().map(|word| word.load(Relaxed)).collect();
+        Log::decode(&words)
+    }
+
+    /// The descriptor set that names the control blocks.
+    pub(super) fn set(&self) -> vk::DescriptorSet {
+        self.set
+    }
+
+    /// Makes room for another batch.
+    pub(super) fn clear(&mut self) {
+        (self.used, self.logs) = (0, 0);
+    }
+
+    /// # Safety
+    ///
+    /// The channel belongs to `device`, and no pending command uses it.
+    pub(super) unsafe fn destroy(self, device: &Device) {
+        // SAFETY: 1. the pool is live; 4. the caller's promise. Its set goes with it.
+        unsafe { device.raw().destroy_descriptor_pool(self.pool, None) };
+        // SAFETY: the caller's promise.
+        unsafe { self.buffer.destroy(device) };
+    }
+}
+
+/// A descriptor pool with the one set that names the control blocks of `buffer`.
+fn describe(
+    device: &Device,
+    buffer: &SharedBuffer,
+) -> Result<(vk::DescriptorPool, vk::DescriptorSet), VulkanError> {
+    let sizes = [vk::DescriptorPoolSize::default()
+        .ty(vk::DescriptorType::UNIFORM_BUFFER_DYNAMIC)
+        .descriptor_count(1)];
+    let info = vk::DescriptorPoolCreateInfo::default().max_sets(1).pool_sizes(&sizes);
+    // SAFETY: 1. the device is live.
+    let pool = unsafe { device.raw().create_descriptor_pool(&info, None) }
+        .named("vkCreateDescriptorPool")?;
+    let layouts = [device.control_layout()];
+    let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(pool).set_layouts(&layouts);
+    // SAFETY: 1. pool and layout are live; 2. nobody else knows the pool.
+    let sets = unsafe { device.raw().allocate_descriptor_sets(&info) };
+    let set = match sets.named("vkAllocateDescriptorSets") {
+        Ok(sets) => sets[0],
+        Err(error) => {
+            // SAFETY: 1. the pool is live and unused.
+            unsafe { device.raw().destroy_descriptor_pool(pool, None) };
+            return Err(error);
+        }
+    };
+    let blocks =
+        [vk::DescriptorBufferInfo::default().buffer(buffer.raw()).range(u64::from(WINDOW_BYTES))];
+    let write = [vk::WriteDescriptorSet::default()
+        .dst_set(set)
+        .descriptor_type(vk::DescriptorType::UNIFORM_BUFFER_DYNAMIC)
+        .buffer_info(&blocks)];
+    // SAFETY: 1. set and buffer are live; 2. nobody else knows the set, and no command uses it.
+    unsafe { device.raw().update_descriptor_sets(&write, &[]) };
+    Ok((pool, set))
+}
+
+/// The layout of the set that names the control blocks.
+pub(super) fn create_layout(device: &ash::Device) -> Result<vk::DescriptorSetLayout, VulkanError> {
+    let bindings = [vk::DescriptorSetLayoutBinding::default()
+        .descriptor_type(vk::DescriptorType::UNIFORM_BUFFER_DYNAMIC)
+        .descriptor_count(1)
+        .stage_flags(vk::ShaderStageFlags::COMPUTE)];
+    let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
+    // SAFETY: 1. the device is live.
+    unsafe { device.create_descriptor_set_layout(&info, None) }.named("vkCreateDescriptorSetLayout")
+}

@@ -1,0 +1,194 @@
+//! Launches that check themselves: rewritten kernels on what a scope lent.
+//!
+//! # Safety
+//!
+//! What a rewritten kernel touches is, beside its control block, log and stop word, what its control
+//! rows allow (`farptr_shaders::rewrite`): here the bytes that this scope lent, as
+//! [`control`](crate::launch::control) computes them, and the zeroes and the memory to write that
+//! stand in for what a check refused. So a launch through this module keeps the promises of
+//! [`Batch::record`] whatever the kernel and its arguments are, provided that the kernel's words are
+//! valid: the promise of `KernelDesc` and of `raw_kernel`.
+
+use super::{Scope, batch::Batch, buffer::SharedBuffer, channel::Post, command::Work};
+use crate::{
+    LaunchError,
+    kernel::Code,
+    launch::{
+        control::{self, Head, Record, Root, Row, Window},
+        options::LaunchOptions,
+        pending::Pending,
+        variant,
+    },
+    lends::Segment,
+};
+use farptr_shaders::rewrite::{Analysis, Search, Variant, control::Layout};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+/// One checked launch that was asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub(crate) kernel: &'static str,
+    pub(crate) code: &'a Arc<Code>,
+    /// Workgroups, within the device's limits.
+    pub(crate) groups: [u32; 3],
+    /// Push constants, as many as the kernel declares.
+    pub(crate) push: &'a [u8],
+    pub(crate) options: &'a LaunchOptions,
+}
+
+/// How a launch whose memory the device reaches as it is will run.
+struct Plan<'a> {
+    analysis: &'a Analysis,
+    roots: Vec<Root>,
+    windows: Vec<Window>,
+    variant: Variant,
+    layout: Layout,
+}
+
+/// Segments that a kernel bisects, in memory of their own.
+pub(super) struct Table {
+    /// The lends that it was made from.
+    version: u64,
+    /// The kernel, whose kinds of access the records answer.
+    code: Arc<Code>,
+    search: Search,
+    address: u64,
+}
+
+impl Scope<'_, '_> {
+    /// Launches a rewritten kernel, or reports what failed before.
+    pub(crate) fn launch_checked(&mut self, ask: &Ask<'_>) -> Result<(), LaunchError> {
+        if self.device.is_inherited() {
+            return Err(LaunchError::Forked);
+        }
+        if self.has_failed() {
+            self.settle()?;
+        }
+        let analysis = ask.code.program(ask.kernel)?.analysis();
+        let roots = control::roots(analysis, ask.push, &self.lends);
+        let reached = |root: &Root| root.segment.is_none_or(|segment| segment.delta.is_some());
+        let argued = analysis.is_roots_only() && roots.iter().all(reached);
+        if !argued && !self.lends.is_reachable() {
+            return self.launch_in_rounds(ask);
+        }
+        let windows = control::windows(analysis, &roots);
+        let (translation, segments) = (self.config.translation(), self.lends.len());
+        let traits = self.device.traits();
+        let Some((variant, layout)) =
+            variant::choose(analysis, traits, translation, &windows, segments)
+        else {
+            return Err(LaunchError::TooManyLends { kernel: ask.kernel, lends: segments });
+        };
+        let plan = Plan { analysis, roots, windows, variant, layout };
+        if ask.options.transactional { self.transact(ask, plan) } else { self.enqueue(ask, plan) }
+    }
+
+    /// Runs a launch alone, and puts lent memory back if it fails.
+    fn transact(&mut self, ask: &Ask<'_>, plan: Plan<'_>) -> Result<(), LaunchError> {
+        self.settle()?;
+        let before = self.snapshot();
+        let done = self.enqueue(ask, plan).and_then(|()| self.settle());
+        if done.is_err() {
+            self.restore(&before);
+        }
+        done
+    }
+
+    /// Records a launch. One with a deadline of its own is submitted alone and at once, so that the
+    /// time of no other one counts.
+    fn enqueue(&mut self, ask: &Ask<'_>, plan: Plan<'_>) -> Result<(), LaunchError> {
+        let pipeline = ask.code.rewritten(ask.kernel, &plan.variant)?;
+        if ask.options.deadline.is_some() {
+            self.submit()?;
+        }
+        let stop = self.stop_address()?;
+        let (segments, inline) = self.segments(ask, &plan)?;
+        let rows = plan.layout.rows() as usize;
+        let mut batch = self.batch_with_room(rows)?;
+        self.number += 1;
+        let channel = batch.channel(rows).expect("the batch was chosen for its room");
+        let (post, log) = channel.post();
+        let [zeroes, sink] = self.device.spare();
+        let head = Head {
+            loop_limit: ask.options.loop_limit,
+            loop_limit_after_fault: ask.options.loop_limit_after_fault(),
+            number: self.number,
+            zeroes,
+            sink,
+            log,
+            stop,
+            segments,
+            ..Head::default()
+        };
+        let rows = control::rows(&plan.layout, &head, plan.analysis, &plan.windows, &inline);
+        let control = Some((channel.set(), channel.write(&rows)));
+        let work = Work { pipeline: &pipeline, control, push: ask.push, groups: ask.groups };
+        // SAFETY: 1. `batch_with_room` began the batch for this device, to which the code belongs;
+        // 2. groups and push constants keep the limits (`Ask`), and the module's argument holds.
+        unsafe { batch.record(&self.device, &work) };
+        batch.keep(&pipeline);
+        expect(&mut batch, post, ask, plan.roots);
+        self.recorded(batch)?;
+        if ask.options.deadline.is_some() { self.submit() } else { Ok(()) }
+    }
+
+    /// The batch that is recording, or a new one if that is of another kind or full.
+    fn batch_with_room(&mut self, rows: usize) -> Result<Batch, LaunchError> {
+        let fits = self.recording.as_mut().is_some_and(|batch| batch.channel(rows).is_some());
+        if !fits {
+            self.submit()?;
+        }
+        match self.recording.take() {
+            Some(batch) => Ok(batch),
+            None => Ok(Batch::begin_checked(&self.device)?),
+        }
+    }
+
+    fn stop_address(&mut self) -> Result<u64, LaunchError> {
+        if let Some(stop) = &self.stop {
+            return Ok(stop.address());
+        }
+        let stop = self.device.take_stop()?;
+        let address = stop.address();
+        self.stop = Some(stop);
+        Ok(address)
+    }
+
+    /// The records of the segments: in memory of their own, whose address is given, or to go into
+    /// the control block.
+    fn segments(&mut self, ask: &Ask<'_>, plan: &Plan<'_>) -> Result<(u64, Vec<Row>), LaunchError> {
+        let (search, version) = (plan.variant.search, self.lends.version());
+        if let Some(table) = &self.table
+            && table.version == version
+            && table.search == search
+            && Arc::ptr_eq(&table.code, ask.code)
+        {
+            return Ok((table.address, Vec::new()));
+        }
+        if plan.analysis.is_roots_only() {
+            return Ok((0, Vec::new()));
+        }
+        let record = |segment: &Segment| {
+            let target = segment.delta.unwrap_or(0);
+            Record { segment: *segment, target, bitmap: 0 }
+        };
+        let segments = self.lends.iter().map(record);
+        let rows = control::records(&plan.layout, plan.analysis, search, segments);
+        if let Search::Unrolled(_) = search {
+            return Ok((0, rows));
+        }
+        let buffer = SharedBuffer::new(&self.device, rows.len() as u64 * 16)?;
+        for (word, &value) in buffer.words().iter().zip(rows.as_flattened()) {
+            word.store(value, Relaxed);
+        }
+        let address = buffer.address();
+        self.kept.push(buffer);
+        self.table = Some(Table { version, code: Arc::clone(ask.code), search, address });
+        Ok((address, Vec::new()))
+    }
+}
+
+fn expect(batch: &mut Batch, post: Post, ask: &Ask<'_>, roots: Vec<Root>) {
+    let code = Arc::clone(ask.code);
+    batch.expect(post, Pending { kernel: ask.kernel, code, roots, options: *ask.options });
+}

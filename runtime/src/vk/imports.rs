@@ -1,0 +1,115 @@
+//! The host memory that a scope has imported.
+
+use super::{Device, import::HostImport};
+use crate::{LendError, stats::Counters};
+use farptr_hmm::{PageSize, VaRange, VirtAddr};
+use std::collections::BTreeMap;
+
+/// The imports of a scope. It does not destroy them: the scope does, after it has waited.
+#[derive(Default)]
+pub(super) struct Imports {
+    list: Vec<HostImport>,
+    /// Stretches of pages that have one distance to their device addresses: start to end and that.
+    stretches: BTreeMap<VirtAddr, (VirtAddr, u64)>,
+}
+
+impl Imports {
+    /// Imports the pages that cover a range, unless an earlier import covers them, and gives what
+    /// is to be added to a host address to get the device address; nothing where the device does
+    /// not see the pages as one range.
+    ///
+    /// With `identity`, device addresses must equal host addresses.
+    ///
+    /// # Safety
+    ///
+    /// The range is not empty and stays mapped until [`destroy`](Self::destroy).
+    pub(super) unsafe fn reach(
+        &mut self,
+        device: &Device,
+        range: VaRange,
+        identity: bool,
+    ) -> Result<Option<u64>, LendError> {
+        let no_type = LendError::NoMemoryType { range };
+        let granule = device.info.import_alignment.and_then(PageSize::new).ok_or(no_type)?;
+        let pages = range.pages_covering(granule);
+        let before = self.stretches.range(..=pages.start()).next_back();
+        if let Some((_, &(end, delta))) = before
+            && end >= pages.end()
+        {
+            return Ok(Some(delta));
+        }
+        let first = self.list.len();
+        for piece in pieces(pages, device.info.limits.allocation_bytes, granule) {
+            // SAFETY: 1. the caller's promise: a page with a mapped byte is mapped whole; 2. pieces
+            // are whole granules within the allocation limit.
+            let import = unsafe { HostImport::new(device, piece, identity) }?;
+            self.list.push(import);
+        }
+        let count = pages.page_count(PageSize::host()).get();
+        Counters::add(&device.counters.pages_imported, count);
+        let delta = self.list[first].delta();
+        if self.list[first..].iter().any(|import| import.delta() != delta) {
+            return Ok(None);
+        }
+        self.stretches.insert(pages.start(), (pages.end(), delta));
+        Ok(Some(delta))
+    }
+
+    /// The number of imports.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// # Safety
+    ///
+    /// The imports belong to `device`, and no pending command uses them.
+    pub(super) unsafe fn destroy(&mut self, device: &Device) {
+        self.stretches.clear();
+        for import in self.list.drain(..) {
+            // SAFETY: the caller's promise.
+            unsafe { import.destroy(device) };
+        }
+    }
+}
+
+/// Splits pages into pieces of whole granules that one allocation can hold.
+fn pieces(pages: VaRange, limit_bytes: u64, granule: PageSize) -> impl Iterator<Item = VaRange> {
+    let step = (limit_bytes / granule.bytes()).max(1) * granule.bytes();
+    let mut rest = Some(pages);
+    std::iter::from_fn(move || {
+        let pages = rest.take()?;
+        let Some(middle) = pages.start().checked_add(step).filter(|&end| end < pages.end()) else {
+            return Some(pages);
+        };
+        rest = VaRange::new(middle, pages.end());
+        VaRange::new(pages.start(), middle)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_tile_the_pages_within_the_limit() {
+        let granule = PageSize::new(4096).unwrap();
+        let pages = VaRange::from_len(VirtAddr::new(0x10_0000), 10 * 4096).unwrap();
+        let lengths = |limit| -> Vec<u64> {
+            let mut next = pages.start();
+            let lengths = pieces(pages, limit, granule)
+                .map(|piece| {
+                    assert_eq!(piece.start(), next);
+                    next = piece.end();
+                    piece.len_bytes() / 4096
+                })
+                .collect();
+            assert_eq!(next, pages.end());
+            lengths
+        };
+        assert_eq!(lengths(1 << 30), [10]);
+        assert_eq!(lengths(10 * 4096), [10]);
+        assert_eq!(lengths(4 * 4096 + 100), [4, 4, 2]);
+        assert_eq!(lengths(5 * 4096), [5, 5]);
+        assert_eq!(lengths(0), [1; 10]);
+    }
+}
