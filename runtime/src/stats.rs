@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Stats {
     /// Launches that were handed to the device.
     pub launches: u64,
-    /// Rounds: how often a launch was run. In direct access every launch takes one.
+    /// Rounds: how often a launch was run. Where the device works on host memory itself every launch
+    /// takes one.
     pub rounds: u64,
     /// Submissions to the device's queue; a submission carries one launch or more.
     pub submissions: u64,
@@ -46,6 +47,7 @@ impl Stats {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) launches: AtomicU64,
+    pub(crate) rounds: AtomicU64,
     pub(crate) submissions: AtomicU64,
     pub(crate) lends: AtomicU64,
     pub(crate) pages_imported: AtomicU64,
@@ -58,10 +60,9 @@ impl Counters {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let launches = self.launches.load(Relaxed);
         Stats {
-            launches,
-            rounds: launches,
+            launches: self.launches.load(Relaxed),
+            rounds: self.rounds.load(Relaxed),
             submissions: self.submissions.load(Relaxed),
             lends: self.lends.load(Relaxed),
             pages_imported: self.pages_imported.load(Relaxed),

@@ -1,4 +1,6 @@
 //! Launches on memory that the device does not reach as it is: pages come and go between rounds.
+//!
+//! `vk::round` runs one round.
 
 use crate::{
     LaunchError,

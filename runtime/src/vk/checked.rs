@@ -144,7 +144,7 @@ impl Scope<'_, '_> {
         }
     }
 
-    fn stop_address(&mut self) -> Result<u64, LaunchError> {
+    pub(super) fn stop_address(&mut self) -> Result<u64, LaunchError> {
         if let Some(stop) = &self.stop {
             return Ok(stop.address());
         }

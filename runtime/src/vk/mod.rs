@@ -31,6 +31,7 @@ pub(crate) mod litmus;
 mod physical;
 mod pipeline;
 pub(crate) mod proof;
+mod round;
 mod session;
 mod validation;
 
@@ -39,6 +40,8 @@ pub(crate) use device::Device;
 pub(crate) use instance::Instance;
 pub(crate) use physical::Physical;
 pub(crate) use pipeline::{Pipeline, PipelineCache};
+#[allow(unused_imports, reason = "the seam for rounds")]
+pub(crate) use round::{ROUND_FAULTS, Round};
 pub(crate) use session::with_scope;
 pub use session::{Idle, Scope};
 

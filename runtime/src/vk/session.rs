@@ -62,6 +62,8 @@ pub struct Scope<'scope, 'env: 'scope> {
     pub(super) kept: Vec<SharedBuffer>,
     /// The bisected segments in the newest of them, as long as nothing else was lent.
     pub(super) table: Option<Table>,
+    /// The log of rounds, once there was one.
+    pub(super) round_log: Option<SharedBuffer>,
     // Both lifetimes are invariant, as those of `std::thread::Scope`.
     scope: PhantomData<fn(&'scope ()) -> &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
@@ -91,6 +93,7 @@ pub(crate) fn with_scope<'env, R>(
         idle_since: None,
         kept: Vec::new(),
         table: None,
+        round_log: None,
         scope: PhantomData,
         env: PhantomData,
     };
@@ -220,6 +223,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
                 let counters = &self.device.counters;
                 Counters::add(&counters.submissions, 1);
                 Counters::add(&counters.launches, u64::from(batch.launches()));
+                Counters::add(&counters.rounds, u64::from(batch.launches()));
                 self.in_flight.push((value, batch));
                 Ok(())
             }
@@ -243,35 +247,30 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     }
 
     /// Waits for one batch, all earlier ones being complete, and reads its logs.
-    ///
-    /// If the batch takes longer than its launches may, the stop word is written, upon which checked
-    /// kernels end; then it is waited for as long as that takes.
     fn complete(&mut self, value: u64, batch: Batch) {
-        let in_time = match (batch.time(), &self.stop) {
-            (Some(time), Some(stop)) => {
-                let begun = self.idle_since.max(batch.submitted());
-                let in_time = match begun.and_then(|begun| begun.checked_add(time)) {
-                    Some(due) => self.device.wait_until(value, due),
-                    None => self.device.wait(value).map(|()| true),
-                };
-                if matches!(in_time, Ok(false)) {
-                    stop.words()[0].store(0, Relaxed);
-                    self.device.wait(value).map(|()| false)
-                } else {
-                    in_time
-                }
-            }
-            _ => self.device.wait(value).map(|()| true),
-        };
-        match in_time {
-            Ok(in_time) => {
-                let failure = batch.failure(&self.device, &self.lends, in_time);
-                self.failure = self.failure.take().or(failure);
-            }
-            Err(error) => abort_unproved(error),
-        }
+        let begun = self.idle_since.max(batch.submitted());
+        let due = batch.time().and_then(|time| begun?.checked_add(time));
+        let in_time = self.wait_or_stop(value, due);
+        let failure = batch.failure(&self.device, &self.lends, in_time);
+        self.failure = self.failure.take().or(failure);
         batch.give_back(&self.device);
         self.idle_since = Some(Instant::now());
+    }
+
+    /// Waits for a submission, and says whether it was complete when it was due. If not, the stop
+    /// word is written, upon which checked kernels end; that is waited for as long as it takes.
+    pub(super) fn wait_or_stop(&self, value: u64, due: Option<Instant>) -> bool {
+        let in_time = match (due, &self.stop) {
+            (Some(due), Some(stop)) => self.device.wait_until(value, due).and_then(|in_time| {
+                if !in_time {
+                    stop.words()[0].store(0, Relaxed);
+                    self.device.wait(value)?;
+                }
+                Ok(in_time)
+            }),
+            _ => self.device.wait(value).map(|()| true),
+        };
+        in_time.unwrap_or_else(|error| abort_unproved(error))
     }
 
     /// Submits what is recorded, waits for everything, and reports the first failure since the last
@@ -337,13 +336,14 @@ impl Drop for Scope<'_, '_> {
         if self.device.is_inherited() {
             std::mem::forget(self.stop.take());
             std::mem::forget(std::mem::take(&mut self.kept));
+            std::mem::forget(self.round_log.take());
             return;
         }
         self.drain();
         if let Some(batch) = self.recording.take() {
             batch.give_back(&self.device);
         }
-        for buffer in self.kept.drain(..) {
+        for buffer in self.kept.drain(..).chain(self.round_log.take()) {
             // SAFETY: the buffer belongs to this device; `drain` waited for all launches.
             unsafe { buffer.destroy(&self.device) };
         }
@@ -406,7 +406,7 @@ fn pointer(start: VirtAddr) -> *mut u8 {
 }
 
 /// Ends the process because the device may still be using lent memory.
-fn abort_unproved(error: VulkanError) -> ! {
+pub(super) fn abort_unproved(error: VulkanError) -> ! {
     let _ = writeln!(
         std::io::stderr(),
         "farptr: cannot prove that the device has stopped ({error}: {}); aborting, because a \
