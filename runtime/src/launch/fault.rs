@@ -135,21 +135,28 @@ impl Launched<'_> {
         Some(zero.wrapping_add_signed(steps))
     }
 
+    /// Bytes, alignment, and the pointer whose index was checked, if an index was.
+    fn extent(&self, site: Option<&Site>) -> (u32, u32, Option<&Root>) {
+        let extent = match site.map(|site| site.bounds) {
+            Some(Bounds::Index(check)) => self
+                .analysis
+                .checks
+                .get(check)
+                .map(|check| (check.size_bytes, check.align_bytes, self.roots.get(check.root))),
+            Some(Bounds::Address(reach)) => {
+                let reach = self.analysis.reaches.get(reach);
+                reach.map(|reach| (reach.size_bytes, reach.align_bytes, None))
+            }
+            Some(Bounds::Own) | None => None,
+        };
+        extent.unwrap_or((1, 1, None))
+    }
+
     /// The error for a report.
     pub(crate) fn fault(&self, report: &Report) -> Fault {
         let address = self.address(report);
         let site = self.site(report);
-        let (size_bytes, align_bytes, root) = match site.map(|site| site.bounds) {
-            Some(Bounds::Index(check)) => match self.analysis.checks.get(check) {
-                Some(check) => (check.size_bytes, check.align_bytes, self.roots.get(check.root)),
-                None => (1, 1, None),
-            },
-            Some(Bounds::Address(reach)) => match self.analysis.reaches.get(reach) {
-                Some(reach) => (reach.size_bytes, reach.align_bytes, None),
-                None => (1, 1, None),
-            },
-            None => (1, 1, None),
-        };
+        let (size_bytes, align_bytes, root) = self.extent(site);
         let access = site.map_or(Access::Read, |site| site.access);
         // An index belongs to the lend of its pointer, an address to whatever it is in.
         let meant = root.and_then(|root| root.segment);
