@@ -185,6 +185,12 @@ impl Layouts {
         }
     }
 
+    /// Whether a place is a column of a matrix that is stored by rows, so that it has gaps.
+    pub(super) fn has_gaps(edit: &Edit, place: Place) -> bool {
+        let by_rows = place.matrix.is_some_and(|matrix| matrix.row_major);
+        by_rows && vector_parts(edit, place.of).is_some()
+    }
+
     /// Bytes from the first to the last byte of what is at a place, and its widest scalar.
     pub(super) fn extent(&self, edit: &Edit, place: Place) -> Option<(u64, u32)> {
         self.extent_within(edit, place, 0)

@@ -159,6 +159,8 @@ impl Planner<'_> {
         // Atomic operations are done on whole, aligned values, vectors included.
         let align = match touch.access {
             Access::Atomic => u32::try_from(size).unwrap_or_default(),
+            // glslang promises the alignment that a column has where it is stored by columns.
+            _ if Layouts::has_gaps(edit, trace.place) => widest,
             _ => touch.aligned.unwrap_or(widest),
         };
         if !align.is_power_of_two() || align > 4096 {

@@ -5,7 +5,7 @@ use super::layouts::{Layouts, Place, scalar_bytes, vector_parts};
 use rspirv::dr::{Function, Instruction, Operand};
 use rspirv::spirv::{Op, StorageClass};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// How many instructions are followed back, so that damaged modules cannot make it endless.
 const MAX_STEPS: usize = 64;
@@ -19,6 +19,8 @@ pub(super) struct Kernel<'p> {
     definitions: HashMap<Id, &'p Instruction>,
     /// What is stored to each variable that is only ever loaded and stored whole.
     stored: HashMap<Id, Stored>,
+    /// Arguments and the parameters that they are passed as.
+    passed: Vec<(Id, Id)>,
     /// The arguments of all calls, per parameter.
     arguments: HashMap<Id, Vec<Id>>,
     /// Offsets in the push constants, of values that were looked at.
@@ -80,6 +82,7 @@ impl<'p> Kernel<'p> {
             layouts,
             definitions: HashMap::new(),
             stored: HashMap::new(),
+            passed: Vec::new(),
             arguments: HashMap::new(),
             offsets: RefCell::default(),
         };
@@ -90,7 +93,19 @@ impl<'p> Kernel<'p> {
                 kernel.note(instruction, &parameters);
             }
         }
+        kernel.note_written_by_callees();
         kernel
+    }
+
+    /// Notes which variables are written through a parameter, or passed on further.
+    fn note_written_by_callees(&mut self) {
+        let passed = std::mem::take(&mut self.passed);
+        let further: HashSet<Id> = passed.iter().map(|(argument, _)| *argument).collect();
+        for &(argument, parameter) in &passed {
+            if self.stored.contains_key(&parameter) || further.contains(&parameter) {
+                self.note_stored(argument, Stored::Unknown);
+            }
+        }
     }
 
     fn note(&mut self, instruction: &'p Instruction, functions: &HashMap<Id, &Function>) {
@@ -121,7 +136,8 @@ impl<'p> Kernel<'p> {
                 let parameters = parameters.filter_map(|parameter| parameter.result_id);
                 for (parameter, argument) in parameters.zip(ids.skip(1)) {
                     self.arguments.entry(parameter).or_default().push(argument);
-                    self.note_stored(argument, Stored::Unknown);
+                    // Whether the callee only reads it is seen when all functions are known.
+                    self.passed.push((argument, parameter));
                 }
             }
             // Whatever else takes a variable may write it.
@@ -131,8 +147,8 @@ impl<'p> Kernel<'p> {
 
     fn note_stored(&mut self, to: Id, stored: Stored) {
         // A function's variables come before their uses.
-        let defined = self.definitions.get(&to);
-        if defined.is_none_or(|defined| defined.class.opcode != Op::Variable) {
+        let defined = self.definitions.get(&to).map(|defined| defined.class.opcode);
+        if !matches!(defined, Some(Op::Variable | Op::FunctionParameter)) {
             return;
         }
         self.stored.entry(to).and_modify(|known| *known = Stored::Unknown).or_insert(stored);
@@ -266,9 +282,8 @@ impl<'p> Kernel<'p> {
             }
             Op::Load => {
                 let from = id_operand(definition, 0)?;
-                self.push_place(from, 0)
-                    .map(|(offset, _)| offset)
-                    .or_else(|| self.push_offset_within(self.only_value(from)?, depth + 1))
+                let place = self.push_place(from, 0).map(|(offset, _)| offset);
+                place.or_else(|| self.held_offset(from, depth + 1))
             }
             Op::CompositeExtract => {
                 let load = self.definition(id_operand(definition, 0)?)?;
@@ -290,6 +305,22 @@ impl<'p> Kernel<'p> {
             }
             _ => None,
         }
+    }
+
+    /// The offset of the one value that a variable of a function holds, its own or, through a
+    /// parameter, its callers'.
+    fn held_offset(&self, variable: Id, depth: usize) -> Option<u32> {
+        let is_parameter = self.definition(variable)?.class.opcode == Op::FunctionParameter;
+        if !is_parameter {
+            return self.push_offset_within(self.only_value(variable)?, depth + 1);
+        }
+        if depth > MAX_DEPTH || self.stored.contains_key(&variable) {
+            return None;
+        }
+        let (first, others) = self.arguments.get(&variable)?.split_first()?;
+        let held = |&argument| self.push_offset_within(self.only_value(argument)?, depth + 1);
+        let offset = held(first)?;
+        others.iter().all(|other| held(other) == Some(offset)).then_some(offset)
     }
 
     /// The value of a variable of a function that is stored once.

@@ -65,16 +65,21 @@ impl Program {
     /// * [`RewriteError::Refused`] when a loop cannot be bounded.
     pub fn rewrite(&self, variant: &Variant) -> Result<Vec<u32>, RewriteError> {
         let layout = Layout::new(&self.analysis, variant).ok_or(RewriteError::TooManyChecks)?;
-        let mut edit = self.edit.clone();
-        edit.allow_physical_pointers();
-        let shared = Shared::declare(&mut edit, self.analysis.control_set, 0);
-        let translator =
-            Translator { shared: &shared, analysis: &self.analysis, layout: &layout, variant };
-        rewrite_accesses(&mut edit, &translator, &self.layouts, &self.plans);
+        let (mut edit, shared) = self.translated(variant, &layout);
         check_indices(&mut edit, &shared, number(self.plans.len()))?;
         bound_loops(&mut edit, &shared, variant, &self.analysis.effects)?;
         wrap_entry(&mut edit, &shared, variant, &self.analysis, &layout)?;
         Ok(edit.finish().assemble())
+    }
+
+    /// The kernel with its accesses rewritten, and the variables that they use.
+    pub(super) fn translated(&self, variant: &Variant, layout: &Layout) -> (Edit, Shared) {
+        let mut edit = self.edit.clone();
+        edit.allow_physical_pointers();
+        let shared = Shared::declare(&mut edit, self.analysis.control_set, 0);
+        let translator = Translator { shared: &shared, analysis: &self.analysis, layout, variant };
+        rewrite_accesses(&mut edit, &translator, &self.layouts, &self.plans);
+        (edit, shared)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Kernels of every kind of access, compiled by glslang.
 
 use super::super::{Access, Analysis, Bounds, Program, RewriteError};
-use super::tools::{compile, validate, variants};
+use super::tools::{compile, optimise, validate, variants};
 
 const HEAD: &str = "#version 460
 #extension GL_EXT_buffer_reference : require
@@ -127,6 +127,30 @@ fn atomics_coherence_and_volatility_are_kept() {
         let Some(analysis) = check(&body) else { return };
         assert!(analysis.effects.barriers && analysis.effects.subgroups);
     }
+}
+
+#[test]
+fn arguments_are_followed_into_functions() {
+    let body = "
+        layout(buffer_reference, std430, buffer_reference_align = 4) buffer B { uint at[]; };
+        layout(push_constant) uniform Push { B a; B b; uvec2 c; };
+        uint get(B from, uint i) { return from.at[i]; }
+        uint any(B from, uint i) { return from.at[i + 1]; }
+        void put(uvec2 to, uint i, uint x) { B(to).at[i] = x; }
+        void main() {
+            uint i = gl_GlobalInvocationID.x;
+            uvec2 to = c;
+            put(to, i, get(a, i) + get(a, i + 2) + any(a, i) + any(b, i));
+        }";
+    let words = ["vulkan1.2"].map(|target| compile(&format!("{HEAD}{body}"), target, &[]));
+    let [Some(words)] = words else { return };
+    let program = Program::parse(&words, None).expect("it can be rewritten");
+    let mut sites = program.analysis().sites.iter();
+    assert!(sites.any(|site| matches!(site.bounds, Bounds::Address(_))), "of two arguments");
+    let by_index = program.analysis().sites.iter().filter(|s| matches!(s.bounds, Bounds::Index(_)));
+    assert_eq!(by_index.count(), 2);
+    // Inlined, every pointer is one argument.
+    assert!(check(body).is_some());
 }
 
 #[test]

@@ -39,16 +39,24 @@ pub(super) fn validate(words: &[u32], what: &str) {
     }
 }
 
+/// The module as spirv-opt makes it, if that is installed.
+pub(super) fn optimise(words: &[u32], target: &str) -> Option<Vec<u32>> {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let target = format!("--target-env={target}");
+    let bytes = run("spirv-opt", &["-O", &target, "-", "-o", "-"], &bytes)?;
+    Some(from_bytes(&bytes.expect("the module is valid")))
+}
+
+fn from_bytes(bytes: &[u8]) -> Vec<u32> {
+    let words = bytes.chunks_exact(4);
+    words.map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect()
+}
+
 /// Assembles a module of SPIR-V 1.5, or another version.
 pub(super) fn assemble(text: &str, target: &str) -> Option<Vec<u32>> {
-    let arguments = ["--target-env", target, "--preserve-numeric-ids", "-", "-o", "-"];
+    let arguments = ["--target-env", target, "-", "-o", "-"];
     let bytes = run("spirv-as", &arguments, text.as_bytes())?.expect("the module assembles");
-    Some(
-        bytes
-            .chunks_exact(4)
-            .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
-            .collect(),
-    )
+    Some(from_bytes(&bytes))
 }
 
 /// Every form that a kernel may be asked for.
@@ -96,8 +104,7 @@ pub(super) fn compile(glsl: &str, target: &str, options: &[&str]) -> Option<Vec<
         panic!("{complaint}\n{glsl}");
     }
     let bytes = std::fs::read(output).expect("the compiler wrote it");
-    let words = bytes.chunks_exact(4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]));
-    Some(words.collect())
+    Some(from_bytes(&bytes))
 }
 
 /// A module with many kinds of instructions, as a start for mutations, if glslang is installed.
