@@ -11,6 +11,11 @@ pub fn runtime() -> Option<Runtime> {
     build(Runtime::builder())
 }
 
+/// As [`runtime`], in direct access whatever `FARPTR_ACCESS` asks for.
+pub fn direct() -> Option<Runtime> {
+    build(Runtime::builder().access(AccessMode::Direct))
+}
+
 /// As [`runtime`], in each access mode; or the one that `FARPTR_ACCESS` asks for.
 pub fn runtimes() -> Vec<Runtime> {
     if std::env::var_os("FARPTR_ACCESS").is_some() {
