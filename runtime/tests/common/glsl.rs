@@ -1,0 +1,52 @@
+//! Kernels that tests write as text, compiled when the test runs.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+
+pub use shaderc::OptimizationLevel as Level;
+use shaderc::{CompileOptions, Compiler, EnvVersion, ShaderKind, SpirvVersion, TargetEnv};
+
+/// What every kernel in GLSL starts with.
+///
+/// `REF(T, Name, bytes)` declares the pointer type `Name` to any number of `T`, whose address is a
+/// multiple of `bytes`; the elements are packed as scalars are.
+const PRELUDE: &str = "\
+#version 460
+#extension GL_EXT_buffer_reference : require
+#extension GL_EXT_buffer_reference2 : require
+#extension GL_EXT_buffer_reference_uvec2 : require
+#extension GL_EXT_scalar_block_layout : require
+#define REF(T, Name, bytes) \
+layout(buffer_reference, scalar, buffer_reference_align = bytes) buffer Name { T at[]; }
+#define ID gl_GlobalInvocationID.x
+";
+
+/// Compiles GLSL; panics with the compiler's messages, because a test's kernel is the test's own.
+pub fn glsl(name: &str, source: &str, level: Level) -> Vec<u32> {
+    let compiler = Compiler::new().expect("shaderc starts");
+    let mut options = options(level);
+    // What an unoptimised build of a user has: names and lines.
+    if level == Level::Zero {
+        options.set_generate_debug_info();
+    }
+    let source = format!("{PRELUDE}{source}");
+    match compiler.compile_into_spirv(&source, ShaderKind::Compute, name, "main", Some(&options)) {
+        Ok(artifact) => artifact.as_binary().to_vec(),
+        Err(error) => panic!("kernel {name}: {error}"),
+    }
+}
+
+/// Assembles SPIR-V's own text.
+pub fn assembly(name: &str, source: &str) -> Vec<u32> {
+    let compiler = Compiler::new().expect("shaderc starts");
+    match compiler.assemble(source, Some(&options(Level::Zero))) {
+        Ok(artifact) => artifact.as_binary().to_vec(),
+        Err(error) => panic!("kernel {name}: {error}"),
+    }
+}
+
+fn options(level: Level) -> CompileOptions<'static> {
+    let mut options = CompileOptions::new().expect("shaderc starts");
+    options.set_target_env(TargetEnv::Vulkan, EnvVersion::Vulkan1_2 as u32);
+    options.set_target_spirv(SpirvVersion::V1_5);
+    options.set_optimization_level(level);
+    options
+}

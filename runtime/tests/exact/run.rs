@@ -1,0 +1,142 @@
+//! Runs a case in every way that farptr has, and compares the bytes.
+
+use crate::arena::{Arena, Slice};
+use crate::case::{Case, Image, Source};
+use crate::glsl::{self, Level};
+use crate::rigs::{Rig, Way, rigs};
+use farptr::shaders::{Capability, Reflection};
+use farptr::{Error, Grid, KernelError, RawKernel, Scope};
+use std::{io::Write, sync::PoisonError};
+
+/// What a device may lack, so that kernels that need it are named as not run. Anything else that a
+/// device lacks is a failure.
+const MAY_LACK: [Capability; 10] = [
+    Capability::Int64,
+    Capability::Int64Atomics,
+    Capability::Float64,
+    Capability::Float16,
+    Capability::Int16,
+    Capability::Int8,
+    Capability::StorageBuffer16BitAccess,
+    Capability::StorageBuffer8BitAccess,
+    Capability::GroupNonUniformArithmetic,
+    Capability::GroupNonUniformShuffle,
+];
+
+/// Runs a case unoptimised and optimised, in every way, and compares each with the original.
+pub(crate) fn check(name: &'static str, case: &Case) {
+    let Some(rigs) = rigs() else { return };
+    match case.source {
+        Source::Glsl(text) => {
+            check_words(name, case, rigs, &glsl::glsl(name, text, Level::Zero));
+            check_words(name, case, rigs, &glsl::glsl(name, text, Level::Performance));
+        }
+        Source::Assembly(text) => check_words(name, case, rigs, &glsl::assembly(name, text)),
+    }
+}
+
+fn check_words(name: &'static str, case: &Case, rigs: &[Rig], words: &[u32]) {
+    let device = rigs[0].runtime.device_name();
+    if case.pointer_values && device.contains("SwiftShader") {
+        return not_run(name, "its compiler crashes on values of pointer type");
+    }
+    let mut arena = Arena::new(&case.buffers);
+    let declared = Reflection::of(words).unwrap().push_bytes as usize;
+    assert_eq!(arena.push(&case.push).len(), declared, "{name}: bytes of push constants");
+    let mut expected: Option<Image> = None;
+    for rig in rigs {
+        // SAFETY: the words are glslang's or the assembler's, and validation is on.
+        let kernel = match unsafe { rig.runtime.raw_kernel(name, words) } {
+            Ok(kernel) => kernel,
+            Err(KernelError::Capability { capability, .. }) if MAY_LACK.contains(&capability) => {
+                return not_run(name, &format!("the device lacks {capability:?}"));
+            }
+            Err(error) => panic!("{name}, {}: {error:?}", rig.label),
+        };
+        arena.reset();
+        if let Err(error) = run(rig, &kernel, case, &mut arena) {
+            panic!("{name}, {}: {error}", rig.label);
+        }
+        assert!(arena.canaries_live(), "{name}, {}: bytes beside the lends changed", rig.label);
+        let mut image = arena.image();
+        if let Some(normalise) = case.normalise {
+            normalise(&mut image);
+        }
+        match &expected {
+            None => {
+                check_oracle(name, case, &arena, &image);
+                expected = Some(image);
+            }
+            Some(expected) => compare(name, &rig.label, expected, &image),
+        }
+    }
+}
+
+/// Compares what the original did with what was written a second time in Rust.
+fn check_oracle(name: &str, case: &Case, arena: &Arena, image: &Image) {
+    let initial = arena.initial();
+    assert!(*image != initial, "{name}: the kernel changed nothing, so it shows nothing");
+    let Some(oracle) = case.oracle else { return };
+    let mut expected = initial;
+    oracle(&mut expected);
+    compare(name, "original", &expected, image);
+}
+
+fn run(rig: &Rig, kernel: &RawKernel, case: &Case, arena: &mut Arena) -> Result<(), Error> {
+    let push = arena.push(&case.push);
+    let [x, y, z] = case.groups;
+    // A test that failed in its turn leaves nothing behind that another depends on.
+    let _turn = rig.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = rig.runtime.stats();
+    let pages = arena.pages();
+    let slices = arena.slices();
+    rig.runtime.scope(|s| {
+        for slice in slices {
+            match slice {
+                Slice::Read(bytes) => drop(s.lend(bytes)?),
+                Slice::Write(bytes) => drop(s.lend_mut(bytes)?),
+            }
+        }
+        launch(rig, s, kernel, Grid::groups(x, y, z), &push)
+    })?;
+    rig.assert_worked(&rig.runtime.stats().since(&before), pages);
+    Ok(())
+}
+
+fn launch(
+    rig: &Rig,
+    s: &mut Scope<'_, '_>,
+    kernel: &RawKernel,
+    grid: Grid,
+    push: &[u8],
+) -> Result<(), Error> {
+    match rig.way {
+        // SAFETY: each case's kernel keeps to its lends and does not race.
+        Way::Original => unsafe { s.launch_raw_unchecked(kernel, grid, push) }?,
+    }
+    Ok(())
+}
+
+/// Names a kernel that a device cannot run.
+fn not_run(name: &str, why: &str) {
+    // Straight to the stream: what a passing test prints with macros is captured.
+    let _ = writeln!(std::io::stderr(), "NOT RUN {name}: {why}");
+}
+
+/// Panics at the first byte that differs.
+fn compare(name: &str, label: &str, expected: &Image, image: &Image) {
+    for (lend, (expected, bytes)) in expected.buffers.iter().zip(&image.buffers).enumerate() {
+        assert_eq!(expected.len(), bytes.len(), "{name}, {label}: lend {lend}");
+        let mut differing = expected.iter().zip(bytes).enumerate().filter(|(_, (a, b))| a != b);
+        let Some((offset, _)) = differing.next() else { continue };
+        let from = offset / 4 * 4;
+        let to = (from + 16).min(bytes.len());
+        panic!(
+            "{name}, {label}: lend {lend} differs at offset {offset} and in {} bytes more: \
+             expected {:02x?}, found {:02x?}",
+            differing.count(),
+            &expected[from..to],
+            &bytes[from..to]
+        );
+    }
+}
