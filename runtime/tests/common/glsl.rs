@@ -38,7 +38,13 @@ pub fn glsl(name: &str, source: &str, level: Level) -> Vec<u32> {
 pub fn assembly(name: &str, source: &str) -> Vec<u32> {
     let compiler = Compiler::new().expect("shaderc starts");
     match compiler.assemble(source, Some(&options(Level::Zero))) {
-        Ok(artifact) => artifact.as_binary().to_vec(),
+        Ok(artifact) => {
+            let mut words = artifact.as_binary().to_vec();
+            // The assembler states version 1.0, whatever the target: the second word is the version
+            // (SPIR-V specification, section 2.3).
+            words[1] = 0x0001_0500;
+            words
+        }
         Err(error) => panic!("kernel {name}: {error}"),
     }
 }

@@ -29,6 +29,7 @@ macro_rules! cases {
 }
 
 mod arena;
+mod assembly;
 mod atomics;
 mod case;
 #[path = "../common/mod.rs"]
