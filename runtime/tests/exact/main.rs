@@ -43,6 +43,7 @@ mod indices;
 mod lists;
 mod model;
 mod pointers;
+mod programs;
 mod rigs;
 mod run;
 mod scalars;

@@ -35,7 +35,7 @@ pub(crate) fn check(name: &'static str, case: &Case) {
     }
 }
 
-fn check_words(name: &'static str, case: &Case, rigs: &[Rig], words: &[u32]) {
+pub(crate) fn check_words(name: &str, case: &Case, rigs: &[Rig], words: &[u32]) {
     let device = rigs[0].runtime.device_name();
     if case.pointer_values && device.contains("SwiftShader") {
         return not_run(name, "its compiler crashes on values of pointer type");
@@ -46,7 +46,7 @@ fn check_words(name: &'static str, case: &Case, rigs: &[Rig], words: &[u32]) {
     let mut expected: Option<Image> = None;
     for rig in rigs {
         // SAFETY: the words are glslang's or the assembler's, and validation is on.
-        let kernel = match unsafe { rig.runtime.raw_kernel(name, words) } {
+        let kernel = match unsafe { rig.runtime.raw_kernel("case", words) } {
             Ok(kernel) => kernel,
             Err(KernelError::Capability { capability, .. }) if MAY_LACK.contains(&capability) => {
                 return not_run(name, &format!("the device lacks {capability:?}"));

@@ -1,0 +1,96 @@
+//! Random programs over pointers, which must give the same bytes however they run.
+//!
+//! A program has 64 invocations. Each owns a slice of words and a few places for addresses of that
+//! slice, which it may read, write and change by atomics; all read the input, directly and through
+//! a table of addresses; all change counters, by operations whose order does not matter. Indices
+//! are masked and addresses computed from what is owned, so no program races or leaves its lends.
+//!
+//! `FARPTR_PROGRAMS_SEED` is the first seed and `FARPTR_PROGRAMS_COUNT` the number of programs.
+
+mod code;
+mod draw;
+mod statements;
+mod values;
+mod writer;
+
+use crate::case::{Buffer, Case, random};
+use crate::rigs::rigs;
+use crate::run::check_words;
+use std::io::Write;
+use writer::{Features, Writer};
+
+/// Invocations per workgroup; there are two workgroups.
+const GROUP: u32 = 32;
+const LANES: u32 = 2 * GROUP;
+/// Words of an invocation's own.
+const OWN_WORDS: u32 = 32;
+/// Addresses of an invocation's own.
+const SLOTS_COUNT: u32 = 4;
+const INPUT_WORDS: u32 = 2048;
+const LINKS_COUNT: u32 = 256;
+/// Counters for each of five operations.
+const COUNTERS_EACH: u32 = 256;
+/// Programs that run unless the environment says otherwise.
+const COUNT: u64 = 2000;
+
+#[test]
+fn share_0_of_4_is_exact() {
+    check_share(0);
+}
+
+#[test]
+fn share_1_of_4_is_exact() {
+    check_share(1);
+}
+
+#[test]
+fn share_2_of_4_is_exact() {
+    check_share(2);
+}
+
+#[test]
+fn share_3_of_4_is_exact() {
+    check_share(3);
+}
+
+/// Runs every fourth program.
+fn check_share(share: u64) {
+    let Some(rigs) = rigs() else { return };
+    let first = number("FARPTR_PROGRAMS_SEED").unwrap_or(1);
+    let count = number("FARPTR_PROGRAMS_COUNT").unwrap_or(COUNT);
+    let swiftshader = rigs[0].runtime.device_name().contains("SwiftShader");
+    let features = Features { long: !swiftshader, pointers: !swiftshader };
+    // Straight to the stream: what a passing test prints with macros is captured.
+    let _ = writeln!(std::io::stderr(), "programs: seeds {first} + {share} + 4k, {count} in all");
+    for seed in (first..first + count).skip(usize::try_from(share).unwrap()).step_by(4) {
+        let words = statements::write(Writer::new(seed, features));
+        let case = case(seed);
+        check_words(&format!("program {seed}"), &case, rigs, &words);
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
+}
+
+/// The memory of a program.
+fn case(seed: u64) -> Case {
+    let places = random(seed ^ 0xface, (LANES * SLOTS_COUNT + LINKS_COUNT) as usize);
+    let (slots, links) = places.split_at((LANES * SLOTS_COUNT) as usize);
+    let mut table = Buffer::zeroes(slots.len() * 2).writable();
+    for (k, place) in slots.iter().enumerate() {
+        let lane = k / SLOTS_COUNT as usize;
+        table = table.link(k * 8, 1, lane * 128 + *place as usize % 8 * 16);
+    }
+    let links = links.iter().enumerate().fold(Buffer::zeroes(links.len() * 2), |links, (k, at)| {
+        links.link(k * 8, 0, (at % (INPUT_WORDS / 4) * 16) as usize)
+    });
+    Case::assembly("")
+        .lend(Buffer::random(seed, INPUT_WORDS as usize))
+        .lend(Buffer::random(seed + 1, (LANES * OWN_WORDS) as usize).writable())
+        .lend(table)
+        .lend(links)
+        .lend(Buffer::random(seed + 2, 5 * COUNTERS_EACH as usize).writable())
+        .groups(2)
+}
