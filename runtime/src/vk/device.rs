@@ -332,7 +332,7 @@ fn create(
         .queue_family_index(family)
         .queue_priorities(&priorities)];
     let extension = [ext::external_memory_host::NAME.as_ptr()];
-    let Features { core, storage_16, v12 } = physical.features;
+    let Features { core, storage_16, v12, .. } = physical.features;
     let mut v11 =
         vk::PhysicalDeviceVulkan11Features::default().storage_buffer16_bit_access(storage_16);
     let mut v12 = vk::PhysicalDeviceVulkan12Features::default()

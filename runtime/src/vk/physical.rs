@@ -23,6 +23,8 @@ pub(super) struct Features {
     pub(super) core: vk::PhysicalDeviceFeatures,
     pub(super) storage_16: bool,
     pub(super) v12: Features12,
+    /// What compute kernels can do across a subgroup.
+    pub(super) subgroups: vk::SubgroupFeatureFlags,
 }
 
 /// The part of `VkPhysicalDeviceVulkan12Features` that farptr knows.
@@ -131,6 +133,14 @@ fn features(instance: &Instance, raw: vk::PhysicalDevice) -> Features {
         instance.raw().get_physical_device_features2(raw, &mut all);
     };
     let all = all.features;
+    let mut subgroups = vk::PhysicalDeviceSubgroupProperties::default();
+    let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut subgroups);
+    // SAFETY: 1. `raw` belongs to this live instance; 2. the device has Vulkan 1.2, which knows
+    // the chained structure.
+    unsafe {
+        instance.raw().get_physical_device_properties2(raw, &mut properties);
+    };
+    let in_compute = subgroups.supported_stages.contains(vk::ShaderStageFlags::COMPUTE);
     Features {
         core: vk::PhysicalDeviceFeatures {
             shader_int64: all.shader_int64,
@@ -149,6 +159,7 @@ fn features(instance: &Instance, raw: vk::PhysicalDevice) -> Features {
             memory_model: v12.vulkan_memory_model != 0,
             memory_model_device_scope: v12.vulkan_memory_model_device_scope != 0,
         },
+        subgroups: if in_compute { subgroups.supported_operations } else { Default::default() },
     }
 }
 
@@ -156,6 +167,7 @@ fn features(instance: &Instance, raw: vk::PhysicalDevice) -> Features {
 /// "Capabilities").
 fn capabilities(features: &Features) -> Vec<Capability> {
     let (core, v12) = (&features.core, &features.v12);
+    let across = |operations| features.subgroups.contains(operations);
     [
         (true, Capability::Matrix),
         (true, Capability::Shader),
@@ -170,6 +182,17 @@ fn capabilities(features: &Features) -> Vec<Capability> {
         (v12.int64_atomics, Capability::Int64Atomics),
         (v12.memory_model, Capability::VulkanMemoryModel),
         (v12.memory_model_device_scope, Capability::VulkanMemoryModelDeviceScope),
+        (across(vk::SubgroupFeatureFlags::BASIC), Capability::GroupNonUniform),
+        (across(vk::SubgroupFeatureFlags::VOTE), Capability::GroupNonUniformVote),
+        (across(vk::SubgroupFeatureFlags::ARITHMETIC), Capability::GroupNonUniformArithmetic),
+        (across(vk::SubgroupFeatureFlags::BALLOT), Capability::GroupNonUniformBallot),
+        (across(vk::SubgroupFeatureFlags::SHUFFLE), Capability::GroupNonUniformShuffle),
+        (
+            across(vk::SubgroupFeatureFlags::SHUFFLE_RELATIVE),
+            Capability::GroupNonUniformShuffleRelative,
+        ),
+        (across(vk::SubgroupFeatureFlags::CLUSTERED), Capability::GroupNonUniformClustered),
+        (across(vk::SubgroupFeatureFlags::QUAD), Capability::GroupNonUniformQuad),
     ]
     .into_iter()
     .filter_map(|(enabled, capability)| enabled.then_some(capability))
