@@ -338,6 +338,7 @@ fn create(
     let mut v12 = vk::PhysicalDeviceVulkan12Features::default()
         .buffer_device_address(v12.buffer_device_address)
         .timeline_semaphore(v12.timeline_semaphore)
+        .scalar_block_layout(v12.scalar_layout)
         .storage_buffer8_bit_access(v12.storage_8)
         .shader_float16(v12.float_16)
         .shader_int8(v12.int_8)

@@ -32,6 +32,8 @@ pub(super) struct Features {
 pub(super) struct Features12 {
     pub(super) buffer_device_address: bool,
     pub(super) timeline_semaphore: bool,
+    /// Structures may be laid out as C lays them out.
+    pub(super) scalar_layout: bool,
     pub(super) storage_8: bool,
     pub(super) float_16: bool,
     pub(super) int_8: bool,
@@ -152,6 +154,7 @@ fn features(instance: &Instance, raw: vk::PhysicalDevice) -> Features {
         v12: Features12 {
             buffer_device_address: v12.buffer_device_address != 0,
             timeline_semaphore: v12.timeline_semaphore != 0,
+            scalar_layout: v12.scalar_block_layout != 0,
             storage_8: v12.storage_buffer8_bit_access != 0,
             float_16: v12.shader_float16 != 0,
             int_8: v12.shader_int8 != 0,
