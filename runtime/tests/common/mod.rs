@@ -26,7 +26,12 @@ pub fn runtimes() -> Vec<Runtime> {
 }
 
 fn build(builder: RuntimeBuilder) -> Option<Runtime> {
-    match builder.validation(true).no_pipeline_cache().build() {
+    or_skip(builder.validation(true).no_pipeline_cache())
+}
+
+/// As [`runtime`], with all options those of the caller.
+pub fn or_skip(builder: RuntimeBuilder) -> Option<Runtime> {
+    match builder.build() {
         Ok(runtime) => Some(runtime),
         Err(Error::Build(
             why @ (BuildError::NoLoader(_)

@@ -112,15 +112,6 @@ impl Arena {
         }
         live && self.memory[next..].iter().all(|&byte| byte == CANARY)
     }
-
-    /// Pages that the lends touch: the least number that a run from nothing has to bring.
-    pub(crate) fn pages(&self) -> usize {
-        let pages = |lend: &Range<usize>| lend.start / PAGE..lend.end.div_ceil(PAGE);
-        let mut touched: Vec<usize> = self.lends.iter().flat_map(pages).collect();
-        touched.sort_unstable();
-        touched.dedup();
-        touched.len()
-    }
 }
 
 /// Fresh memory whose addresses differ in the low word alone, so that a kernel can do without

@@ -9,17 +9,16 @@ cases! {
     null_is_not_followed, pointer_in_shared_memory, into_other_lends,
 }
 
-/// A table of addresses of words in another lend, in an order that looks random.
+/// A table of addresses of every second word of another lend, in an order that looks random.
 fn table(seed: u64, len: usize, buffer: usize) -> Buffer {
-    let places = shuffled(seed, len);
-    let table = Buffer::zeroes(len * 2);
-    places.into_iter().enumerate().fold(table, |table, (k, at)| table.link(k * 8, buffer, at * 4))
+    let links = shuffled(seed, len).into_iter().enumerate();
+    links.fold(Buffer::zeroes(len * 2), |table, (k, at)| table.link(k * 8, buffer, at * 8))
 }
 
 fn through_table(source: &'static str) -> Case {
     Case::glsl(source)
         .lend(table(60, 2048, 1))
-        .lend_silently(Buffer::random(61, 2048))
+        .lend_silently(Buffer::random(61, 4096))
         .lend(Buffer::zeroes(2048).writable())
         .groups(32)
         .oracle(follow_table)
@@ -45,11 +44,12 @@ fn table_of_addresses() -> Case {
     )
 }
 
+/// The alignment of what a pointer leads to is, in glslang's words, also that of the pointer in memory.
 fn table_of_pointers() -> Case {
     through_table(
         "
         layout(local_size_x = 64) in;
-        layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U { uint v; };
+        layout(buffer_reference, scalar, buffer_reference_align = 8) buffer U { uint v; };
         struct Link { U to; };
         REF(Link, T, 8);
         REF(uint, Y, 4);
@@ -286,7 +286,7 @@ fn stored_then_loaded() -> Case {
 fn swapped_pointers() -> Case {
     let source = "
         layout(local_size_x = 64) in;
-        layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U { uint v; };
+        layout(buffer_reference, scalar, buffer_reference_align = 8) buffer U { uint v; };
         struct Two { U left, right; };
         REF(Two, T, 8);
         layout(push_constant) uniform Push { T table; };
@@ -300,7 +300,7 @@ fn swapped_pointers() -> Case {
     let table = table(67, 1024, 1).writable();
     Case::glsl(source)
         .lend(table)
-        .lend_silently(Buffer::random(68, 1024).writable())
+        .lend_silently(Buffer::random(68, 2048).writable())
         .groups(8)
         .pointer_values()
         .oracle(|image| {
@@ -329,7 +329,7 @@ fn compared_pointers() -> Case {
         }";
     Case::glsl(source)
         .lend(table(69, 1024, 1))
-        .lend_silently(Buffer::random(70, 1024))
+        .lend_silently(Buffer::random(70, 2048))
         .at(1, 4 * 300)
         .lend(Buffer::zeroes(1024).writable())
         .groups(16)
@@ -373,7 +373,7 @@ fn pointer_in_shared_memory() -> Case {
         }";
     Case::glsl(source)
         .lend(table(73, 1024, 1))
-        .lend_silently(Buffer::random(74, 1024))
+        .lend_silently(Buffer::random(74, 2048))
         .lend(Buffer::zeroes(1024).writable())
         .groups(16)
 }

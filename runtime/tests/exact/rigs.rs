@@ -1,46 +1,86 @@
-//! The runtimes that each case runs on.
+//! The runtimes that cases run on.
 
-use crate::common::runtime;
-use farptr::{Runtime, Stats};
-use std::sync::{Mutex, OnceLock};
+use crate::common::or_skip;
+use farptr::{AccessMode, Backing, Runtime, RuntimeBuilder, Stats};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// Bytes of device memory for copied pages: a few pages, fewer than most cases touch.
+const BUDGET: u64 = 8 * 4096;
 
 /// How a rig launches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// The original kernel, which nobody checks or changes.
+    /// The original kernel in direct access, which nobody checks or changes.
     Original,
+    /// Safely, where the device works on host memory itself.
+    Resident,
+    /// Safely, from nothing: pages are copied as they are asked for.
+    FromNothing,
 }
 
 /// A runtime and how it launches.
 pub(crate) struct Rig {
     pub(crate) label: String,
-    pub(crate) runtime: Runtime,
+    pub(crate) runtime: Arc<Runtime>,
     pub(crate) way: Way,
     /// Held during a run, so that what is counted meanwhile is the run's.
-    pub(crate) turn: Mutex<()>,
+    pub(crate) turn: Arc<Mutex<()>>,
 }
 
 impl Rig {
+    fn new(label: &str, runtime: Runtime, way: Way) -> Self {
+        let (runtime, turn) = (Arc::new(runtime), Arc::default());
+        Self { label: label.to_owned(), runtime, way, turn }
+    }
+
+    /// The same runtime, launching in another way.
+    fn launching(&self, label: &str, way: Way) -> Self {
+        let (runtime, turn) = (Arc::clone(&self.runtime), Arc::clone(&self.turn));
+        Self { label: label.to_owned(), runtime, way, turn }
+    }
+
     /// Checks that a launch took the way that it was meant to take.
-    pub(crate) fn assert_worked(&self, done: &Stats, pages: usize) {
-        assert_eq!(done.launches, 1, "{}", self.label);
-        let _ = pages;
+    pub(crate) fn assert_worked(&self, name: &str, done: &Stats) {
+        let what = format!("{name}, {}: {done:?}", self.label);
+        assert_eq!(done.launches, 1, "{what}");
+        match self.way {
+            Way::Original | Way::Resident => {
+                assert_eq!((done.rounds, done.faults), (1, 0), "{what}")
+            }
+            Way::FromNothing => assert!(done.rounds > 1 && done.faults > 0, "{what}"),
+        }
     }
 }
 
-/// All rigs, the original first; or nothing where there is no device.
+/// All rigs with validation on, whose errors abort, the original first; or nothing where there is
+/// no device.
 pub(crate) fn rigs() -> Option<&'static [Rig]> {
     static RIGS: OnceLock<Option<Vec<Rig>>> = OnceLock::new();
-    RIGS.get_or_init(build).as_deref()
+    RIGS.get_or_init(|| build(true, &[])).as_deref()
 }
 
-fn build() -> Option<Vec<Rig>> {
-    let original = runtime()?;
-    let rig = |label: &str, runtime, way| Rig {
-        label: label.to_owned(),
-        runtime,
-        way,
-        turn: Mutex::new(()),
-    };
-    Some(vec![rig("original", original, Way::Original)])
+/// Rigs for many programs: without validation, which takes twenty times as long as what it looks
+/// at.
+pub(crate) fn quick_rigs() -> Option<&'static [Rig]> {
+    static RIGS: OnceLock<Option<Vec<Rig>>> = OnceLock::new();
+    RIGS.get_or_init(|| build(false, &[])).as_deref()
+}
+
+/// Makes the rigs; `orders` are seeds of the order in which faults are served, and the most pages
+/// that are served after a round.
+fn build(validation: bool, orders: &[(u64, usize)]) -> Option<Vec<Rig>> {
+    let builder = || Runtime::builder().validation(validation).no_pipeline_cache();
+    let built =
+        |label: &str, builder: RuntimeBuilder, way| Some(Rig::new(label, or_skip(builder)?, way));
+    let original = built("original", builder().access(AccessMode::Direct), Way::Original)?;
+    let direct = original.launching("safe, direct", Way::Resident);
+    let imported = builder().access(AccessMode::Mirrored).backing(Backing::Import);
+    let mut rigs = vec![original, direct, built("mirrored, imported", imported, Way::Resident)?];
+    for &(seed, most) in orders {
+        let label = format!("mirrored, copied, order {seed}, {most} pages a round at most");
+        let copied = builder().access(AccessMode::Mirrored).backing(Backing::Copy);
+        let copied = copied.device_budget(BUDGET).serve_faults(seed, most);
+        rigs.push(built(&label, copied, Way::FromNothing)?);
+    }
+    Some(rigs)
 }

@@ -5,7 +5,7 @@ use crate::case::{Case, Image, Source};
 use crate::glsl::{self, Level};
 use crate::rigs::{Rig, Way, rigs};
 use farptr::shaders::{Capability, Reflection};
-use farptr::{Error, Grid, KernelError, RawKernel, Scope};
+use farptr::{Error, Grid, KernelError, LaunchOptions, RawKernel, Scope};
 use std::{io::Write, sync::PoisonError};
 
 /// What a device may lack, so that kernels that need it are named as not run. Anything else that a
@@ -54,8 +54,8 @@ pub(crate) fn check_words(name: &str, case: &Case, rigs: &[Rig], words: &[u32]) 
             Err(error) => panic!("{name}, {}: {error:?}", rig.label),
         };
         arena.reset();
-        if let Err(error) = run(rig, &kernel, case, &mut arena) {
-            panic!("{name}, {}: {error}", rig.label);
+        if let Err(error) = run(name, rig, &kernel, case, &mut arena) {
+            panic!("{name}, {}: {error:?}", rig.label);
         }
         assert!(arena.canaries_live(), "{name}, {}: bytes beside the lends changed", rig.label);
         let mut image = arena.image();
@@ -82,13 +82,18 @@ fn check_oracle(name: &str, case: &Case, arena: &Arena, image: &Image) {
     compare(name, "original", &expected, image);
 }
 
-fn run(rig: &Rig, kernel: &RawKernel, case: &Case, arena: &mut Arena) -> Result<(), Error> {
+fn run(
+    name: &str,
+    rig: &Rig,
+    kernel: &RawKernel,
+    case: &Case,
+    arena: &mut Arena,
+) -> Result<(), Error> {
     let push = arena.push(&case.push);
     let [x, y, z] = case.groups;
     // A test that failed in its turn leaves nothing behind that another depends on.
     let _turn = rig.turn.lock().unwrap_or_else(PoisonError::into_inner);
     let before = rig.runtime.stats();
-    let pages = arena.pages();
     let slices = arena.slices();
     rig.runtime.scope(|s| {
         for slice in slices {
@@ -99,7 +104,7 @@ fn run(rig: &Rig, kernel: &RawKernel, case: &Case, arena: &mut Arena) -> Result<
         }
         launch(rig, s, kernel, Grid::groups(x, y, z), &push)
     })?;
-    rig.assert_worked(&rig.runtime.stats().since(&before), pages);
+    rig.assert_worked(name, &rig.runtime.stats().since(&before));
     Ok(())
 }
 
@@ -113,6 +118,9 @@ fn launch(
     match rig.way {
         // SAFETY: each case's kernel keeps to its lends and does not race.
         Way::Original => unsafe { s.launch_raw_unchecked(kernel, grid, push) }?,
+        Way::Resident | Way::FromNothing => {
+            s.launch_raw(kernel, grid, push, &LaunchOptions::new())?;
+        }
     }
     Ok(())
 }
