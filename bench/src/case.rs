@@ -3,18 +3,29 @@
 //! To add one, write a file under `case/` with a type that implements [`Case`], and name it in
 //! [`CASES`].
 
+mod cold_saxpy;
+mod cold_sparse;
 mod hmm;
 mod launch;
 mod saxpy;
+mod warm;
 
 use crate::{failure::Failure, measure::Variant, rival};
-use farptr::Runtime;
+use farptr::{AccessMode, Error, Grid, Kernel, KernelDesc, Runtime, Scope};
 use std::{fmt, rc::Rc};
+use warm::Warm;
 
 /// Every case, in the order in which they are listed and run.
 const CASES: &[&dyn Case] = &[
     &launch::Launch,
     &saxpy::Saxpy,
+    &Warm::<warm::Saxpy>::CASE,
+    &Warm::<warm::Saxpy4>::CASE,
+    &Warm::<warm::Spmv>::CASE,
+    &Warm::<warm::Chase>::CASE,
+    &Warm::<warm::Gather>::CASE,
+    &cold_saxpy::ColdSaxpy,
+    &cold_sparse::ColdSparse,
     &hmm::Snapshot::SMALL,
     &hmm::Snapshot::HUGE,
     &hmm::Populate,
@@ -103,6 +114,36 @@ impl Devices {
         };
         Ok(Self { runtime, rival })
     }
+}
+
+/// Opens farptr's device in one access mode.
+fn open(access: AccessMode) -> Result<Runtime, Failure> {
+    Ok(Runtime::builder().access(access).build()?)
+}
+
+#[derive(Clone, Copy)]
+enum Backing {
+    Import,
+    Copy,
+}
+
+/// Opens farptr's device in mirrored access, with one backing of pages.
+fn open_backed(_backing: Backing) -> Result<Runtime, Failure> {
+    open(AccessMode::Mirrored)
+}
+
+/// A checked launch.
+#[allow(unsafe_code, reason = "until launches are checked; the proof is at the block")]
+fn launch<'scope, K: KernelDesc>(
+    scope: &mut Scope<'scope, '_>,
+    kernel: &Kernel<K>,
+    grid: Grid,
+    args: K::Args<'scope>,
+) -> Result<(), Error> {
+    // SAFETY: 1. to 4. each case's arguments have its kernel touch the arrays that it lent, each
+    // invocation an output of its own, in loops that end.
+    unsafe { scope.launch_unchecked(kernel, grid, args) }?;
+    Ok(())
 }
 
 /// Every case.

@@ -74,6 +74,19 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Whether a case cannot be measured on this machine, while others can: its lack of privilege or
+    /// of an access mode is no failure of what is measured.
+    pub(crate) fn is_of_this_machine(&self) -> bool {
+        use farptr::{BuildError, Error};
+        let no_access =
+            |error: &Error| matches!(error, Error::Build(BuildError::AccessUnavailable { .. }));
+        match self {
+            Self::Unprivileged => true,
+            Self::Farptr(error) => no_access(error),
+            _ => false,
+        }
+    }
+
     /// Wraps an error of the mirror.
     pub(crate) fn mirror(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Mirror(Box::new(error))

@@ -6,6 +6,7 @@
 mod case;
 mod episode;
 mod failure;
+mod line;
 mod machine;
 mod measure;
 mod progress;

@@ -3,7 +3,7 @@
 use crate::{
     case::{self, Case},
     episode::{self, Effort, Outcome},
-    failure::Failure,
+    failure::{self, Failure},
     machine::{self, Machine},
     progress::Progress,
     record::{self, NotRun, Record, Row},
@@ -72,16 +72,18 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let (results, not_run) = (Vec::new(), Vec::new());
     let mut record = Record { machine, commit: machine::commit(), results, not_run };
     report::print_machine(&mut out, &record.machine, &record.commit, load)?;
+    let mut missing = None;
     for &case in &options.cases {
         match run_case(case, &record.machine.device, options) {
             Ok(rows) => {
                 report::print_case(&mut out, case, &rows)?;
                 record.results.extend(rows);
             }
-            Err(failure @ Failure::Unprivileged) => {
-                let not_run = NotRun { case: case.name(), reason: failure.to_string() };
+            Err(failure) if failure.is_of_this_machine() => {
+                let not_run = NotRun { case: case.name(), reason: failure::chain(&failure) };
                 report::print_not_run(&mut out, &not_run)?;
                 record.not_run.push(not_run);
+                missing = Some(failure);
             }
             Err(failure) => return Err(failure),
         }
@@ -89,10 +91,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     if let Some(path) = &options.json {
         record.write(path)?;
     }
-    if record.results.is_empty() && !record.not_run.is_empty() {
-        return Err(Failure::Unprivileged);
+    match missing {
+        Some(failure) if record.results.is_empty() => Err(failure),
+        _ => refuse_wrong_answers(&record.results),
     }
-    refuse_wrong_answers(&record.results)
 }
 
 fn run_case(case: &dyn Case, device: &str, options: &Options) -> Result<Vec<Row>, Failure> {

@@ -46,7 +46,12 @@ pub struct Walker {
     pub unused: u32,
 }
 
-/// A link of the chain that the `probe` kernel follows.
+/// Four elements that kernels read and write at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+#[repr(C, align(16))]
+pub struct F32x4(pub [f32; 4]);
+
+/// A link of the chains that the kernels `probe` and `chase` follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Link {
@@ -58,7 +63,8 @@ pub struct Link {
     pub unused: u32,
 }
 
-// glsl/include/node.glsl, glsl/walk.comp and glsl/probe.comp rely on these.
+// glsl/include/node.glsl and the kernels walk, probe, chase and saxpy4 rely on these.
 const _: () = assert!(size_of::<Node>() == 24 && align_of::<Node>() == 8);
 const _: () = assert!(size_of::<Walker>() == 16 && align_of::<Walker>() == 8);
 const _: () = assert!(size_of::<Link>() == 16 && align_of::<Link>() == 8);
+const _: () = assert!(size_of::<F32x4>() == 16 && align_of::<F32x4>() == 16);

@@ -221,6 +221,63 @@ kernel! {
         steps: u32,
     }
 }
+kernel! {
+    /// `y = a * x + y` over `n` vectors of four elements.
+    saxpy4, "glsl/saxpy4.comp",
+    Args {
+        /// `n` vectors.
+        x: Ptr<'s, crate::abi::F32x4>,
+        /// `n` vectors, updated in place.
+        y: PtrMut<'s, crate::abi::F32x4>,
+        /// The number of vectors, one invocation each.
+        n: u32,
+        /// The factor.
+        a: f32,
+    }
+}
+kernel! {
+    /// `z = x[index]` over `n` elements.
+    gather, "glsl/gather.comp",
+    Args {
+        /// The elements to choose from.
+        x: Ptr<'s, f32>,
+        /// `n` positions in `x`.
+        index: Ptr<'s, u32>,
+        /// `n` elements, overwritten.
+        z: PtrMut<'s, f32>,
+        /// The number of elements, one invocation each.
+        n: u32,
+    }
+}
+kernel! {
+    /// Adds up what the [`Link`](crate::abi::Link)s of closed chains hold.
+    chase, "glsl/chase.comp",
+    Args {
+        /// `count` addresses of links.
+        heads: Ptr<'s, u64>,
+        /// `count` sums modulo 2^32, overwritten.
+        sums: PtrMut<'s, u32>,
+        /// The number of heads, one invocation each.
+        count: u32,
+        /// Links per head, at most [`abi::LOOP_WINDOW`](crate::abi::LOOP_WINDOW).
+        hops: u32,
+    }
+}
+kernel! {
+    /// Adds up some pages of 1024 words each out of many.
+    sparse, "glsl/sparse.comp",
+    Args {
+        /// The words of all pages.
+        words: Ptr<'s, u32>,
+        /// The numbers of `n / 64` pages.
+        pages: Ptr<'s, u32>,
+        /// `n` sums modulo 2^32, overwritten: of every 64th word of a page, from each of the first
+        /// 64 words on.
+        sums: PtrMut<'s, u32>,
+        /// 64 for each page, one invocation each.
+        n: u32,
+    }
+}
 
 /// Does nothing: what is left is the cost of a launch.
 pub mod empty {

@@ -24,7 +24,10 @@ pub mod rewrite;
 mod words;
 
 pub use desc::KernelDesc;
-pub use kernels::{affine, axpby, bfs, dot, empty, hadamard, probe, saxpy, spmv, walk};
+pub use kernels::{
+    affine, axpby, bfs, chase, dot, empty, gather, hadamard, probe, saxpy, saxpy4, sparse, spmv,
+    walk,
+};
 pub use ptr::{Ptr, PtrMut};
 pub use reflect::{ReflectError, Reflection};
 pub use spirv::Capability;

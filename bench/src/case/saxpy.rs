@@ -18,7 +18,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 /// The factor, the range of the elements and the most applications: y stays a multiple of 1/2 below
 /// 2^23, so 32-bit floats hold every intermediate value exactly, fused or not.
-const A: f32 = 0.5;
+pub(super) const A: f32 = 0.5;
 const ELEMENT_MAX: i8 = 4;
 const APPLIED_MAX: u32 = 1 << 21;
 /// The data repeats after this many elements, a prime: no power of two maps it onto itself.
@@ -65,7 +65,7 @@ impl Case for Saxpy {
 }
 
 /// The elements that an array begins with, the same in every run.
-fn elements(seed: u64, count: u32) -> Vec<f32> {
+pub(super) fn elements(seed: u64, count: u32) -> Vec<f32> {
     pattern(seed).into_iter().cycle().take(count as usize).collect()
 }
 
@@ -78,7 +78,7 @@ fn pattern(seed: u64) -> Vec<f32> {
 /// Whether `y` is what `applied` applications make of the first elements, calculated on the CPU.
 ///
 /// All values are exact, so `applied` additions of `a * x` are one addition of the product.
-fn is_right(y: &[f32], applied: u32) -> bool {
+pub(super) fn is_right(y: &[f32], applied: u32) -> bool {
     let steps = f64::from(applied) * f64::from(A);
     let after = |(x, y): (f32, f32)| f64::from(y) + steps * f64::from(x);
     let expected: Vec<f64> = pattern(0).into_iter().zip(pattern(1)).map(after).collect();
@@ -88,15 +88,15 @@ fn is_right(y: &[f32], applied: u32) -> bool {
 }
 
 /// Host memory as a program has it.
-struct Arrays {
-    x: Vec<f32>,
-    y: Vec<f32>,
+pub(super) struct Arrays {
+    pub(super) x: Vec<f32>,
+    pub(super) y: Vec<f32>,
     /// How often saxpy was applied to `y`.
-    applied: u32,
+    pub(super) applied: u32,
 }
 
 impl Arrays {
-    fn new(x: &[f32], y: &[f32]) -> Self {
+    pub(super) fn new(x: &[f32], y: &[f32]) -> Self {
         Self { x: x.to_vec(), y: y.to_vec(), applied: 0 }
     }
 }
@@ -211,9 +211,9 @@ fn launch<'scope>(
 }
 
 /// Hand-written: copies in through a staging buffer, the kernel, copies out.
-struct Staged {
-    saxpy: StagedSaxpy,
-    arrays: Arrays,
+pub(super) struct Staged {
+    pub(super) saxpy: StagedSaxpy,
+    pub(super) arrays: Arrays,
 }
 
 impl Variant for Staged {

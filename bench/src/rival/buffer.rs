@@ -3,26 +3,27 @@
 use super::{Device, Named};
 use crate::failure::Failure;
 use ash::vk;
+use bytemuck::Pod;
 use std::{ptr::NonNull, rc::Rc};
 
-/// Bytes that host and device share, mapped for good.
+/// Elements that host and device share, mapped for good.
 ///
 /// The memory is cached by the CPU where the device offers that, as ordinary memory is.
-pub(super) struct HostBuffer {
+pub(super) struct HostBuffer<T> {
     // Invariant: buffer and memory are null or made from `device`, and destroyed by Drop only.
-    // Once `new` has returned, `mapped` points to `size_bytes` bytes of `memory`, all written.
+    // Once `new` has returned, `mapped` points to `count` elements in `memory`, all written.
     device: Rc<Device>,
     buffer: vk::Buffer,
     memory: vk::DeviceMemory,
-    mapped: NonNull<f32>,
+    mapped: NonNull<T>,
     /// How many elements there are.
     count: usize,
     address: u64,
 }
 
-impl HostBuffer {
+impl<T: Pod> HostBuffer<T> {
     /// A buffer that holds a copy of `elements`.
-    pub(super) fn new(device: &Rc<Device>, elements: &[f32]) -> Result<Self, Failure> {
+    pub(super) fn new(device: &Rc<Device>, elements: &[T]) -> Result<Self, Failure> {
         let mut made = Self {
             device: Rc::clone(device),
             buffer: vk::Buffer::null(),
@@ -61,18 +62,23 @@ impl HostBuffer {
         unsafe { raw.bind_buffer_memory(self.buffer, self.memory, 0) }.named("vkBindBufferMemory")
     }
 
-    fn fill(&mut self, elements: &[f32]) -> Result<(), Failure> {
+    // Not for alignments that a mapping may lack.
+    const ALIGNED: () = assert!(align_of::<T>() <= 64);
+
+    fn fill(&mut self, elements: &[T]) -> Result<(), Failure> {
+        let () = Self::ALIGNED;
         let (raw, all) = (self.device.raw(), vk::WHOLE_SIZE);
         let none = vk::MemoryMapFlags::empty();
         // SAFETY: 1. the memory lives, is host-visible and was not mapped before.
         let mapped = unsafe { raw.map_memory(self.memory, 0, all, none) }.named("vkMapMemory")?;
-        let mapped = NonNull::new(mapped.cast::<f32>()).ok_or(Failure::Vulkan {
+        let mapped = NonNull::new(mapped.cast::<T>()).ok_or(Failure::Vulkan {
             call: "vkMapMemory",
             result: vk::Result::ERROR_MEMORY_MAP_FAILED,
         })?;
         // SAFETY: the source is a slice; the mapping has at least as many bytes, because the buffer
         // was made for the slice's size; mappings are aligned to 64 bytes or more
-        // (minMemoryMapAlignment); both are apart, as the slice is not device memory; 3. idle.
+        // (minMemoryMapAlignment), and no element here to more; both are apart, as the slice is not
+        // device memory; 3. idle.
         unsafe { mapped.copy_from_nonoverlapping(NonNull::from(elements).cast(), elements.len()) };
         (self.mapped, self.count) = (mapped, elements.len());
         Ok(())
@@ -88,14 +94,26 @@ impl HostBuffer {
     /// # Safety
     ///
     /// No run that writes them is pending while the slice lives.
-    pub(super) unsafe fn elements(&self) -> &[f32] {
+    pub(super) unsafe fn elements(&self) -> &[T] {
         // SAFETY: `mapped` points to `count` written elements that live as long as `self`
-        // (invariant), every bit pattern is an f32, and nobody writes them, as the caller promises.
+        // (invariant), every bit pattern is one (Pod), and nobody writes them, as the caller
+        // promises.
         unsafe { std::slice::from_raw_parts(self.mapped.as_ptr(), self.count) }
+    }
+
+    /// The elements, to be written between runs.
+    ///
+    /// # Safety
+    ///
+    /// No run that touches them is pending while the slice lives.
+    pub(super) unsafe fn elements_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `elements`; the borrow is exclusive, and the device is no other user, as
+        // the caller promises.
+        unsafe { std::slice::from_raw_parts_mut(self.mapped.as_ptr(), self.count) }
     }
 }
 
-impl Drop for HostBuffer {
+impl<T> Drop for HostBuffer<T> {
     fn drop(&mut self) {
         // SAFETY: 1. the buffer lives or is null; 3. no command uses it.
         unsafe { self.device.raw().destroy_buffer(self.buffer, None) };

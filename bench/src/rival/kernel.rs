@@ -1,4 +1,4 @@
-//! A compute pipeline made from a shipped kernel's words.
+//! A compute pipeline made from a kernel's words.
 
 use super::{Device, Named};
 use crate::failure::Failure;
@@ -20,7 +20,17 @@ pub(super) struct Kernel<K> {
 
 impl<K: KernelDesc> Kernel<K> {
     pub(super) fn new(device: &Rc<Device>) -> Result<Self, Failure> {
-        let reflection = Reflection::of(K::words())?;
+        // SAFETY: the words are the kernel's own.
+        unsafe { Self::from_words(device, K::words()) }
+    }
+
+    /// A pipeline from words that differ from the kernel's own.
+    ///
+    /// # Safety
+    ///
+    /// The words are as valid as the kernel's own, and declare the same push constants.
+    pub(super) unsafe fn from_words(device: &Rc<Device>, words: &[u32]) -> Result<Self, Failure> {
+        let reflection = Reflection::of(words)?;
         let mut kernel = Self {
             pipeline: vk::Pipeline::null(),
             layout: vk::PipelineLayout::null(),
@@ -29,7 +39,7 @@ impl<K: KernelDesc> Kernel<K> {
             desc: PhantomData,
         };
         kernel.layout = create_layout::<K>(device.raw())?;
-        kernel.pipeline = compile(device.raw(), kernel.layout, K::words())?;
+        kernel.pipeline = compile(device.raw(), kernel.layout, words)?;
         Ok(kernel)
     }
 
@@ -69,8 +79,8 @@ fn compile(
     words: &[u32],
 ) -> Result<vk::Pipeline, Failure> {
     let info = vk::ShaderModuleCreateInfo::default().code(words);
-    // SAFETY: 1. the device lives; 4. shipped words are valid SPIR-V, and the features that they
-    // need are enabled.
+    // SAFETY: 1. the device lives; 4. the words are shipped ones, or as valid as those, and the
+    // features that they need are enabled.
     let module =
         unsafe { device.create_shader_module(&info, None) }.named("vkCreateShaderModule")?;
     let stage = vk::PipelineShaderStageCreateInfo::default()

@@ -47,6 +47,11 @@ impl Lane {
         Ok(lane)
     }
 
+    /// The device that runs the commands.
+    pub(super) fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Records commands, submits them and returns when they have completed.
     ///
     /// If the device is lost, the process ends: nothing else is safe while commands may still run.
@@ -136,6 +141,12 @@ pub(super) const KERNEL: Side = (
         vk::AccessFlags::SHADER_READ.as_raw() | vk::AccessFlags::SHADER_WRITE.as_raw(),
     ),
 );
+/// What copies read.
+pub(super) const COPY_READS: Side =
+    (vk::PipelineStageFlags::TRANSFER, vk::AccessFlags::TRANSFER_READ);
+/// What copies write.
+pub(super) const COPY_WRITES: Side =
+    (vk::PipelineStageFlags::TRANSFER, vk::AccessFlags::TRANSFER_WRITE);
 /// What the host reads and writes after it has waited.
 pub(super) const HOST: Side = (
     vk::PipelineStageFlags::HOST,

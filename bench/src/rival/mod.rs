@@ -19,11 +19,14 @@
 //! 4. *Structures are those that ash's builders make*, and their lifetimes keep alive what they
 //!    point to; chained ones belong to Vulkan 1.2, which was asked of the loader and the device.
 //!
-//! What this module gives to the rest of the crate is safe.
+//! What this module gives to the rest of the crate is safe, but for what runs kernels on arguments or
+//! words of the caller's choice.
 #![allow(unsafe_code, reason = "hand-written calls are what farptr is compared with")]
 
+mod arrays;
 mod buffer;
 mod device;
+mod device_memory;
 mod empty;
 mod kernel;
 mod launch;
@@ -31,12 +34,15 @@ mod linux;
 mod physical;
 mod raw;
 mod staged;
+mod staged_sparse;
 
+pub(crate) use arrays::RawArrays;
 pub(crate) use device::Device;
 pub(crate) use empty::EmptyLaunch;
 pub(crate) use linux::{CopyingDevice, HugePages, Memory, Pages, Scanner, Userfault};
 pub(crate) use raw::RawSaxpy;
 pub(crate) use staged::StagedSaxpy;
+pub(crate) use staged_sparse::StagedSparse;
 
 use crate::failure::Failure;
 use ash::vk;

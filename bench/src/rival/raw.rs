@@ -15,8 +15,8 @@ pub(crate) struct RawSaxpy {
     // Invariant: x and y hold `count` elements each, and all belongs to one device.
     lane: Lane,
     kernel: Kernel<saxpy::Kernel>,
-    x: HostBuffer,
-    y: HostBuffer,
+    x: HostBuffer<f32>,
+    y: HostBuffer<f32>,
     count: u32,
     groups: [u32; 3],
 }

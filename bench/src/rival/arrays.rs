@@ -1,0 +1,71 @@
+//! Any kernel on raw device addresses: its arrays lie in buffers that host and device share.
+
+use super::{
+    Device,
+    buffer::HostBuffer,
+    kernel::Kernel,
+    launch::{HOST, KERNEL, KERNEL_WRITES, Lane},
+};
+use crate::{failure::Failure, line::Line};
+use farptr::KernelDesc;
+use std::rc::Rc;
+
+/// A kernel and the arrays that it works on.
+pub(crate) struct RawArrays<K> {
+    // Invariant: all belongs to one device, and the groups keep its limits.
+    lane: Lane,
+    kernel: Kernel<K>,
+    buffers: Vec<HostBuffer<Line>>,
+    groups: [u32; 3],
+}
+
+impl<K: KernelDesc> RawArrays<K> {
+    /// Copies arrays, none of them empty, into buffers, for a kernel with so many invocations.
+    pub(crate) fn new(
+        device: &Rc<Device>,
+        arrays: &[Vec<Line>],
+        invocations: u32,
+    ) -> Result<Self, Failure> {
+        let kernel = Kernel::new(device)?;
+        let buffers = arrays.iter().map(|array| HostBuffer::new(device, array));
+        Ok(Self {
+            lane: Lane::new(device)?,
+            groups: device.groups_for(invocations, kernel.width),
+            kernel,
+            buffers: buffers.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Where the arrays begin, for the device.
+    pub(crate) fn addresses(&self) -> Vec<u64> {
+        self.buffers.iter().map(HostBuffer::address).collect()
+    }
+
+    /// An array as it is now.
+    pub(crate) fn array(&self, index: usize) -> &[Line] {
+        // SAFETY: runs begin and end within `launch`, which needs `&mut self`.
+        unsafe { self.buffers[index].elements() }
+    }
+
+    /// An array, to be written.
+    pub(crate) fn array_mut(&mut self, index: usize) -> &mut [Line] {
+        // SAFETY: as in `array`.
+        unsafe { self.buffers[index].elements_mut() }
+    }
+
+    /// Launches the kernel and waits.
+    ///
+    /// # Safety
+    ///
+    /// With these arguments, and the arrays as they are, the kernel touches just the arrays.
+    pub(crate) unsafe fn launch(&mut self, args: K::Args<'_>) -> Result<(), Failure> {
+        let (push, kernel, groups) = (K::push(args), &self.kernel, self.groups);
+        self.lane.run(|recorder| {
+            recorder.barrier(KERNEL_WRITES, KERNEL);
+            // SAFETY: 1. all is of one device, within its limits (invariant); 2. the kernel touches
+            // just the arrays, as the caller promises, which belong to `self`, borrowed mutably.
+            unsafe { recorder.launch(kernel, &push, groups) };
+            recorder.barrier(KERNEL_WRITES, HOST);
+        })
+    }
+}

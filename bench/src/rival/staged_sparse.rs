@@ -1,0 +1,114 @@
+//! Sums of some pages as they are made without shared addresses: all pages go to the device.
+
+use super::{
+    Device,
+    device_memory::{Buffer, DeviceMemory},
+    kernel::Kernel,
+    launch::{COPY_READS, COPY_WRITES, HOST, KERNEL, KERNEL_WRITES, Lane},
+};
+use crate::{failure::Failure, line::Line};
+use farptr::{KernelDesc, Ptr, PtrMut, shaders::sparse};
+use gpu_allocator::MemoryLocation;
+use std::rc::Rc;
+
+/// The kernel `sparse` on arrays in device memory, with memory that copies go through.
+///
+/// Everything is allocated once. A run is one submission: words and page numbers in, the kernel,
+/// the sums out.
+pub(crate) struct StagedSparse {
+    // Invariant: the buffers have the sizes in bytes that are beside them.
+    lane: Lane,
+    kernel: Kernel<sparse::Kernel>,
+    memory: DeviceMemory,
+    words: (Buffer, usize),
+    pages: (Buffer, usize),
+    sums: (Buffer, usize),
+    /// Host-visible, for words and page numbers on their way to the device.
+    up: Buffer,
+    /// Host-visible, for the sums on their way back.
+    down: Buffer,
+}
+
+impl StagedSparse {
+    /// Room for arrays of these sizes, in bytes: words, page numbers, sums; none of them empty.
+    pub(crate) fn new(
+        device: &Rc<Device>,
+        [words, pages, sums]: [usize; 3],
+    ) -> Result<Self, Failure> {
+        let mut memory = DeviceMemory::new(device)?;
+        let (gpu, up, down) =
+            (MemoryLocation::GpuOnly, MemoryLocation::CpuToGpu, MemoryLocation::GpuToCpu);
+        Ok(Self {
+            lane: Lane::new(device)?,
+            kernel: Kernel::new(device)?,
+            words: (memory.buffer("words", words as u64, gpu)?, words),
+            pages: (memory.buffer("pages", pages as u64, gpu)?, pages),
+            sums: (memory.buffer("sums", sums as u64, gpu)?, sums),
+            up: memory.buffer("up", (words + pages) as u64, up)?,
+            down: memory.buffer("down", sums as u64, down)?,
+            memory,
+        })
+    }
+
+    /// Adds up the pages on the device, from and to host memory, and waits. The slices have the
+    /// sizes that there is room for.
+    ///
+    /// # Safety
+    ///
+    /// `invocations` is at most 64 for each page number and at most the sums, and every page number
+    /// is that of a page of `words`.
+    pub(crate) unsafe fn apply(
+        &mut self,
+        words: &[Line],
+        pages: &[Line],
+        sums: &mut [Line],
+        invocations: u32,
+    ) -> Result<(), Failure> {
+        let (words, pages) = (bytemuck::cast_slice(words), bytemuck::cast_slice(pages));
+        let sums: &mut [u8] = bytemuck::cast_slice_mut(sums);
+        assert_eq!([words.len(), pages.len(), sums.len()], self.sizes(), "arrays that have room");
+        let up = self.memory.mapped(self.up)?;
+        up[..words.len()].copy_from_slice(words);
+        up[words.len()..][..pages.len()].copy_from_slice(pages);
+        // SAFETY: the caller's promise; the arrays have just been written.
+        unsafe { self.run(invocations) }?;
+        sums.copy_from_slice(&self.memory.mapped(self.down)?[..sums.len()]);
+        Ok(())
+    }
+
+    fn sizes(&self) -> [usize; 3] {
+        [self.words.1, self.pages.1, self.sums.1]
+    }
+
+    /// # Safety
+    ///
+    /// As [`apply`](Self::apply), for the words and page numbers in `up`.
+    unsafe fn run(&mut self, invocations: u32) -> Result<(), Failure> {
+        let [words_bytes, pages_bytes, sums_bytes] = self.sizes().map(|bytes| bytes as u64);
+        let (words, pages, sums) = (self.words.0, self.pages.0, self.sums.0);
+        let push = sparse::Kernel::push(sparse::Args {
+            words: Ptr::from_address(words.address),
+            pages: Ptr::from_address(pages.address),
+            sums: PtrMut::from_address(sums.address),
+            n: invocations,
+        });
+        let (up, down, kernel) = (self.up.raw, self.down.raw, &self.kernel);
+        let groups = self.lane.device().groups_for(invocations, kernel.width);
+        self.lane.run(|recorder| {
+            // SAFETY: all buffers are of `memory`, each bound to memory of its own, which lives as
+            // long as `self`; offsets and sizes are within them (invariant).
+            unsafe { recorder.copy((up, 0), (words.raw, 0), words_bytes) };
+            // SAFETY: as above; the page numbers in `up` begin behind the words.
+            unsafe { recorder.copy((up, words_bytes), (pages.raw, 0), pages_bytes) };
+            recorder.barrier(COPY_WRITES, KERNEL);
+            // SAFETY: 1. all is of one device, and `groups_for` keeps its limits; 2. the kernel
+            // touches as many page numbers and sums as there are, and pages of `words`, as the
+            // caller promises; they belong to `self`, which is borrowed mutably.
+            unsafe { recorder.launch(kernel, &push, groups) };
+            recorder.barrier(KERNEL_WRITES, COPY_READS);
+            // SAFETY: as for the first copy.
+            unsafe { recorder.copy((sums.raw, 0), (down, 0), sums_bytes) };
+            recorder.barrier(COPY_WRITES, HOST);
+        })
+    }
+}
