@@ -1,5 +1,6 @@
 //! Tests of the pass on whole modules.
 
+mod assembly;
 mod glsl;
 mod machine;
 mod mutations;

@@ -19,13 +19,15 @@ fn check(body: &str) -> Option<Analysis> {
     let mut analysis = None;
     for target in ["vulkan1.1", "vulkan1.2", "vulkan1.3"] {
         let words = compile(&format!("{HEAD}{body}"), target, &[])?;
-        let program =
-            Program::parse(&words, None).unwrap_or_else(|error| panic!("{error}\n{body}"));
-        for variant in variants() {
-            let words = program.rewrite(&variant).expect("the kernel is small");
-            validate(&words, &format!("{target} {variant:?} of {body}"));
+        for words in [optimise(&words, target)?, words] {
+            let program = Program::parse(&words, None);
+            let program = program.unwrap_or_else(|error| panic!("{error}\n{body}"));
+            for variant in variants() {
+                let words = program.rewrite(&variant).expect("the kernel is small");
+                validate(&words, &format!("{target} {variant:?} of {body}"));
+            }
+            analysis = Some(program.analysis().clone());
         }
-        analysis = Some(program.analysis().clone());
     }
     analysis
 }

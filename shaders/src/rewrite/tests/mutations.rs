@@ -2,7 +2,7 @@
 
 use super::super::{Integers, Program, Search, Translation, Variant};
 use super::shipped::kernels;
-use super::tools::{torture, variants};
+use super::tools::{is_valid, torture, validate, variants};
 use proptest::prelude::*;
 
 /// Parses and rewrites, whatever comes of it.
@@ -71,6 +71,30 @@ proptest! {
             list.swap(one, other);
         }
         try_all(&[&words[..5], &list.concat()].concat());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+
+    /// A changed module may still be valid, and is then rewritten to a valid one, or refused.
+    #[test]
+    fn what_stays_valid_is_rewritten_validly(
+        which in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        from in any::<prop::sample::Index>(),
+        form in any::<prop::sample::Index>(),
+    ) {
+        let modules = modules();
+        let mut words = which.get(&modules).clone();
+        // One operand becomes another of the same module: the likeliest change to be valid.
+        let (at, from) = (at.index(words.len()), from.index(words.len()));
+        words[at] = words[from];
+        let rewritten = Program::parse(&words, None);
+        let rewritten = rewritten.and_then(|program| program.rewrite(form.get(&variants())));
+        if let Ok(rewritten) = rewritten && is_valid(&words) == Some(true) {
+            validate(&rewritten, "a changed module");
+        }
     }
 }
 

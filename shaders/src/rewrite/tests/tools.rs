@@ -27,12 +27,26 @@ fn run(tool: &str, arguments: &[&str], input: &[u8]) -> Option<Result<Vec<u8>, S
     Some(if success { Ok(output) } else { Err(complaint) })
 }
 
-/// Asserts that words are a valid module for Vulkan.
-pub(super) fn validate(words: &[u32], what: &str) {
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+/// What the validator says of words as a module for Vulkan.
+fn judge(words: &[u32]) -> Option<Result<Vec<u8>, String>> {
     let target = if words[1] >= 0x0001_0600 { "vulkan1.3" } else { "vulkan1.2" };
     let arguments = ["--target-env", target, "--scalar-block-layout", "-"];
-    if let Some(Err(complaint)) = run("spirv-val", &arguments, &bytes) {
+    run("spirv-val", &arguments, &bytes_of(words))
+}
+
+/// Whether words are a valid module for Vulkan; `None` without a validator.
+pub(super) fn is_valid(words: &[u32]) -> Option<bool> {
+    judge(words).map(|judged| judged.is_ok())
+}
+
+fn bytes_of(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// Asserts that words are a valid module for Vulkan.
+pub(super) fn validate(words: &[u32], what: &str) {
+    if let Some(Err(complaint)) = judge(words) {
+        let bytes = bytes_of(words);
         let listing = run("spirv-dis", &["--raw-id", "-"], &bytes);
         let listing = listing.and_then(Result::ok).unwrap_or_default();
         panic!("{what}: {complaint}\n{}", String::from_utf8_lossy(&listing));
@@ -41,9 +55,8 @@ pub(super) fn validate(words: &[u32], what: &str) {
 
 /// The module as spirv-opt makes it, if that is installed.
 pub(super) fn optimise(words: &[u32], target: &str) -> Option<Vec<u32>> {
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     let target = format!("--target-env={target}");
-    let bytes = run("spirv-opt", &["-O", &target, "-", "-o", "-"], &bytes)?;
+    let bytes = run("spirv-opt", &["-O", &target, "-", "-o", "-"], &bytes_of(words))?;
     Some(from_bytes(&bytes.expect("the module is valid")))
 }
 
