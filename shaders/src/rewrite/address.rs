@@ -27,7 +27,7 @@ impl Math {
     }
 
     /// The address in a pair of words.
-    pub(super) fn from_pair(self, code: &mut Code<'_>, pair: Id) -> Id {
+    pub(super) fn address_of_pair(self, code: &mut Code<'_>, pair: Id) -> Id {
         if !self.is_native() {
             return pair;
         }
@@ -45,7 +45,7 @@ impl Math {
     }
 
     /// The address that a physical pointer holds.
-    pub(super) fn from_pointer(self, code: &mut Code<'_>, pointer: Id) -> Id {
+    pub(super) fn address_of_pointer(self, code: &mut Code<'_>, pointer: Id) -> Id {
         let of = self.address(code.edit);
         let op = if self.is_native() { Op::ConvertPtrToU } else { Op::Bitcast };
         code.ids(op, of, &[pointer])

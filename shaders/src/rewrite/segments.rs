@@ -33,7 +33,6 @@ pub(super) enum Within {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Field {
     Target = 2,
-    Bitmap = 3,
 }
 
 /// What was found.
@@ -101,7 +100,7 @@ impl<'s> Segments<'s> {
     fn number(&self, code: &mut Code<'_>, segment: u32, number: u32) -> Id {
         let row = self.layout.segment_row(segment) + number / 2;
         let pair = code.control_pair(self.control, row, number % 2);
-        self.math.from_pair(code, pair)
+        self.math.address_of_pair(code, pair)
     }
 
     fn bisect(
@@ -113,7 +112,7 @@ impl<'s> Segments<'s> {
         steps: u8,
     ) -> Found {
         let pair = code.control_pair(self.control, control::LOOKUP, 1);
-        let mut record = self.math.from_pair(code, pair);
+        let mut record = self.math.address_of_pair(code, pair);
         let record_bytes = u64::from(self.layout.record_rows()) * 16;
         for step in (0..steps).rev() {
             let half = self.math.constant(code.edit, record_bytes << step);

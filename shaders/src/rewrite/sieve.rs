@@ -261,11 +261,8 @@ impl<'w> Sieve<'w> {
         match *number {
             DEBUG_SOURCE => self.sources.extend(result.zip(id(2))),
             DEBUG_LINE => {
-                let mark = || {
-                    let column = constant(5).unwrap_or_default();
-                    Some(Mark { file: id(2)?, line: constant(3)?, column })
-                };
-                self.line = mark();
+                let column = constant(5).unwrap_or_default();
+                self.line = id(2).zip(constant(3)).map(|(file, line)| Mark { file, line, column });
             }
             DEBUG_NO_LINE => self.line = None,
             _ => {}

@@ -52,7 +52,7 @@ impl Table<'_> {
         let bit = u32::try_from(bit).unwrap_or_default();
         let present = math.has_bits(code, entry, bit);
         let spare = code.control_pair(self.shared.control, control::SPARE, half);
-        let spare = math.from_pair(code, spare);
+        let spare = math.address_of_pair(code, spare);
         let translated = math.splice(code, entry, address, PAGE_MASK);
         let translated = math.select(code, present, translated, spare);
         let culprit = math.to_pair(code, address);
@@ -64,7 +64,7 @@ impl Table<'_> {
     fn entry_address(&self, code: &mut Code<'_>, gate: &Gate, address: Id) -> Id {
         let math = self.math;
         let zeroes = code.control_pair(self.shared.control, control::SPARE, 0);
-        let zeroes = math.from_pair(code, zeroes);
+        let zeroes = math.address_of_pair(code, zeroes);
         let offset = math.entry_offset(code, address, 12, 52);
         let flat = math.add(code, gate.target, offset);
         let other = if self.tree {
@@ -81,7 +81,7 @@ impl Table<'_> {
         let math = self.math;
         let (word, truth) = (code.edit.uint(32), code.edit.bool());
         let root = code.control_pair(self.shared.control, control::LOOKUP, 0);
-        let root = math.from_pair(code, root);
+        let root = math.address_of_pair(code, root);
         let entries = code.control_word(self.shared.control, control::TREE, 0);
         let three = code.edit.word(3);
         let end = code.ids(Op::ShiftLeftLogical, word, &[entries, three]);

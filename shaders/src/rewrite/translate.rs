@@ -87,7 +87,7 @@ impl Translator<'_> {
             return sink;
         }
         let math = self.math();
-        let sink = math.from_pair(code, sink);
+        let sink = math.address_of_pair(code, sink);
         let offset = math.constant(code.edit, u64::from(check.offset_bytes));
         let before = math.sub(code, sink, offset);
         math.to_pair(code, before)
@@ -133,7 +133,7 @@ impl Translator<'_> {
     /// Checks an address against the segments, and adds the distance of its segment.
     fn by_address(&self, code: &mut Code<'_>, site: u32, plan: &Plan, reach: usize) -> Id {
         let math = self.math();
-        let address = math.from_pointer(code, plan.touch.pointer);
+        let address = math.address_of_pointer(code, plan.touch.pointer);
         let moves = self.variant.translation == Translation::Segments;
         let within = Within::Span(number(reach));
         let found = self.segments().find(code, address, within, moves.then_some(Field::Target));
@@ -144,7 +144,7 @@ impl Translator<'_> {
         };
         let half = u32::from(plan.touch.access.writes());
         let spare = code.control_pair(self.shared.control, control::SPARE, half);
-        let spare = math.from_pair(code, spare);
+        let spare = math.address_of_pair(code, spare);
         let target = math.select(code, ok, target, spare);
         let culprit = math.to_pair(code, address);
         note(code, self.shared, site, ok, Culprit::Address(culprit));
@@ -169,7 +169,7 @@ impl Translator<'_> {
             Way::Index(check) => (Some(self.index(code, site, plan, check).ok), Within::Extent),
             Way::Address(reach) => (None, Within::Span(number(reach))),
         };
-        let address = math.from_pointer(code, plan.touch.pointer);
+        let address = math.address_of_pointer(code, plan.touch.pointer);
         let found = self.segments().find(code, address, within, Some(Field::Target));
         let truth = code.edit.bool();
         let yes = code.edit.constant_true();
@@ -196,7 +196,7 @@ impl Translator<'_> {
             let of = code.edit.type_of(plan.touch.pointer).unwrap_or(trace.start_type);
             return math.to_pointer(code, of, to);
         }
-        let start = math.from_pointer(code, trace.start);
+        let start = math.address_of_pointer(code, trace.start);
         let distance = math.sub(code, to, from);
         let start = math.add(code, start, distance);
         let start = math.to_pointer(code, trace.start_type, start);

@@ -75,7 +75,7 @@ fn case() -> impl Strategy<Value = Case> {
                 base.wrapping_add_signed(off)
             });
             let within = (prop::sample::select(lends.clone()), any::<u64>());
-            let within = within.prop_map(|(lend, at)| lend.start + (at % lend.bytes & !3));
+            let within = within.prop_map(|(lend, at)| lend.start + ((at % lend.bytes) & !3));
             let to = prop_oneof![3 => near, 4 => within, 1 => any::<u64>(), 1 => Just(0)];
             let variant = Variant {
                 translation,
@@ -124,7 +124,7 @@ impl Case {
         let (position, lend) = self.lend_of(address)?;
         let end = address.wrapping_sub(lend.start) + 4;
         let allowed = end <= lend.bytes && (lend.writable || !access.writes());
-        if !allowed || address % 4 != 0 {
+        if !allowed || !address.is_multiple_of(4) {
             return None;
         }
         match self.variant.translation {
