@@ -213,3 +213,148 @@ fn every_form_of_loop_stays_valid() {
     }
     assert_eq!(checked, SHAPES.len() * 4 * 2 * variants().len());
 }
+
+/// A function of SPIR-V assembly whose blocks are given; `%n` and `%yes` are parameters.
+fn assembly(blocks: &str) -> String {
+    format!(
+        "OpCapability Shader
+        OpMemoryModel Logical GLSL450
+        OpEntryPoint GLCompute %main \"main\"
+        OpExecutionMode %main LocalSize 8 1 1
+        %void = OpTypeVoid
+        %bool = OpTypeBool
+        %uint = OpTypeInt 32 0
+        %zero = OpConstant %uint 0
+        %one = OpConstant %uint 1
+        %true = OpConstantTrue %bool
+        %type = OpTypeFunction %void
+        %step = OpTypeFunction %uint %uint %bool
+        %loops = OpFunction %uint None %step
+        %n = OpFunctionParameter %uint
+        %yes = OpFunctionParameter %bool
+        %entry = OpLabel
+        {blocks}
+        OpFunctionEnd
+        %main = OpFunction %void None %type
+        %start = OpLabel
+        %called = OpFunctionCall %uint %loops %one %true
+        OpReturn
+        OpFunctionEnd"
+    )
+}
+
+/// Blocks that no compiler here makes of GLSL.
+const ASSEMBLY: &[(&str, &str)] = &[
+    (
+        "a header that chooses, without a selection",
+        "OpBranch %h
+        %h = OpLabel
+        %i = OpPhi %uint %zero %entry %j %c
+        OpLoopMerge %m %c None
+        OpBranchConditional %yes %a %b
+        %a = OpLabel
+        OpBranchConditional %yes %c %m
+        %b = OpLabel
+        OpBranchConditional %yes %m %c
+        %c = OpLabel
+        %j = OpIAdd %uint %i %one
+        OpBranch %h
+        %m = OpLabel
+        OpReturnValue %i",
+    ),
+    (
+        "its own continue target",
+        "OpBranch %h
+        %h = OpLabel
+        %i = OpPhi %uint %zero %entry %j %h
+        %j = OpIAdd %uint %i %one
+        %more = OpULessThan %bool %j %n
+        OpLoopMerge %m %h None
+        OpBranchConditional %more %h %m
+        %m = OpLabel
+        %k = OpPhi %uint %j %h
+        OpReturnValue %k",
+    ),
+    (
+        "a loop that ends in the header of another",
+        "OpBranch %h
+        %h = OpLabel
+        %i = OpPhi %uint %zero %entry %j %c
+        OpLoopMerge %g %c None
+        OpBranchConditional %yes %c %g
+        %c = OpLabel
+        %j = OpIAdd %uint %i %one
+        OpBranch %h
+        %g = OpLabel
+        %x = OpPhi %uint %i %h %y %d
+        OpLoopMerge %m %d None
+        OpBranchConditional %yes %d %m
+        %d = OpLabel
+        %y = OpIAdd %uint %x %one
+        OpBranch %g
+        %m = OpLabel
+        OpReturnValue %x",
+    ),
+    (
+        "an end that is never reached, with a phi",
+        "OpBranch %h
+        %h = OpLabel
+        %i = OpPhi %uint %zero %entry %j %c
+        OpLoopMerge %m %c None
+        OpBranch %body
+        %body = OpLabel
+        OpSelectionMerge %never None
+        OpBranchConditional %yes %leave %c
+        %leave = OpLabel
+        OpReturnValue %i
+        %never = OpLabel
+        OpBranch %m
+        %c = OpLabel
+        %j = OpIAdd %uint %i %one
+        OpBranch %h
+        %m = OpLabel
+        %k = OpPhi %uint %i %never
+        OpReturnValue %k",
+    ),
+];
+
+#[test]
+fn forms_that_compilers_do_not_make_stay_valid() {
+    for (name, blocks) in ASSEMBLY {
+        let arguments = ["--target-env", "spv1.3", "-", "-o", "-"];
+        let Some(bytes) = tool("spirv-as", &arguments, assembly(blocks).as_bytes()) else { return };
+        let words = to_words(&bytes.expect("it can be assembled"));
+        if !assert_valid(&words, "vulkan1.2", name) {
+            return;
+        }
+        for variant in variants() {
+            let what = format!("{name}, {variant:?}");
+            let output = rewrite(&words, &variant).unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert_valid(&output, "vulkan1.2", &what);
+        }
+    }
+}
+
+#[test]
+fn a_loop_in_a_continue_construct_is_refused() {
+    let blocks = "OpBranch %h
+        %h = OpLabel
+        OpLoopMerge %m %c None
+        OpBranchConditional %yes %c %m
+        %c = OpLabel
+        OpBranch %g
+        %g = OpLabel
+        OpLoopMerge %e %d None
+        OpBranchConditional %yes %d %e
+        %d = OpLabel
+        OpBranch %g
+        %e = OpLabel
+        OpBranch %h
+        %m = OpLabel
+        OpReturnValue %one";
+    let arguments = ["--target-env", "spv1.3", "-", "-o", "-"];
+    let Some(bytes) = tool("spirv-as", &arguments, assembly(blocks).as_bytes()) else { return };
+    let words = to_words(&bytes.expect("it can be assembled"));
+    let error = rewrite(&words, &variants()[0]).expect_err("its loop cannot be left");
+    assert!(error.to_string().contains("between the iterations"), "{error}");
+}

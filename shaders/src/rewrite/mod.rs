@@ -17,6 +17,7 @@ mod flow;
 #[cfg(test)]
 mod flow_tests;
 mod layouts;
+mod loop_guard;
 mod loop_shape;
 mod loops;
 mod memory;

@@ -1,0 +1,78 @@
+//! Damaged kernels: the pass refuses them or makes something of them, without a panic or endless
+//! work, and what was valid stays valid. The inputs are those of the fuzz target in `fuzz/`, so that
+//! its interpreter runs everywhere.
+
+mod mutant;
+
+use mutant::Mutant;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+/// How many inputs are run.
+const INPUTS: u64 = 3000;
+/// How many of them are valid at least, or the mutations are not worth their time.
+const VALID: u64 = 100;
+
+/// Bytes that depend on the seed alone (SplitMix64): one to four changes.
+fn bytes(seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)).to_le_bytes()
+    };
+    let bytes: Vec<u8> = (0..3).flat_map(|_| next()).collect();
+    let changes = 1 + (seed % 4) as usize;
+    bytes[..2 + 5 * changes].to_vec()
+}
+
+/// What the validator says, or `None` where there is none.
+fn complaint(words: &[u32]) -> Option<Option<String>> {
+    let started = Command::new("spirv-val")
+        .args(["--target-env", "vulkan1.2", "--scalar-block-layout", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = started else {
+        assert!(std::env::var_os("CI").is_none(), "spirv-val is not installed");
+        return None;
+    };
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    // A validator that ends early says why.
+    drop(child.stdin.take().expect("it is piped").write_all(&bytes));
+    let output = child.wait_with_output().expect("it was started");
+    let said = [output.stderr, output.stdout].concat();
+    Some((!output.status.success()).then(|| String::from_utf8_lossy(&said).into_owned()))
+}
+
+/// The seed of an input that fails is printed; `FARPTR_SEED` runs that one alone.
+#[test]
+fn what_was_valid_stays_valid() {
+    let one = std::env::var("FARPTR_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let seeds = one.map_or(0..INPUTS, |seed: u64| seed..seed + 1);
+    let mut valid = 0;
+    for seed in seeds {
+        let mutant = Mutant::decode(&bytes(seed));
+        let run = std::panic::AssertUnwindSafe(|| mutant.rewrite());
+        let rewritten = std::panic::catch_unwind(run).unwrap_or_else(|panic| {
+            eprintln!("FARPTR_SEED={seed}: {mutant:?}");
+            std::panic::resume_unwind(panic);
+        });
+        match complaint(&mutant.words) {
+            Some(None) => valid += 1,
+            Some(Some(_)) => continue,
+            None => {
+                println!("SKIP: spirv-val is not installed");
+                return;
+            }
+        }
+        let Ok(rewritten) = rewritten else { continue };
+        if let Some(Some(complaint)) = complaint(&rewritten) {
+            panic!("FARPTR_SEED={seed}: {complaint}");
+        }
+    }
+    assert!(one.is_some() || valid >= VALID, "only {valid} of {INPUTS} are valid");
+    println!("{valid} of {INPUTS} are valid");
+}
