@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::runtime;
+use common::{direct, runtime};
 use farptr::{AccessMode, BuildError, Error, Runtime, Tier};
 use std::{fs, process::Command};
 
@@ -108,7 +108,7 @@ fn a_runtime_says_what_the_driver_does_with_long_loops() {
 
 #[test]
 fn a_runtime_explains_itself() {
-    let Some(runtime) = runtime() else { return };
+    let Some(runtime) = direct() else { return };
     assert_eq!((runtime.access(), runtime.tier()), (AccessMode::Direct, Tier::None));
     let text = runtime.explain().to_string();
     assert!(text.contains(runtime.device_name()) && text.contains(runtime.driver()), "{text}");

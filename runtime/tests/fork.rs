@@ -2,7 +2,7 @@
 //!
 //! Forking a test harness is no good idea, so a process of its own forks: this test binary again,
 //! with only the test `forking` selected. A child that hangs is ended by an alarm.
-#![allow(unsafe_code, reason = "fork, and launches that say what their kernel touches")]
+#![allow(unsafe_code, reason = "fork")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 mod common;
@@ -43,8 +43,7 @@ fn count_up<'env>(
 ) -> Result<(), Error> {
     let y = s.lend_mut(y)?;
     let args = affine::Args { y: y.ptr(), n: 1000, a: 1.0, c: 1.0 };
-    // SAFETY: 1000 elements, one per invocation.
-    Ok(unsafe { s.launch_unchecked(kernel, Grid::cover(1000), args) }?)
+    Ok(s.launch(kernel, Grid::cover(1000), args)?)
 }
 
 /// Not a test of its own: what the forking process does.

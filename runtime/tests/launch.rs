@@ -1,5 +1,5 @@
 //! Launches do what their kernels say, over every grid, in order, or are refused.
-#![allow(unsafe_code, reason = "launches are unchecked; each says what its kernel touches")]
+#![allow(unsafe_code, reason = "implementations of an unsafe trait, which the runtime refuses")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 mod common;
@@ -15,8 +15,7 @@ fn saxpy(runtime: &Runtime, a: f32, x: &[f32], y: &mut [f32]) -> Result<(), Erro
     runtime.scope(|s| {
         let (x, y) = (s.lend(x)?, s.lend_mut(y)?);
         let args = saxpy::Args { x: x.ptr(), y: y.ptr(), n: u32::try_from(n).unwrap(), a };
-        // SAFETY: the kernel touches n elements of each slice, one per invocation.
-        unsafe { s.launch_unchecked(&kernel, Grid::cover(n), args) }?;
+        s.launch(&kernel, Grid::cover(n), args)?;
         Ok(())
     })
 }
@@ -65,18 +64,14 @@ fn the_vector_kernels_compute_what_they_say() {
             let (x, y, z) = (s.lend(&x)?, s.lend_mut(&mut y)?, s.lend_mut(&mut z)?);
             let partial = s.lend_mut(&mut partial)?;
             let args = axpby::Args { x: x.ptr(), y: y.ptr(), n: count, a: 2.0, b: -1.0 };
-            // SAFETY: n elements of each slice, one per invocation.
-            unsafe { s.launch_unchecked(&k1, whole, args) }?; // y = 2 x - 2
+            s.launch(&k1, whole, args)?; // y = 2 x - 2
             let args = affine::Args { y: y.ptr(), n: count, a: 0.5, c: 1.0 };
-            // SAFETY: as above.
-            unsafe { s.launch_unchecked(&k2, whole, args) }?; // y = x
+            s.launch(&k2, whole, args)?; // y = x
             let args = hadamard::Args { x: x.ptr(), y: y.ptr().into(), z: z.ptr(), n: count };
-            // SAFETY: as above.
-            unsafe { s.launch_unchecked(&k3, whole, args) }?; // z = x * x
+            s.launch(&k3, whole, args)?; // z = x * x
             let args =
                 dot::Args { x: x.ptr(), y: y.ptr().into(), partial: partial.ptr(), n: count };
-            // SAFETY: n elements are read; one partial sum per 4096 of them is written.
-            unsafe { s.launch_unchecked(&k4, Grid::cover(n.div_ceil(64)), args) }?;
+            s.launch(&k4, Grid::cover(n.div_ceil(64)), args)?;
             Ok(())
         })
         .unwrap();
@@ -98,8 +93,7 @@ fn launches_of_a_scope_see_the_ones_before_them() {
             let y = s.lend_mut(&mut y)?;
             for _ in 0..200 {
                 let args = affine::Args { y: y.ptr(), n: 1000, a: 1.0, c: 1.0 };
-                // SAFETY: 1000 elements, one per invocation.
-                unsafe { s.launch_unchecked(&kernel, Grid::cover(1000), args) }?;
+                s.launch(&kernel, Grid::cover(1000), args)?;
             }
             Ok(())
         })
@@ -119,14 +113,12 @@ fn the_host_reads_and_writes_between_launches() {
         .scope(|s| {
             let (y, z) = (s.lend_mut(&mut y)?, s.lend_mut(&mut z)?);
             let args = |c| affine::Args { y: y.ptr(), n: 100, a: 1.0, c };
-            // SAFETY: 100 elements, one per invocation.
-            unsafe { s.launch_unchecked(&kernel, Grid::cover(100), args(4.0)) }?;
+            s.launch(&kernel, Grid::cover(100), args(4.0))?;
             let mut idle = s.wait()?;
             assert_eq!(idle.read(&y), [5.0; 100]);
             assert_eq!(idle.read(&z), [7.0; 100]);
             idle.write(&y).fill(10.0);
-            // SAFETY: as above.
-            unsafe { s.launch_unchecked(&kernel, Grid::cover(100), args(1.0)) }?;
+            s.launch(&kernel, Grid::cover(100), args(1.0))?;
             Ok(())
         })
         .unwrap();
@@ -146,8 +138,7 @@ fn grids_that_do_not_fit_are_refused_and_run_nothing() {
     let Some(runtime) = runtime() else { return };
     let kernel = runtime.kernel::<empty::Kernel>().unwrap();
     let refused = |grid| {
-        // SAFETY: the kernel touches nothing.
-        let launched = runtime.scope(|s| Ok(unsafe { s.launch_unchecked(&kernel, grid, ()) }));
+        let launched = runtime.scope(|s| Ok(s.launch(&kernel, grid, ())));
         launched.unwrap().unwrap_err()
     };
     let before = runtime.stats();
@@ -166,8 +157,7 @@ fn a_kernel_of_another_runtime_is_refused() {
         return;
     };
     let kernel = other.kernel::<empty::Kernel>().unwrap();
-    // SAFETY: the kernel touches nothing.
-    let launched = one.scope(|s| Ok(unsafe { s.launch_unchecked(&kernel, Grid::cover(1), ()) }));
+    let launched = one.scope(|s| Ok(s.launch(&kernel, Grid::cover(1), ())));
     assert_eq!(launched.unwrap(), Err(LaunchError::ForeignKernel { kernel: "empty" }));
 }
 

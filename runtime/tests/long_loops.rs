@@ -1,5 +1,4 @@
 //! Work that is longer than a driver's loop limit is right, because it is split over launches.
-#![allow(unsafe_code, reason = "launches are unchecked; each says what its kernel touches")]
 
 mod common;
 
@@ -34,8 +33,7 @@ fn a_row_of_a_million_entries_is_summed_whole() {
                     first,
                     window: LOOP_WINDOW,
                 };
-                // SAFETY: rows and columns are within the slices; one invocation per row.
-                unsafe { s.launch_unchecked(&kernel, Grid::cover(3), args) }?;
+                s.launch(&kernel, Grid::cover(3), args)?;
             }
             Ok(())
         })
@@ -74,8 +72,7 @@ fn a_walk_of_ten_million_steps_arrives_where_it_must() {
                 let steps = left.min(LOOP_WINDOW);
                 let args =
                     walk::Args { walkers: walkers.ptr(), start: nodes.ptr(), count: 1, steps };
-                // SAFETY: walkers, nodes and links are lent, and every link leads to a node.
-                unsafe { s.launch_unchecked(&kernel, Grid::cover(1), args) }?;
+                s.launch(&kernel, Grid::cover(1), args)?;
                 left -= steps;
             }
             Ok(())
@@ -121,8 +118,7 @@ fn a_node_of_a_hundred_thousand_neighbours_reaches_them_all() {
                     first,
                     window: LOOP_WINDOW,
                 };
-                // SAFETY: nodes, links and frontiers are lent, and every link leads to a node.
-                unsafe { s.launch_unchecked(&kernel, Grid::cover(1), args) }?;
+                s.launch(&kernel, Grid::cover(1), args)?;
             }
             Ok(())
         })

@@ -82,7 +82,7 @@ fn one_element_beyond_either_end_is_a_fault() {
     for runtime in runtimes() {
         let kernel = runtime.kernel::<affine::Kernel>().unwrap();
         // (first element, elements, offset of the fault in bytes)
-        for (from, n, offset) in [(0, N + 1, 4 * i64::from(N)), (-1, N, -4), (N.into(), 1, 4000)] {
+        for (from, n, offset) in [(0, N + 1, 4 * i64::from(N)), (-1, 1, -4), (N.into(), 1, 4000)] {
             let mut memory = Guarded::new(N);
             let lent = memory.lent();
             let start = VirtAddr::of_slice(lent).get();

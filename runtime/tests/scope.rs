@@ -1,5 +1,4 @@
 //! A scope waits in the library's frame, whatever its closure does.
-#![allow(unsafe_code, reason = "launches are unchecked; each says what its kernel touches")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 mod common;
@@ -22,8 +21,7 @@ fn count_up<'env>(
     let y = s.lend_mut(y)?;
     for _ in 0..launches {
         let args = affine::Args { y: y.ptr(), n, a: 1.0, c: 1.0 };
-        // SAFETY: n elements, one per invocation.
-        unsafe { s.launch_unchecked(kernel, Grid::cover(n as usize), args) }?;
+        s.launch(kernel, Grid::cover(n as usize), args)?;
     }
     Ok(())
 }
@@ -81,8 +79,7 @@ fn forgetting_everything_changes_nothing() {
             leak(s.wait()?);
             let y = s.lend_mut(&mut y)?;
             let args = affine::Args { y: y.ptr(), n: 1 << 20, a: 1.0, c: 3.0 };
-            // SAFETY: n elements, one per invocation.
-            unsafe { s.launch_unchecked(&kernel, Grid::cover(N), args) }?;
+            s.launch(&kernel, Grid::cover(N), args)?;
             leak((y, kernel.clone(), Box::new(args)));
             Ok(())
         })
