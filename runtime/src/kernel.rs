@@ -164,8 +164,12 @@ impl Code {
         variant: &Variant,
     ) -> Result<Arc<Pipeline>, LaunchError> {
         self.form(kernel, Some(*variant), || {
-            let words = self.program(kernel)?.rewrite(variant);
-            words.map(Arc::from).map_err(|source| refused(kernel, source))
+            let program = self.program(kernel)?;
+            // Pipelines have one descriptor set. Kernels with sets of their own were refused.
+            if program.analysis().control_set != 0 {
+                return Err(refused(kernel, bound_resources()));
+            }
+            program.rewrite(variant).map(Arc::from).map_err(|source| refused(kernel, source))
         })
     }
 
@@ -195,6 +199,16 @@ impl Code {
 impl fmt::Debug for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Code").field("words", &self.words.len()).finish_non_exhaustive()
+    }
+}
+
+/// Why a kernel is refused that reflection should have refused.
+fn bound_resources() -> RewriteError {
+    RewriteError::Refused {
+        instruction: "OpVariable".to_owned(),
+        word: 0,
+        line: None,
+        reason: "it is bound to a descriptor set".to_owned(),
     }
 }
 

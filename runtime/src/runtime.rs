@@ -1,4 +1,8 @@
 //! The runtime: a device, its kernels, and scopes.
+//!
+//! # Safety
+//!
+//! The one unsafe function here takes a promise about words and keeps it with them.
 
 use crate::{
     AccessMode, Error, Explanation, Kernel, KernelError, RawKernel, RuntimeBuilder, Scope, Stats,

@@ -2,8 +2,8 @@
 //!
 //! # Safety
 //!
-//! The core of a scope is in `vk::session`, with its proof. The one unsafe function here is the
-//! public door to launches that nobody checks; it passes its caller's promises on.
+//! The core of a scope is in `vk::session`, with its proof. The unsafe functions here are the public
+//! doors to launches that nobody checks; they pass their callers' promises on.
 
 pub use crate::vk::{Idle, Scope};
 use crate::{
