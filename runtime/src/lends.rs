@@ -185,7 +185,8 @@ mod tests {
             let mut bytes = [false; 160];
             for &(start, len) in &ranges {
                 lend(&mut lends, start, start + len, false);
-                bytes[usize::try_from(start).unwrap()..][..usize::try_from(len).unwrap()].fill(true);
+                let first = usize::try_from(start).unwrap();
+                bytes[first..][..usize::try_from(len).unwrap()].fill(true);
             }
             let mut last_end = 0;
             for (start, end, _) in listed(&lends) {

@@ -143,9 +143,10 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// What `body` returns, or [`Error::Launch`] when the last launches failed or could not be handed
-    /// to the device. In a child made by `fork`, [`LaunchError::Forked`](crate::LaunchError::Forked):
-    /// a device does not come along, so the child builds a runtime of its own.
+    /// What `body` returns, or [`Error::Launch`] when the last launches failed or could not be
+    /// handed to the device. In a child made by `fork`,
+    /// [`LaunchError::Forked`](crate::LaunchError::Forked): a device does not come along, so the
+    /// child builds a runtime of its own.
     pub fn scope<'env, R>(
         &self,
         body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> Result<R, Error>,

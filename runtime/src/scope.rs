@@ -2,8 +2,8 @@
 //!
 //! # Safety
 //!
-//! The core of a scope is in `vk::session`, with its proof. The unsafe functions here are the public
-//! doors to launches that nobody checks; they pass their callers' promises on.
+//! The core of a scope is in `vk::session`, with its proof. The unsafe functions here are the
+//! public doors to launches that nobody checks; they pass their callers' promises on.
 
 pub use crate::vk::{Idle, Scope};
 use crate::{
@@ -61,8 +61,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// latest when the scope waits or ends. What goes wrong on the device is reported by the next
     /// launch, by [`wait`](Self::wait) or by the end of the scope, whichever comes first; launches
     /// that were recorded after the failed one do nothing, and the one that reports it is not
-    /// recorded. If the scope's closure returns an error or panics, a launch that was not yet handed
-    /// over does not run.
+    /// recorded. If the scope's closure returns an error or panics, a launch that was not yet
+    /// handed over does not run.
     ///
     /// # Errors
     ///

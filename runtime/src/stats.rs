@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Stats {
     /// Launches that were handed to the device.
     pub launches: u64,
-    /// Rounds: how often a launch was run. Where the device works on host memory itself every launch
-    /// takes one.
+    /// Rounds: how often a launch was run. Where the device works on host memory itself every
+    /// launch takes one.
     pub rounds: u64,
     /// Submissions to the device's queue; a submission carries one launch or more.
     pub submissions: u64,

@@ -1,16 +1,15 @@
 //! Checked launches: what they stop, what they say about it, and what is left afterwards.
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
+#[path = "common/checked.rs"]
+mod checked;
 mod common;
 
+use checked::{add_one, assert_usable, fault, follow};
 use common::{ramp, runtimes};
 use farptr::shaders::abi::{Link, Node, Walker};
 use farptr::shaders::{affine, bfs, probe, saxpy, walk};
-use farptr::{
-    Access, Error, Fault, FaultReason, Grid, Kernel, LaunchError, LaunchOptions, Ptr, PtrMut,
-    Runtime, Scope, VirtAddr,
-};
-use std::time::Duration;
+use farptr::{Access, FaultReason, Grid, LaunchError, LaunchOptions, PtrMut, Scope, VirtAddr};
 
 const CANARY: f32 = -7.25;
 const N: u32 = 1000;
@@ -36,45 +35,6 @@ impl Guarded {
         let end = self.0.len() - Self::AROUND;
         assert!(self.0[..Self::AROUND].iter().chain(&self.0[end..]).all(|&c| c == CANARY));
     }
-}
-
-/// The fault with which a scope ended.
-fn fault<T: std::fmt::Debug>(ended: Result<T, Error>) -> Fault {
-    match ended {
-        Err(Error::Launch(LaunchError::Fault(fault))) => *fault,
-        other => panic!("a fault was expected, not {other:?}"),
-    }
-}
-
-fn launch_failure<T: std::fmt::Debug>(ended: Result<T, Error>) -> LaunchError {
-    match ended {
-        Err(Error::Launch(error)) => error,
-        other => panic!("a failed launch was expected, not {other:?}"),
-    }
-}
-
-/// `y = y + 1` over `n` elements from `y`, whatever is there.
-fn add_one<'s>(
-    s: &mut Scope<'s, '_>,
-    kernel: &Kernel<affine::Kernel>,
-    y: PtrMut<'s, f32>,
-    n: u32,
-) -> Result<(), LaunchError> {
-    let args = affine::Args { y, n, a: 1.0, c: 1.0 };
-    s.launch(kernel, Grid::cover(n as usize), args)
-}
-
-/// That the device still does what it is told.
-fn assert_usable(runtime: &Runtime) {
-    let kernel = runtime.kernel::<affine::Kernel>().unwrap();
-    let mut y = vec![4.0; 100];
-    runtime
-        .scope(|s| {
-            let y = s.lend_mut(&mut y)?.ptr();
-            Ok(add_one(s, &kernel, y, 100)?)
-        })
-        .unwrap();
-    assert_eq!(y, [5.0; 100]);
 }
 
 #[test]
@@ -236,17 +196,6 @@ fn chain(len: usize, end: u64) -> Vec<Link> {
     links
 }
 
-fn follow<'s>(
-    s: &mut Scope<'s, '_>,
-    kernel: &Kernel<probe::Kernel>,
-    head: u64,
-    result: PtrMut<'s, u32>,
-    (limit, options): (u32, LaunchOptions),
-) -> Result<(), LaunchError> {
-    let args = probe::Args { head: Ptr::from_address(head), result, limit };
-    s.launch_with(kernel, Grid::groups(1, 1, 1), args, &options)
-}
-
 #[test]
 fn pointers_from_memory_may_lead_into_what_was_lent_and_nowhere_else() {
     for runtime in runtimes() {
@@ -355,87 +304,6 @@ fn overlapping_lends_for_reading_are_one() {
             .unwrap();
         let second = |i: usize| if i < 12_000 { x[i + 8_000] } else { 0.0 };
         assert!(y.iter().enumerate().all(|(i, &y)| y == x[i] + second(i)));
-    }
-}
-
-/// Nodes linked in a ring of one, so that a chain never ends.
-fn endless() -> Box<Link> {
-    let mut link = Box::new(Link { next: 0, payload: 1, unused: 0 });
-    link.next = VirtAddr::of(&*link).get();
-    link
-}
-
-#[test]
-fn a_loop_ends_at_its_limit() {
-    for runtime in runtimes() {
-        let kernel = runtime.kernel::<probe::Kernel>().unwrap();
-        let link = endless();
-        for (limit, passes) in [(100, 99), (100, 100), (101, 100), (101, 102)] {
-            let mut result = [0u32; 2];
-            let ended = runtime.scope(|s| {
-                let head = s.lend(std::slice::from_ref(&*link))?.ptr().address();
-                let result = s.lend_mut(&mut result)?.ptr();
-                let options = LaunchOptions::new().loop_limit(limit);
-                Ok(follow(s, &kernel, head, result, (passes, options))?)
-            });
-            // A loop of so many passes goes through its header once more, to leave it.
-            if passes < limit {
-                ended.unwrap();
-                assert_eq!(result[0], passes);
-            } else {
-                let error = launch_failure(ended);
-                let expected = LaunchError::LoopLimit { kernel: "probe", limit, invocations: 1 };
-                assert_eq!(error, expected);
-                assert_eq!(result, [0, 0], "the invocation ended in its loop");
-            }
-        }
-        assert_usable(&runtime);
-    }
-}
-
-#[test]
-fn a_loop_without_end_is_ended() {
-    for runtime in runtimes() {
-        let kernel = runtime.kernel::<probe::Kernel>().unwrap();
-        let link = endless();
-        let mut result = [0u32; 2];
-        let ended = runtime.scope(|s| {
-            let head = s.lend(std::slice::from_ref(&*link))?.ptr().address();
-            let result = s.lend_mut(&mut result)?.ptr();
-            let options = LaunchOptions::new().deadline(Duration::from_millis(100));
-            Ok(follow(s, &kernel, head, result, (u32::MAX, options))?)
-        });
-        let error = launch_failure(ended);
-        if runtime.explain().cuts_loops() {
-            assert_eq!(error, LaunchError::LoopCut { kernel: "probe", invocations: 1 });
-        } else {
-            let deadline = Duration::from_millis(100);
-            assert_eq!(error, LaunchError::Deadline { kernel: "probe", deadline });
-        }
-        assert_usable(&runtime);
-    }
-}
-
-#[test]
-fn a_loop_that_the_driver_cuts_is_an_error() {
-    for runtime in runtimes() {
-        let kernel = runtime.kernel::<probe::Kernel>().unwrap();
-        let link = endless();
-        for passes in [60_000, 65_000, 66_000, 70_000, 131_072] {
-            let mut result = [0u32; 2];
-            let ended = runtime.scope(|s| {
-                let head = s.lend(std::slice::from_ref(&*link))?.ptr().address();
-                let result = s.lend_mut(&mut result)?.ptr();
-                Ok(follow(s, &kernel, head, result, (passes, LaunchOptions::new()))?)
-            });
-            if runtime.explain().cuts_loops() && passes > 65_535 {
-                let error = launch_failure(ended);
-                assert_eq!(error, LaunchError::LoopCut { kernel: "probe", invocations: 1 });
-            } else {
-                ended.unwrap();
-                assert_eq!(result[0], passes);
-            }
-        }
     }
 }
 

@@ -2,12 +2,12 @@
 //!
 //! # Safety
 //!
-//! What a rewritten kernel touches is, beside its control block, log and stop word, what its control
-//! rows allow (`farptr_shaders::rewrite`): here the bytes that this scope lent, as
+//! What a rewritten kernel touches is, beside its control block, log and stop word, what its
+//! control rows allow (`farptr_shaders::rewrite`): here the bytes that this scope lent, as
 //! [`control`](crate::launch::control) computes them, and the zeroes and the memory to write that
 //! stand in for what a check refused. So a launch through this module keeps the promises of
-//! [`Batch::record`] whatever the kernel and its arguments are, provided that the kernel's words are
-//! valid: the promise of `KernelDesc` and of `raw_kernel`.
+//! [`Batch::record`] whatever the kernel and its arguments are, provided that the kernel's words
+//! are valid: the promise of `KernelDesc` and of `raw_kernel`.
 
 use super::{Scope, batch::Batch, buffer::SharedBuffer, channel::Post, command::Work};
 use crate::{

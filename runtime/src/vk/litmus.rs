@@ -1,9 +1,9 @@
 //! What a device does with a long loop, tried at start-up.
 //!
-//! Some drivers end an invocation's loops after so many iterations and say nothing (llvmpipe: 65,535
-//! over all loops). The limit cannot be queried, so the probe kernel follows a link that leads to
-//! itself, and reports how often it did. Where it was cut, rewritten kernels count their loops on a
-//! second way, and a loop that was cut is an error instead of a wrong result.
+//! Some drivers end an invocation's loops after so many iterations and say nothing (llvmpipe:
+//! 65,535 over all loops). The limit cannot be queried, so the probe kernel follows a link that
+//! leads to itself, and reports how often it did. Where it was cut, rewritten kernels count their
+//! loops on a second way, and a loop that was cut is an error instead of a wrong result.
 
 use super::{Device, Pipeline, buffer::SharedBuffer, with_scope};
 use crate::{Error, LaunchError, config::Config};

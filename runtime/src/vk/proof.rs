@@ -48,8 +48,8 @@ pub(crate) enum Disproof {
     WrongChain { saw: u32 },
 }
 
-/// Proves that kernels on `device` can follow host pointers in the configured way, or says what went
-/// wrong.
+/// Proves that kernels on `device` can follow host pointers in the configured way, or says what
+/// went wrong.
 pub(crate) fn prove(
     device: &Arc<Device>,
     config: &Arc<Config>,

@@ -48,8 +48,8 @@ impl Scope<'_, '_> {
     /// Runs a round, waits for it, and reads its log.
     ///
     /// Launches before it are waited for first; if one failed, that is the error, and nothing is
-    /// run. Faults, cut loops and reached limits are in the log and no error here: a fault outweighs
-    /// the others, which may come from what the invocation read in its place.
+    /// run. Faults, cut loops and reached limits are in the log and no error here: a fault
+    /// outweighs the others, which may come from what the invocation read in its place.
     ///
     /// # Safety
     ///
