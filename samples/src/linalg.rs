@@ -1,12 +1,7 @@
 //! Vector and matrix kernels behind functions that check their arguments.
 //!
-//! # Safety
-//!
-//! A launch is unsafe because nobody checks what the kernel touches. Here it is checked before:
-//! lengths are compared, a matrix is validated when it is lent, and what a kernel writes is not
-//! what it reads at another index. With that each kernel touches just the elements of the slices
-//! that its pointers were made from, which are lent in the same scope.
-#![allow(unsafe_code, reason = "the checks that make launches sound are here")]
+//! Launches check what a kernel touches; what is checked here, lengths and whether a result is also
+//! an argument, is what makes the results right.
 
 use farptr::shaders::abi::{DOT_ELEMENTS_PER_INVOCATION, DOT_ELEMENTS_PER_PARTIAL, LOOP_WINDOW};
 use farptr::shaders::{affine, axpby, dot, hadamard, spmv};
@@ -117,10 +112,7 @@ impl Linalg {
                 first: count(first),
                 window: LOOP_WINDOW,
             };
-            // SAFETY: the matrix is valid, so every entry and column is in its arrays and in `x`;
-            // one invocation writes one element of `y`, which no invocation reads as `x`: two
-            // slices lent for writing are the same or do not overlap.
-            unsafe { scope.launch_unchecked(&self.spmv, Grid::cover(matrix.rows), args) }?;
+            scope.launch(&self.spmv, Grid::cover(matrix.rows), args)?;
         }
         Ok(())
     }
@@ -142,8 +134,7 @@ impl Linalg {
     ) -> Result<(), Error> {
         let x = same_length(x, y.len());
         let args = axpby::Args { x: x.ptr, y: y.ptr(), n: count(x.len), a, b };
-        // SAFETY: both have n elements; an invocation touches one index of each.
-        Ok(unsafe { scope.launch_unchecked(&self.axpby, Grid::cover(x.len), args) }?)
+        Ok(scope.launch(&self.axpby, Grid::cover(x.len), args)?)
     }
 
     /// `y = a y + c`.
@@ -158,8 +149,7 @@ impl Linalg {
         c: f32,
     ) -> Result<(), Error> {
         let args = affine::Args { y: y.ptr(), n: count(y.len()), a, c };
-        // SAFETY: an invocation touches one of the n elements.
-        Ok(unsafe { scope.launch_unchecked(&self.affine, Grid::cover(y.len()), args) }?)
+        Ok(scope.launch(&self.affine, Grid::cover(y.len()), args)?)
     }
 
     /// `z = x y`, element by element.
@@ -178,8 +168,7 @@ impl Linalg {
     ) -> Result<(), Error> {
         let (x, y) = (same_length(x, z.len()), same_length(y, z.len()));
         let args = hadamard::Args { x: x.ptr, y: y.ptr, z: z.ptr(), n: count(x.len) };
-        // SAFETY: all have n elements; an invocation touches one index of each.
-        Ok(unsafe { scope.launch_unchecked(&self.hadamard, Grid::cover(x.len), args) }?)
+        Ok(scope.launch(&self.hadamard, Grid::cover(x.len), args)?)
     }
 
     /// Partial sums of `x . y`; [`sum`] adds them up once the device is idle.
@@ -203,9 +192,7 @@ impl Linalg {
         assert_eq!(apart, [true, true], "partial sums apart from what is summed");
         let args = dot::Args { x: x.ptr, y: y.ptr, partial: partial.ptr(), n: count(x.len) };
         let invocations = x.len.div_ceil(DOT_ELEMENTS_PER_INVOCATION as usize);
-        // SAFETY: n elements are read; each workgroup with elements writes one partial sum, of
-        // which there is one for it.
-        Ok(unsafe { scope.launch_unchecked(&self.dot, Grid::cover(invocations), args) }?)
+        Ok(scope.launch(&self.dot, Grid::cover(invocations), args)?)
     }
 }
 

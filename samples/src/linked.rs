@@ -1,11 +1,7 @@
 //! Graphs whose nodes hold the host addresses of their neighbours, searched and walked by kernels.
 //!
-//! # Safety
-//!
-//! A launch is unsafe because nobody checks where the kernel's pointers lead. A [`Linked`] graph
-//! builds its nodes and links itself, keeps them private and lends both whole, so every address
-//! that a kernel can load is that of a lent node or link.
-#![allow(unsafe_code, reason = "the invariant that makes launches sound is here")]
+//! Nodes and links are lent whole, so that every address which a kernel loads is that of a lent node
+//! or link; one that is not would end the launch with an error.
 
 use farptr::shaders::abi::{LOOP_WINDOW, Node, UNREACHED, Walker};
 use farptr::shaders::{bfs, walk};
@@ -99,10 +95,7 @@ impl Linked {
                         first,
                         window: LOOP_WINDOW,
                     };
-                    // SAFETY: the frontier holds `count` addresses of lent nodes, whose links are
-                    // lent and lead to lent nodes (invariant). A node enters `next` once, when an
-                    // atomic exchange sets its level, so there is room for all.
-                    unsafe { s.launch_unchecked(&kernel, Grid::cover(count as usize), args) }?;
+                    s.launch(&kernel, Grid::cover(count as usize), args)?;
                 }
                 let mut idle = s.wait()?;
                 count = std::mem::take(&mut idle.write(&next_count)[0]);
@@ -143,9 +136,7 @@ impl Linked {
                     count,
                     steps: LOOP_WINDOW.min(steps - first),
                 };
-                // SAFETY: walkers stand on lent nodes, whose links are lent and lead to lent nodes
-                // (invariant); visits are counted with atomics.
-                unsafe { s.launch_unchecked(&kernel, Grid::cover(count as usize), args) }?;
+                s.launch(&kernel, Grid::cover(count as usize), args)?;
                 s.wait()?;
                 stage.advance(u64::from(args.steps));
             }
