@@ -5,13 +5,14 @@
 
 mod cold_saxpy;
 mod cold_sparse;
+mod first_use;
 mod hmm;
 mod launch;
 mod saxpy;
 mod warm;
 
 use crate::{failure::Failure, measure::Variant, rival};
-use farptr::{AccessMode, Error, Grid, Kernel, KernelDesc, Runtime, Scope};
+use farptr::{AccessMode, Backing, Runtime};
 use std::{fmt, rc::Rc};
 use warm::Warm;
 
@@ -26,6 +27,7 @@ const CASES: &[&dyn Case] = &[
     &Warm::<warm::Gather>::CASE,
     &cold_saxpy::ColdSaxpy,
     &cold_sparse::ColdSparse,
+    &first_use::FirstUse,
     &hmm::Snapshot::SMALL,
     &hmm::Snapshot::HUGE,
     &hmm::Populate,
@@ -118,32 +120,13 @@ impl Devices {
 
 /// Opens farptr's device in one access mode.
 fn open(access: AccessMode) -> Result<Runtime, Failure> {
-    Ok(Runtime::builder().access(access).build()?)
+    open_backed(access, Backing::Auto)
 }
 
-#[derive(Clone, Copy)]
-enum Backing {
-    Import,
-    Copy,
-}
-
-/// Opens farptr's device in mirrored access, with one backing of pages.
-fn open_backed(_backing: Backing) -> Result<Runtime, Failure> {
-    open(AccessMode::Mirrored)
-}
-
-/// A checked launch.
-#[allow(unsafe_code, reason = "until launches are checked; the proof is at the block")]
-fn launch<'scope, K: KernelDesc>(
-    scope: &mut Scope<'scope, '_>,
-    kernel: &Kernel<K>,
-    grid: Grid,
-    args: K::Args<'scope>,
-) -> Result<(), Error> {
-    // SAFETY: 1. to 4. each case's arguments have its kernel touch the arrays that it lent, each
-    // invocation an output of its own, in loops that end.
-    unsafe { scope.launch_unchecked(kernel, grid, args) }?;
-    Ok(())
+/// Opens farptr's device in one access mode, with one backing of pages.
+fn open_backed(mode: AccessMode, backing: Backing) -> Result<Runtime, Failure> {
+    let runtime = Runtime::builder().access(mode).backing(backing).build();
+    runtime.map_err(|source| Failure::NoAccess { mode, source })
 }
 
 /// Every case.

@@ -20,6 +20,14 @@ pub(crate) enum Failure {
          calls; run as root or give access to /dev/userfaultfd"
     )]
     Unprivileged,
+    /// The device, which farptr can use, has not the access mode that a variant needs. The other
+    /// cases can still be measured.
+    #[error("a variant needs {mode} access")]
+    NoAccess {
+        mode: farptr::AccessMode,
+        #[source]
+        source: farptr::Error,
+    },
     /// A system call of a rival failed.
     #[error("{call} failed in a hand-written program")]
     Linux {
@@ -77,14 +85,7 @@ impl Failure {
     /// Whether a case cannot be measured on this machine, while others can: its lack of privilege or
     /// of an access mode is no failure of what is measured.
     pub(crate) fn is_of_this_machine(&self) -> bool {
-        use farptr::{BuildError, Error};
-        let no_access =
-            |error: &Error| matches!(error, Error::Build(BuildError::AccessUnavailable { .. }));
-        match self {
-            Self::Unprivileged => true,
-            Self::Farptr(error) => no_access(error),
-            _ => false,
-        }
+        matches!(self, Self::Unprivileged | Self::NoAccess { .. })
     }
 
     /// Wraps an error of the mirror.

@@ -169,6 +169,39 @@ fn saxpy_variants_are_verified() {
     }
 }
 
+/// Runs a case of checked launches, which needs a device with both access modes.
+fn check_checked(case: &str, variants: &[&str]) {
+    if !has_device(case) {
+        return;
+    }
+    let direct = farptr::Runtime::builder().access(farptr::AccessMode::Direct).build();
+    if let Err(error) = direct {
+        assert!(std::env::var_os("CI").is_none(), "CI needs direct access: {error}");
+        eprintln!("SKIP {case}: {error}");
+        return;
+    }
+    check_results(&record(&[case, "--max-size", "16777216"]), case, variants);
+}
+
+#[test]
+fn warm_variants_are_verified() {
+    for case in ["warm-saxpy", "warm-saxpy4", "warm-spmv", "warm-chase", "warm-gather"] {
+        check_checked(case, &["raw-address", "mirrored", "checked-direct"]);
+    }
+}
+
+#[test]
+fn cold_variants_are_verified() {
+    for case in ["cold-saxpy", "cold-sparse"] {
+        check_checked(case, &["ash-staged", "mirrored-import", "mirrored-copy"]);
+    }
+}
+
+#[test]
+fn first_uses_are_verified() {
+    check_checked("first-use", &["raw-address", "mirrored", "checked-direct"]);
+}
+
 #[test]
 fn walks_are_verified_and_need_no_device() {
     let snapshot = record_without_vulkan(&["hmm-snapshot-4k", "--max-size", "2097152"]);

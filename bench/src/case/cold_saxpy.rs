@@ -1,11 +1,11 @@
 //! What it takes until a device has worked on memory that it has never seen: y = a * x + y.
 
 use super::{
-    Backing, Case, Context, Devices, launch, open_backed,
+    Case, Context, Devices, open_backed,
     saxpy::{A, Arrays, Staged, elements, is_right},
 };
 use crate::{failure::Failure, measure::Variant, rival::StagedSaxpy};
-use farptr::{Error, Grid, Kernel, Runtime, shaders::saxpy};
+use farptr::{AccessMode, Backing, Error, Grid, Kernel, Runtime, shaders::saxpy};
 use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
@@ -58,7 +58,7 @@ struct Mirrored {
 
 impl Mirrored {
     fn new(name: &'static str, backing: Backing, x: &[f32], y: &[f32]) -> Result<Self, Failure> {
-        let runtime = open_backed(backing)?;
+        let runtime = open_backed(AccessMode::Mirrored, backing)?;
         let kernel = runtime.kernel::<saxpy::Kernel>().map_err(Error::from)?;
         Ok(Self { name, runtime, kernel, arrays: Arrays::new(x, y) })
     }
@@ -70,7 +70,7 @@ impl Mirrored {
             let (x, y) = (s.lend(x)?, s.lend_mut(y)?);
             let n = u32::try_from(x.len()).expect("the sizes have fewer elements");
             let args = saxpy::Args { x: x.ptr(), y: y.ptr(), n, a: A };
-            launch(s, &self.kernel, Grid::cover(x.len()), args)
+            Ok(s.launch(&self.kernel, Grid::cover(x.len()), args)?)
         })
     }
 }

@@ -4,14 +4,14 @@
 //!
 //! The rival launches a kernel that nobody checks; the page numbers are those of pages.
 
-use super::{Backing, Case, Context, Devices, launch, open_backed};
+use super::{Case, Context, Devices, open_backed};
 use crate::{
     failure::Failure,
     line::{Line, elements_of, lines_of, unwritten},
     measure::Variant,
     rival::{self, StagedSparse},
 };
-use farptr::{Error, Grid, Kernel, Ptr, PtrMut, Runtime, shaders::sparse};
+use farptr::{AccessMode, Backing, Error, Grid, Kernel, Ptr, PtrMut, Runtime, shaders::sparse};
 use rand::{SeedableRng, rngs::StdRng};
 use std::{
     rc::Rc,
@@ -152,7 +152,7 @@ struct Mirrored {
 
 impl Mirrored {
     fn new(name: &'static str, backing: Backing, data: &Rc<Data>) -> Result<Self, Failure> {
-        let runtime = open_backed(backing)?;
+        let runtime = open_backed(AccessMode::Mirrored, backing)?;
         let kernel = runtime.kernel::<sparse::Kernel>().map_err(Error::from)?;
         let sums = unwritten::<u32>(data.sums.len());
         Ok(Self { name, runtime, kernel, data: Rc::clone(data), sums })
@@ -169,7 +169,7 @@ impl Mirrored {
                 sums: PtrMut::from_address(s.lend_mut(sums)?.ptr().address()),
                 n: *invocations,
             };
-            launch(s, kernel, Grid::cover(*invocations as usize), args)
+            Ok(s.launch(kernel, Grid::cover(*invocations as usize), args)?)
         })
     }
 }

@@ -176,7 +176,7 @@ impl<W: Workload> Variant for Checked<W> {
             let addresses = lend(s, arrays)?;
             let grid = Grid::cover(workload.invocations() as usize);
             let mut launch = || {
-                super::launch(s, kernel, grid, workload.args(&addresses))?;
+                s.launch(kernel, grid, workload.args(&addresses))?;
                 s.wait().map(drop).map_err(Error::from)
             };
             launch()?;
@@ -195,7 +195,7 @@ impl<W: Workload> Variant for Checked<W> {
 }
 
 /// Lends the arrays, the last for writing, and returns their addresses.
-fn lend<'env>(
+pub(super) fn lend<'env>(
     scope: &mut Scope<'_, 'env>,
     arrays: &'env mut [Vec<Line>],
 ) -> Result<Vec<u64>, Error> {
