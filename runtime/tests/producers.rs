@@ -12,14 +12,21 @@
 
 mod common;
 
-use farptr::shaders::rewrite::{Integers, Program, Search, Translation, Variant};
+use farptr::{
+    AccessMode, Backing, Error, Grid, KernelError, LaunchError, LaunchOptions, Runtime, VirtAddr,
+    shaders::rewrite::{Integers, Program, Search, Translation, Variant},
+};
 use rayon::prelude::*;
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
+
+/// A version in a module's header.
+const SPIRV_1_6: u32 = 0x0001_0600;
 
 /// A module that a compiler made.
 struct Module {
@@ -66,7 +73,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// What SPIRV-Tools says against a module, for the environment that its version belongs to.
 fn objections(words: &[u32]) -> Option<String> {
-    let environment = if words[1] >= 0x0001_0600 { "vulkan1.3" } else { "vulkan1.2" };
+    let environment = if words[1] >= SPIRV_1_6 { "vulkan1.3" } else { "vulkan1.2" };
     let mut validator = Command::new("spirv-val")
         .args(["--target-env", environment, "-"])
         .stdin(Stdio::piped())
@@ -138,4 +145,186 @@ fn rewritten_modules_are_valid() {
         })
         .collect();
     assert!(wrong.is_empty(), "{} objections: {}", wrong.len(), wrong.join("\n"));
+}
+
+/// How many elements the kernels work on: not a multiple of a workgroup.
+const N: usize = 200;
+/// How far they follow links.
+const HOPS: u32 = 6;
+
+/// Four numbers, as aligned as any access of the kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(16))]
+struct Quad([u32; 4]);
+
+/// A link as in `push.glsl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(16))]
+struct Link {
+    next: u64,
+    payload: u32,
+    extra: u32,
+}
+
+/// What the kernels read: N small numbers, and N links that lead to each other. What they write is
+/// made for each run.
+struct Memory {
+    a: Vec<Quad>,
+    links: Vec<Link>,
+}
+
+impl Memory {
+    fn new() -> Self {
+        let small = |index: usize| f32::from(u8::try_from(index * 7 % 16).unwrap()).to_bits();
+        let a = (0..N / 4).map(|quad| Quad([0, 1, 2, 3].map(|part| small(4 * quad + part))));
+        let blank = Link { next: 0, payload: 0, extra: 0 };
+        let mut links = vec![blank; N];
+        let addresses: Vec<u64> = links.iter().map(|link| VirtAddr::of(link).get()).collect();
+        for (index, link) in links.iter_mut().enumerate() {
+            link.next = addresses[(index * 7 + 3) % N];
+            link.payload = u32::try_from(index * 5 % 97).unwrap();
+            link.extra = !link.payload;
+        }
+        Self { a: a.collect(), links }
+    }
+
+    /// 4 N numbers before a kernel has written any, some of them zero.
+    fn z() -> Vec<Quad> {
+        let small = |index: usize| f32::from(u8::try_from(index % 5).unwrap()).to_bits();
+        (0..N).map(|quad| Quad([0, 1, 2, 3].map(|part| small(4 * quad + part)))).collect()
+    }
+}
+
+/// How a kernel is launched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Launch {
+    Unchecked,
+    Checked,
+}
+
+/// What a kernel makes of the memory.
+fn run(
+    runtime: &Runtime,
+    module: &Module,
+    memory: &Memory,
+    launch: Launch,
+) -> Result<Vec<Quad>, Error> {
+    // SAFETY: the module has passed the validator (`rewritten_modules_are_valid`).
+    let kernel = unsafe { runtime.raw_kernel("of another compiler", &module.words) }?;
+    let mut z = Memory::z();
+    runtime.scope(|s| {
+        let (a, links, z) = (s.lend(&memory.a)?, s.lend(&memory.links)?, s.lend_mut(&mut z)?);
+        let addresses = [a.ptr().address(), links.ptr().address(), z.ptr().address()];
+        let mut push = bytemuck::cast_slice::<u64, u8>(&addresses).to_vec();
+        push.extend_from_slice(bytemuck::bytes_of(&[u32::try_from(N).unwrap(), HOPS]));
+        // Optimisers drop what a kernel does not use.
+        let push = &push[..kernel.push_bytes()];
+        let groups = Grid::groups(u32::try_from(N.div_ceil(64)).unwrap(), 1, 1);
+        match launch {
+            // SAFETY: the kernels touch what is lent, write just z, and end after few steps; where
+            // invocations write the same words they use atomics.
+            Launch::Unchecked => unsafe { s.launch_raw_unchecked(&kernel, groups, push) },
+            Launch::Checked => s.launch_raw(&kernel, groups, push, &LaunchOptions::new()),
+        }?;
+        Ok(())
+    })?;
+    Ok(z)
+}
+
+/// Whether values of pointer type are loaded: SwiftShader crashes on them, rewritten or not.
+fn loads_pointers(words: &[u32]) -> bool {
+    const OP_TYPE_POINTER: u32 = 32;
+    const OP_LOAD: u32 = 61;
+    const PHYSICAL_STORAGE_BUFFER: u32 = 5349;
+    let (mut pointers, mut at, mut found) = (Vec::new(), 5, false);
+    while at < words.len() {
+        match words[at] & 0xffff {
+            OP_TYPE_POINTER if words[at + 2] == PHYSICAL_STORAGE_BUFFER => {
+                pointers.push(words[at + 1]);
+            }
+            OP_LOAD => found |= pointers.contains(&words[at + 1]),
+            _ => {}
+        }
+        at += (words[at] >> 16) as usize;
+    }
+    found
+}
+
+/// Runs every module that the device can run on a runtime for checked launches, and compares with
+/// the module as it came.
+fn check(checked: &Runtime) {
+    let Some(mut modules) = modules() else { return };
+    // The runtime asks for Vulkan 1.2, whose modules are at most of version 1.5.
+    modules.retain(|module| module.words[1] < SPIRV_1_6);
+    let Some(plain) = common::runtime() else { return };
+    if plain.access() != AccessMode::Direct {
+        return common::skip("the modules as they came need direct access");
+    }
+    let swiftshader = plain.device_name().contains("SwiftShader");
+    let (memory, mut results, mut count) = (Memory::new(), BTreeMap::new(), 0);
+    for module in modules.iter().filter(|module| !(swiftshader && loads_pointers(&module.words))) {
+        let name = &module.name;
+        let kernel = name.split('/').next_back().unwrap_or(name).to_owned();
+        // Debug information of this kind needs a Vulkan extension, unless the pass has dropped it.
+        if !name.starts_with("glslang-gVS/") {
+            let original = match run(&plain, module, &memory, Launch::Unchecked) {
+                Ok(original) => original,
+                // A device without 64-bit integers, or a driver's compiler that gives up on the
+                // kernel as it came: Mesa 22.3 does on the structures of Slang.
+                Err(
+                    why @ (Error::Kernel(KernelError::Capability { .. })
+                    | Error::Launch(LaunchError::Compile { .. })),
+                ) => {
+                    println!("not run: {name}: {why}");
+                    continue;
+                }
+                Err(error) => panic!("{name}: {error:?}"),
+            };
+            assert_ne!(original, Memory::z(), "{name} has done nothing");
+            // One kernel does one thing, whoever compiled it.
+            let first = results.entry(kernel.clone()).or_insert_with(|| original.clone());
+            assert_eq!(*first, original, "{name} differs from the kernel of another compiler");
+        }
+        match run(checked, module, &memory, Launch::Checked) {
+            Ok(result) => assert_eq!(Some(&result), results.get(&kernel), "{name}"),
+            Err(error) => panic!("{name}: {error:?}"),
+        }
+        count += 1;
+    }
+    let least = modules.len() * if swiftshader { 50 } else { 95 } / 100;
+    assert!(count >= least, "{count} of {} ran", modules.len());
+    println!("{count} of {} ran", modules.len());
+}
+
+fn runtime(access: AccessMode, backing: Backing) -> Option<Runtime> {
+    common::runtime()?;
+    let builder = Runtime::builder().validation(true).no_pipeline_cache();
+    match builder.access(access).backing(backing).build() {
+        Ok(runtime) => Some(runtime),
+        Err(error) => {
+            common::skip(&error.to_string());
+            None
+        }
+    }
+}
+
+#[test]
+fn modules_do_the_same_when_they_are_checked() {
+    if let Some(runtime) = runtime(AccessMode::Direct, Backing::Auto) {
+        check(&runtime);
+    }
+}
+
+#[test]
+fn modules_do_the_same_on_imported_memory() {
+    if let Some(runtime) = runtime(AccessMode::Mirrored, Backing::Import) {
+        check(&runtime);
+    }
+}
+
+#[test]
+fn modules_do_the_same_on_copied_memory() {
+    if let Some(runtime) = runtime(AccessMode::Mirrored, Backing::Copy) {
+        check(&runtime);
+    }
 }

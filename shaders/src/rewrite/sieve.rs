@@ -228,6 +228,9 @@ impl<'w> Sieve<'w> {
             (Op::ExtInstImport, [Operand::LiteralString(name)]) if is_inert(name) => {
                 self.inert_sets.extend(instruction.result_id);
             }
+            // Nothing is left that needs it, and not every device allows it.
+            (Op::Extension, [Operand::LiteralString(name)])
+                if name == "SPV_KHR_non_semantic_info" => {}
             (Op::ExtInst | Op::ExtInstWithForwardRefsKHR, operands) => {
                 let set = id_operand(instruction, 0);
                 let inert = set.is_some_and(|set| self.inert_sets.contains(&set));
