@@ -72,11 +72,13 @@ impl Physical {
         code.op(op, of, operands)
     }
 
-    /// The stop word as it is now.
+    /// The stop word as it is now. Read by changing nothing in it, because Mesa 25 moves an atomic
+    /// load out of the loop, which then never ends.
     pub(super) fn stop(self, code: &mut Code<'_>, shared: &Shared) -> Id {
         let address = code.control_pair(shared.control, control::REPORTS, 1);
         let pointer = self.at(code, address);
-        self.atomic(code, Op::AtomicLoad, pointer, None)
+        let zero = code.edit.word(0);
+        self.atomic(code, Op::AtomicOr, pointer, Some(zero))
     }
 }
 
