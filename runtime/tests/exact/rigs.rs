@@ -74,8 +74,11 @@ fn build(validation: bool, orders: &[(u64, usize)]) -> Option<Vec<Rig>> {
         |label: &str, builder: RuntimeBuilder, way| Some(Rig::new(label, or_skip(builder)?, way));
     let original = built("original", builder().access(AccessMode::Direct), Way::Original)?;
     let direct = original.launching("safe, direct", Way::Resident);
-    let imported = builder().access(AccessMode::Mirrored).backing(Backing::Import);
-    let mut rigs = vec![original, direct, built("mirrored, imported", imported, Way::Resident)?];
+    let mut rigs = vec![original, direct];
+    if validation {
+        let imported = builder().access(AccessMode::Mirrored).backing(Backing::Import);
+        rigs.push(built("mirrored, imported", imported, Way::Resident)?);
+    }
     for &(seed, most) in orders {
         let label = format!("mirrored, copied, order {seed}, {most} pages a round at most");
         let copied = builder().access(AccessMode::Mirrored).backing(Backing::Copy);

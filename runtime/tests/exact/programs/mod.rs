@@ -88,14 +88,18 @@ fn case(seed: u64) -> Case {
         let lane = k / SLOTS_COUNT as usize;
         table = table.link(k * 8, 1, lane * 128 + *place as usize % 8 * 16);
     }
-    let links = links.iter().enumerate().fold(Buffer::zeroes(links.len() * 2), |links, (k, at)| {
-        links.link(k * 8, 0, (at % (INPUT_WORDS / 4) * 16) as usize)
+    // The table of links follows the input in the same lend.
+    let mut input = random(seed, INPUT_WORDS as usize);
+    input.resize((INPUT_WORDS + 2 * LINKS_COUNT) as usize, 0);
+    let input = links.iter().enumerate().fold(Buffer::words(&input), |input, (k, at)| {
+        let place = (INPUT_WORDS as usize) * 4 + k * 8;
+        input.link(place, 0, (at % (INPUT_WORDS / 4) * 16) as usize)
     });
     Case::assembly("")
-        .lend(Buffer::random(seed, INPUT_WORDS as usize))
+        .lend(input)
         .lend(Buffer::random(seed + 1, (LANES * OWN_WORDS) as usize).writable())
         .lend(table)
-        .lend(links)
+        .at(0, INPUT_WORDS as usize * 4)
         .lend(Buffer::random(seed + 2, 5 * COUNTERS_EACH as usize).writable())
         .groups(2)
 }

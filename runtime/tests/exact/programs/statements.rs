@@ -63,7 +63,7 @@ impl Writer {
         }
         let of = self.code.function_type(word, &parameters);
         let (function, ids) = self.code.begin_function(word, of, &parameters);
-        let left = std::mem::replace(&mut self.budget, 4);
+        let left = std::mem::replace(&mut self.budget, 3);
         (self.gives_word, self.may_return) = (true, true);
         self.prologue(OWN_WORDS);
         self.known.words.extend(&ids[..2]);
