@@ -50,6 +50,7 @@ mod kernel;
 mod launch;
 mod lend;
 mod lends;
+mod mirrored;
 pub mod misuse;
 mod pipelines;
 mod runtime;
