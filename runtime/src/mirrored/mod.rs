@@ -1,6 +1,15 @@
 //! Mirrored access with copies: which pages the device has, and the rounds that bring them there.
 //!
 //! `DESIGN.md` has the protocol. Nothing here calls Vulkan or touches lent memory; what does is
-//! behind the trait [`rounds::Memory`].
+//! behind the traits [`rounds::Memory`], [`rounds::Run`] and [`door::Host`].
 
+pub(crate) mod door;
+pub(crate) mod notes;
+pub(crate) mod pages;
+mod prefetch;
+pub(crate) mod rounds;
+#[cfg(test)]
+mod soft;
 pub(crate) mod table;
+
+pub(crate) use farptr_shaders::rewrite::control::PAGE_BYTES;

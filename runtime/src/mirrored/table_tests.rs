@@ -25,7 +25,9 @@ impl Device {
             self.words.extend(places.zip(words.iter().copied()));
             Ok::<(), Infallible>(())
         });
-        assert!(frozen.unwrap().table().slabs.iter().all(|slab| slab.changed.iter().all(|&b| b == 0)));
+        assert!(
+            frozen.unwrap().table().slabs.iter().all(|slab| slab.changed.iter().all(|&b| b == 0))
+        );
     }
 
     /// A walk of the tree, as the kernel does it.
@@ -54,12 +56,19 @@ const PAGES: usize = 5000;
 fn steps(width: Width) -> impl Strategy<Value = Vec<Step>> {
     let last = u64::from(width.root_entries()) << 24;
     // A few neighbourhoods, so that leaves and nodes are shared, and pages beyond the tree.
-    let page = prop_oneof![0..50u64, last - 50..last + 5, (0..last), (0..200u64).prop_map(|p| p + 4000)];
+    let page =
+        prop_oneof![0..50u64, last - 50..last + 5, (0..last), (0..200u64).prop_map(|p| p + 4000)];
     let step = prop_oneof![
-        (0..PAGES, 1..1000u64, any::<bool>())
-            .prop_map(|(index, frame, write)| Step::Flat { index, frame, write }),
-        (page.clone(), 1..1000u64, any::<bool>())
-            .prop_map(|(page, frame, write)| Step::Tree { page, frame, write }),
+        (0..PAGES, 1..1000u64, any::<bool>()).prop_map(|(index, frame, write)| Step::Flat {
+            index,
+            frame,
+            write
+        }),
+        (page.clone(), 1..1000u64, any::<bool>()).prop_map(|(page, frame, write)| Step::Tree {
+            page,
+            frame,
+            write
+        }),
         (0..PAGES).prop_map(|index| Step::FlatAbsent { index }),
         page.prop_map(|page| Step::TreeAbsent { page }),
         Just(Step::Round),

@@ -1,0 +1,98 @@
+use super::*;
+use farptr_hmm::VirtAddr;
+
+fn range(start: u64, bytes: u64) -> VaRange {
+    VaRange::from_len(VirtAddr::new(start), bytes).unwrap()
+}
+
+fn missing(lend: usize, page: usize, write: bool) -> Missing {
+    Missing { lend, page, write }
+}
+
+const NO_ROOM: fn() -> Result<u64, &'static str> = || Err("no room");
+
+#[test]
+fn copies_carry_lent_bytes_only_and_neighbours_are_joined() {
+    let mut pages = Pages::default();
+    let lend = pages.add(range(0x1ff0, 0x2020), true, Some(0x10_0000), 0x50_0000);
+    assert_eq!(pages.lends()[lend].pages(), 4);
+    let all: Vec<Missing> = (0..4).map(|page| missing(lend, page, true)).collect();
+    let whole = Copy { home: 0x1ff0, device: 0x10_0ff0, bytes: 0x2020 };
+    assert_eq!(pages.serve(&all, NO_ROOM), Ok(vec![whole]));
+    assert_eq!(pages.serve(&all, NO_ROOM), Ok(vec![]), "served already");
+    assert_eq!(pages.undo(), [whole]);
+    assert_eq!(pages.flush(), [], "nothing is newer than home before a commit");
+    pages.commit();
+    assert_eq!(pages.flush(), [whole]);
+    pages.flushed();
+    assert_eq!(pages.flush(), []);
+    assert_eq!(pages.undo(), [whole], "the device may still write");
+}
+
+#[test]
+fn lends_that_share_a_page_share_no_frame() {
+    let mut pages = Pages::default();
+    let low = pages.add(range(0x1000, 0x100), true, None, 0x50_0000);
+    let high = pages.add(range(0x1100, 0x200), false, None, 0x51_0000);
+    let mut next = 0;
+    let mut room = || {
+        next += 0x1000;
+        Ok::<u64, ()>(next)
+    };
+    let plan = pages.serve(&[missing(low, 0, true), missing(high, 0, false)], &mut room);
+    let copies = [
+        Copy { home: 0x1000, device: 0x1000, bytes: 0x100 },
+        Copy { home: 0x1100, device: 0x2100, bytes: 0x200 },
+    ];
+    assert_eq!(plan.unwrap(), copies);
+    assert_eq!(pages.find(0x10ff), Some((low, 0)));
+    assert_eq!(pages.find(0x1100), Some((high, 0)));
+    assert_eq!((pages.find(0xfff), pages.find(0x1300)), (None, None));
+    pages.commit();
+    assert_eq!(pages.flush(), copies[..1], "what is lent for reading never goes home");
+    assert!(!pages.lends()[high].lacks(0, true), "no service makes it writable");
+}
+
+#[test]
+fn nested_lends_are_found() {
+    let mut pages = Pages::default();
+    let outer = pages.add(range(0x1000, 0x10000), false, None, 0x50_0000);
+    let inner = pages.add(range(0x3000, 0x10), false, None, 0x51_0000);
+    assert_eq!(pages.find(0x3000), Some((inner, 0)));
+    assert_eq!(pages.find(0x3010), Some((outer, 2)));
+    assert_eq!(pages.find(0x1_0fff), Some((outer, 15)));
+}
+
+#[test]
+fn failed_room_changes_no_state() {
+    let mut pages = Pages::default();
+    let lend = pages.add(range(0x1000, 0x2000), true, None, 0x50_0000);
+    let wanted = [missing(lend, 0, true), missing(lend, 1, false)];
+    let mut left = 1;
+    let room = || {
+        left -= 1;
+        if left < 0 { Err("no room") } else { Ok(0x9000) }
+    };
+    assert_eq!(pages.serve(&wanted, room), Err("no room"));
+    assert!(pages.lends()[lend].lacks(0, false));
+    assert_eq!(pages.undo(), []);
+    let plan = pages.serve(&wanted, || Ok::<u64, ()>(0xb000)).unwrap();
+    assert_eq!(plan[0].device, 0x9000, "the frame was kept");
+}
+
+#[test]
+fn residency_needs_one_stretch_and_all_permissions() {
+    let mut pages = Pages::default();
+    let run = pages.add(range(0x1800, 0x1000), true, Some(0x10_0000), 0x50_0000);
+    let read: Vec<Missing> = (0..2).map(|page| missing(run, page, false)).collect();
+    pages.serve(&read, NO_ROOM).unwrap();
+    assert_eq!(pages.lends()[run].resident_delta(), None, "it may be written");
+    let write: Vec<Missing> = (0..2).map(|page| missing(run, page, true)).collect();
+    assert_eq!(pages.serve(&write, NO_ROOM), Ok(vec![]), "permission alone costs no copy");
+    assert_eq!(pages.lends()[run].resident_delta(), Some(0x10_0000 - 0x1000));
+    pages.discard();
+    assert_eq!(pages.lends()[run].resident_delta(), None);
+    pages.serve(&write, NO_ROOM).unwrap();
+    pages.forget(run);
+    assert!(pages.lends()[run].lacks(0, false));
+}
