@@ -17,6 +17,9 @@
 //! - *Which pages are there?* [`Pagemap`] reports the [`Residency`] of a range, run by run.
 //! - *How many page faults did that cost?* [`fault_counts`] reads the process's counters.
 //!
+//! Memory whose mapping may change at any time is copied by [`read_bytes`] and [`write_bytes`]:
+//! what is not there is an error, not a signal.
+//!
 //! Under them lie the address types [`VirtAddr`], [`PageSize`], [`PageNumber`], [`PageCount`] and
 //! [`VaRange`]: units that do not mix, with checked arithmetic.
 //!
@@ -109,6 +112,7 @@ pub use range::{HmmRange, RequestRun};
 pub use residency::{PageState, Residency, ResidencyRun};
 pub use stats::MirrorStats;
 pub use sys::atfork::ForkMark;
+pub use sys::copy::{CopyError, read_bytes, write_bytes};
 pub use sys::device::{DeviceMemory, HostDevice, MirrorCall};
 pub use sys::dirty::{DirtyError, DirtyTracker};
 pub use sys::lease::Lease;

@@ -16,19 +16,39 @@ use crate::addr::VirtAddr;
 /// Memory that could not be read or written.
 #[derive(Debug, Error)]
 #[error("the memory at {at} cannot be accessed")]
-pub(crate) struct CopyError {
+#[non_exhaustive]
+pub struct CopyError {
     /// The first address that could not, to the page.
-    pub(crate) at: VirtAddr,
+    pub at: VirtAddr,
     /// What the kernel said: `EFAULT` if there is no memory or no permission, or if a userfaultfd
     /// that serves no kernel faults watches a hole there.
-    pub(crate) source: io::Error,
+    pub source: io::Error,
 }
 
-/// Reads the memory from `src` on. Bytes before the address of an error have been read.
+/// Reads the memory of this process from `src` on, whatever is mapped there.
 ///
+/// The bytes are those of some moments during the call; other threads may be writing them.
 /// Holes that a userfaultfd for kernel faults watches are waited for, so the thread that serves
 /// them must not read them.
-pub(crate) fn read_bytes(src: VirtAddr, dst: &mut [u8]) -> Result<(), CopyError> {
+///
+/// # Errors
+///
+/// - [`CopyError`] if not all of it is memory that the process may read. Bytes before the address
+///   of the error have been read.
+///
+/// # Examples
+///
+/// ```
+/// use farptr_hmm::{VirtAddr, read_bytes};
+///
+/// let numbers = [1u8, 2, 3];
+/// let mut copy = [0; 3];
+/// read_bytes(VirtAddr::of_slice(&numbers), &mut copy)?;
+/// assert_eq!(copy, numbers);
+/// assert!(read_bytes(VirtAddr::NULL, &mut copy).is_err());
+/// # Ok::<(), farptr_hmm::CopyError>(())
+/// ```
+pub fn read_bytes(src: VirtAddr, dst: &mut [u8]) -> Result<(), CopyError> {
     let len = dst.len();
     let local = dst.as_mut_ptr();
     each_part(src, len, |offset, remote| {
@@ -44,15 +64,20 @@ pub(crate) fn read_bytes(src: VirtAddr, dst: &mut [u8]) -> Result<(), CopyError>
     })
 }
 
-/// Writes the memory from `dst` on. Bytes before the address of an error have been written.
+/// Writes the memory of this process from `dst` on.
 ///
 /// Watched holes are waited for as by [`read_bytes`].
+///
+/// # Errors
+///
+/// - [`CopyError`] if not all of it is memory that the process may write. Bytes before the address
+///   of the error have been written.
 ///
 /// # Safety
 ///
 /// 1. The caller may change the bytes of the destination, as through a pointer of their owner.
 /// 2. Nobody else accesses them during the call, unless they are accessed by such calls only.
-pub(crate) unsafe fn write_bytes(dst: VirtAddr, src: &[u8]) -> Result<(), CopyError> {
+pub unsafe fn write_bytes(dst: VirtAddr, src: &[u8]) -> Result<(), CopyError> {
     let len = src.len();
     each_part(dst, len, |offset, remote| {
         let left = len - offset;

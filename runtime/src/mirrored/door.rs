@@ -316,3 +316,7 @@ pub(crate) struct Served {
     /// The first fault that cannot be served.
     pub(crate) denied: Option<(Fault, Denial)>,
 }
+
+#[cfg(test)]
+#[path = "door_tests.rs"]
+mod tests;

@@ -1,0 +1,267 @@
+use super::super::{
+    rounds::{self, Costs, Ended, Plan, Replay, Service},
+    soft::{Home, Launch, Op, Soft},
+    table::Width,
+};
+use super::*;
+use farptr_hmm::VmaFlags;
+use std::sync::{Mutex, MutexGuard};
+
+const START: u64 = 0x7000_0000_0000;
+
+/// A process of a few areas, one page each, that a test changes under the door.
+#[derive(Clone, Default)]
+struct Fake(Arc<Mutex<Process>>);
+
+#[derive(Default)]
+struct Process {
+    areas: BTreeMap<u64, (VmaFlags, Vec<u8>)>,
+    writes: Vec<(u64, usize)>,
+}
+
+impl Fake {
+    fn lock(&self) -> MutexGuard<'_, Process> {
+        self.0.lock().unwrap()
+    }
+
+    fn map(&self, page: u64, write: bool) {
+        let flags = VmaFlags { read: true, write, ..VmaFlags::default() };
+        self.lock().areas.insert(START + page * PAGE_BYTES, (flags, vec![0; 4096]));
+    }
+
+    fn word(&self, address: u64) -> u64 {
+        let mut bytes = [0; 8];
+        assert!(self.clone().read(address, &mut bytes));
+        u64::from_le_bytes(bytes)
+    }
+
+    fn put(&self, address: u64, word: u64) {
+        assert!(self.clone().write(address, &word.to_le_bytes()));
+    }
+
+    fn door(&self) -> Door {
+        Door::new(Box::new(self.clone()), Arc::new(Notes::default()))
+    }
+}
+
+impl Host for Fake {
+    fn areas(&mut self) -> Vec<Vma> {
+        let area = |(&start, &(flags, _)): (&u64, &(VmaFlags, Vec<u8>))| Vma {
+            range: VaRange::from_len(VirtAddr::new(start), PAGE_BYTES).unwrap(),
+            flags,
+            offset_bytes: 0,
+            device: farptr_hmm::Device::default(),
+            inode: 0,
+            name: None,
+        };
+        self.lock().areas.iter().map(area).collect()
+    }
+
+    fn read(&mut self, from: u64, bytes: &mut [u8]) -> bool {
+        let process = self.lock();
+        let Some((flags, content)) = process.areas.get(&(from & !0xfff)) else { return false };
+        let start = (from % PAGE_BYTES) as usize;
+        bytes.copy_from_slice(&content[start..start + bytes.len()]);
+        flags.read
+    }
+
+    fn write(&mut self, to: u64, bytes: &[u8]) -> bool {
+        let mut process = self.lock();
+        let Some((flags, content)) = process.areas.get_mut(&(to & !0xfff)) else { return false };
+        if !flags.write {
+            return false;
+        }
+        let start = (to % PAGE_BYTES) as usize;
+        content[start..start + bytes.len()].copy_from_slice(bytes);
+        process.writes.push((to, bytes.len()));
+        true
+    }
+}
+
+/// A list with one node in each page, and a kernel that adds one to each.
+fn list(pages: u64) -> (Fake, Launch, Pages) {
+    let fake = Fake::default();
+    for page in 0..pages {
+        fake.map(page, true);
+        let next = if page + 1 < pages { START + (page + 1) * PAGE_BYTES + 32 } else { 0 };
+        fake.put(START + page * PAGE_BYTES + 32, next);
+    }
+    fake.lock().writes.clear();
+    let walk = vec![
+        Op::Set { to: 0, value: START + 32 },
+        Op::Bump { register: 0, offset: 8 },
+        Op::Follow { register: 0, offset: 0 },
+        Op::Again { register: 0 },
+    ];
+    let mut device = Soft::new(Home { start: 0, bytes: Vec::new() }, vec![walk]);
+    let mut pages = Pages::default();
+    let width = Width::Bits47;
+    pages.table.add_tree(width, |bytes| rounds::Memory::allocate(&mut device, bytes)).unwrap();
+    (fake, Launch::new(device, &pages), pages)
+}
+
+type Answer = Result<(), Ended<std::convert::Infallible>>;
+
+fn go(launch: &mut Launch, pages: &mut Pages, door: &mut Door) -> (Answer, Costs) {
+    go_with(launch, pages, door, None)
+}
+
+fn go_with(
+    launch: &mut Launch,
+    pages: &mut Pages,
+    door: &mut Door,
+    service: Option<Service>,
+) -> (Answer, Costs) {
+    let plan = Plan {
+        replay: Replay::Undo,
+        transactional: false,
+        follows: true,
+        max_rounds: 1000,
+        max_faults: u64::MAX,
+        deadline: None,
+        service,
+    };
+    let mut costs = Costs::default();
+    (rounds::launch(launch, pages, Some(door), plan, &mut costs), costs)
+}
+
+fn sums(fake: &Fake, pages: u64) -> Vec<u64> {
+    (0..pages).map(|page| fake.word(START + page * PAGE_BYTES + 40)).collect()
+}
+
+#[test]
+fn a_list_in_undeclared_memory_is_walked_and_only_changed_bytes_go_home() {
+    let (fake, mut launch, mut pages) = list(50);
+    let mut door = fake.door();
+    let (result, costs) = go(&mut launch, &mut pages, &mut door);
+    assert_eq!(result, Ok(()));
+    assert_eq!(sums(&fake, 50), [1; 50]);
+    assert!(costs.rounds < 60, "pointers were followed: {costs:?}");
+    let writes = std::mem::take(&mut fake.lock().writes);
+    assert_eq!(writes.len(), 50);
+    assert!(writes.iter().all(|&(address, bytes)| address % PAGE_BYTES == 40 && bytes == 1));
+    // Nothing is kept: what the host changes in between is seen.
+    fake.put(START + 40, 7);
+    let one_by_one = Service { seed: 3, most_per_round: 1 };
+    let (result, costs) = go_with(&mut launch, &mut pages, &mut door, Some(one_by_one));
+    assert_eq!((result, costs.rounds), (Ok(()), 101), "to read, to write, and one that counts");
+    assert_eq!(sums(&fake, 50), [vec![8], vec![2; 49]].concat());
+}
+
+#[test]
+fn bad_pointers_are_errors_and_nothing_is_written() {
+    let hole = START + 1000 * PAGE_BYTES;
+    let past = 1 << 47;
+    for (bad, denial) in [(hole, Some(Denial::Unmapped)), (past, Some(Denial::Unmapped))] {
+        let (fake, mut launch, mut pages) = list(3);
+        fake.put(START + 2 * PAGE_BYTES + 32, bad);
+        let (result, _) = go(&mut launch, &mut pages, &mut fake.door());
+        let Err(Ended::Fault(fault, why)) = result else { panic!("{result:?}") };
+        assert_eq!((fault.address, fault.write, why), (bad + 8, false, denial));
+        assert_eq!(sums(&fake, 3), [0; 3]);
+    }
+}
+
+#[test]
+fn pages_that_the_process_may_not_use_so_may_not_the_device() {
+    let (fake, mut launch, mut pages) = list(3);
+    fake.lock().areas.get_mut(&(START + PAGE_BYTES)).unwrap().0.write = false;
+    let (result, _) = go(&mut launch, &mut pages, &mut fake.door());
+    let Err(Ended::Fault(fault, Some(Denial::Protected))) = result else { panic!("{result:?}") };
+    assert_eq!((fault.address, fault.write), (START + PAGE_BYTES + 40, true));
+    let (fake, mut launch, mut pages) = list(3);
+    fake.lock().areas.get_mut(&(START + PAGE_BYTES)).unwrap().0.read = false;
+    let (result, _) = go(&mut launch, &mut pages, &mut fake.door());
+    let Err(Ended::Fault(fault, Some(Denial::Protected))) = result else { panic!("{result:?}") };
+    assert!(!fault.write);
+    assert_eq!(fake.lock().writes, []);
+}
+
+/// Runs a list of four pages with a change in the middle, before round `when`.
+fn disturbed(when: u32, change: impl Fn(&Fake) + 'static) -> (Answer, Costs, Fake) {
+    let (fake, mut launch, mut pages) = list(4);
+    let (mut rounds, inner) = (0, fake.clone());
+    launch.device.before_round = Box::new(move || {
+        rounds += 1;
+        if rounds == when {
+            change(&inner);
+        }
+    });
+    let (result, costs) = go(&mut launch, &mut pages, &mut fake.door());
+    (result, costs, fake)
+}
+
+#[test]
+fn memory_that_changes_under_a_launch_is_noticed_whenever_it_happens() {
+    let (_, calm, _) = disturbed(0, |_| ());
+    for when in 1..=u32::try_from(calm.rounds).unwrap() {
+        // Emptied, as by MADV_DONTNEED: the list ends at the second node now.
+        let empty = |fake: &Fake| {
+            fake.lock().areas.get_mut(&(START + PAGE_BYTES)).unwrap().1.fill(0);
+        };
+        let (result, _, fake) = disturbed(when, empty);
+        assert_eq!(result, Ok(()), "round {when}");
+        assert_eq!(sums(&fake, 4), [1, 1, 0, 0], "round {when}");
+        // Unmapped: an error, and nothing is written.
+        let unmap = |fake: &Fake| {
+            fake.lock().areas.remove(&(START + PAGE_BYTES));
+        };
+        let (result, _, fake) = disturbed(when, unmap);
+        let Err(Ended::Fault(fault, Some(Denial::Unmapped))) = result else { panic!("{result:?}") };
+        assert_eq!(fault.address & !0xfff, START + PAGE_BYTES);
+        assert_eq!(fake.lock().writes, []);
+        // Made read-only.
+        let protect = |fake: &Fake| {
+            fake.lock().areas.get_mut(&(START + PAGE_BYTES)).unwrap().0.write = false;
+        };
+        let (result, _, fake) = disturbed(when, protect);
+        assert!(matches!(result, Err(Ended::Fault(_, Some(Denial::Protected)))), "{result:?}");
+        assert_eq!(fake.lock().writes, []);
+        // Written by another thread: the new value counts.
+        let (result, _, fake) = disturbed(when, |fake| fake.put(START + 2 * PAGE_BYTES + 40, 10));
+        assert_eq!((result, sums(&fake, 4)), (Ok(()), vec![1, 1, 11, 1]), "round {when}");
+    }
+}
+
+#[test]
+fn a_page_that_cannot_be_written_at_the_last_moment_takes_the_others_back() {
+    let (fake, mut launch, mut pages) = list(3);
+    let mut door = fake.door();
+    let queue = |page, write| Fault {
+        address: START + page * PAGE_BYTES,
+        index: false,
+        write,
+        site: 0,
+        group: [0; 3],
+    };
+    let all = [queue(0, true), queue(1, true)];
+    let served = door.serve(&all, usize::MAX, 0, &mut launch, &mut pages).unwrap();
+    assert_eq!((served.pages, served.denied), (2, None));
+    let changes = vec![(START / PAGE_BYTES, 8, vec![1]), (START / PAGE_BYTES + 1, 8, vec![1])];
+    fake.lock().areas.get_mut(&(START + PAGE_BYTES)).unwrap().0.write = false;
+    assert_eq!(door.write_home(&changes), Some(START / PAGE_BYTES + 1));
+    assert_eq!(fake.word(START + 8), 0);
+}
+
+#[test]
+fn a_noted_page_counts_as_changed() {
+    let (fake, mut launch, mut pages) = list(2);
+    let notes = Arc::new(Notes::default());
+    let mut door = Door::new(Box::new(fake.clone()), Arc::clone(&notes));
+    let notifiers = farptr_hmm::Notifiers::new();
+    let _notifier = notifiers.register(VaRange::USER, None, notes).unwrap();
+    let (_, calm) = go(&mut launch, &mut pages, &mut door);
+    let page = VaRange::from_len(VirtAddr::new(START), PAGE_BYTES).unwrap();
+    let mut rounds = 0;
+    let last = calm.rounds;
+    launch.device.before_round = Box::new(move || {
+        rounds += 1;
+        if rounds == last {
+            drop(notifiers.invalidate(farptr_hmm::Event::Clear, page));
+        }
+    });
+    let (result, costs) = go(&mut launch, &mut pages, &mut door);
+    assert_eq!(result, Ok(()));
+    assert!(costs.rounds > calm.rounds);
+    assert_eq!(sums(&fake, 2), [2, 2]);
+}
