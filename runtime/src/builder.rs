@@ -40,6 +40,7 @@ pub struct RuntimeBuilder {
     access: Option<AccessMode>,
     backing: Backing,
     device_budget: Option<u64>,
+    staged_copies: bool,
     serve_faults: Option<ServeFaults>,
     validation: Option<bool>,
     cache: CachePlace,
@@ -92,6 +93,15 @@ impl RuntimeBuilder {
     /// of the host that the device can read. Without it all of the device's memory is used.
     pub fn device_budget(mut self, bytes: u64) -> Self {
         self.device_budget = Some(bytes);
+        self
+    }
+
+    /// Copies pages by commands of the device even where the host reaches its memory.
+    ///
+    /// It makes launches slow and changes no result: an option for tests on devices that share
+    /// their memory with the host.
+    pub fn staged_copies(mut self, on: bool) -> Self {
+        self.staged_copies = on;
         self
     }
 
@@ -244,6 +254,7 @@ impl RuntimeBuilder {
             access: AccessMode::Mirrored,
             backing: self.choose_backing(&device.info),
             device_budget: self.device_budget,
+            staged_copies: self.staged_copies,
             serve_faults: self.serve_faults,
         });
         prove(device, &config, probe)?;

@@ -11,10 +11,10 @@ pub(crate) struct Config {
     /// Import or copy.
     pub(crate) backing: Backing,
     /// Bytes of device frames, if limited.
-    #[allow(dead_code, reason = "rounds read it")]
     pub(crate) device_budget: Option<u64>,
+    /// Copies by the device even where the host could; for tests.
+    pub(crate) staged_copies: bool,
     /// In which order, and how many at a time, faults are served; for tests.
-    #[allow(dead_code, reason = "rounds read it")]
     pub(crate) serve_faults: Option<ServeFaults>,
 }
 
@@ -22,10 +22,8 @@ pub(crate) struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ServeFaults {
     /// Decides on the order.
-    #[allow(dead_code, reason = "rounds read it")]
     pub(crate) seed: u64,
     /// Pages that are served after a round at most.
-    #[allow(dead_code, reason = "rounds read it")]
     pub(crate) most_per_round: usize,
 }
 
@@ -35,6 +33,7 @@ impl Config {
         access: AccessMode::Direct,
         backing: Backing::Import,
         device_budget: None,
+        staged_copies: false,
         serve_faults: None,
     };
 

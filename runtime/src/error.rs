@@ -175,6 +175,13 @@ pub enum LendError {
         /// The pages.
         range: VaRange,
     },
+    /// The device has no memory for what lending the process needs.
+    #[error("the memory of the process could not be opened to the device")]
+    Process {
+        /// The call that failed.
+        #[source]
+        source: VulkanError,
+    },
     /// The process was forked from the one that built the runtime.
     #[error("the runtime belongs to the parent process; build one in this process")]
     Forked,
@@ -273,12 +280,6 @@ pub enum LaunchError {
         /// The lends, joined where they overlap.
         lends: usize,
     },
-    /// Memory that was lent is not reachable for the device.
-    #[error("kernel `{kernel}`: the device does not reach all lent memory as it is")]
-    NotReachable {
-        /// The kernel.
-        kernel: &'static str,
-    },
     /// The driver could not make a pipeline.
     #[error("kernel `{kernel}` could not be compiled by the driver")]
     Compile {
@@ -319,6 +320,30 @@ pub enum LaunchError {
         kernel: &'static str,
         /// What it was allowed.
         deadline: Duration,
+    },
+    /// The launch was not done after as many rounds as it was allowed to take.
+    #[error("kernel `{kernel}` was ended after {limit} rounds; allow more if it is right")]
+    TooManyRounds {
+        /// The kernel.
+        kernel: &'static str,
+        /// The limit.
+        limit: u32,
+    },
+    /// The launch had more faults than it was allowed to.
+    #[error(
+        "kernel `{kernel}` was ended after more than {limit} faults; allow more if it is right"
+    )]
+    TooManyFaults {
+        /// The kernel.
+        kernel: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+    /// A round reported faults and none of them could be served.
+    #[error("kernel `{kernel}` faults on pages that it has; report this as a defect of farptr")]
+    NoProgress {
+        /// The kernel.
+        kernel: &'static str,
     },
     /// The process was forked from the one that built the runtime.
     #[error("the runtime belongs to the parent process; build one in this process")]

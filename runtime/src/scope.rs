@@ -201,6 +201,36 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         unsafe { self.record(&pipeline, push, groups) }
     }
 
+    /// Lends the memory of the whole process: kernels of this scope may use any address.
+    ///
+    /// Lists, trees and tables that nobody lent piece by piece are brought to the device page by
+    /// page when a kernel touches them, and what it changed is written back, byte by byte, when its
+    /// launch is done; nothing is kept on the device between launches. What is not mapped, or not
+    /// allowed, is [`LaunchError::Fault`]. Launches then run one by one, and wait.
+    ///
+    /// If other threads unmap, protect, empty or write such memory while a launch runs, the launch
+    /// is run again on what is there now, or fails. Only pages that change again and again, because
+    /// other objects lie on them too, are compared where the kernel writes.
+    ///
+    /// # Errors
+    ///
+    /// [`LendError::Process`] when the device has no memory for it.
+    ///
+    /// # Safety
+    ///
+    /// Until the scope ends:
+    ///
+    /// 1. Kernels read and write only memory that the caller may read and write through a pointer
+    ///    at that time, and leave in it what is valid for its types.
+    /// 2. While a launch runs, nobody writes what its kernel reads or writes.
+    /// 3. Memory that a kernel writes is not unmapped and put to another use between two looks at it
+    ///    that find the same bytes under the same kind of mapping: that cannot be told apart.
+    #[allow(unsafe_code, reason = "the public door; its promises go to `vk::home`")]
+    pub unsafe fn lend_process(&mut self) -> Result<(), LendError> {
+        // SAFETY: the caller's promises.
+        unsafe { self.open_process() }
+    }
+
     /// Waits until every launch so far has completed, and lets the host look at lent memory.
     ///
     /// While the returned [`Idle`] lives, nothing can be launched.

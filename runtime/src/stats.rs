@@ -21,6 +21,13 @@ pub struct Stats {
     pub pages_imported: u64,
     /// Faults that checked launches reported, one per invocation with a fault.
     pub faults: u64,
+    /// Rounds that did not count, because pages were missing: every other round was the last one of
+    /// its launch.
+    pub undone_rounds: u64,
+    /// Bytes of lent memory copied to the device, again after undone rounds included.
+    pub bytes_in: u64,
+    /// Bytes copied from the device to lent memory.
+    pub bytes_home: u64,
     /// Page faults that the whole process took on the CPU, minor and major. In direct access on a
     /// software device these are the demand paging of kernels, among the process's other faults.
     /// Zero where a sandbox forbids to read them.
@@ -38,6 +45,9 @@ impl Stats {
             lends: self.lends.saturating_sub(earlier.lends),
             pages_imported: self.pages_imported.saturating_sub(earlier.pages_imported),
             faults: self.faults.saturating_sub(earlier.faults),
+            undone_rounds: self.undone_rounds.saturating_sub(earlier.undone_rounds),
+            bytes_in: self.bytes_in.saturating_sub(earlier.bytes_in),
+            bytes_home: self.bytes_home.saturating_sub(earlier.bytes_home),
             host_faults: self.host_faults.saturating_sub(earlier.host_faults),
         }
     }
@@ -52,6 +62,9 @@ pub(crate) struct Counters {
     pub(crate) lends: AtomicU64,
     pub(crate) pages_imported: AtomicU64,
     pub(crate) faults: AtomicU64,
+    pub(crate) undone_rounds: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_home: AtomicU64,
 }
 
 impl Counters {
@@ -63,6 +76,9 @@ impl Counters {
         Stats {
             launches: self.launches.load(Relaxed),
             rounds: self.rounds.load(Relaxed),
+            undone_rounds: self.undone_rounds.load(Relaxed),
+            bytes_in: self.bytes_in.load(Relaxed),
+            bytes_home: self.bytes_home.load(Relaxed),
             submissions: self.submissions.load(Relaxed),
             lends: self.lends.load(Relaxed),
             pages_imported: self.pages_imported.load(Relaxed),

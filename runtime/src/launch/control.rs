@@ -117,6 +117,20 @@ pub(crate) fn windows(analysis: &Analysis, roots: &[Root]) -> Vec<Window> {
     analysis.checks.iter().map(window).collect()
 }
 
+/// Opens the windows of pointers into no lend, where pages decide what may be accessed.
+pub(crate) fn open_windows(windows: &mut [Window], analysis: &Analysis, roots: &[Root]) {
+    for (window, check) in windows.iter_mut().zip(&analysis.checks) {
+        let outside = |root: &&Root| {
+            let aligned = root.address.is_multiple_of(u64::from(check.align_bytes.max(1)));
+            root.segment.is_none() && aligned
+        };
+        if roots.get(check.root).filter(outside).is_some() {
+            // Without an index, index 0 is what is checked.
+            *window = Window { base: None, first: i32::MIN, count: u32::MAX };
+        }
+    }
+}
+
 /// A segment as a kernel sees it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record {

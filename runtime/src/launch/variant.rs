@@ -23,7 +23,9 @@ pub(crate) fn choose(
     windows: &[Window],
     segments: usize,
 ) -> Option<(Variant, Layout)> {
-    let searched = if analysis.is_roots_only() { 0 } else { segments };
+    // Page tables belong to segments, so that indices too have to find theirs.
+    let unsearched = analysis.is_roots_only() && !translation.faults();
+    let searched = if unsearched { 0 } else { segments };
     let variant = Variant {
         translation,
         search: Search::among(searched)?,

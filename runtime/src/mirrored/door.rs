@@ -54,6 +54,21 @@ pub(crate) struct Door {
     pages: BTreeMap<u64, Page>,
     /// Frames that no page has.
     free: Vec<u64>,
+    /// How often pages were dropped during this launch because they had changed.
+    dropped: BTreeMap<u64, u32>,
+    /// The launch has written to a page: those that follow come for writing, if that is allowed.
+    written: bool,
+}
+
+/// How often the change of any byte of a page has a launch run again. After that somebody writes
+/// to it all the time, and only the bytes count that the kernel writes too.
+const PATIENCE: u32 = 2;
+
+/// A stretch of a page that a round wrote.
+struct Written {
+    page: u64,
+    offset: usize,
+    bytes: Vec<u8>,
 }
 
 /// What the device has of a page.
@@ -94,7 +109,14 @@ struct Want {
 impl Door {
     /// A door without open pages. `notes` hears of changes, if anybody announces them.
     pub(crate) fn new(host: Box<dyn Host>, notes: Arc<Notes>) -> Self {
-        Self { host, notes, pages: BTreeMap::new(), free: Vec::new() }
+        Self {
+            host,
+            notes,
+            pages: BTreeMap::new(),
+            free: Vec::new(),
+            dropped: BTreeMap::new(),
+            written: false,
+        }
     }
 
     /// Copies in the pages of a queue, in its order, and at most so many.
@@ -159,7 +181,9 @@ impl Door {
         let outside = |&word: &u64| word >= PAGE_BYTES && pages.find(word).is_none();
         let mut found: Vec<u64> = words.filter(outside).map(|word| word / PAGE_BYTES).collect();
         found.dedup();
-        found.retain(|page| !self.pages.contains_key(page));
+        // What others write to is brought in only if the kernel asks for it.
+        let quiet = |page: &u64| !self.dropped.contains_key(page);
+        found.retain(|page| !self.pages.contains_key(page) && quiet(page));
         found
     }
 
@@ -180,6 +204,8 @@ impl Door {
         if !identity.flags.read || (write && !identity.flags.write) {
             return Ok(Err(Denial::Protected));
         }
+        self.written |= write;
+        let write = self.written && identity.flags.write;
         if let Some(open) = self.pages.get_mut(&page) {
             // Should it be another area by now, the commit will find out.
             open.write = true;
@@ -215,18 +241,19 @@ impl Door {
         pages: &mut Pages,
     ) -> Result<Change, M::Error> {
         let changes = self.changes(memory)?;
-        let mut stale = self.stale();
+        let mut stale = self.stale(&changes);
         if stale.is_empty() {
             stale.extend(self.write_home(&changes));
         }
         for page in &stale {
+            *self.dropped.entry(*page).or_default() += 1;
             self.drop_page(*page, pages);
         }
         Ok(if stale.is_empty() { Change::Nothing } else { Change::Pages })
     }
 
     /// The stretches that the round wrote: page, offset, new bytes.
-    fn changes<M: Memory>(&self, memory: &mut M) -> Result<Vec<(u64, usize, Vec<u8>)>, M::Error> {
+    fn changes<M: Memory>(&self, memory: &mut M) -> Result<Vec<Written>, M::Error> {
         let mut changes = Vec::new();
         let mut bytes = vec![0; PAGE_BYTES as usize];
         for (&page, open) in self.pages.iter().filter(|(_, open)| open.write) {
@@ -236,7 +263,8 @@ impl Door {
             while let Some(skip) = pairs().skip(offset).position(|(new, old)| new != old) {
                 let start = offset + skip;
                 let length = pairs().skip(start).take_while(|(new, old)| new != old).count();
-                changes.push((page, start, bytes[start..start + length].to_vec()));
+                let bytes = bytes[start..start + length].to_vec();
+                changes.push(Written { page, offset: start, bytes });
                 offset = start + length;
             }
         }
@@ -244,7 +272,7 @@ impl Door {
     }
 
     /// The open pages whose area or bytes are no longer those that were copied in.
-    fn stale(&mut self) -> Vec<u64> {
+    fn stale(&mut self, changes: &[Written]) -> Vec<u64> {
         let noted = self.notes.take();
         let areas = self.host.areas();
         let mut bytes = vec![0; PAGE_BYTES as usize];
@@ -255,7 +283,10 @@ impl Door {
             let same = !range.is_some_and(|range| noted.iter().any(|noted| noted.overlaps(&range)))
                 && Identity::of(&areas, page) == Some(open.identity)
                 && self.host.read(start, &mut bytes)
-                && bytes == open.snapshot;
+                && (bytes == open.snapshot || {
+                    let dropped = self.dropped.get(&page).copied().unwrap_or(0);
+                    dropped >= PATIENCE && own_bytes_match(changes, page, &bytes, &open.snapshot)
+                });
             if !same {
                 stale.push(page);
             }
@@ -265,19 +296,18 @@ impl Door {
 
     /// Writes stretches home. If one cannot be written, those before it are taken back and its page
     /// is returned.
-    fn write_home(&mut self, changes: &[(u64, usize, Vec<u8>)]) -> Option<u64> {
-        let place = |page: u64, offset: usize| page * PAGE_BYTES + offset as u64;
-        let failed = changes
-            .iter()
-            .position(|(page, offset, bytes)| !self.host.write(place(*page, *offset), bytes))?;
-        for (page, offset, bytes) in changes[..=failed].iter().rev() {
-            if let Some(open) = self.pages.get(page) {
-                let old = &open.snapshot[*offset..offset + bytes.len()];
+    fn write_home(&mut self, changes: &[Written]) -> Option<u64> {
+        let place = |written: &Written| written.page * PAGE_BYTES + written.offset as u64;
+        let refused = |written: &Written| !self.host.write(place(written), &written.bytes);
+        let failed = changes.iter().position(refused)?;
+        for written in changes[..=failed].iter().rev() {
+            if let Some(open) = self.pages.get(&written.page) {
+                let old = &open.snapshot[written.offset..written.offset + written.bytes.len()];
                 // A page that cannot be written any more was not written, or is gone.
-                self.host.write(place(*page, *offset), old);
+                self.host.write(place(written), old);
             }
         }
-        Some(changes[failed].0)
+        Some(changes[failed].page)
     }
 
     /// Makes what a round wrote undone, on the device.
@@ -297,6 +327,8 @@ impl Door {
         for page in self.pages.keys().copied().collect::<Vec<_>>() {
             self.drop_page(page, pages);
         }
+        self.dropped.clear();
+        self.written = false;
     }
 
     fn drop_page(&mut self, page: u64, pages: &mut Pages) {
@@ -306,6 +338,14 @@ impl Door {
             let _ = pages.table.set_page(page, Entry::ABSENT, |_| Err(()));
         }
     }
+}
+
+/// Whether the bytes of a page that a round wrote are at home what they were before.
+fn own_bytes_match(changes: &[Written], page: u64, now: &[u8], before: &[u8]) -> bool {
+    changes.iter().filter(|written| written.page == page).all(|written| {
+        let own = written.offset..written.offset + written.bytes.len();
+        now[own.clone()] == before[own]
+    })
 }
 
 /// What came of a queue.

@@ -2,6 +2,7 @@
 //!
 //! `DESIGN.md` has the protocol. Nothing here calls Vulkan or touches lent memory; what does is
 //! behind the traits [`rounds::Memory`], [`rounds::Run`] and [`door::Host`].
+#![allow(clippy::cast_possible_truncation, reason = "hosts are 64-bit: `farptr_hmm` sees to it")]
 
 pub(crate) mod door;
 pub(crate) mod notes;

@@ -60,7 +60,7 @@ pub(crate) struct Lend {
     states: Vec<State>,
     frames: Frames,
     flat: Flat,
-    /// The launch under way has missed a page for writing.
+    /// The launch under way has missed a page for writing, or will write by what is known of it.
     written: bool,
 }
 
@@ -87,6 +87,7 @@ impl Lend {
     }
 
     /// The lent bytes.
+    #[cfg(test)]
     pub(crate) fn range(&self) -> VaRange {
         self.range
     }
@@ -101,7 +102,7 @@ impl Lend {
         self.flat
     }
 
-    /// Whether the launch under way has missed a page of it for writing.
+    /// Whether the launch under way writes to it, as far as is known by now.
     pub(crate) fn written(&self) -> bool {
         self.written
     }
@@ -208,10 +209,10 @@ impl Pages {
         Some((lend, usize::try_from(page).ok()?))
     }
 
-    /// Begins a launch: no lend has been written by it.
-    pub(crate) fn begin(&mut self) {
-        for lend in &mut self.lends {
-            lend.written = false;
+    /// Begins a launch, of which is known that it writes to some lends.
+    pub(crate) fn begin(&mut self, written: &[usize]) {
+        for (position, lend) in self.lends.iter_mut().enumerate() {
+            lend.written = written.contains(&position);
         }
     }
 
@@ -285,6 +286,13 @@ impl Pages {
     /// Drops all that the device has of a lend, because home has changed. It was flushed before.
     pub(crate) fn forget(&mut self, lend: usize) {
         self.drop_pages(lend, |_| true);
+    }
+
+    /// Takes a lend away that another one, for reading too, has swallowed.
+    pub(crate) fn retire(&mut self, lend: usize) {
+        self.forget(lend);
+        let range = self.lends[lend].range;
+        self.by_address.remove(&(range.start().get(), range.end().get()));
     }
 
     fn drop_pages(&mut self, lend: usize, dropped: impl Fn(State) -> bool) {

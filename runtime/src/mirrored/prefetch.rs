@@ -19,6 +19,9 @@ const WINDOW: (usize, usize) = (64, 1024);
 /// Pages reached through pointers in the first round, and in any.
 const CHASED: (usize, usize) = (64, 4096);
 
+/// Reads lent bytes at home, from an address on.
+pub(crate) type Look<'l> = dyn FnMut(u64, &mut [u8]) + 'l;
+
 /// What is to be brought in: by lend and page, whether for writing.
 type Wanted = BTreeMap<(usize, usize), bool>;
 
@@ -31,7 +34,7 @@ pub(crate) fn widen(
     pages: &Pages,
     missed: &[Missing],
     round: u32,
-    look: Option<&mut dyn FnMut(u64, &mut [u8])>,
+    look: Option<&mut Look<'_>>,
 ) -> Vec<Missing> {
     let mut wanted = Wanted::new();
     for &Missing { lend, page, write } in missed {
@@ -105,7 +108,7 @@ fn follow(
     pages: &Pages,
     missed: &[(usize, usize)],
     most: usize,
-    look: &mut dyn FnMut(u64, &mut [u8]),
+    look: &mut Look<'_>,
 ) {
     let mut queue: VecDeque<(usize, usize)> = missed.iter().copied().take(most).collect();
     let mut left = most;

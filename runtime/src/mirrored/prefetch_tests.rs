@@ -36,7 +36,7 @@ fn run(launch: &mut Launch, pages: &mut Pages, replay: Replay, follows: bool) ->
     let (transactional, deadline, service) = (false, None, None);
     let plan = Plan { replay, transactional, follows, max_rounds, max_faults, deadline, service };
     let mut costs = Costs::default();
-    rounds::launch(launch, pages, None, plan, &mut costs).unwrap();
+    rounds::launch(launch, pages, None, plan, &[], &mut costs).unwrap();
     costs
 }
 

@@ -69,6 +69,8 @@ pub(crate) struct Fault {
     pub(crate) site: u32,
     /// The workgroup.
     pub(crate) group: [u32; 3],
+    /// The invocation's number in its workgroup.
+    pub(crate) invocation: u32,
 }
 
 /// How a round with faults is made undone.
@@ -212,6 +214,9 @@ struct Rounds<'r, M: Run> {
 
 /// Runs a launch in rounds until one has no faults, or nothing can be done about them.
 ///
+/// `written` are positions of lends that the kernel writes to, as far as that can be told: their
+/// pages come for writing at once.
+///
 /// # Errors
 ///
 /// Why there is no result. Lent memory is then, at home or on the device, as it was before, unless
@@ -221,12 +226,13 @@ pub(crate) fn launch<M: Run>(
     pages: &mut Pages,
     mut door: Option<&mut Door>,
     plan: Plan,
+    written: &[usize],
     costs: &mut Costs,
 ) -> Result<(), Ended<M::Error>> {
     if plan.needs_home() {
         flush(memory, pages, costs).map_err(Ended::Device)?;
     }
-    pages.begin();
+    pages.begin(written);
     let random = plan.service.map_or(0, |service| service.seed);
     let door_used = door.as_deref_mut();
     let mut rounds = Rounds { memory, pages, door: door_used, plan, costs, random };
@@ -349,7 +355,7 @@ impl<M: Run> Rounds<'_, M> {
         }
         let memory = &mut *self.memory;
         let mut look = |home: u64, bytes: &mut [u8]| memory.look(home, bytes);
-        let look: Option<&mut dyn FnMut(u64, &mut [u8])> =
+        let look: Option<&mut prefetch::Look<'_>> =
             if self.plan.follows { Some(&mut look) } else { None };
         prefetch::widen(self.pages, missed, faulty, look)
     }

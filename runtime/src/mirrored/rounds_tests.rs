@@ -69,7 +69,7 @@ fn go(
     plan: Plan,
 ) -> (Result<(), Ended<Infallible>>, Costs) {
     let mut costs = Costs::default();
-    let result = super::launch(launch, pages, None, plan, &mut costs);
+    let result = super::launch(launch, pages, None, plan, &[], &mut costs);
     (result, costs)
 }
 

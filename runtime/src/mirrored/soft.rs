@@ -2,6 +2,8 @@
 //!
 //! The same interpreter on plain bytes, without pages, tables and rounds, is the oracle.
 
+#![allow(clippy::cast_possible_truncation, reason = "numbers of a test are small")]
+
 use super::{
     PAGE_BYTES,
     pages::{Copy, Missing, Pages},
@@ -345,8 +347,8 @@ impl Launch {
                 }
             }
             if report.faults.len() < self.device.capacity {
-                let (index, site, group) = (false, 0, [0; 3]);
-                report.faults.push(Fault { address, index, write, site, group });
+                let (index, site, group, invocation) = (false, 0, [0; 3], 0);
+                report.faults.push(Fault { address, index, write, site, group, invocation });
             }
         }
         report.missing = bitmap.into_iter().collect();

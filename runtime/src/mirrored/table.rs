@@ -77,8 +77,7 @@ struct Slab {
 #[derive(Debug)]
 struct Tree {
     root: usize,
-    /// The node, and the leaf, of all addresses that have none of their own.
-    absent_node: u64,
+    /// The leaf of all addresses that have none of their own.
     absent_leaf: u64,
     /// By number of root entry: the node.
     nodes: BTreeMap<u64, usize>,
@@ -88,7 +87,7 @@ struct Tree {
 
 /// A table that the device has as it is, for the length of a round.
 #[derive(Debug)]
-pub(crate) struct Frozen<'t>(&'t Table);
+pub(crate) struct Frozen<'t>(#[cfg_attr(not(test), expect(dead_code, reason = "held"))] &'t Table);
 
 impl Slab {
     fn new(address: u64, words: usize, fill: u64) -> Self {
@@ -167,7 +166,6 @@ impl Table {
         self.slabs.push(Slab::new(root, width.root_entries() as usize, absent_node));
         self.tree = Some(Tree {
             root: self.slabs.len() - 1,
-            absent_node,
             absent_leaf,
             nodes: BTreeMap::new(),
             leaves: BTreeMap::new(),
@@ -245,6 +243,7 @@ impl Table {
     }
 }
 
+#[cfg(test)]
 impl Frozen<'_> {
     /// The table as the device has it.
     pub(crate) fn table(&self) -> &Table {

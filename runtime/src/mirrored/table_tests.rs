@@ -164,7 +164,7 @@ fn only_changed_blocks_are_uploaded() {
         writes.push((address, words.len()));
         Ok::<(), Infallible>(())
     });
-    drop(upload);
+    assert!(upload.is_ok());
     assert_eq!(writes, [(0x1000, 2 * BLOCK), (0x1000 + 4992 * 8, PAGES - 4992)]);
 }
 

@@ -129,7 +129,7 @@ fn allocate_and_bind(device: &Device, raw: vk::Buffer) -> Result<(Allocation, u6
 }
 
 /// The allocator's errors in Vulkan's words.
-fn refused(error: &AllocationError) -> VulkanError {
+pub(super) fn refused(error: &AllocationError) -> VulkanError {
     let result = match error {
         AllocationError::OutOfMemory => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
         AllocationError::FailedToMap(_) => vk::Result::ERROR_MEMORY_MAP_FAILED,

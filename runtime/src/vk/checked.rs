@@ -68,8 +68,11 @@ impl Scope<'_, '_> {
         let roots = control::roots(analysis, ask.push, &self.lends);
         let reached = |root: &Root| root.segment.is_none_or(|segment| segment.delta.is_some());
         let argued = analysis.is_roots_only() && roots.iter().all(reached);
-        if !argued && !self.lends.is_reachable() {
+        if self.needs_rounds(ask) || (!argued && !self.lends.is_reachable()) {
             return self.launch_in_rounds(ask);
+        }
+        if let Some(paged) = &mut self.paged {
+            paged.note_written();
         }
         let windows = control::windows(analysis, &roots);
         let (translation, segments) = (self.config.translation(), self.lends.len());
@@ -81,6 +84,13 @@ impl Scope<'_, '_> {
         };
         let plan = Plan { analysis, roots, windows, variant, layout };
         if ask.options.transactional { self.transact(ask, plan) } else { self.enqueue(ask, plan) }
+    }
+
+    /// Whether pages have to be looked at even if all lends are reachable: with the memory of the
+    /// process open, and to put copies back if the launch fails.
+    fn needs_rounds(&self, ask: &Ask<'_>) -> bool {
+        let copies = !self.config.imports() && ask.options.transactional;
+        copies || self.paged.as_ref().is_some_and(|paged| paged.door.is_some())
     }
 
     /// Runs a launch alone, and puts lent memory back if it fails.

@@ -129,6 +129,42 @@ impl Slot {
         unsafe { device.end_command_buffer(self.commands) }.named("vkEndCommandBuffer")
     }
 
+    /// Records a copy between buffers, without any order among copies.
+    ///
+    /// # Safety
+    ///
+    /// The slot belongs to `device` and is recording; so do the buffers, which hold the bytes from
+    /// their offsets on, may be copied from and to, and live until the commands have completed.
+    pub(super) unsafe fn copy(
+        &mut self,
+        device: &ash::Device,
+        (from, src_offset): (vk::Buffer, u64),
+        (to, dst_offset): (vk::Buffer, u64),
+        size: u64,
+    ) {
+        let regions = [vk::BufferCopy { src_offset, dst_offset, size }];
+        // SAFETY: 1. all handles are live; 3. the caller's promises.
+        unsafe { device.cmd_copy_buffer(self.commands, from, to, &regions) };
+    }
+
+    /// Records a barrier between everything before and everything after it, the host included.
+    ///
+    /// # Safety
+    ///
+    /// The slot belongs to `device` and is recording.
+    pub(super) unsafe fn full_barrier(&mut self, device: &ash::Device) {
+        let (all, host) = (vk::PipelineStageFlags::ALL_COMMANDS, vk::PipelineStageFlags::HOST);
+        let (read, write) = (vk::AccessFlags::MEMORY_READ, vk::AccessFlags::MEMORY_WRITE);
+        let barrier =
+            [vk::MemoryBarrier::default().src_access_mask(write).dst_access_mask(read | write)];
+        let none = vk::DependencyFlags::empty();
+        // SAFETY: 1. the command buffer is live and recording, as the caller promises.
+        unsafe {
+            let to = all | host;
+            device.cmd_pipeline_barrier(self.commands, all, to, none, &barrier, &[], &[]);
+        }
+    }
+
     /// # Safety
     ///
     /// The slot belongs to `device` and is recording.

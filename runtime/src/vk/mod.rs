@@ -18,20 +18,25 @@
 //! `# Safety` what they need.
 #![allow(unsafe_code, reason = "this is the layer that calls Vulkan")]
 
+mod arena;
 mod batch;
+mod block;
 mod buffer;
 mod channel;
 mod checked;
 mod command;
 mod device;
+mod home;
 mod import;
 mod imports;
 mod instance;
 pub(crate) mod litmus;
+mod paged;
 mod physical;
 mod pipeline;
 pub(crate) mod proof;
 mod round;
+mod rounds;
 mod session;
 mod validation;
 

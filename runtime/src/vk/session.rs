@@ -15,7 +15,7 @@
 
 use super::{
     Device, Pipeline, batch::Batch, buffer::SharedBuffer, checked::Table, command::Work,
-    imports::Imports,
+    imports::Imports, paged::Paged,
 };
 use crate::{
     Error, LaunchError, LendError, LentMut, VulkanError,
@@ -64,6 +64,8 @@ pub struct Scope<'scope, 'env: 'scope> {
     pub(super) table: Option<Table>,
     /// The log of rounds, once there was one.
     pub(super) round_log: Option<SharedBuffer>,
+    /// Copies of pages on the device, once a launch needed them.
+    pub(super) paged: Option<Box<Paged>>,
     // Both lifetimes are invariant, as those of `std::thread::Scope`.
     scope: PhantomData<fn(&'scope ()) -> &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
@@ -94,11 +96,13 @@ pub(crate) fn with_scope<'env, R>(
         kept: Vec::new(),
         table: None,
         round_log: None,
+        paged: None,
         scope: PhantomData,
         env: PhantomData,
     };
     let result = body(&mut scope)?;
     scope.settle()?;
+    scope.bring_home().map_err(LaunchError::from)?;
     Ok(result)
 }
 
@@ -302,6 +306,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// Submits what is recorded, waits, and gives the host a look at lent memory.
     pub(crate) fn idle(&mut self) -> Result<Idle<'_, 'scope, 'env>, LaunchError> {
         self.settle()?;
+        self.bring_home()?;
         Ok(Idle { scope: self })
     }
 
@@ -337,6 +342,7 @@ impl Drop for Scope<'_, '_> {
             std::mem::forget(self.stop.take());
             std::mem::forget(std::mem::take(&mut self.kept));
             std::mem::forget(self.round_log.take());
+            std::mem::forget(self.paged.take());
             return;
         }
         self.drain();
@@ -346,6 +352,13 @@ impl Drop for Scope<'_, '_> {
         for buffer in self.kept.drain(..).chain(self.round_log.take()) {
             // SAFETY: the buffer belongs to this device; `drain` waited for all launches.
             unsafe { buffer.destroy(&self.device) };
+        }
+        // After an error or a panic too, host memory gets what completed launches wrote. What the
+        // device cannot bring any more is lost with it.
+        let _ = self.bring_home();
+        if let Some(paged) = self.paged.take() {
+            // SAFETY: it belongs to this device; `drain` waited for all launches.
+            unsafe { paged.destroy(&self.device) };
         }
         if let Some(stop) = self.stop.take() {
             self.device.return_stop(stop);
@@ -388,6 +401,7 @@ impl<'scope> Idle<'_, 'scope, '_> {
     /// As [`read`](Self::read), for changing the elements before the next launch.
     #[must_use]
     pub fn write<T: Pod>(&mut self, lent: &LentMut<'scope, T>) -> &mut [T] {
+        self.scope.forget_copies(VirtAddr::from_ptr(lent.raw().cast_const()));
         // SAFETY: 1. to 3. as in `read`; 4. `&mut self` shows that no other slice is alive.
         unsafe { std::slice::from_raw_parts_mut(lent.raw(), lent.len()) }
     }

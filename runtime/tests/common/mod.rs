@@ -25,7 +25,8 @@ pub fn runtimes() -> Vec<Runtime> {
     modes.into_iter().filter_map(|mode| build(Runtime::builder().access(mode))).collect()
 }
 
-fn build(builder: RuntimeBuilder) -> Option<Runtime> {
+/// As [`runtime`], with options.
+pub fn build(builder: RuntimeBuilder) -> Option<Runtime> {
     or_skip(builder.validation(true).no_pipeline_cache())
 }
 

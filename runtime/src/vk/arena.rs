@@ -1,0 +1,266 @@
+//! Frames and tables in device memory, and copies to and from them.
+//!
+//! Memory that the host sees is copied by the host. Other memory is copied by the device, from and
+//! to a staging block; such copies are collected, so that many of them are one submission.
+#![allow(clippy::cast_possible_truncation, reason = "hosts are 64-bit: `farptr_hmm` sees to it")]
+
+use super::{Device, block::Block, command::Slot, home::Homes};
+use crate::{
+    VulkanError,
+    mirrored::{PAGE_BYTES, pages::Copy},
+};
+use ash::vk;
+use gpu_allocator::MemoryLocation;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Bytes of the blocks that single pages come from.
+const CHUNK_BYTES: u64 = 1 << 20;
+/// Bytes of the staging block.
+const STAGING_BYTES: u64 = 4 << 20;
+
+/// The device memory of one scope.
+///
+/// An arena does not give its memory back by itself: its scope does, after it has waited.
+pub(super) struct Arena {
+    device: Arc<Device>,
+    /// By address.
+    blocks: BTreeMap<u64, Block>,
+    /// Bytes of device-local memory that may still be taken.
+    budget: u64,
+    /// What is left of the chunk that single pages come from.
+    free: std::ops::Range<u64>,
+    staging: Option<Staging>,
+    /// Copies by the device even where the host could, for tests.
+    staged: bool,
+}
+
+/// Copies to the device that are collected.
+struct Staging {
+    block: Block,
+    used: u64,
+    /// By device address: the length, and where the bytes are in the staging block.
+    queued: BTreeMap<u64, (u64, u64)>,
+}
+
+impl Arena {
+    pub(super) fn new(device: &Arc<Device>, budget: Option<u64>, staged: bool) -> Self {
+        Self {
+            device: Arc::clone(device),
+            blocks: BTreeMap::new(),
+            budget: budget.unwrap_or(u64::MAX),
+            free: 0..0,
+            staging: None,
+            staged,
+        }
+    }
+
+    /// Whole pages in one stretch of device-local memory, if the budget and the device have them.
+    pub(super) fn reserve(&mut self, bytes: u64) -> Option<u64> {
+        let left = self.budget.checked_sub(bytes)?;
+        let block = Block::new(&self.device, bytes, MemoryLocation::GpuOnly).ok()?;
+        self.budget = left;
+        Some(self.keep(block))
+    }
+
+    /// Whole pages in one stretch: of device-local memory within the budget, of the host's beyond.
+    pub(super) fn allocate(&mut self, bytes: u64) -> Result<u64, VulkanError> {
+        let bytes = bytes.next_multiple_of(PAGE_BYTES);
+        if bytes > CHUNK_BYTES / 4 {
+            return self.block(bytes);
+        }
+        if self.free.end - self.free.start < bytes {
+            // Small budgets are used to the last page.
+            let within = self.budget / PAGE_BYTES * PAGE_BYTES;
+            let chunk = if within < bytes { CHUNK_BYTES } else { CHUNK_BYTES.min(within) };
+            let start = self.block(chunk)?;
+            self.free = start..start + chunk;
+        }
+        let start = self.free.start;
+        self.free.start += bytes;
+        Ok(start)
+    }
+
+    fn block(&mut self, bytes: u64) -> Result<u64, VulkanError> {
+        if let Some(address) = self.reserve(bytes) {
+            return Ok(address);
+        }
+        let block = Block::new(&self.device, bytes, MemoryLocation::GpuToCpu)?;
+        Ok(self.keep(block))
+    }
+
+    fn keep(&mut self, block: Block) -> u64 {
+        let address = block.address();
+        self.blocks.insert(address, block);
+        address
+    }
+
+    /// Copies lent bytes to the device.
+    pub(super) fn copy_in(&mut self, homes: &Homes, copies: &[Copy]) -> Result<(), VulkanError> {
+        copies.iter().try_for_each(|&Copy { home, device, bytes }| {
+            self.write(device, homes.bytes(home, bytes))
+        })
+    }
+
+    /// Copies bytes of the device to lent bytes.
+    pub(super) fn copy_home(
+        &mut self,
+        homes: &mut Homes,
+        copies: &[Copy],
+    ) -> Result<(), VulkanError> {
+        copies.iter().try_for_each(|&Copy { home, device, bytes }| {
+            self.read(device, homes.bytes_mut(home, bytes))
+        })
+    }
+
+    /// Writes device memory, at the latest when [`settle`](Self::settle) returns.
+    pub(super) fn write(&mut self, device: u64, bytes: &[u8]) -> Result<(), VulkanError> {
+        let staged = self.staged;
+        let (block, offset) = find(&mut self.blocks, device);
+        if let Some(host) = block.host_mut().filter(|_| !staged) {
+            host[offset..offset + bytes.len()].copy_from_slice(bytes);
+            return Ok(());
+        }
+        let mut done = 0;
+        while done < bytes.len() {
+            done += self.stage(device + done as u64, &bytes[done..])?;
+        }
+        Ok(())
+    }
+
+    /// Puts as many bytes into the staging block as fit, and returns how many.
+    fn stage(&mut self, device: u64, bytes: &[u8]) -> Result<usize, VulkanError> {
+        let end = device + bytes.len() as u64;
+        let staging = self.staging()?;
+        let below = staging.queued.range(..end).next_back();
+        // Copies of one submission have no order, so none may overlap another.
+        let overlaps = below.is_some_and(|(start, (length, _))| start + length > device);
+        if overlaps || staging.used == STAGING_BYTES {
+            self.settle()?;
+        }
+        let staging = self.staging()?;
+        let start = usize::try_from(staging.used).expect("staging is small");
+        let host = staging.block.host_mut().expect("staging was made for the host");
+        let length = bytes.len().min(host.len() - start);
+        host[start..start + length].copy_from_slice(&bytes[..length]);
+        staging.queued.insert(device, (length as u64, staging.used));
+        staging.used += length as u64;
+        Ok(length)
+    }
+
+    fn staging(&mut self) -> Result<&mut Staging, VulkanError> {
+        let staging = match self.staging.take() {
+            Some(staging) => staging,
+            None => {
+                let block = Block::new(&self.device, STAGING_BYTES, MemoryLocation::CpuToGpu)?;
+                Staging { block, used: 0, queued: BTreeMap::new() }
+            }
+        };
+        Ok(self.staging.insert(staging))
+    }
+
+    /// Makes sure that everything that was written is on the device.
+    pub(super) fn settle(&mut self) -> Result<(), VulkanError> {
+        let Some(staging) = self.staging.as_mut().filter(|staging| staging.used > 0) else {
+            return Ok(());
+        };
+        let queued = std::mem::take(&mut staging.queued);
+        staging.used = 0;
+        let from = (staging.block.raw(), &staging.block);
+        let blocks = &mut self.blocks;
+        let regions: Vec<Region> = queued
+            .into_iter()
+            .map(|(device, (bytes, at))| {
+                let (block, offset) = find(blocks, device);
+                let to = (block.raw(), block.place(offset as u64));
+                Region { from: (from.0, from.1.place(at)), to, bytes }
+            })
+            .collect();
+        transfer(&self.device, &regions)
+    }
+
+    /// Reads device memory.
+    pub(super) fn read(&mut self, device: u64, bytes: &mut [u8]) -> Result<(), VulkanError> {
+        let staged = self.staged;
+        let (block, offset) = find(&mut self.blocks, device);
+        if let Some(host) = block.host().filter(|_| !staged) {
+            bytes.copy_from_slice(&host[offset..offset + bytes.len()]);
+            return Ok(());
+        }
+        self.settle()?;
+        self.staging()?;
+        let (block, offset) = find(&mut self.blocks, device);
+        let staging = self.staging.as_ref().expect("made just now");
+        for (index, part) in bytes.chunks_mut(STAGING_BYTES as usize).enumerate() {
+            let from = (block.raw(), block.place(offset as u64 + index as u64 * STAGING_BYTES));
+            let to = (staging.block.raw(), staging.block.place(0));
+            transfer(&self.device, &[Region { from, to, bytes: part.len() as u64 }])?;
+            let host = staging.block.host().expect("staging was made for the host");
+            part.copy_from_slice(&host[..part.len()]);
+        }
+        Ok(())
+    }
+
+    /// Gives all memory back.
+    ///
+    /// # Safety
+    ///
+    /// No pending command uses it.
+    pub(super) unsafe fn destroy(&mut self) {
+        let staging = self.staging.take().map(|staging| staging.block);
+        for block in std::mem::take(&mut self.blocks).into_values().chain(staging) {
+            // SAFETY: the block was made for this device; the caller's promise.
+            unsafe { block.destroy(&self.device) };
+        }
+        self.free = 0..0;
+    }
+}
+
+/// The block that has a device address, and the address's place in it.
+fn find(blocks: &mut BTreeMap<u64, Block>, device: u64) -> (&mut Block, usize) {
+    let (start, block) =
+        blocks.range_mut(..=device).next_back().expect("addresses come from this arena");
+    let offset = device - start;
+    assert!(offset < block.bytes(), "addresses come from this arena");
+    (block, usize::try_from(offset).expect("blocks are in memory"))
+}
+
+/// A copy by the device: buffer and offset.
+struct Region {
+    from: (vk::Buffer, u64),
+    to: (vk::Buffer, u64),
+    bytes: u64,
+}
+
+/// Runs copies that do not overlap, after all earlier commands, and waits for them.
+fn transfer(device: &Device, regions: &[Region]) -> Result<(), VulkanError> {
+    let mut slot = device.take_slot()?;
+    let value = record(device, &mut slot, regions);
+    let done = value.and_then(|value| device.wait(value));
+    match done {
+        Err(error) if error.result == vk::Result::ERROR_DEVICE_LOST => {
+            super::session::abort_unproved(error)
+        }
+        done => {
+            device.return_slot(slot);
+            done
+        }
+    }
+}
+
+fn record(device: &Device, slot: &mut Slot, regions: &[Region]) -> Result<u64, VulkanError> {
+    // SAFETY: the slot comes from this device and is not in use.
+    unsafe { slot.begin(device.raw()) }?;
+    // SAFETY: the slot is recording.
+    unsafe { slot.full_barrier(device.raw()) };
+    for region in regions {
+        // SAFETY: the slot is recording; both buffers are live and hold the bytes, and `transfer`
+        // waits before they can go.
+        unsafe { slot.copy(device.raw(), region.from, region.to, region.bytes) };
+    }
+    // SAFETY: the slot is recording.
+    unsafe { slot.full_barrier(device.raw()) };
+    // SAFETY: the slot is recording.
+    unsafe { slot.end(device.raw()) }?;
+    // SAFETY: 1. ended just now; 2. `transfer` waits before the buffers can go.
+    unsafe { device.submit(slot) }
+}

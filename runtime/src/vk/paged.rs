@@ -1,0 +1,227 @@
+//! What a scope keeps on the device for launches in rounds: frames, tables, bitmaps, a log.
+
+use super::{Device, arena::Arena, buffer::SharedBuffer, channel::Channel, home::Homes};
+use crate::{
+    VulkanError,
+    config::Config,
+    launch::{control::Record, report},
+    lends::{Lends, Segment},
+    mirrored::{
+        PAGE_BYTES,
+        door::Door,
+        pages::{Copy, Pages, pages_of},
+        rounds::{self, Costs, Memory},
+    },
+};
+use farptr_hmm::{VaRange, VirtAddr};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+/// Faults that the log of a round has room for.
+pub(super) const LOG_CAPACITY: u32 = 1023;
+/// Pages to a word of a fault bitmap: two bits each.
+pub(super) const PAGES_PER_WORD: u64 = 16;
+
+/// The device's side of a scope whose launches run in rounds.
+///
+/// It does not give its memory back by itself: its scope does, after it has waited.
+pub(super) struct Paged {
+    pub(super) pages: Pages,
+    pub(super) memory: Frames,
+    /// By the starts of the segments.
+    pub(super) placed: BTreeMap<VirtAddr, Placed>,
+    pub(super) log: SharedBuffer,
+    pub(super) channel: Channel,
+    pub(super) door: Option<Door>,
+    /// The device may have written since the last flush.
+    pub(super) written: bool,
+}
+
+/// Frames, and the lent memory that they are copies of.
+pub(super) struct Frames {
+    pub(super) arena: Arena,
+    pub(super) homes: Homes,
+}
+
+/// A segment that has a table.
+pub(super) struct Placed {
+    /// The position of its lend among the pages.
+    pub(super) lend: usize,
+    range: VaRange,
+    /// Two bits for each page, from a multiple of [`PAGES_PER_WORD`] on.
+    pub(super) bitmap: SharedBuffer,
+}
+
+impl Placed {
+    /// The number of the first page.
+    pub(super) fn first_page(&self) -> u64 {
+        self.range.start().get() / PAGE_BYTES
+    }
+
+    /// The number of the page that the bitmap starts with.
+    pub(super) fn first_bit(&self) -> u64 {
+        self.range.start().get() / PAGE_BYTES / PAGES_PER_WORD * PAGES_PER_WORD
+    }
+}
+
+impl Paged {
+    pub(super) fn new(device: &Arc<Device>, config: &Config) -> Result<Self, VulkanError> {
+        let words = report::log_words(LOG_CAPACITY);
+        let log = SharedBuffer::new(device, u64::from(words) * 4)?;
+        let channel = match device.take_channel() {
+            Ok(channel) => channel,
+            Err(error) => {
+                // SAFETY: the buffer is this device's, and nothing has used it.
+                unsafe { log.destroy(device) };
+                return Err(error);
+            }
+        };
+        let arena = Arena::new(device, config.device_budget, config.staged_copies);
+        Ok(Self {
+            pages: Pages::default(),
+            memory: Frames { arena, homes: Homes::default() },
+            placed: BTreeMap::new(),
+            log,
+            channel,
+            door: None,
+            written: false,
+        })
+    }
+
+    /// Gives every segment a table.
+    ///
+    /// # Safety
+    ///
+    /// Each segment was lent to the scope that owns this value, as [`Homes::add`] asks for.
+    pub(super) unsafe fn place(
+        &mut self,
+        device: &Device,
+        lends: &Lends,
+    ) -> Result<(), VulkanError> {
+        for segment in lends.iter() {
+            let known = self.placed.get(&segment.range.start());
+            if known.is_some_and(|placed| placed.range == segment.range) {
+                continue;
+            }
+            let within = self.placed.range(segment.range.start()..segment.range.end());
+            let swallowed: Vec<VirtAddr> = within.map(|(&start, _)| start).collect();
+            for start in swallowed {
+                self.retire(device, start);
+            }
+            // SAFETY: the caller's promise.
+            unsafe { self.memory.homes.add(segment.range, segment.writable) };
+            self.add(device, segment)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, device: &Device, segment: &Segment) -> Result<(), VulkanError> {
+        let range = segment.range;
+        let pages = pages_of(range) as u64;
+        let table = self.memory.arena.allocate(pages * 8)?;
+        let words = pages / PAGES_PER_WORD + 2;
+        let bitmap = SharedBuffer::new(device, words * 4)?;
+        bitmap.words().iter().for_each(|word| word.store(0, Relaxed));
+        let frames = self.memory.arena.reserve(pages * PAGE_BYTES);
+        let lend = self.pages.add(range, segment.writable, frames, table);
+        self.placed.insert(range.start(), Placed { lend, range, bitmap });
+        Ok(())
+    }
+
+    fn retire(&mut self, device: &Device, start: VirtAddr) {
+        if let Some(placed) = self.placed.remove(&start) {
+            self.pages.retire(placed.lend);
+            // SAFETY: the bitmap is this device's; rounds are waited for.
+            unsafe { placed.bitmap.destroy(device) };
+        }
+    }
+
+    /// The segments as a kernel sees them that looks up pages.
+    pub(super) fn records<'a>(&'a self, lends: &'a Lends) -> impl Iterator<Item = Record> + 'a {
+        lends.iter().filter_map(|segment| {
+            let placed = self.placed.get(&segment.range.start())?;
+            let lend = &self.pages.lends()[placed.lend];
+            let table = self.pages.table.address(lend.flat());
+            let target = table.wrapping_sub(lend.first_page() * 8);
+            let first_word = placed.first_bit() / PAGES_PER_WORD;
+            let bitmap = placed.bitmap.address().wrapping_sub(first_word * 4);
+            Some(Record { segment: *segment, target, bitmap })
+        })
+    }
+
+    /// Notes that a launch without rounds may write all that it may.
+    pub(super) fn note_written(&mut self) {
+        if !std::mem::replace(&mut self.written, true) {
+            self.pages.commit();
+        }
+    }
+
+    /// Writes home what the device has newer; nothing is running.
+    pub(super) fn flush(&mut self) -> Result<u64, VulkanError> {
+        let mut costs = Costs::default();
+        rounds::flush(&mut self.memory, &mut self.pages, &mut costs)?;
+        self.written = false;
+        Ok(costs.bytes_home)
+    }
+
+    /// Drops what the device has of a segment, since home was or will be changed.
+    pub(super) fn forget(&mut self, start: VirtAddr) {
+        let below = self.placed.range(..=start).next_back();
+        if let Some((_, placed)) = below.filter(|(_, placed)| placed.range.contains(start)) {
+            self.pages.forget(placed.lend);
+        }
+    }
+
+    /// What is to be added to host addresses of a segment, if the device has all of it.
+    pub(super) fn delta(&self, start: VirtAddr) -> Option<u64> {
+        let placed = self.placed.get(&start)?;
+        self.pages.lends()[placed.lend].resident_delta()
+    }
+
+    /// Gives all memory back.
+    ///
+    /// # Safety
+    ///
+    /// No pending command uses it, and it belongs to `device`.
+    pub(super) unsafe fn destroy(mut self, device: &Device) {
+        for placed in std::mem::take(&mut self.placed).into_values() {
+            // SAFETY: the caller's promise.
+            unsafe { placed.bitmap.destroy(device) };
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.log.destroy(device) };
+        device.return_channel(self.channel);
+        // SAFETY: the caller's promise.
+        unsafe { self.memory.arena.destroy() };
+    }
+}
+
+impl Memory for Frames {
+    type Error = VulkanError;
+
+    fn allocate(&mut self, bytes: u64) -> Result<u64, VulkanError> {
+        self.arena.allocate(bytes)
+    }
+
+    fn copy_in(&mut self, copies: &[Copy]) -> Result<(), VulkanError> {
+        self.arena.copy_in(&self.homes, copies)
+    }
+
+    fn copy_home(&mut self, copies: &[Copy]) -> Result<(), VulkanError> {
+        self.arena.copy_home(&mut self.homes, copies)
+    }
+
+    fn look(&mut self, home: u64, bytes: &mut [u8]) {
+        bytes.copy_from_slice(self.homes.bytes(home, bytes.len() as u64));
+    }
+
+    fn write(&mut self, device: u64, bytes: &[u8]) -> Result<(), VulkanError> {
+        self.arena.write(device, bytes)
+    }
+
+    fn read(&mut self, device: u64, bytes: &mut [u8]) -> Result<(), VulkanError> {
+        self.arena.read(device, bytes)
+    }
+}

@@ -1,0 +1,482 @@
+//! Launches in rounds: what [`crate::mirrored::rounds`] decides, done on a device.
+//!
+//! # Safety
+//!
+//! The argument is that of [`checked`](super::checked): a rewritten kernel touches what its control
+//! rows allow, here frames that the page table names. They belong to the scope's arena, which
+//! outlives the launch, since each round is waited for.
+
+use super::{
+    Ask, Device, Scope,
+    buffer::SharedBuffer,
+    channel::Channel,
+    command::{Slot, Work},
+    home::Process,
+    paged::{Frames, LOG_CAPACITY, PAGES_PER_WORD, Paged, Placed},
+    session::abort_unproved,
+};
+use crate::{
+    LaunchError, LendError, VulkanError,
+    launch::{
+        control::{self, Head, Root, Row},
+        fault::{FaultReason, Launched},
+        report::{self, Log, Place},
+        variant,
+    },
+    lends::{Lends, Segment},
+    mirrored::{
+        door::{Denial, Door},
+        notes::Notes,
+        pages::{Copy, Missing},
+        rounds::{self, Costs, Ended, Fault, Memory, Plan, Report, Run, Service},
+        table::{Frozen, Width},
+    },
+    stats::Counters,
+};
+use farptr_hmm::VirtAddr;
+use farptr_shaders::rewrite::{Analysis, Search, Translation, control::Layout};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
+};
+
+/// Why a round has no report.
+#[derive(Debug)]
+enum Failure {
+    Vulkan(VulkanError),
+    /// It did not end in time, and was stopped.
+    Deadline,
+}
+
+impl From<VulkanError> for Failure {
+    fn from(error: VulkanError) -> Self {
+        Self::Vulkan(error)
+    }
+}
+
+/// A launch on a device that can be run again and again.
+struct Runner<'r> {
+    device: &'r Device,
+    memory: &'r mut Frames,
+    /// The segments in the order of their records.
+    placed: Vec<&'r Placed>,
+    log: &'r SharedBuffer,
+    channel: &'r mut Channel,
+    stop: &'r SharedBuffer,
+    work: Work<'r>,
+    rows: Vec<Row>,
+    analysis: &'r Analysis,
+    due: Option<Instant>,
+    /// The log of the newest round.
+    newest: Log,
+}
+
+impl Memory for Runner<'_> {
+    type Error = Failure;
+
+    fn allocate(&mut self, bytes: u64) -> Result<u64, Failure> {
+        Ok(self.memory.allocate(bytes)?)
+    }
+
+    fn copy_in(&mut self, copies: &[Copy]) -> Result<(), Failure> {
+        Ok(self.memory.copy_in(copies)?)
+    }
+
+    fn copy_home(&mut self, copies: &[Copy]) -> Result<(), Failure> {
+        Ok(self.memory.copy_home(copies)?)
+    }
+
+    fn look(&mut self, home: u64, bytes: &mut [u8]) {
+        self.memory.look(home, bytes);
+    }
+
+    fn write(&mut self, device: u64, bytes: &[u8]) -> Result<(), Failure> {
+        Ok(self.memory.write(device, bytes)?)
+    }
+
+    fn read(&mut self, device: u64, bytes: &mut [u8]) -> Result<(), Failure> {
+        Ok(self.memory.read(device, bytes)?)
+    }
+}
+
+impl Run for Runner<'_> {
+    fn run(&mut self, _table: &Frozen<'_>) -> Result<Report, Failure> {
+        self.memory.arena.settle()?;
+        for (word, value) in self.log.words().iter().zip(report::header(LOG_CAPACITY)) {
+            word.store(value, Relaxed);
+        }
+        self.stop.words()[0].store(u32::MAX, Relaxed);
+        self.channel.clear();
+        let control = Some((self.channel.set(), self.channel.write(&self.rows)));
+        self.work.control = control;
+        let in_time = self.submit_and_wait()?;
+        if !in_time {
+            return Err(Failure::Deadline);
+        }
+        let words: Vec<u32> = self.log.words().iter().map(|word| word.load(Relaxed)).collect();
+        self.newest = Log::decode(&words);
+        Ok(self.report())
+    }
+}
+
+impl Runner<'_> {
+    /// Runs the kernel and returns whether it ended in time; it has ended in any case.
+    fn submit_and_wait(&mut self) -> Result<bool, VulkanError> {
+        let mut slot = self.device.take_slot()?;
+        let done = self.record(&mut slot).and_then(|value| self.wait(value));
+        match done {
+            Err(error) if error.result == ash::vk::Result::ERROR_DEVICE_LOST => {
+                abort_unproved(error)
+            }
+            done => {
+                self.device.return_slot(slot);
+                done
+            }
+        }
+    }
+
+    fn record(&self, slot: &mut Slot) -> Result<u64, VulkanError> {
+        let raw = self.device.raw();
+        // SAFETY: the slot comes from this device and is not in use.
+        unsafe { slot.begin(raw) }?;
+        // SAFETY: 1. the slot is recording; 2. groups and push constants keep the limits (`Ask`),
+        // and the module's argument holds.
+        unsafe { slot.launch(raw, false, &self.work) };
+        // SAFETY: the slot is recording.
+        unsafe { slot.end(raw) }?;
+        // SAFETY: 1. ended just now; 2. everything outlives `submit_and_wait`, which waits.
+        let value = unsafe { self.device.submit(slot) }?;
+        Counters::add(&self.device.counters.submissions, 1);
+        Ok(value)
+    }
+
+    fn wait(&self, value: u64) -> Result<bool, VulkanError> {
+        let in_time = match self.due {
+            Some(due) => self.device.wait_until(value, due),
+            None => self.device.wait(value).map(|()| true),
+        };
+        let in_time = in_time.unwrap_or_else(|error| abort_unproved(error));
+        if !in_time {
+            self.stop.words()[0].store(0, Relaxed);
+            self.device.wait(value).unwrap_or_else(|error| abort_unproved(error));
+        }
+        Ok(in_time)
+    }
+
+    /// What the round left in log and bitmaps; the bitmaps are empty again.
+    fn report(&self) -> Report {
+        let log = &self.newest;
+        let mut report = Report {
+            total: log.faults.into(),
+            cut: log.cut,
+            exhausted: log.exhausted,
+            ..Report::default()
+        };
+        if log.faults == 0 {
+            return report;
+        }
+        for placed in &self.placed {
+            missing_in(placed, &mut report.missing);
+        }
+        let mut reports = log.reports.clone();
+        reports.sort_by_key(|report| {
+            let [x, y, z] = report.workgroup;
+            (z, y, x, report.invocation)
+        });
+        report.faults = reports.iter().map(|report| self.fault(report)).collect();
+        report
+    }
+
+    fn fault(&self, report: &report::Report) -> Fault {
+        let (address, index) = match report.place {
+            Place::Address(address) => (address, false),
+            Place::Index(index) => (u64::from(index.cast_unsigned()), true),
+        };
+        let write = self.analysis.sites.get(report.site).is_some_and(|site| site.access.writes());
+        let site = u32::try_from(report.site).unwrap_or(u32::MAX);
+        let (group, invocation) = (report.workgroup, report.invocation);
+        Fault { address, index, write, site, group, invocation }
+    }
+}
+
+/// Takes the bits out of a bitmap.
+fn missing_in(placed: &Placed, missing: &mut Vec<Missing>) {
+    let lend = placed.lend;
+    let ahead = placed.first_page() - placed.first_bit();
+    for (position, word) in (0u64..).zip(placed.bitmap.words()) {
+        let mut bits = word.load(Relaxed);
+        if bits == 0 {
+            continue;
+        }
+        word.store(0, Relaxed);
+        while bits != 0 {
+            let bit = bits.trailing_zeros();
+            bits &= bits - 1;
+            let page = position * PAGES_PER_WORD + u64::from(bit / 2);
+            if let Some(page) = page.checked_sub(ahead).and_then(|page| usize::try_from(page).ok())
+            {
+                missing.push(Missing { lend, page, write: bit % 2 == 1 });
+            }
+        }
+    }
+}
+
+impl Scope<'_, '_> {
+    /// Runs a launch in rounds until nothing faults, and returns when it is done.
+    pub(super) fn launch_in_rounds(&mut self, ask: &Ask<'_>) -> Result<(), LaunchError> {
+        self.settle()?;
+        let mut paged = self.take_paged()?;
+        let result = self.rounds_with(ask, &mut paged);
+        self.paged = Some(paged);
+        result
+    }
+
+    /// Opens the memory of the process to the kernels of this scope.
+    ///
+    /// # Safety
+    ///
+    /// As [`Process::open`] asks for, until this scope ends.
+    pub(crate) unsafe fn open_process(&mut self) -> Result<(), LendError> {
+        if self.device.is_inherited() {
+            return Err(LendError::Forked);
+        }
+        let failed = |source| LendError::Process { source };
+        let mut paged = self.take_paged().map_err(failed)?;
+        if paged.door.is_none() {
+            let memory = &mut paged.memory;
+            let made = paged.pages.table.add_tree(width(), |bytes| memory.allocate(bytes));
+            if let Err(error) = made {
+                self.paged = Some(paged);
+                return Err(failed(error));
+            }
+            // SAFETY: the caller's promise.
+            let process = unsafe { Process::open() };
+            paged.door = Some(Door::new(Box::new(process), Arc::new(Notes::default())));
+        }
+        self.paged = Some(paged);
+        Ok(())
+    }
+
+    fn take_paged(&mut self) -> Result<Box<Paged>, VulkanError> {
+        match self.paged.take() {
+            Some(paged) => Ok(paged),
+            None => Paged::new(&self.device, &self.config).map(Box::new),
+        }
+    }
+
+    fn rounds_with(&mut self, ask: &Ask<'_>, paged: &mut Paged) -> Result<(), LaunchError> {
+        // SAFETY: what `Lends` has was borrowed for 'env when it was lent, mutably where it is
+        // writable, as plain data; an `Idle`, which alone gives access to it, borrows the scope.
+        unsafe { paged.place(&self.device, &self.lends) }?;
+        let analysis = ask.code.program(ask.kernel)?.analysis();
+        let roots = control::roots(analysis, ask.push, &self.lends);
+        let mut windows = control::windows(analysis, &roots);
+        let open = paged.door.is_some();
+        if open {
+            control::open_windows(&mut windows, analysis, &roots);
+        }
+        let (translation, traits) = (Translation::Table { tree: open }, self.device.traits());
+        let segments = self.lends.len();
+        let chosen = variant::choose(analysis, traits, translation, &windows, segments);
+        let Some((form, layout)) = chosen else {
+            return Err(LaunchError::TooManyLends { kernel: ask.kernel, lends: segments });
+        };
+        let pipeline = ask.code.rewritten(ask.kernel, &form)?;
+        self.stop_address()?;
+        let stop = self.stop.as_ref().expect("made just now");
+        let (bisected, inline) = records(paged, &self.lends, analysis, &layout, form.search)?;
+        let head = self.round_head(ask, paged, stop, bisected);
+        let rows = control::rows(&layout, &head, analysis, &windows, &inline);
+        let plan = self.plan(ask, analysis);
+        let written = written_lends(paged, analysis, &roots);
+        let Paged { pages, memory, placed, log, channel, door, .. } = paged;
+        let mut runner = Runner {
+            device: &self.device,
+            memory,
+            placed: self.lends.iter().filter_map(|s| placed.get(&s.range.start())).collect(),
+            log,
+            channel,
+            stop,
+            work: Work { pipeline: &pipeline, control: None, push: ask.push, groups: ask.groups },
+            rows,
+            analysis,
+            due: plan.deadline,
+            newest: Log::default(),
+        };
+        let mut costs = Costs::default();
+        let ended = rounds::launch(&mut runner, pages, door.as_mut(), plan, &written, &mut costs);
+        let newest = runner.newest;
+        stop.words()[0].store(u32::MAX, Relaxed);
+        self.count(&costs);
+        let launched = Launched { kernel: ask.kernel, analysis, roots: &roots, lends: &self.lends };
+        let ended = ended.map_err(|why| failure(&why, ask, &launched, &newest));
+        let finished = self.finish_rounds(paged);
+        ended.and(finished)
+    }
+
+    fn round_head(&self, ask: &Ask<'_>, paged: &Paged, stop: &SharedBuffer, segments: u64) -> Head {
+        let [zeroes, sink] = self.device.spare();
+        let (tree, tree_entries) = paged.pages.table.root().unwrap_or((0, 0));
+        Head {
+            loop_limit: ask.options.loop_limit,
+            loop_limit_after_fault: ask.options.loop_limit_after_fault(),
+            number: 1,
+            zeroes,
+            sink,
+            log: paged.log.address(),
+            stop: stop.address(),
+            tree,
+            tree_entries,
+            segments,
+        }
+    }
+
+    fn plan(&self, ask: &Ask<'_>, analysis: &Analysis) -> Plan {
+        let service = self
+            .config
+            .serve_faults
+            .map(|serve| Service { seed: serve.seed, most_per_round: serve.most_per_round });
+        Plan {
+            transactional: ask.options.transactional,
+            max_rounds: ask.options.max_rounds,
+            max_faults: ask.options.max_faults,
+            deadline: Instant::now().checked_add(ask.options.time()),
+            service,
+            ..Plan::of(analysis)
+        }
+    }
+
+    fn count(&self, costs: &Costs) {
+        let counters = &self.device.counters;
+        Counters::add(&counters.launches, 1);
+        Counters::add(&counters.rounds, costs.rounds);
+        Counters::add(&counters.undone_rounds, costs.undone);
+        Counters::add(&counters.faults, costs.faults);
+        Counters::add(&counters.bytes_in, costs.bytes_in);
+        Counters::add(&counters.bytes_home, costs.bytes_home);
+    }
+
+    /// Leaves memory as launches without rounds need it: what they reach at home is written home,
+    /// what the device has whole is reached there.
+    fn finish_rounds(&mut self, paged: &mut Paged) -> Result<(), LaunchError> {
+        paged.written = true;
+        if self.config.imports() {
+            let bytes = paged.flush()?;
+            Counters::add(&self.device.counters.bytes_home, bytes);
+            for segment in self.lends.iter().filter(|segment| segment.delta.is_some()) {
+                paged.forget(segment.range.start());
+            }
+            return Ok(());
+        }
+        self.note_resident(paged);
+        Ok(())
+    }
+
+    /// Notes which segments the device has whole.
+    fn note_resident(&mut self, paged: &Paged) {
+        let changed = |segment: &&Segment| segment.delta != paged.delta(segment.range.start());
+        let changed: Vec<Segment> = self.lends.iter().filter(changed).copied().collect();
+        for segment in changed {
+            let delta = paged.delta(segment.range.start());
+            self.lends.insert(Segment { delta, ..segment });
+        }
+    }
+
+    /// Writes home what the device has newer, once nothing is running.
+    pub(super) fn bring_home(&mut self) -> Result<(), VulkanError> {
+        if let Some(paged) = self.paged.as_mut().filter(|paged| paged.written) {
+            let bytes = paged.flush()?;
+            Counters::add(&self.device.counters.bytes_home, bytes);
+        }
+        Ok(())
+    }
+
+    /// Drops what the device has of a segment, which the host is about to change.
+    pub(super) fn forget_copies(&mut self, start: VirtAddr) {
+        if let Some(mut paged) = self.paged.take() {
+            paged.forget(start);
+            if !self.config.imports() {
+                self.note_resident(&paged);
+            }
+            self.paged = Some(paged);
+        }
+    }
+}
+
+/// The lends of arguments that the kernel writes through.
+fn written_lends(paged: &Paged, analysis: &Analysis, roots: &[Root]) -> Vec<usize> {
+    let writes = analysis.checks.iter().filter(|check| check.access.writes());
+    let segments = writes.filter_map(|check| roots.get(check.root)?.segment);
+    let lends = segments.filter_map(|segment| paged.placed.get(&segment.range.start()));
+    lends.map(|placed| placed.lend).collect()
+}
+
+/// The records of the segments: in memory of their own, whose address is given, or to go into the
+/// control block.
+fn records(
+    paged: &mut Paged,
+    lends: &Lends,
+    analysis: &Analysis,
+    layout: &Layout,
+    search: Search,
+) -> Result<(u64, Vec<Row>), VulkanError> {
+    let rows = control::records(layout, analysis, search, paged.records(lends));
+    if matches!(search, Search::Unrolled(_)) {
+        return Ok((0, rows));
+    }
+    let bytes: &[u8] = bytemuck::cast_slice(&rows);
+    let address = paged.memory.allocate(bytes.len() as u64)?;
+    paged.memory.write(address, bytes)?;
+    Ok((address, Vec::new()))
+}
+
+/// The error for a launch without result.
+fn failure(
+    why: &Ended<Failure>,
+    ask: &Ask<'_>,
+    launched: &Launched<'_>,
+    newest: &Log,
+) -> LaunchError {
+    let (kernel, options) = (ask.kernel, ask.options);
+    let deadline = LaunchError::Deadline { kernel, deadline: options.time() };
+    match *why {
+        Ended::Fault(fault, denial) => {
+            #[expect(clippy::cast_possible_truncation, reason = "an index is the low word")]
+            let place = match fault.index {
+                true => Place::Index((fault.address as u32).cast_signed()),
+                false => Place::Address(fault.address),
+            };
+            let (workgroup, invocation) = (fault.group, fault.invocation);
+            let report = report::Report { place, site: fault.site as usize, workgroup, invocation };
+            let mut fault = launched.fault(&report);
+            match denial {
+                Some(Denial::Unmapped) => fault.reason = FaultReason::Unmapped,
+                Some(Denial::Protected) => fault.reason = FaultReason::Protected,
+                None => {}
+            }
+            LaunchError::Fault(Box::new(fault))
+        }
+        Ended::Cut => LaunchError::LoopCut { kernel, invocations: newest.cut },
+        Ended::Exhausted => {
+            let (limit, invocations) = (options.loop_limit, newest.exhausted);
+            LaunchError::LoopLimit { kernel, limit, invocations }
+        }
+        Ended::TooManyRounds => LaunchError::TooManyRounds { kernel, limit: options.max_rounds },
+        Ended::TooManyFaults => LaunchError::TooManyFaults { kernel, limit: options.max_faults },
+        Ended::NoProgress => LaunchError::NoProgress { kernel },
+        Ended::Deadline | Ended::Device(Failure::Deadline) => deadline,
+        Ended::Device(Failure::Vulkan(error)) => error.into(),
+    }
+}
+
+/// How many bits the addresses of this process have, by what is mapped.
+fn width() -> Width {
+    let end = VirtAddr::new(1 << 47);
+    let maps = farptr_hmm::Maps::open();
+    // The vsyscall page lies in the upper half, beyond both.
+    let above = maps.ok().and_then(|maps| maps.find_vma(end).ok()?);
+    match above {
+        Some(area) if area.range.start().get() < 1 << 56 => Width::Bits57,
+        _ => Width::Bits47,
+    }
+}
