@@ -97,11 +97,13 @@ impl Run {
 }
 
 fn open(args: &CommonArgs) -> Result<Runtime, SampleError> {
-    let mut builder = Runtime::builder().access(match args.access {
-        Access::Auto => AccessMode::Auto,
-        Access::Direct => AccessMode::Direct,
-        Access::Mirrored => AccessMode::Mirrored,
-    });
+    let mut builder = Runtime::builder();
+    match args.access {
+        // Leaves the choice to the runtime, and to the variable that it reads.
+        Access::Auto => {}
+        Access::Direct => builder = builder.access(AccessMode::Direct),
+        Access::Mirrored => builder = builder.access(AccessMode::Mirrored),
+    }
     if let Some(device) = &args.device {
         builder = builder.device(device);
     }
