@@ -108,6 +108,12 @@ struct Rewriter<'r> {
 enum Leave {
     Return,
     With(Id),
+    /// With a pointer to address zero: this type, made of this pair of zeroes, because pointers to
+    /// physical storage have no null value.
+    WithPointer {
+        of: Id,
+        zeroes: Id,
+    },
 }
 
 impl Leave {
@@ -117,17 +123,24 @@ impl Leave {
         if edit.global(result).is_none_or(|declared| declared.class.opcode == Op::TypeVoid) {
             return Ok(Self::Return);
         }
+        if let Some((StorageClass::PhysicalStorageBuffer, _)) = edit.pointer_parts(result) {
+            let pair = edit.uvec(2);
+            return Ok(Self::WithPointer { of: result, zeroes: edit.null(pair) });
+        }
         if !has_null(edit, result, 64) {
             return Err(refused("OpFunction", "it has a loop and returns what has no null value"));
         }
         Ok(Self::With(edit.null(result)))
     }
 
-    fn instruction(self) -> (Op, Vec<Operand>) {
-        match self {
-            Self::Return => (Op::Return, vec![]),
-            Self::With(value) => (Op::ReturnValue, vec![Operand::IdRef(value)]),
-        }
+    /// The instruction that leaves, after what it needs.
+    fn instruction(self, code: &mut Code<'_>) -> (Op, Vec<Operand>) {
+        let value = match self {
+            Self::Return => return (Op::Return, vec![]),
+            Self::With(value) => value,
+            Self::WithPointer { of, zeroes } => code.ids(Op::Bitcast, of, &[zeroes]),
+        };
+        (Op::ReturnValue, vec![Operand::IdRef(value)])
     }
 }
 
@@ -141,10 +154,6 @@ fn has_null(edit: &Edit, of: Id, depth: u32) -> bool {
         Op::TypeBool | Op::TypeInt | Op::TypeFloat => true,
         Op::TypeVector | Op::TypeMatrix | Op::TypeArray => part(0),
         Op::TypeStruct => (0..declared.operands.len()).all(part),
-        Op::TypePointer => {
-            let class = declared.operands.first();
-            class == Some(&Operand::StorageClass(StorageClass::PhysicalStorageBuffer))
-        }
         _ => false,
     }
 }
@@ -333,7 +342,7 @@ impl Rewriter<'_> {
                 counters.test(&mut flow.code, self.rules.shared, upper, None);
             }
         }
-        let (op, operands) = self.leave.instruction();
+        let (op, operands) = self.leave.instruction(&mut flow.code);
         flow.end(op, operands);
         self.blocks.extend(flow.finish());
         (body, Vec::new())
