@@ -285,6 +285,10 @@ fn check(checked: &Runtime) {
             let first = results.entry(kernel.clone()).or_insert_with(|| original.clone());
             assert_eq!(*first, original, "{name} differs from the kernel of another compiler");
         }
+        // What no original of the kernel ran on does not run here.
+        if !results.contains_key(&kernel) {
+            continue;
+        }
         match run(checked, module, &memory, Launch::Checked) {
             Ok(result) => assert_eq!(Some(&result), results.get(&kernel), "{name}"),
             Err(error) => panic!("{name}: {error:?}"),

@@ -25,7 +25,7 @@ void main() {
         }
     }
     do {
-        total ^= total >> 1u;
+        total = (total >> 1u) ^ 3u;
     } while ((total & 0x100u) != 0u);
     U32(push.z).at[INDEX] = total;
 }
