@@ -55,7 +55,7 @@ pub struct Input {
 /// Faults during launches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Faults {
-    /// Taken by the device.
+    /// Taken by the device: accesses that missed a page.
     pub device: u64,
     /// Taken by the host.
     pub host: u64,
@@ -94,8 +94,12 @@ pub struct Seconds {
     pub total: f64,
 }
 
-const HEADINGS: [&str; 9] =
-    ["sample", "input", "rows", "entries", "access", "launches", "seconds", "error", "verified"];
+/// What a table says of a run.
+const COLUMNS: usize = 11;
+const HEADINGS: [&str; COLUMNS] = [
+    "sample", "input", "rows", "entries", "access", "launches", "rounds", "faults", "seconds",
+    "error", "verified",
+];
 
 /// The widest input name that a table shows whole.
 const NAME_COLUMNS: usize = 22;
@@ -118,7 +122,7 @@ pub fn table(reports: &[Report]) -> String {
     text + &devices(reports)
 }
 
-fn cells(report: &Report) -> [String; 9] {
+fn cells(report: &Report) -> [String; COLUMNS] {
     [
         report.sample.clone(),
         shortened(&report.input.name),
@@ -126,6 +130,8 @@ fn cells(report: &Report) -> [String; 9] {
         grouped(report.input.entries),
         report.access.clone(),
         grouped(report.launches),
+        grouped(report.rounds),
+        grouped(report.faults.device),
         format!("{:.3}", report.seconds.launch),
         format!("{:.1e}", report.max_rel_error),
         if report.verified { "yes" } else { "NO" }.into(),
@@ -133,11 +139,11 @@ fn cells(report: &Report) -> [String; 9] {
 }
 
 /// One line: names to the left, numbers to the right.
-fn aligned(line: &[String; 9], widths: &[usize]) -> String {
+fn aligned(line: &[String; COLUMNS], widths: &[usize]) -> String {
     let mut text = String::new();
     for (column, (cell, &columns)) in line.iter().zip(widths).enumerate() {
         let gap = " ".repeat(columns - width(cell));
-        let left = matches!(column, 0 | 1 | 4 | 8);
+        let left = matches!(column, 0 | 1 | 4 | 10);
         let (before, after) = if left { ("", gap.as_str()) } else { (gap.as_str(), "") };
         let space = if column == 0 { "" } else { "  " };
         text += &[space, before, cell.as_str(), after].concat();
@@ -237,12 +243,12 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_aligned_and_narrow() {
+    fn the_table_is_aligned() {
         let expected = "\
-sample      input                     rows  entries  access  launches  seconds   error  verified
-------------------------------------------------------------------------------------------------
-spmv        debian                  65,123  402,345  direct     1,234    1.250  1.2e-7  yes
-graph-walk  ..ocial-network.txt.gz       7       12  direct         3    1.250   0.0e0  NO
+sample      input                     rows  entries  access  launches  rounds  faults  seconds   error  verified
+----------------------------------------------------------------------------------------------------------------
+spmv        debian                  65,123  402,345  direct     1,234       0       0    1.250  1.2e-7  yes
+graph-walk  ..ocial-network.txt.gz       7       12  direct         3       0       0    1.250   0.0e0  NO
 device: llvmpipe (LLVM 15.0.6, 256 bits) (llvmpipe, Mesa 22.3.6)
 ";
         assert_eq!(table(&reports()), expected);

@@ -67,7 +67,7 @@ impl Run {
         self.report.seconds.launch = self.launching.elapsed().as_secs_f64();
         self.report.launches = stats.launches;
         self.report.rounds = stats.rounds;
-        self.report.faults = Faults { device: 0, host: stats.host_faults };
+        self.report.faults = Faults { device: stats.faults, host: stats.host_faults };
         self.report.pages = Pages { imported: stats.pages_imported, ..Pages::default() };
     }
 
@@ -97,13 +97,11 @@ impl Run {
 }
 
 fn open(args: &CommonArgs) -> Result<Runtime, SampleError> {
-    let mut builder = Runtime::builder();
-    match args.access {
-        // Leaves the choice to the runtime, and to the variable that it reads.
-        Access::Auto => {}
-        Access::Direct => builder = builder.access(AccessMode::Direct),
-        Access::Mirrored => builder = builder.access(AccessMode::Mirrored),
-    }
+    let mut builder = Runtime::builder().access(match args.access {
+        Access::Auto => AccessMode::Auto,
+        Access::Direct => AccessMode::Direct,
+        Access::Mirrored => AccessMode::Mirrored,
+    });
     if let Some(device) = &args.device {
         builder = builder.device(device);
     }
