@@ -4,10 +4,10 @@
 #![allow(clippy::cast_possible_truncation, reason = "numbers of a test are small")]
 
 mod common;
-#[path = "common/files.rs"]
+#[path = "common/glsl.rs"]
 mod glsl;
 
-use common::{build, ramp, skip};
+use common::{build, ramp};
 use farptr::{
     AccessMode, Backing, FaultReason, Grid, LaunchError, LaunchOptions, Runtime, RuntimeBuilder,
     Stats,
@@ -116,7 +116,7 @@ fn the_host_looks_and_changes_memory_between_launches() {
 fn atomics_count_once_and_give_places_once() {
     let n = 40_000;
     same(|runtime| {
-        let kernel = glsl::kernel(runtime, "histogram.comp")?;
+        let kernel = glsl::kernel(runtime, "histogram.comp");
         let x = numbers(n);
         let (mut bins, mut queue) = (vec![0u32; 5000], vec![0u32; n + 1]);
         runtime
@@ -175,7 +175,7 @@ fn pushed(kernel: &farptr::RawKernel, head: u64) -> Vec<u8> {
 fn a_cold_list_through_scattered_pages_takes_few_rounds() {
     let pages = 10_000;
     let Some(runtime) = build(copying()) else { return };
-    let Some(kernel) = glsl::kernel(&runtime, "list.comp") else { return };
+    let kernel = glsl::kernel(&runtime, "list.comp");
     let (mut words, places) = list(pages);
     let head = link(&mut words, &places);
     let push = pushed(&kernel, head);
@@ -195,7 +195,7 @@ fn a_cold_list_through_scattered_pages_takes_few_rounds() {
 #[test]
 fn a_list_is_the_same_in_every_order_of_service() {
     same(|runtime| {
-        let kernel = glsl::kernel(runtime, "list.comp")?;
+        let kernel = glsl::kernel(runtime, "list.comp");
         let (mut words, places) = list(60);
         let head = link(&mut words, &places);
         let push = pushed(&kernel, head);

@@ -35,7 +35,6 @@ mod paged;
 mod physical;
 mod pipeline;
 pub(crate) mod proof;
-mod round;
 mod rounds;
 mod session;
 mod validation;
@@ -45,8 +44,6 @@ pub(crate) use device::Device;
 pub(crate) use instance::Instance;
 pub(crate) use physical::Physical;
 pub(crate) use pipeline::{Pipeline, PipelineCache};
-#[allow(unused_imports, reason = "the seam for rounds")]
-pub(crate) use round::{ROUND_FAULTS, Round};
 pub(crate) use session::with_scope;
 pub use session::{Idle, Scope};
 

@@ -62,8 +62,6 @@ pub struct Scope<'scope, 'env: 'scope> {
     pub(super) kept: Vec<SharedBuffer>,
     /// The bisected segments in the newest of them, as long as nothing else was lent.
     pub(super) table: Option<Table>,
-    /// The log of rounds, once there was one.
-    pub(super) round_log: Option<SharedBuffer>,
     /// Copies of pages on the device, once a launch needed them.
     pub(super) paged: Option<Box<Paged>>,
     // Both lifetimes are invariant, as those of `std::thread::Scope`.
@@ -95,7 +93,6 @@ pub(crate) fn with_scope<'env, R>(
         idle_since: None,
         kept: Vec::new(),
         table: None,
-        round_log: None,
         paged: None,
         scope: PhantomData,
         env: PhantomData,
@@ -341,7 +338,6 @@ impl Drop for Scope<'_, '_> {
         if self.device.is_inherited() {
             std::mem::forget(self.stop.take());
             std::mem::forget(std::mem::take(&mut self.kept));
-            std::mem::forget(self.round_log.take());
             std::mem::forget(self.paged.take());
             return;
         }
@@ -349,7 +345,7 @@ impl Drop for Scope<'_, '_> {
         if let Some(batch) = self.recording.take() {
             batch.give_back(&self.device);
         }
-        for buffer in self.kept.drain(..).chain(self.round_log.take()) {
+        for buffer in self.kept.drain(..) {
             // SAFETY: the buffer belongs to this device; `drain` waited for all launches.
             unsafe { buffer.destroy(&self.device) };
         }

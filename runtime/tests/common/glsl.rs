@@ -56,3 +56,18 @@ fn options(level: Level) -> CompileOptions<'static> {
     options.set_optimization_level(level);
     options
 }
+
+/// The kernel of a file of `tests/glsl`.
+#[allow(unsafe_code, reason = "the words come from a compiler")]
+pub fn kernel(runtime: &farptr::Runtime, name: &'static str) -> farptr::RawKernel {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/glsl").join(name);
+    let source = std::fs::read_to_string(path).expect("the file is part of the tests");
+    let compiler = Compiler::new().expect("shaderc starts");
+    let (kind, options) = (ShaderKind::Compute, options(Level::Zero));
+    let words = match compiler.compile_into_spirv(&source, kind, name, "main", Some(&options)) {
+        Ok(artifact) => artifact.as_binary().to_vec(),
+        Err(error) => panic!("kernel {name}: {error}"),
+    };
+    // SAFETY: 1. shaderc's output is a valid module.
+    unsafe { runtime.raw_kernel(name, &words) }.expect("the kernel can be rewritten")
+}
