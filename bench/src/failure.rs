@@ -82,8 +82,8 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Whether a case cannot be measured on this machine, while others can: its lack of privilege or
-    /// of an access mode is no failure of what is measured.
+    /// Whether a case cannot be measured on this machine, while others can: its lack of privilege
+    /// or of an access mode is no failure of what is measured.
     pub(crate) fn is_of_this_machine(&self) -> bool {
         matches!(self, Self::Unprivileged | Self::NoAccess { .. })
     }

@@ -71,8 +71,9 @@ impl<K: KernelDesc> RawFirstUse<K> {
         let groups = self.device.groups_for(self.invocations, kernel.width);
         self.lane.run(|recorder| {
             recorder.barrier(KERNEL_WRITES, KERNEL);
-            // SAFETY: 1. all is of one device, and `groups_for` keeps its limits; 2. the words touch
-            // just the arrays, as the caller promises, which belong to `self`, borrowed mutably.
+            // SAFETY: 1. all is of one device, and `groups_for` keeps its limits; 2. the words
+            // touch just the arrays, as the caller promises, which belong to `self`, borrowed
+            // mutably.
             unsafe { recorder.launch(&kernel, &push, groups) };
             recorder.barrier(KERNEL_WRITES, HOST);
         })?;
