@@ -180,8 +180,6 @@ fn span(reach: &Reach, segment: &Segment) -> u64 {
 pub(crate) struct Head {
     pub(crate) loop_limit: u32,
     pub(crate) loop_limit_after_fault: u32,
-    /// The launch's number.
-    pub(crate) number: u32,
     pub(crate) zeroes: u64,
     pub(crate) sink: u64,
     pub(crate) log: u64,
@@ -205,7 +203,7 @@ pub(crate) fn rows(
         [a, b, c, d]
     };
     let mut rows = vec![[0; 4]; layout.rows() as usize];
-    rows[control::LIMITS as usize] = [1, head.loop_limit, head.loop_limit_after_fault, head.number];
+    rows[control::LIMITS as usize] = [1, head.loop_limit, head.loop_limit_after_fault, 0];
     rows[control::SPARE as usize] = pair(head.zeroes, head.sink);
     rows[control::REPORTS as usize] = pair(head.log, head.stop);
     rows[control::LOOKUP as usize] = pair(head.tree, head.segments);

@@ -1,13 +1,14 @@
 //! What a launch left in its log. Pure.
 
 use farptr_shaders::rewrite::control::{LOG_ENTRY_WORDS, LOG_HEADER_WORDS, LogWord};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The log of a launch that has completed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Log {
     /// Faults that were reported, those that the queue had no room for included.
     pub(crate) faults: u32,
-    /// Whether the queue had too little room.
+    /// Whether the queue had too little room, or an invocation no iterations left to fill its place.
     pub(crate) overflowed: bool,
     /// Invocations that had a loop cut short by the driver.
     pub(crate) cut: u32,
@@ -39,11 +40,15 @@ pub(crate) const fn log_words(capacity: u32) -> u32 {
     LOG_HEADER_WORDS + capacity * LOG_ENTRY_WORDS
 }
 
-/// The words with which a log starts.
-pub(crate) fn header(capacity: u32) -> [u32; LOG_HEADER_WORDS as usize] {
-    let mut words = [0; LOG_HEADER_WORDS as usize];
-    words[LogWord::Capacity as usize] = capacity;
-    words
+/// Starts a log that was used before, or is all zeroes. Kernels add to what is there, so that what
+/// they may have written is set to 0.
+pub(crate) fn clear(log: &[AtomicU32], capacity: u32) {
+    let word = |which: LogWord| log[which as usize].load(Relaxed);
+    let used = word(LogWord::Queued).min(word(LogWord::Capacity));
+    for word in log.iter().take(log_words(used) as usize) {
+        word.store(0, Relaxed);
+    }
+    log[LogWord::Capacity as usize].store(capacity, Relaxed);
 }
 
 impl Log {
@@ -52,14 +57,23 @@ impl Log {
         let word = |which: LogWord| words.get(which as usize).copied().unwrap_or(0);
         let (queued, capacity) = (word(LogWord::Queued), word(LogWord::Capacity));
         let entries = words.get(LOG_HEADER_WORDS as usize..).unwrap_or(&[]);
-        let entries = entries.chunks_exact(LOG_ENTRY_WORDS as usize);
+        let entries =
+            entries.chunks_exact(LOG_ENTRY_WORDS as usize).take(queued.min(capacity) as usize);
+        let reports: Vec<_> = entries.filter_map(Report::decode).collect();
         Self {
             faults: word(LogWord::Faults),
-            overflowed: queued > capacity,
+            overflowed: reports.len() < queued.max(u32::from(word(LogWord::Faults) > 0)) as usize,
             cut: word(LogWord::Cut),
             exhausted: word(LogWord::Exhausted),
-            reports: entries.take(queued.min(capacity) as usize).map(Report::decode).collect(),
+            reports,
         }
+    }
+
+    /// Takes note of how many invocations failed. Those that could not even say how had no
+    /// iterations left, because the driver had cut a loop short.
+    pub(crate) fn count_failures(&mut self, failures: u32) {
+        let known = self.faults.saturating_add(self.cut).saturating_add(self.exhausted);
+        self.cut = self.cut.saturating_add(failures.saturating_sub(known));
     }
 
     /// Whether the launch did everything that it was to do.
@@ -78,18 +92,19 @@ impl Log {
 }
 
 impl Report {
-    fn decode(words: &[u32]) -> Self {
-        let &[low, high, site, x, y, z, invocation, is_index] = words else {
+    /// Reads an entry, unless it was not finished.
+    fn decode(words: &[u32]) -> Option<Self> {
+        let &[low, high, x, y, z, invocation, fault] = words else {
             unreachable!("entries are cut to this length");
         };
         let address = u64::from(low) | u64::from(high) << 32;
-        let place = match is_index {
+        let place = match fault & 1 {
             0 => Place::Address(address),
             _ => Place::Index(low.cast_signed()),
         };
         // Sites count from 1, so that 0 is no fault.
-        let site = (site as usize).wrapping_sub(1);
-        Self { place, site, workgroup: [x, y, z], invocation }
+        let site = (fault as usize >> 1).checked_sub(1)?;
+        Some(Self { place, site, workgroup: [x, y, z], invocation })
     }
 }
 
@@ -97,8 +112,9 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn log(queued: u32, capacity: u32, entries: &[[u32; 8]]) -> Log {
-        let mut words = header(capacity).to_vec();
+    fn log(queued: u32, capacity: u32, entries: &[[u32; 7]]) -> Log {
+        let mut words = vec![0; LOG_HEADER_WORDS as usize];
+        words[LogWord::Capacity as usize] = capacity;
         words[LogWord::Queued as usize] = queued;
         words[LogWord::Faults as usize] = queued;
         words.extend(entries.iter().flatten());
@@ -114,7 +130,7 @@ mod tests {
 
     #[test]
     fn entries_are_addresses_or_indices() {
-        let log = log(2, 2, &[[1, 2, 3, 4, 5, 6, 7, 0], [u32::MAX, 0, 1, 0, 0, 0, 9, 1]]);
+        let log = log(2, 2, &[[1, 2, 4, 5, 6, 7, 6], [u32::MAX, 0, 0, 0, 0, 9, 3]]);
         assert!(!log.is_clean() && !log.overflowed);
         assert_eq!(
             log.reports[0],
@@ -131,8 +147,36 @@ mod tests {
 
     #[test]
     fn more_faults_than_room_are_counted_and_not_read() {
-        let log = log(500, 1, &[[0; 8]]);
+        let log = log(500, 1, &[[2; 7]]);
         assert_eq!((log.faults, log.reports.len(), log.overflowed), (500, 1, true));
+    }
+
+    #[test]
+    fn entries_that_were_not_finished_are_not_read() {
+        let log = log(2, 4, &[[1, 2, 3, 4, 5, 6, 0], [2; 7]]);
+        assert_eq!((log.faults, log.reports.len(), log.overflowed), (2, 1, true));
+    }
+
+    #[test]
+    fn who_could_not_say_why_it_failed_was_cut_short() {
+        let mut log = log(2, 4, &[[2; 7], [2; 7]]);
+        log.count_failures(2);
+        assert_eq!(log.cut, 0);
+        log.count_failures(5);
+        assert_eq!((log.faults, log.cut), (2, 3));
+    }
+
+    #[test]
+    fn a_used_log_is_empty_again() {
+        let words: Vec<AtomicU32> = (0..log_words(3)).map(|_| AtomicU32::new(0)).collect();
+        clear(&words, 3);
+        words[LogWord::Queued as usize].store(9, Relaxed);
+        for entry in &words[LOG_HEADER_WORDS as usize..] {
+            entry.store(7, Relaxed);
+        }
+        clear(&words, 3);
+        let values: Vec<u32> = words.iter().map(|word| word.load(Relaxed)).collect();
+        assert_eq!(values.iter().sum::<u32>(), 3, "the capacity alone");
     }
 
     #[test]

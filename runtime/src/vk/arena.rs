@@ -260,7 +260,7 @@ fn record(device: &Device, slot: &mut Slot, regions: &[Region]) -> Result<u64, V
     // SAFETY: the slot is recording.
     unsafe { slot.full_barrier(device.raw()) };
     // SAFETY: the slot is recording.
-    unsafe { slot.end(device.raw()) }?;
+    unsafe { slot.end(device.raw(), None) }?;
     // SAFETY: 1. ended just now; 2. `transfer` waits before the buffers can go.
     unsafe { device.submit(slot) }
 }

@@ -2,8 +2,9 @@
 
 use super::{
     Device, Pipeline,
+    buffer::SharedBuffer,
     channel::{Channel, Post},
-    command::{Slot, Work},
+    command::{Slot, WordCopy, Work},
 };
 use crate::{LaunchError, VulkanError, launch::pending::Pending, lends::Lends, stats::Counters};
 use std::{
@@ -106,13 +107,32 @@ impl Batch {
         self.launches
     }
 
+    /// Ends recording. Where a report may be lost, because the driver cuts loops, what the stop
+    /// word was after the last launch is kept.
+    ///
     /// # Safety
     ///
-    /// The batch was begun for `device` and is not ended.
-    pub(super) unsafe fn end(&mut self, device: &Device) -> Result<(), VulkanError> {
+    /// The batch was begun for `device` and is not ended; the stop word is `device`'s and lives
+    /// until the launches have completed.
+    pub(super) unsafe fn end(
+        &mut self,
+        device: &Device,
+        stop: Option<&SharedBuffer>,
+    ) -> Result<(), VulkanError> {
         self.submitted = Some(Instant::now());
-        // SAFETY: the caller's promise.
-        unsafe { self.slot.end(device.raw()) }
+        let stop = stop.filter(|_| device.traits().cuts_loops);
+        let copy = stop
+            .zip(self.checked.as_ref())
+            .map(|(stop, checked)| WordCopy { from: stop.raw(), to: checked.channel.after() });
+        // SAFETY: the caller's promise; the channel lives as long.
+        unsafe { self.slot.end(device.raw(), copy) }
+    }
+
+    /// Tells workgroups that have not begun to do nothing.
+    pub(super) fn stop(&self) {
+        if let Some(checked) = &self.checked {
+            checked.channel.stop();
+        }
     }
 
     pub(super) fn slot(&self) -> &Slot {
@@ -143,8 +163,12 @@ impl Batch {
         in_time: bool,
     ) -> Option<LaunchError> {
         let checked = self.checked.as_ref()?;
-        for (post, pending) in &checked.pending {
-            let log = checked.channel.log(*post);
+        for (at, &(post, ref pending)) in checked.pending.iter().enumerate() {
+            let mut log = checked.channel.log(post);
+            if in_time && device.traits().cuts_loops {
+                let next = checked.pending.get(at + 1).map(|&(next, _)| next);
+                log.count_failures(checked.channel.failures(post, next));
+            }
             Counters::add(&device.counters.faults, u64::from(log.faults));
             if !log.is_clean() {
                 return Some(pending.failure(&log, lends, in_time));

@@ -45,6 +45,8 @@ impl SharedBuffer {
     pub(super) fn new(device: &Device, bytes: u64) -> Result<Self, VulkanError> {
         let usage = vk::BufferUsageFlags::UNIFORM_BUFFER
             | vk::BufferUsageFlags::STORAGE_BUFFER
+            | vk::BufferUsageFlags::TRANSFER_SRC
+            | vk::BufferUsageFlags::TRANSFER_DST
             | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS;
         let info = vk::BufferCreateInfo::default().size(bytes).usage(usage);
         // SAFETY: 1. the device is live; 3. its features include bufferDeviceAddress.

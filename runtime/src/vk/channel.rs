@@ -12,7 +12,7 @@ use crate::{
     },
 };
 use ash::vk;
-use farptr_shaders::rewrite::control::MAX_ROWS;
+use farptr_shaders::rewrite::control::{MAX_ROWS, STOPPED};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Faults that the log of a launch has room for. A launch that is not repeated needs one; with a
@@ -29,6 +29,11 @@ const CONTROL_WORDS: u32 = 4 * WINDOW_BYTES / 4;
 /// The last block starts before the end of the blocks, and its window has to be in the buffer.
 const LOGS_AT: u32 = CONTROL_WORDS + WINDOW_BYTES / 4;
 
+/// The word that says how many invocations of the scope had failed when the batch was complete.
+const AFTER_AT: u32 = LOGS_AT + Channel::LAUNCHES * LOG_WORDS;
+/// What the host adds to a count of failures to end launches.
+pub(super) const OVERDUE: u32 = 1 << 31;
+
 /// Control blocks and logs for the launches of one batch.
 ///
 /// A channel does not destroy itself: it belongs to its [`Device`].
@@ -39,6 +44,8 @@ pub(super) struct Channel {
     set: vk::DescriptorSet,
     /// Words of control blocks that are in use.
     used: u32,
+    /// Where control blocks start.
+    blocks: Vec<u32>,
     /// Logs that are in use.
     logs: u32,
 }
@@ -47,6 +54,8 @@ pub(super) struct Channel {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Post {
     log: u32,
+    /// The word of the control block that says whether an earlier launch failed.
+    stopped: u32,
 }
 
 impl Channel {
@@ -54,11 +63,13 @@ impl Channel {
     pub(super) const LAUNCHES: u32 = 64;
 
     pub(super) fn new(device: &Device) -> Result<Self, VulkanError> {
-        let words = LOGS_AT + Self::LAUNCHES * LOG_WORDS;
-        let buffer = SharedBuffer::new(device, u64::from(words) * 4)?;
+        let buffer = SharedBuffer::new(device, u64::from(AFTER_AT + 1) * 4)?;
+        for word in &buffer.words()[LOGS_AT as usize..] {
+            word.store(0, Relaxed);
+        }
         let described = describe(device, &buffer);
         match described {
-            Ok((pool, set)) => Ok(Self { buffer, pool, set, used: 0, logs: 0 }),
+            Ok((pool, set)) => Ok(Self { buffer, pool, set, used: 0, blocks: Vec::new(), logs: 0 }),
             Err(error) => {
                 // SAFETY: the buffer is this device's, and nothing has used it.
                 unsafe { buffer.destroy(device) };
@@ -73,16 +84,17 @@ impl Channel {
         self.logs < Self::LAUNCHES && CONTROL_WORDS - self.used >= words
     }
 
-    /// Starts the log of a launch and gives its device address.
+    /// Starts the log of a launch, whose control block is written next, and gives the log's device
+    /// address.
     ///
     /// There is room for it: [`has_room`](Self::has_room) said so.
     pub(super) fn post(&mut self) -> (Post, u64) {
-        let post = Post { log: LOGS_AT + self.logs * LOG_WORDS };
+        let post = Post { log: LOGS_AT + self.logs * LOG_WORDS, stopped: stopped_at(self.used) };
         self.logs += 1;
-        let words = &self.buffer.words()[post.log as usize..];
-        for (word, value) in words.iter().zip(report::header(LOG_CAPACITY)) {
-            word.store(value, Relaxed);
-        }
+        report::clear(
+            &self.buffer.words()[post.log as usize..][..LOG_WORDS as usize],
+            LOG_CAPACITY,
+        );
         (post, self.buffer.address() + u64::from(post.log) * 4)
     }
 
@@ -94,9 +106,37 @@ impl Channel {
         for (word, &value) in words.iter().zip(rows.as_flattened()) {
             word.store(value, Relaxed);
         }
+        self.blocks.push(at);
         let len = u32::try_from(rows.len() * 4).expect("it is in the buffer");
         self.used = (at + len).next_multiple_of(BLOCK_ALIGN_WORDS);
         at * 4
+    }
+
+    /// Where a launch's control block has what the stop word was before it.
+    pub(super) fn before(&self, post: Post) -> (vk::Buffer, u64) {
+        (self.buffer.raw(), u64::from(post.stopped) * 4)
+    }
+
+    /// Where it goes what the stop word was after the last launch.
+    pub(super) fn after(&self) -> (vk::Buffer, u64) {
+        (self.buffer.raw(), u64::from(AFTER_AT) * 4)
+    }
+
+    /// Tells the workgroups that have not begun to do nothing.
+    pub(super) fn stop(&self) {
+        for &at in &self.blocks {
+            self.buffer.words()[stopped_at(at) as usize].fetch_or(OVERDUE, Relaxed);
+        }
+    }
+
+    /// How many invocations failed, until the launch or in it, as the stop word had it before the
+    /// next launch, or after the last one.
+    ///
+    /// The batch is complete, and recorded the copies that say so.
+    pub(super) fn failures(&self, post: Post, next: Option<Post>) -> u32 {
+        let count = |at: u32| self.buffer.words()[at as usize].load(Relaxed) & !OVERDUE;
+        let after = count(next.map_or(AFTER_AT, |next| next.stopped));
+        after.wrapping_sub(count(post.stopped))
     }
 
     /// The log of a launch that has completed.
@@ -114,6 +154,7 @@ impl Channel {
     /// Makes room for another batch.
     pub(super) fn clear(&mut self) {
         (self.used, self.logs) = (0, 0);
+        self.blocks.clear();
     }
 
     /// # Safety
@@ -125,6 +166,12 @@ impl Channel {
         // SAFETY: the caller's promise.
         unsafe { self.buffer.destroy(device) };
     }
+}
+
+/// The word that says whether an earlier launch failed, in the control block at a word.
+const fn stopped_at(block: u32) -> u32 {
+    let (row, word) = STOPPED;
+    block + row * 4 + word
 }
 
 /// A descriptor pool with the one set that names the control blocks of `buffer`.

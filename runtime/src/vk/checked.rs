@@ -9,7 +9,13 @@
 //! [`Batch::record`] whatever the kernel and its arguments are, provided that the kernel's words
 //! are valid: the promise of `KernelDesc` and of `raw_kernel`.
 
-use super::{Scope, batch::Batch, buffer::SharedBuffer, channel::Post, command::Work};
+use super::{
+    Scope,
+    batch::Batch,
+    buffer::SharedBuffer,
+    channel::Post,
+    command::{WordCopy, Work},
+};
 use crate::{
     LaunchError,
     kernel::Code,
@@ -115,14 +121,12 @@ impl Scope<'_, '_> {
         let (segments, inline) = self.segments(ask, &plan)?;
         let rows = plan.layout.rows() as usize;
         let mut batch = self.batch_with_room(rows)?;
-        self.number += 1;
         let channel = batch.channel(rows).expect("the batch was chosen for its room");
         let (post, log) = channel.post();
         let [zeroes, sink] = self.device.spare();
         let head = Head {
             loop_limit: ask.options.loop_limit,
             loop_limit_after_fault: ask.options.loop_limit_after_fault(),
-            number: self.number,
             zeroes,
             sink,
             log,
@@ -132,9 +136,14 @@ impl Scope<'_, '_> {
         };
         let rows = control::rows(&plan.layout, &head, plan.analysis, &plan.windows, &inline);
         let control = Some((channel.set(), channel.write(&rows)));
-        let work = Work { pipeline: &pipeline, control, push: ask.push, groups: ask.groups };
+        // The first launch since the stop word was 0 has nobody to ask.
+        let stop = self.stop.as_ref().filter(|_| self.unsettled);
+        let copy = stop.map(|stop| WordCopy { from: stop.raw(), to: channel.before(post) });
+        self.unsettled = true;
+        let work = Work { pipeline: &pipeline, control, push: ask.push, groups: ask.groups, copy };
         // SAFETY: 1. `batch_with_room` began the batch for this device, to which the code belongs;
-        // 2. groups and push constants keep the limits (`Ask`), and the module's argument holds.
+        // 2. groups and push constants keep the limits (`Ask`), the stop word lives as long as the
+        // scope and the channel as the batch, and the module's argument holds.
         unsafe { batch.record(&self.device, &work) };
         batch.keep(&pipeline);
         expect(&mut batch, post, ask, plan.roots);

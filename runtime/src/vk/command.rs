@@ -11,6 +11,52 @@ pub(super) struct Work<'w> {
     pub(super) control: Option<(vk::DescriptorSet, u32)>,
     pub(super) push: &'w [u8],
     pub(super) groups: [u32; 3],
+    /// A word that is copied before the launch, as the launches before left it.
+    pub(super) copy: Option<WordCopy>,
+}
+
+/// A word that the device copies: buffers, and where to in the second one, in bytes.
+#[derive(Clone, Copy)]
+pub(super) struct WordCopy {
+    pub(super) from: vk::Buffer,
+    pub(super) to: (vk::Buffer, u64),
+}
+
+/// Stages and accesses on one side of a barrier.
+#[derive(Clone, Copy)]
+struct Side {
+    stage: vk::PipelineStageFlags,
+    access: vk::AccessFlags,
+}
+
+impl Side {
+    /// What kernels write.
+    const WRITTEN: Self = Self {
+        stage: vk::PipelineStageFlags::COMPUTE_SHADER,
+        access: vk::AccessFlags::SHADER_WRITE,
+    };
+    const KERNEL: Self = Self {
+        stage: vk::PipelineStageFlags::COMPUTE_SHADER,
+        access: vk::AccessFlags::from_raw(
+            vk::AccessFlags::SHADER_READ.as_raw()
+                | vk::AccessFlags::SHADER_WRITE.as_raw()
+                | vk::AccessFlags::UNIFORM_READ.as_raw(),
+        ),
+    };
+    const COPY_READ: Self =
+        Self { stage: vk::PipelineStageFlags::TRANSFER, access: vk::AccessFlags::TRANSFER_READ };
+    const COPIED: Self =
+        Self { stage: vk::PipelineStageFlags::TRANSFER, access: vk::AccessFlags::TRANSFER_WRITE };
+    const HOST: Self = Self {
+        stage: vk::PipelineStageFlags::HOST,
+        access: vk::AccessFlags::from_raw(
+            vk::AccessFlags::HOST_READ.as_raw() | vk::AccessFlags::HOST_WRITE.as_raw(),
+        ),
+    };
+
+    fn and(self, other: Self) -> Self {
+        Self { stage: self.stage | other.stage, access: self.access | other.access }
+    }
 }
 
 /// A command buffer with a pool of its own, so that a thread that owns a slot owns both.
@@ -67,9 +113,7 @@ impl Slot {
         unsafe { device.begin_command_buffer(self.commands, &info) }
             .named("vkBeginCommandBuffer")?;
         // SAFETY: the command buffer is recording since just now.
-        unsafe {
-            self.barrier(device, vk::PipelineStageFlags::COMPUTE_SHADER, KERNEL_ACCESS);
-        };
+        unsafe { self.barrier(device, Side::WRITTEN, Side::KERNEL) };
         Ok(())
     }
 
@@ -80,19 +124,23 @@ impl Slot {
     ///
     /// 1. The slot belongs to `device` and is recording.
     /// 2. The pipeline belongs to `device`, and what it runs with keeps its and the device's
-    ///    limits.
+    ///    limits; the buffers of the copy are live, belong to `device` and have these words.
     pub(super) unsafe fn launch(
         &mut self,
         device: &ash::Device,
         after_another: bool,
         work: &Work<'_>,
     ) {
-        let &Work { pipeline, control, push, groups: [x, y, z] } = work;
+        let &Work { pipeline, control, push, groups: [x, y, z], copy } = work;
         if after_another {
             // SAFETY: the caller's promise 1.
-            unsafe {
-                self.barrier(device, vk::PipelineStageFlags::COMPUTE_SHADER, KERNEL_ACCESS);
-            };
+            unsafe { self.barrier(device, Side::WRITTEN, Side::KERNEL) };
+        }
+        if let Some(copy) = copy {
+            // SAFETY: the caller's promises.
+            unsafe { self.copy_word(device, copy) };
+            // SAFETY: the caller's promise 1.
+            unsafe { self.barrier(device, Side::COPIED, Side::KERNEL) };
         }
         let compute = vk::PipelineBindPoint::COMPUTE;
         // SAFETY: 1. all handles are live; the command buffer is recording by promise 1.
@@ -116,15 +164,23 @@ impl Slot {
         unsafe { device.cmd_dispatch(self.commands, x, y, z) };
     }
 
-    /// Ends recording, with a barrier that makes the kernels' writes visible to the host.
+    /// Ends recording, with a barrier that makes everything that was written visible to the host.
     ///
     /// # Safety
     ///
-    /// The slot belongs to `device` and is recording.
-    pub(super) unsafe fn end(&mut self, device: &ash::Device) -> Result<(), VulkanError> {
-        let host = vk::AccessFlags::HOST_READ | vk::AccessFlags::HOST_WRITE;
+    /// The slot belongs to `device` and is recording; the buffers of the copy are as for
+    /// [`launch`](Self::launch).
+    pub(super) unsafe fn end(
+        &mut self,
+        device: &ash::Device,
+        copy: Option<WordCopy>,
+    ) -> Result<(), VulkanError> {
+        if let Some(copy) = copy {
+            // SAFETY: the caller's promise.
+            unsafe { self.copy_word(device, copy) };
+        }
         // SAFETY: the caller's promise.
-        unsafe { self.barrier(device, vk::PipelineStageFlags::HOST, host) };
+        unsafe { self.barrier(device, Side::WRITTEN.and(Side::COPIED), Side::HOST) };
         // SAFETY: 1. the command buffer is live and recording.
         unsafe { device.end_command_buffer(self.commands) }.named("vkEndCommandBuffer")
     }
@@ -165,22 +221,31 @@ impl Slot {
         }
     }
 
+    /// Records the copy of a word that kernels write, behind a barrier.
+    ///
+    /// # Safety
+    ///
+    /// As for [`end`](Self::end).
+    unsafe fn copy_word(&mut self, device: &ash::Device, copy: WordCopy) {
+        // SAFETY: the caller's promise.
+        unsafe { self.barrier(device, Side::WRITTEN, Side::COPY_READ) };
+        let WordCopy { from, to: (to, at) } = copy;
+        let regions = [vk::BufferCopy::default().dst_offset(at).size(4)];
+        // SAFETY: 1. the command buffer is live and recording; the buffers are live and have these
+        // words, as the caller promises.
+        unsafe { device.cmd_copy_buffer(self.commands, from, to, &regions) };
+    }
+
     /// # Safety
     ///
     /// The slot belongs to `device` and is recording.
-    unsafe fn barrier(
-        &mut self,
-        device: &ash::Device,
-        stage: vk::PipelineStageFlags,
-        access: vk::AccessFlags,
-    ) {
-        let barriers = [vk::MemoryBarrier::default()
-            .src_access_mask(vk::AccessFlags::SHADER_WRITE)
-            .dst_access_mask(access)];
-        let (from, none) = (vk::PipelineStageFlags::COMPUTE_SHADER, vk::DependencyFlags::empty());
+    unsafe fn barrier(&mut self, device: &ash::Device, from: Side, to: Side) {
+        let barriers =
+            [vk::MemoryBarrier::default().src_access_mask(from.access).dst_access_mask(to.access)];
+        let (raw, none) = (self.commands, vk::DependencyFlags::empty());
         // SAFETY: 1. the command buffer is live and recording, as the caller promises.
         unsafe {
-            device.cmd_pipeline_barrier(self.commands, from, stage, none, &barriers, &[], &[]);
+            device.cmd_pipeline_barrier(raw, from.stage, to.stage, none, &barriers, &[], &[]);
         }
     }
 
@@ -193,7 +258,3 @@ impl Slot {
         unsafe { device.destroy_command_pool(self.pool, None) };
     }
 }
-
-const KERNEL_ACCESS: vk::AccessFlags = vk::AccessFlags::from_raw(
-    vk::AccessFlags::SHADER_READ.as_raw() | vk::AccessFlags::SHADER_WRITE.as_raw(),
-);

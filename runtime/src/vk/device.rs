@@ -195,7 +195,7 @@ impl Device {
             Some(stop) => stop,
             None => SharedBuffer::new(self, size_of::<AtomicU32>() as u64)?,
         };
-        stop.words()[0].store(u32::MAX, Relaxed);
+        stop.words()[0].store(0, Relaxed);
         Ok(stop)
     }
 

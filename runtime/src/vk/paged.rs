@@ -70,6 +70,7 @@ impl Paged {
     pub(super) fn new(device: &Arc<Device>, config: &Config) -> Result<Self, VulkanError> {
         let words = report::log_words(LOG_CAPACITY);
         let log = SharedBuffer::new(device, u64::from(words) * 4)?;
+        log.words().iter().for_each(|word| word.store(0, Relaxed));
         let channel = match device.take_channel() {
             Ok(channel) => channel,
             Err(error) => {

@@ -9,7 +9,7 @@
 use super::{
     Ask, Device, Scope,
     buffer::SharedBuffer,
-    channel::Channel,
+    channel::{Channel, OVERDUE},
     command::{Slot, Work},
     home::Process,
     paged::{Frames, LOG_CAPACITY, PAGES_PER_WORD, Paged, Placed},
@@ -102,10 +102,8 @@ impl Memory for Runner<'_> {
 impl Run for Runner<'_> {
     fn run(&mut self, _table: &Frozen<'_>) -> Result<Report, Failure> {
         self.memory.arena.settle()?;
-        for (word, value) in self.log.words().iter().zip(report::header(LOG_CAPACITY)) {
-            word.store(value, Relaxed);
-        }
-        self.stop.words()[0].store(u32::MAX, Relaxed);
+        report::clear(self.log.words(), LOG_CAPACITY);
+        self.stop.words()[0].store(0, Relaxed);
         self.channel.clear();
         let control = Some((self.channel.set(), self.channel.write(&self.rows)));
         self.work.control = control;
@@ -115,6 +113,7 @@ impl Run for Runner<'_> {
         }
         let words: Vec<u32> = self.log.words().iter().map(|word| word.load(Relaxed)).collect();
         self.newest = Log::decode(&words);
+        self.newest.count_failures(self.stop.words()[0].load(Relaxed));
         Ok(self.report())
     }
 }
@@ -143,7 +142,7 @@ impl Runner<'_> {
         // and the module's argument holds.
         unsafe { slot.launch(raw, false, &self.work) };
         // SAFETY: the slot is recording.
-        unsafe { slot.end(raw) }?;
+        unsafe { slot.end(raw, None) }?;
         // SAFETY: 1. ended just now; 2. everything outlives `submit_and_wait`, which waits.
         let value = unsafe { self.device.submit(slot) }?;
         Counters::add(&self.device.counters.submissions, 1);
@@ -157,7 +156,8 @@ impl Runner<'_> {
         };
         let in_time = in_time.unwrap_or_else(|error| abort_unproved(error));
         if !in_time {
-            self.stop.words()[0].store(0, Relaxed);
+            self.stop.words()[0].fetch_or(OVERDUE, Relaxed);
+            self.channel.stop();
             self.device.wait(value).unwrap_or_else(|error| abort_unproved(error));
         }
         Ok(in_time)
@@ -297,7 +297,13 @@ impl Scope<'_, '_> {
             log,
             channel,
             stop,
-            work: Work { pipeline: &pipeline, control: None, push: ask.push, groups: ask.groups },
+            work: Work {
+                pipeline: &pipeline,
+                control: None,
+                push: ask.push,
+                groups: ask.groups,
+                copy: None,
+            },
             rows,
             analysis,
             due: plan.deadline,
@@ -306,7 +312,7 @@ impl Scope<'_, '_> {
         let mut costs = Costs::default();
         let ended = rounds::launch(&mut runner, pages, door.as_mut(), plan, &written, &mut costs);
         let newest = runner.newest;
-        stop.words()[0].store(u32::MAX, Relaxed);
+        stop.words()[0].store(0, Relaxed);
         self.count(&costs);
         let launched = Launched { kernel: ask.kernel, analysis, roots: &roots, lends: &self.lends };
         let ended = ended.map_err(|why| failure(&why, ask, &launched, &newest));
@@ -320,7 +326,6 @@ impl Scope<'_, '_> {
         Head {
             loop_limit: ask.options.loop_limit,
             loop_limit_after_fault: ask.options.loop_limit_after_fault(),
-            number: 1,
             zeroes,
             sink,
             log: paged.log.address(),

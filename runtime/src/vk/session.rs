@@ -14,8 +14,8 @@
 //! the child has a copy. There every operation is refused and `Drop` leaves all to the parent.
 
 use super::{
-    Device, Pipeline, batch::Batch, buffer::SharedBuffer, checked::Table, command::Work,
-    imports::Imports, paged::Paged,
+    Device, Pipeline, batch::Batch, buffer::SharedBuffer, channel::OVERDUE, checked::Table,
+    command::Work, imports::Imports, paged::Paged,
 };
 use crate::{
     Error, LaunchError, LendError, LentMut, VulkanError,
@@ -52,8 +52,8 @@ pub struct Scope<'scope, 'env: 'scope> {
     pub(super) lends: Lends,
     /// The stop word, once a checked launch needed one.
     pub(super) stop: Option<SharedBuffer>,
-    /// The number of the newest checked launch since the stop word was new.
-    pub(super) number: u32,
+    /// Whether there was a checked launch since the stop word was new.
+    pub(super) unsettled: bool,
     /// What made a launch fail and was not yet reported.
     failure: Option<LaunchError>,
     /// When a batch was last seen to be complete: the one after it began no later.
@@ -88,7 +88,7 @@ pub(crate) fn with_scope<'env, R>(
         imports: Imports::default(),
         lends: Lends::default(),
         stop: None,
-        number: 0,
+        unsettled: false,
         failure: None,
         idle_since: None,
         kept: Vec::new(),
@@ -175,7 +175,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         push: &[u8],
         groups: [u32; 3],
     ) -> Result<(), LaunchError> {
-        if self.number > 0 {
+        if self.unsettled {
             self.settle()?;
         }
         if self.device.is_inherited() {
@@ -185,7 +185,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             Some(batch) => batch,
             None => Batch::begin(&self.device)?,
         };
-        let work = Work { pipeline, control: None, push, groups };
+        let work = Work { pipeline, control: None, push, groups, copy: None };
         // SAFETY: 1. `begin` made the slot from this device and began it; 2. the caller's promise.
         unsafe { batch.record(&self.device, &work) };
         batch.keep(pipeline);
@@ -211,8 +211,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             let (value, oldest) = self.in_flight.remove(0);
             self.complete(value, oldest);
         }
-        // SAFETY: the slot belongs to this device and is recording.
-        let ended = unsafe { batch.end(&self.device) };
+        // SAFETY: the slot belongs to this device and is recording; the stop word is the scope's.
+        let ended = unsafe { batch.end(&self.device, self.stop.as_ref()) };
         if let Err(error) = ended {
             batch.give_back(&self.device);
             return Err(error.into());
@@ -251,20 +251,22 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     fn complete(&mut self, value: u64, batch: Batch) {
         let begun = self.idle_since.max(batch.submitted());
         let due = batch.time().and_then(|time| begun?.checked_add(time));
-        let in_time = self.wait_or_stop(value, due);
+        let in_time = self.wait_or_stop(value, due, &batch);
         let failure = batch.failure(&self.device, &self.lends, in_time);
         self.failure = self.failure.take().or(failure);
         batch.give_back(&self.device);
         self.idle_since = Some(Instant::now());
     }
 
-    /// Waits for a submission, and says whether it was complete when it was due. If not, the stop
-    /// word is written, upon which checked kernels end; that is waited for as long as it takes.
-    pub(super) fn wait_or_stop(&self, value: u64, due: Option<Instant>) -> bool {
+    /// Waits for a batch, and says whether it was complete when it was due. If not, stop word and
+    /// control blocks are written, upon which checked kernels end; that is waited for as long as it
+    /// takes.
+    pub(super) fn wait_or_stop(&self, value: u64, due: Option<Instant>, batch: &Batch) -> bool {
         let in_time = match (due, &self.stop) {
             (Some(due), Some(stop)) => self.device.wait_until(value, due).and_then(|in_time| {
                 if !in_time {
-                    stop.words()[0].store(0, Relaxed);
+                    stop.words()[0].fetch_or(OVERDUE, Relaxed);
+                    batch.stop();
                     self.device.wait(value)?;
                 }
                 Ok(in_time)
@@ -279,9 +281,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     pub(crate) fn settle(&mut self) -> Result<(), LaunchError> {
         self.submit()?;
         self.drain();
-        self.number = 0;
+        self.unsettled = false;
         if let Some(stop) = &self.stop {
-            stop.words()[0].store(u32::MAX, Relaxed);
+            stop.words()[0].store(0, Relaxed);
         }
         self.table = None;
         for buffer in self.kept.drain(..) {
@@ -296,7 +298,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 
     /// Whether a checked launch is known to have failed, so that those after it do nothing.
     pub(super) fn has_failed(&self) -> bool {
-        let stopped = |stop: &SharedBuffer| stop.words()[0].load(Relaxed) != u32::MAX;
+        let stopped = |stop: &SharedBuffer| stop.words()[0].load(Relaxed) != 0;
         self.failure.is_some() || self.stop.as_ref().is_some_and(stopped)
     }
 

@@ -5,7 +5,7 @@
 //!
 //! | rows | words |
 //! |---|---|
-//! | [`LIMITS`] | the number 1, loop limit, loop limit after a fault, the launch's number |
+//! | [`LIMITS`] | the number 1, loop limit, loop limit after a fault, [`STOPPED`] |
 //! | [`SPARE`] | address of zeroes to read, address of memory to write, where a check failed |
 //! | [`REPORTS`] | address of the log, address of the stop word |
 //! | [`LOOKUP`] | address of the radix tree's root, address of the bisected segments |
@@ -33,14 +33,22 @@
 //! entries. There is no null: what is absent points to a node, or a leaf, of absent entries.
 //!
 //! The log is 8 words of counts ([`LogWord`]) and then entries of [`LOG_ENTRY_WORDS`] words:
-//! address or index (low word, high word), site, workgroup (x, y, z), the invocation's number in
-//! its workgroup, and 0 for an address or 1 for an index. The stop word holds the lowest number of
-//! a launch that failed, `u32::MAX` at first: launches with a higher number do nothing.
+//! address or index (low word, high word), workgroup (x, y, z), the invocation's number in its
+//! workgroup, and last the site's position plus one, times two, plus one for an index. The host
+//! sets all of it to 0 but the capacity; kernels add to it. An entry whose last word is 0 was not
+//! finished: its invocation had no iterations left for its report.
+//!
+//! The stop word counts the invocations that failed, those whose faults are collected excepted.
+//! Loops end once it is not 0, so the host ends a launch by writing it. It is 0 at first; launches
+//! learn through [`STOPPED`] what it was before them.
 
 use super::{Analysis, Search, Variant};
 
 /// The row of limits.
 pub const LIMITS: u32 = 0;
+/// Row and word of what the stop word was before the launch: if it is not 0 the launch does nothing.
+/// All invocations see the same value, without a look at memory that others write.
+pub const STOPPED: (u32, u32) = (LIMITS, 3);
 /// The row of addresses that stand in for what a check refused: each [`SPARE_BYTES`] long.
 pub const SPARE: u32 = 1;
 /// The row of addresses of the log and the stop word.
@@ -66,7 +74,7 @@ pub const ENTRY_WRITE: u64 = 2;
 /// Entries of a node and of a leaf of the radix tree.
 pub const TREE_FANOUT: u64 = 4096;
 /// Words of a log entry.
-pub const LOG_ENTRY_WORDS: u32 = 8;
+pub const LOG_ENTRY_WORDS: u32 = 7;
 /// Words before the first log entry.
 pub const LOG_HEADER_WORDS: u32 = 8;
 

@@ -400,6 +400,13 @@ impl<'e> Code<'e> {
         self.op(op, of, operands.iter().copied().map(Operand::IdRef).collect())
     }
 
+    /// As [`ids`](Self::ids), for a result that is named already.
+    pub(super) fn define(&mut self, result: Id, op: Op, of: Id, operands: &[Id]) {
+        self.edit.note_type(result, of);
+        let operands = operands.iter().copied().map(Operand::IdRef).collect();
+        self.instructions.push(Instruction::new(op, Some(of), Some(result), operands));
+    }
+
     /// An instruction without a result.
     pub(super) fn act(&mut self, op: Op, operands: Vec<Operand>) {
         self.instructions.push(Instruction::new(op, None, None, operands));

@@ -82,7 +82,6 @@ struct Limits {
     one: Id,
     limit: Id,
     limit_after_fault: Id,
-    launch: Id,
     /// [`BASE`], as a product with `one`: Mesa computes what follows from a constant before a loop
     /// an iteration ahead, and would count a header too many.
     upper: Id,
@@ -198,7 +197,7 @@ fn start(
     counters: &[Counters],
 ) -> Limits {
     let mut code = Code::new(edit);
-    let [one, limit, limit_after_fault, launch] =
+    let [one, limit, limit_after_fault, _] =
         code.control_row(rules.shared.control, control::LIMITS);
     let (word, base) = (code.edit.uint(32), code.edit.word(BASE));
     let upper = code.ids(Op::IMul, word, &[base, one]);
@@ -211,7 +210,7 @@ fn start(
         let at = entry.instructions.iter().rposition(variable).map_or(0, |last| last + 1);
         entry.instructions.splice(at..at, instructions);
     }
-    Limits { one, limit, limit_after_fault, launch, upper }
+    Limits { one, limit, limit_after_fault, upper }
 }
 
 /// Turns the branches to merge blocks that the kernel never gets to, which are never taken either,
@@ -461,7 +460,7 @@ fn is_alive(flow: &mut Flow<'_>, rules: &Rules<'_>, limits: &Limits) -> Id {
     flow.when_value(due, boolean, alive, |flow| {
         let code = &mut flow.code;
         let stop = rules.physical.stop(code, shared);
-        let wanted = code.ids(Op::UGreaterThan, boolean, &[stop, limits.launch]);
+        let wanted = code.ids(Op::IEqual, boolean, &[stop, zero]);
         code.ids(Op::LogicalAnd, boolean, &[alive, wanted])
     })
 }

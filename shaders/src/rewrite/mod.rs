@@ -27,6 +27,7 @@ mod physical;
 mod plan;
 mod pointers;
 mod program;
+mod report;
 mod segments;
 mod shared;
 mod sieve;

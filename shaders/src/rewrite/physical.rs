@@ -5,7 +5,7 @@ use super::edit::{Code, Edit, Id};
 use super::shared::Shared;
 use rspirv::dr::{Instruction, Operand};
 use rspirv::spirv::{
-    AddressingModel, Capability, Decoration, MemoryAccess, MemoryModel, Op, Scope, StorageClass,
+    AddressingModel, Capability, Decoration, MemoryModel, Op, Scope, StorageClass,
 };
 
 /// How words in physical memory are named: types, and what an atomic operation says of its order.
@@ -50,14 +50,6 @@ impl Physical {
     pub(super) fn load(code: &mut Code<'_>, pointer: Id) -> Id {
         let of = code.edit.uint(32);
         code.load_physical(of, pointer, 4)
-    }
-
-    /// Writes a word that nobody else touches meanwhile.
-    pub(super) fn store(code: &mut Code<'_>, pointer: Id, value: Id) {
-        let aligned = Operand::MemoryAccess(MemoryAccess::ALIGNED);
-        let ids = [pointer, value].map(Operand::IdRef).into_iter();
-        let operands = ids.chain([aligned, Operand::LiteralBit32(4)]).collect();
-        code.act(Op::Store, operands);
     }
 
     /// An atomic operation on a word, which gives the word before it.
