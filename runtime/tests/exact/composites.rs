@@ -5,6 +5,7 @@ use crate::case::{Buffer, Case, random};
 cases! {
     vector_2, vector_3_packed, vector_3_padded, vector_4, vector_by_component, vector_swizzle,
     vector_less_aligned, matrix_4, matrix_3_packed, matrix_row_major, matrix_column,
+    matrix_row_major_by_address, matrix_column_major_by_address,
     structure_by_value, structure_nested, structure_with_arrays, structure_member_dynamic,
     array_by_value, array_of_arrays, structure_across_pages,
 }
@@ -175,6 +176,49 @@ fn matrix_column() -> Case {
             M(y).at[ID][(c + 1u) & 3u][ID & 1u] = 9.0;
         }";
     float_pair(source, 9)
+}
+
+/// A whole matrix, an array of them and columns, where the pointer is no argument: where its numbers
+/// are is said by the member alone.
+fn matrix_row_major_by_address() -> Case {
+    let source = "
+        layout(local_size_x = 32) in;
+        struct Pair { uint k; mat2x3 a[2]; };
+        layout(buffer_reference, scalar, row_major, buffer_reference_align = 4)
+            buffer M { Pair at[]; };
+        layout(push_constant) uniform Push { uvec2 x, y; };
+        void main() {
+            uvec2 from = x;
+            uvec2 to = y;
+            if (ID > 1000u) { from = y; to = x; }
+            mat2x3 all[2] = M(from).at[ID].a;
+            mat2x3 one = M(from).at[ID].a[ID & 1u];
+            M(to).at[ID].a[0] = mat2x3(one[1], M(from).at[ID + 1u].a[1][0]);
+            M(to).at[ID].a[1][1] = all[1][0] + one[0];
+            M(to).at[ID].a[1][0].z = all[0][1].y;
+        }";
+    float_pair(source, 5)
+}
+
+/// As above, by columns.
+fn matrix_column_major_by_address() -> Case {
+    let source = "
+        layout(local_size_x = 32) in;
+        struct Pair { uint k; mat2x3 a[2]; };
+        layout(buffer_reference, scalar, column_major, buffer_reference_align = 4)
+            buffer M { Pair at[]; };
+        layout(push_constant) uniform Push { uvec2 x, y; };
+        void main() {
+            uvec2 from = x;
+            uvec2 to = y;
+            if (ID > 1000u) { from = y; to = x; }
+            mat2x3 all[2] = M(from).at[ID].a;
+            mat2x3 one = M(from).at[ID].a[ID & 1u];
+            M(to).at[ID].a[0] = mat2x3(one[1], M(from).at[ID + 1u].a[1][0]);
+            M(to).at[ID].a[1][1] = all[1][0] + one[0];
+            M(to).at[ID].a[1][0].z = all[0][1].y;
+        }";
+    float_pair(source, 5)
 }
 
 fn structure_by_value() -> Case {

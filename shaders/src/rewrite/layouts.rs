@@ -20,6 +20,12 @@ impl Place {
     pub(super) fn new(of: Id) -> Self {
         Self { of, matrix: None }
     }
+
+    /// Whether the type alone does not say where its numbers are: it is a matrix, an array of
+    /// such, or a column of one that is stored by rows.
+    pub(super) fn is_laid_out_by_member(&self) -> bool {
+        self.matrix.is_some()
+    }
 }
 
 /// The layout of a matrix.

@@ -188,11 +188,13 @@ impl Translator<'_> {
         }
     }
 
-    /// The pointer to a translated address, over members whose decorations count.
+    /// The pointer to a translated address, over members whose decorations count: how a matrix is
+    /// laid out is said by the member that it is, or is in, and by no pointer to it.
     fn aim(&self, code: &mut Code<'_>, plan: &Plan, from: Id, to: Id) -> Id {
         let math = self.math();
         let trace = &plan.trace;
-        if !trace.coherent || trace.steps.is_empty() {
+        let decorated = trace.coherent || trace.place.is_laid_out_by_member();
+        if !decorated || trace.steps.is_empty() {
             let of = code.edit.type_of(plan.touch.pointer).unwrap_or(trace.start_type);
             return math.to_pointer(code, of, to);
         }
