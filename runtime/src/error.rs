@@ -345,6 +345,18 @@ pub enum LaunchError {
         /// The kernel.
         kernel: &'static str,
     },
+    /// Memory that was not lent by itself was unmapped, protected or overwritten by somebody else
+    /// while the launch wrote its results there: see [`lend_process`](crate::Scope::lend_process).
+    ///
+    /// What the launch wrote to such memory may be home in part; lends are as after any launch that
+    /// failed.
+    #[error("memory at {address:#x} changed while results of kernel `{kernel}` were written there")]
+    Raced {
+        /// The kernel.
+        kernel: &'static str,
+        /// The first byte that is not known to have been written, or taken back.
+        address: u64,
+    },
     /// The process was forked from the one that built the runtime.
     #[error("the runtime belongs to the parent process; build one in this process")]
     Forked,

@@ -6,15 +6,14 @@
 
 use super::{
     PAGE_BYTES,
-    notes::Notes,
     pages::Pages,
     rounds::{Fault, Memory},
     table::Entry,
 };
-use farptr_hmm::{VaRange, VirtAddr, Vma};
+use farptr_hmm::{VirtAddr, Vma};
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    ops::Range,
 };
 
 /// The memory of the process, through system calls that fail instead of crashing.
@@ -45,30 +44,84 @@ pub(crate) enum Change {
     Nothing,
     /// Some pages are not, and were dropped; the round does not count.
     Pages,
+    /// Memory changed while it was written: the byte at this address, and those after it, may be
+    /// what the round wrote or not.
+    Raced(u64),
 }
 
 /// The door: what the device has of the process's memory during a launch.
 pub(crate) struct Door {
     host: Box<dyn Host>,
-    notes: Arc<Notes>,
     pages: BTreeMap<u64, Page>,
     /// Frames that no page has.
     free: Vec<u64>,
-    /// How often pages were dropped during this launch because they had changed.
-    dropped: BTreeMap<u64, u32>,
+    /// Pages that were dropped during this launch because they had changed.
+    busy: BTreeMap<u64, Busy>,
     /// The launch has written to a page: those that follow come for writing, if that is allowed.
     written: bool,
 }
 
 /// How often the change of any byte of a page has a launch run again. After that somebody writes
-/// to it all the time, and only the bytes count that the kernel writes too.
+/// to it all the time, and may go on to change those bytes that changed before.
 const PATIENCE: u32 = 2;
+
+/// What others do to a page while a launch runs.
+#[derive(Default)]
+struct Busy {
+    /// How often its bytes were found changed.
+    changes: u32,
+    /// Which bytes: one for each of the page, or none yet.
+    bytes: Vec<bool>,
+}
+
+impl Busy {
+    /// Notes which bytes have changed.
+    fn note(&mut self, before: &[u8], now: &[u8]) {
+        self.changes += 1;
+        self.bytes.resize(before.len(), false);
+        for (changed, (before, now)) in self.bytes.iter_mut().zip(before.iter().zip(now)) {
+            *changed |= before != now;
+        }
+    }
+
+    /// Whether only such bytes have changed as did before, often enough.
+    fn expects(&self, before: &[u8], now: &[u8]) -> bool {
+        let known = |(&changed, (before, now)): (&bool, (&u8, &u8))| changed || before == now;
+        self.changes >= PATIENCE && self.bytes.iter().zip(before.iter().zip(now)).all(known)
+    }
+}
 
 /// A stretch of a page that a round wrote.
 struct Written {
     page: u64,
     offset: usize,
     bytes: Vec<u8>,
+}
+
+/// Why not all of what a round wrote is home.
+enum Refused {
+    /// This page has changed, or cannot be written. Nothing of the round is home.
+    Page(u64),
+    /// Memory changed meanwhile, here. What the round wrote may be home in part.
+    Raced(u64),
+}
+
+impl Written {
+    /// The address of the first byte.
+    fn place(&self) -> u64 {
+        self.page * PAGE_BYTES + self.offset as u64
+    }
+
+    /// Which bytes of the page.
+    fn own(&self) -> Range<usize> {
+        self.offset..self.offset + self.bytes.len()
+    }
+
+    /// Whether the bytes are at home.
+    fn is_home(&self, host: &mut dyn Host) -> bool {
+        let mut now = vec![0; self.bytes.len()];
+        host.read(self.place(), &mut now) && now == self.bytes
+    }
 }
 
 /// What the device has of a page.
@@ -107,16 +160,10 @@ struct Want {
 }
 
 impl Door {
-    /// A door without open pages. `notes` hears of changes, if anybody announces them.
-    pub(crate) fn new(host: Box<dyn Host>, notes: Arc<Notes>) -> Self {
-        Self {
-            host,
-            notes,
-            pages: BTreeMap::new(),
-            free: Vec::new(),
-            dropped: BTreeMap::new(),
-            written: false,
-        }
+    /// A door without open pages.
+    pub(crate) fn new(host: Box<dyn Host>) -> Self {
+        let (pages, free, busy) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        Self { host, pages, free, busy, written: false }
     }
 
     /// Copies in the pages of a queue, in its order, and at most so many.
@@ -182,7 +229,7 @@ impl Door {
         let mut found: Vec<u64> = words.filter(outside).map(|word| word / PAGE_BYTES).collect();
         found.dedup();
         // What others write to is brought in only if the kernel asks for it.
-        let quiet = |page: &u64| !self.dropped.contains_key(page);
+        let quiet = |page: &u64| !self.busy.contains_key(page);
         found.retain(|page| !self.pages.contains_key(page) && quiet(page));
         found
     }
@@ -243,13 +290,17 @@ impl Door {
         let changes = self.changes(memory)?;
         let mut stale = self.stale(&changes);
         if stale.is_empty() {
-            stale.extend(self.write_home(&changes));
+            match self.write_home(&changes) {
+                Ok(()) => return Ok(Change::Nothing),
+                Err(Refused::Page(page)) => stale.push(page),
+                Err(Refused::Raced(address)) => return Ok(Change::Raced(address)),
+            }
         }
-        for page in &stale {
-            *self.dropped.entry(*page).or_default() += 1;
-            self.drop_page(*page, pages);
+        for page in stale {
+            self.busy.entry(page).or_default();
+            self.drop_page(page, pages);
         }
-        Ok(if stale.is_empty() { Change::Nothing } else { Change::Pages })
+        Ok(Change::Pages)
     }
 
     /// The stretches that the round wrote: page, offset, new bytes.
@@ -271,43 +322,87 @@ impl Door {
         Ok(changes)
     }
 
-    /// The open pages whose area or bytes are no longer those that were copied in.
+    /// The open pages whose bytes or area are no longer those that were copied in. The areas come
+    /// last: they are looked at right before what was written goes home.
     fn stale(&mut self, changes: &[Written]) -> Vec<u64> {
-        let noted = self.notes.take();
+        let open: Vec<u64> = self.pages.keys().copied().collect();
+        let (mut stale, kept): (Vec<u64>, Vec<u64>) =
+            open.into_iter().partition(|&page| !self.is_current(page, changes));
         let areas = self.host.areas();
-        let mut bytes = vec![0; PAGE_BYTES as usize];
-        let mut stale = Vec::new();
-        for (&page, open) in &self.pages {
-            let start = page * PAGE_BYTES;
-            let range = VaRange::from_len(VirtAddr::new(start), PAGE_BYTES);
-            let same = !range.is_some_and(|range| noted.iter().any(|noted| noted.overlaps(&range)))
-                && Identity::of(&areas, page) == Some(open.identity)
-                && self.host.read(start, &mut bytes)
-                && (bytes == open.snapshot || {
-                    let dropped = self.dropped.get(&page).copied().unwrap_or(0);
-                    dropped >= PATIENCE && own_bytes_match(changes, page, &bytes, &open.snapshot)
-                });
-            if !same {
-                stale.push(page);
-            }
-        }
+        stale.extend(kept.into_iter().filter(|&page| !self.is_same_area(&areas, page)));
         stale
     }
 
-    /// Writes stretches home. If one cannot be written, those before it are taken back and its page
-    /// is returned.
-    fn write_home(&mut self, changes: &[Written]) -> Option<u64> {
-        let place = |written: &Written| written.page * PAGE_BYTES + written.offset as u64;
-        let refused = |written: &Written| !self.host.write(place(written), &written.bytes);
-        let failed = changes.iter().position(refused)?;
-        for written in changes[..=failed].iter().rev() {
-            if let Some(open) = self.pages.get(&written.page) {
-                let old = &open.snapshot[written.offset..written.offset + written.bytes.len()];
-                // A page that cannot be written any more was not written, or is gone.
-                self.host.write(place(written), old);
+    /// Whether the bytes of an open page are those that were copied in: all of them, but for those
+    /// that others change all the time and the round did not write.
+    fn is_current(&mut self, page: u64, changes: &[Written]) -> bool {
+        let Some(open) = self.pages.get(&page) else {
+            return false;
+        };
+        let (before, mut now) = (&open.snapshot, [0; PAGE_BYTES as usize]);
+        if !self.host.read(page * PAGE_BYTES, &mut now) {
+            return false;
+        }
+        if now == before[..] {
+            return true;
+        }
+        let expected = |busy: &Busy| busy.expects(before, &now);
+        if self.busy.get(&page).is_some_and(expected) && own_match(changes, page, &now, before) {
+            return true;
+        }
+        self.busy.entry(page).or_default().note(before, &now);
+        false
+    }
+
+    /// Whether an open page is part of what it was part of when it was copied in.
+    fn is_same_area(&self, areas: &[Vma], page: u64) -> bool {
+        let open = self.pages.get(&page);
+        open.is_some_and(|open| Identity::of(areas, page) == Some(open.identity))
+    }
+
+    /// Writes stretches home: each page is looked at again right before, and its area afterwards.
+    ///
+    /// If one must not or cannot be written, those before it are taken back.
+    fn write_home(&mut self, changes: &[Written]) -> Result<(), Refused> {
+        let mut looked_at = None;
+        for (position, written) in changes.iter().enumerate() {
+            let page = written.page;
+            let current = looked_at == Some(page) || self.is_current(page, changes);
+            if !current || !self.host.write(written.place(), &written.bytes) {
+                self.take_back(&changes[..position])?;
+                return Err(Refused::Page(page));
+            }
+            looked_at = Some(page);
+        }
+        self.confirm(changes)
+    }
+
+    /// Writes the bytes back that were there before, unless others have changed them since.
+    fn take_back(&mut self, changes: &[Written]) -> Result<(), Refused> {
+        for written in changes.iter().rev() {
+            let open = self.pages.get(&written.page);
+            let old = open.and_then(|open| open.snapshot.get(written.own())).unwrap_or_default();
+            let host = &mut self.host;
+            if !written.is_home(host.as_mut()) || !host.write(written.place(), old) {
+                return Err(Refused::Raced(written.place()));
             }
         }
-        Some(changes[failed].page)
+        Ok(())
+    }
+
+    /// Finds out whether what was written is there, in the areas that were looked at before.
+    fn confirm(&mut self, changes: &[Written]) -> Result<(), Refused> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let areas = self.host.areas();
+        for written in changes {
+            let same = self.is_same_area(&areas, written.page);
+            if !same || !written.is_home(self.host.as_mut()) {
+                return Err(Refused::Raced(written.place()));
+            }
+        }
+        Ok(())
     }
 
     /// Makes what a round wrote undone, on the device.
@@ -327,7 +422,7 @@ impl Door {
         for page in self.pages.keys().copied().collect::<Vec<_>>() {
             self.drop_page(page, pages);
         }
-        self.dropped.clear();
+        self.busy.clear();
         self.written = false;
     }
 
@@ -341,11 +436,9 @@ impl Door {
 }
 
 /// Whether the bytes of a page that a round wrote are at home what they were before.
-fn own_bytes_match(changes: &[Written], page: u64, now: &[u8], before: &[u8]) -> bool {
-    changes.iter().filter(|written| written.page == page).all(|written| {
-        let own = written.offset..written.offset + written.bytes.len();
-        now[own.clone()] == before[own]
-    })
+fn own_match(changes: &[Written], page: u64, now: &[u8], before: &[u8]) -> bool {
+    let mut own = changes.iter().filter(|written| written.page == page).map(Written::own);
+    own.all(|own| now[own.clone()] == before[own])
 }
 
 /// What came of a queue.

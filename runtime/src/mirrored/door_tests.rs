@@ -4,8 +4,8 @@ use super::super::{
     table::Width,
 };
 use super::*;
-use farptr_hmm::VmaFlags;
-use std::sync::{Mutex, MutexGuard};
+use farptr_hmm::{VaRange, VmaFlags};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 const START: u64 = 0x7000_0000_0000;
 
@@ -16,7 +16,32 @@ struct Fake(Arc<Mutex<Process>>);
 #[derive(Default)]
 struct Process {
     areas: BTreeMap<u64, (VmaFlags, Vec<u8>)>,
+    /// Files that areas are of.
+    inodes: BTreeMap<u64, u64>,
     writes: Vec<(u64, usize)>,
+    /// What the door asked for, in order.
+    calls: Vec<Call>,
+    /// What somebody else does right before the call of this number.
+    disturbance: Option<(usize, Disturb)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Areas,
+    Read(u64),
+    Write(u64),
+}
+
+type Disturb = fn(&mut Process);
+
+impl Process {
+    fn called(&mut self, call: Call) {
+        if let Some((_, disturb)) = self.disturbance.take_if(|(when, _)| *when == self.calls.len())
+        {
+            disturb(self);
+        }
+        self.calls.push(call);
+    }
 }
 
 impl Fake {
@@ -40,25 +65,28 @@ impl Fake {
     }
 
     fn door(&self) -> Door {
-        Door::new(Box::new(self.clone()), Arc::new(Notes::default()))
+        Door::new(Box::new(self.clone()))
     }
 }
 
 impl Host for Fake {
     fn areas(&mut self) -> Vec<Vma> {
+        let mut process = self.lock();
+        process.called(Call::Areas);
         let area = |(&start, &(flags, _)): (&u64, &(VmaFlags, Vec<u8>))| Vma {
             range: VaRange::from_len(VirtAddr::new(start), PAGE_BYTES).unwrap(),
             flags,
             offset_bytes: 0,
             device: farptr_hmm::Device::default(),
-            inode: 0,
+            inode: process.inodes.get(&start).copied().unwrap_or(0),
             name: None,
         };
-        self.lock().areas.iter().map(area).collect()
+        process.areas.iter().map(area).collect()
     }
 
     fn read(&mut self, from: u64, bytes: &mut [u8]) -> bool {
-        let process = self.lock();
+        let mut process = self.lock();
+        process.called(Call::Read(from & !0xfff));
         let Some((flags, content)) = process.areas.get(&(from & !0xfff)) else { return false };
         let start = (from % PAGE_BYTES) as usize;
         bytes.copy_from_slice(&content[start..start + bytes.len()]);
@@ -67,6 +95,7 @@ impl Host for Fake {
 
     fn write(&mut self, to: u64, bytes: &[u8]) -> bool {
         let mut process = self.lock();
+        process.called(Call::Write(to & !0xfff));
         let Some((flags, content)) = process.areas.get_mut(&(to & !0xfff)) else { return false };
         if !flags.write {
             return false;
@@ -112,15 +141,34 @@ fn go_with(
     door: &mut Door,
     service: Option<Service>,
 ) -> (Answer, Costs) {
-    let plan = Plan {
-        replay: Replay::Undo,
-        transactional: false,
-        follows: true,
-        max_rounds: 1000,
-        max_faults: u64::MAX,
-        deadline: None,
-        service,
-    };
+    launch_as(Plan { service, ..PLAN }, launch, pages, door)
+}
+
+fn go_within(
+    max_rounds: u32,
+    launch: &mut Launch,
+    pages: &mut Pages,
+    door: &mut Door,
+) -> (Answer, Costs) {
+    launch_as(Plan { max_rounds, ..PLAN }, launch, pages, door)
+}
+
+const PLAN: Plan = Plan {
+    replay: Replay::Undo,
+    transactional: false,
+    follows: true,
+    max_rounds: 1000,
+    max_faults: u64::MAX,
+    deadline: None,
+    service: None,
+};
+
+fn launch_as(
+    plan: Plan,
+    launch: &mut Launch,
+    pages: &mut Pages,
+    door: &mut Door,
+) -> (Answer, Costs) {
     let mut costs = Costs::default();
     (rounds::launch(launch, pages, Some(door), plan, &[], &mut costs), costs)
 }
@@ -246,47 +294,116 @@ fn a_page_that_cannot_be_written_at_the_last_moment_takes_the_others_back() {
     let written = |page| Written { page, offset: 8, bytes: vec![1] };
     let changes = [written(first), written(first + 1)];
     fake.lock().areas.get_mut(&(START + PAGE_BYTES)).unwrap().0.write = false;
-    assert_eq!(door.write_home(&changes), Some(START / PAGE_BYTES + 1));
+    let refused = door.write_home(&changes);
+    assert!(matches!(refused, Err(Refused::Page(page)) if page == first + 1));
     assert_eq!(fake.word(START + 8), 0);
 }
 
-#[test]
-fn a_noted_page_counts_as_changed() {
-    let (fake, mut launch, mut pages) = list(2);
-    let notes = Arc::new(Notes::default());
-    let mut door = Door::new(Box::new(fake.clone()), Arc::clone(&notes));
-    let notifiers = farptr_hmm::Notifiers::new();
-    let _notifier = notifiers.register(VaRange::USER, None, notes).unwrap();
-    let (_, calm) = go(&mut launch, &mut pages, &mut door);
-    let page = VaRange::from_len(VirtAddr::new(START), PAGE_BYTES).unwrap();
-    let mut rounds = 0;
-    let last = calm.rounds;
-    launch.device.before_round = Box::new(move || {
-        rounds += 1;
-        if rounds == last {
-            drop(notifiers.invalidate(farptr_hmm::Event::Clear, page));
+/// The page in the middle of a list of three, which somebody else does something to.
+const MIDDLE: u64 = START + PAGE_BYTES;
+
+/// Runs a list of three pages with a disturbance right before a call. Returns what came of it,
+/// the calls, and the words that the kernel changes.
+fn interleaved(when: usize, disturb: Disturb) -> (Answer, Vec<Call>, Fake) {
+    let (fake, mut launch, mut pages) = list(3);
+    let mut process = fake.lock();
+    process.calls.clear();
+    process.disturbance = Some((when, disturb));
+    drop(process);
+    let (result, _) = go(&mut launch, &mut pages, &mut fake.door());
+    let calls = std::mem::take(&mut fake.lock().calls);
+    (result, calls, fake)
+}
+
+/// Runs it with the disturbance before every call in turn. `other` is what the new mapping has in
+/// the word that the kernel changes, or `None` if nothing is mapped any more. Returns before which
+/// calls a byte of the kernel came into the new mapping without an error.
+fn stale_writes(disturb: Disturb, other: Option<u64>) -> Vec<Call> {
+    let (_, calm, _) = interleaved(usize::MAX, disturb);
+    let mut stale = Vec::new();
+    for when in 0..calm.len() {
+        let (result, calls, fake) = interleaved(when, disturb);
+        let process = fake.lock();
+        let word = |page: u64| {
+            let bytes = &process.areas.get(&(START + page * PAGE_BYTES))?.1[40..48];
+            Some(u64::from_le_bytes(*bytes.first_chunk().unwrap()))
+        };
+        let words = [word(0), word(1), word(2)];
+        match result {
+            // Some of it may be home; nothing that was not there before is overwritten.
+            Err(Ended::Raced(address)) => assert_eq!(address & !0xfff, MIDDLE),
+            Err(Ended::Fault(..)) => assert_eq!(words, [Some(0), other, Some(0)], "call {when}"),
+            Ok(()) if words[1] == other => assert_eq!(words[0], Some(1), "call {when}"),
+            // It was written before it changed.
+            Ok(()) if !calls[when..].contains(&Call::Write(MIDDLE)) => {}
+            Ok(()) => stale.push(calls[when]),
+            other => panic!("call {when}: {other:?}"),
         }
-    });
-    let (result, costs) = go(&mut launch, &mut pages, &mut door);
-    assert_eq!(result, Ok(()));
-    assert!(costs.rounds > calm.rounds);
-    assert_eq!(sums(&fake, 2), [2, 2]);
+    }
+    stale
 }
 
 #[test]
-fn a_page_that_others_write_all_the_time_is_compared_where_the_kernel_writes() {
-    for (offset, expected) in [(800, Ok(())), (40, Err(Ended::TooManyRounds))] {
+fn between_any_two_calls_others_may_change_the_mapping() {
+    let unmap: Disturb = |process| drop(process.areas.remove(&MIDDLE));
+    assert_eq!(stale_writes(unmap, None), []);
+    let protect: Disturb = |process| {
+        if let Some(area) = process.areas.get_mut(&MIDDLE) {
+            area.0.write = false;
+        }
+    };
+    assert_eq!(stale_writes(protect, Some(0)), []);
+    // Another mapping, full of something else. Its word for the next item leads nowhere.
+    let replace: Disturb = |process| {
+        if let Some(area) = process.areas.get_mut(&MIDDLE) {
+            area.1.fill(0xc8);
+        }
+    };
+    let canary = Some(0xc8c8_c8c8_c8c8_c8c8);
+    let moment = [Call::Write(MIDDLE)];
+    assert_eq!(stale_writes(replace, canary), moment, "no call can close this moment");
+    // One of another kind is reported then, too.
+    let file: Disturb = |process| {
+        process.inodes.insert(MIDDLE, 7);
+        if let Some(area) = process.areas.get_mut(&MIDDLE) {
+            area.1.fill(0xc8);
+        }
+    };
+    assert_eq!(stale_writes(file, canary), []);
+}
+
+#[test]
+fn each_page_is_looked_at_right_before_it_is_written_and_afterwards() {
+    let (result, calls, fake) = interleaved(usize::MAX, |_| ());
+    assert_eq!((result, sums(&fake, 3)), (Ok(()), vec![1; 3]));
+    let pages = [START, MIDDLE, MIDDLE + PAGE_BYTES];
+    let writes = pages.map(|page| [Call::Read(page), Call::Write(page)]).concat();
+    let looks = pages.map(Call::Read).to_vec();
+    let commit = [looks.clone(), vec![Call::Areas], writes, vec![Call::Areas], looks].concat();
+    assert!(calls.ends_with(&commit), "{calls:?}");
+}
+
+#[test]
+fn a_page_that_others_write_all_the_time_may_go_on_to_change_there_but_nowhere_else() {
+    // In other bytes: fine. In the kernel's: never. In different bytes each time: a page like that
+    // may be another mapping.
+    let cases: [(fn(u64) -> u64, Answer); 3] = [
+        (|_| 800, Ok(())),
+        (|_| 40, Err(Ended::TooManyRounds)),
+        (|round| 64 + round * 8 % 4000, Err(Ended::TooManyRounds)),
+    ];
+    for (offset, expected) in cases {
         let (fake, mut launch, mut pages) = list(2);
         let (mut rounds, inner) = (0, fake.clone());
         launch.device.before_round = Box::new(move || {
             rounds += 1;
-            inner.put(START + offset, rounds);
+            inner.put(START + offset(rounds), rounds);
         });
-        let (result, costs) = go(&mut launch, &mut pages, &mut fake.door());
+        let (result, costs) = go_within(400, &mut launch, &mut pages, &mut fake.door());
         assert_eq!(result, expected);
         if result.is_ok() {
             assert_eq!(sums(&fake, 2), [1, 1]);
-            assert_eq!(fake.word(START + offset), costs.rounds, "what others wrote stays");
+            assert_eq!(fake.word(START + 800), costs.rounds, "what others wrote stays");
         }
     }
 }

@@ -5,7 +5,6 @@
 #![allow(clippy::cast_possible_truncation, reason = "hosts are 64-bit: `farptr_hmm` sees to it")]
 
 pub(crate) mod door;
-pub(crate) mod notes;
 pub(crate) mod pages;
 mod prefetch;
 pub(crate) mod rounds;

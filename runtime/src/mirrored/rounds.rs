@@ -189,6 +189,8 @@ pub(crate) enum Ended<E> {
     Deadline,
     /// A round with faults that named no page that was missing.
     NoProgress,
+    /// Memory of the process changed, at this address, while results were written there.
+    Raced(u64),
     /// The device failed.
     Device(E),
 }
@@ -274,6 +276,7 @@ impl<M: Run> Rounds<'_, M> {
                 match self.commit_door()? {
                     Change::Nothing => return Ok(()),
                     Change::Pages => self.undo()?,
+                    Change::Raced(address) => return Err(Ended::Raced(address)),
                 }
             } else {
                 self.undo()?;

@@ -26,7 +26,6 @@ use crate::{
     lends::{Lends, Segment},
     mirrored::{
         door::{Denial, Door},
-        notes::Notes,
         pages::{Copy, Missing},
         rounds::{self, Costs, Ended, Fault, Memory, Plan, Report, Run, Service},
         table::{Frozen, Width},
@@ -35,10 +34,7 @@ use crate::{
 };
 use farptr_hmm::VirtAddr;
 use farptr_shaders::rewrite::{Analysis, Search, Translation, control::Layout};
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Instant,
-};
+use std::{sync::atomic::Ordering::Relaxed, time::Instant};
 
 /// Why a round has no report.
 #[derive(Debug)]
@@ -251,7 +247,7 @@ impl Scope<'_, '_> {
             }
             // SAFETY: the caller's promise.
             let process = unsafe { Process::open() };
-            paged.door = Some(Door::new(Box::new(process), Arc::new(Notes::default())));
+            paged.door = Some(Door::new(Box::new(process)));
         }
         self.paged = Some(paged);
         Ok(())
@@ -469,6 +465,7 @@ fn failure(
         Ended::TooManyRounds => LaunchError::TooManyRounds { kernel, limit: options.max_rounds },
         Ended::TooManyFaults => LaunchError::TooManyFaults { kernel, limit: options.max_faults },
         Ended::NoProgress => LaunchError::NoProgress { kernel },
+        Ended::Raced(address) => LaunchError::Raced { kernel, address },
         Ended::Deadline | Ended::Device(Failure::Deadline) => deadline,
         Ended::Device(Failure::Vulkan(error)) => error.into(),
     }
