@@ -1,5 +1,9 @@
 //! What a runtime chose and why.
 
+mod kernel;
+
+pub use kernel::KernelExplanation;
+
 use crate::{
     AccessMode, Backing, Tier,
     select::{DeviceInfo, Refusal},

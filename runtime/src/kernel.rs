@@ -1,7 +1,7 @@
 //! Kernels: words, and the forms of them that are compiled for a device.
 
 use crate::{
-    KernelError, LaunchError,
+    KernelError, KernelExplanation, LaunchError,
     pipelines::Pipelines,
     select::DeviceInfo,
     vk::{Device, Pipeline},
@@ -45,6 +45,12 @@ impl<K: KernelDesc> Kernel<K> {
     #[must_use]
     pub fn local_size(&self) -> [u32; 3] {
         self.code.reflection.local_size
+    }
+
+    /// What is known about the kernel's accesses, and what launches in rounds do about faults.
+    #[must_use]
+    pub fn explain(&self) -> KernelExplanation {
+        self.code.explain(K::NAME)
     }
 }
 
@@ -90,6 +96,12 @@ impl RawKernel {
     #[must_use]
     pub fn push_bytes(&self) -> usize {
         self.code.reflection.push_bytes as usize
+    }
+
+    /// What is known about the kernel's accesses, and what launches in rounds do about faults.
+    #[must_use]
+    pub fn explain(&self) -> KernelExplanation {
+        self.code.explain(self.name)
     }
 
     pub(crate) fn code(&self) -> &Arc<Code> {
@@ -142,9 +154,18 @@ impl Code {
 
     /// The kernel as the rewriting pass understands it.
     pub(crate) fn program(&self, kernel: &'static str) -> Result<&Program, LaunchError> {
+        self.parsed().map_err(|source| refused(kernel, source.clone()))
+    }
+
+    fn parsed(&self) -> Result<&Program, &RewriteError> {
         let parse = || Program::parse(&self.words, Some(&self.reflection.entry));
-        let program = self.program.get_or_init(parse).as_ref();
-        program.map_err(|source| refused(kernel, source.clone()))
+        self.program.get_or_init(parse).as_ref()
+    }
+
+    /// What is known about the kernel, in words.
+    fn explain(&self, kernel: &'static str) -> KernelExplanation {
+        let analysis = self.parsed().map(Program::analysis).map_err(Clone::clone);
+        KernelExplanation::new(kernel, analysis, self.device.traits().cuts_loops)
     }
 
     /// The facts about the kernel's accesses, once a checked launch needed them.

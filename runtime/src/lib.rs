@@ -62,7 +62,7 @@ mod vk;
 pub use access::{AccessMode, Backing, Tier};
 pub use builder::RuntimeBuilder;
 pub use error::{BuildError, Error, KernelError, LaunchError, LendError, VulkanError};
-pub use explain::Explanation;
+pub use explain::{Explanation, KernelExplanation};
 pub use farptr_hmm::{VaRange, VirtAddr};
 pub use farptr_shaders as shaders;
 pub use farptr_shaders::rewrite::{Access, RewriteError};

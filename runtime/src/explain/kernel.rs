@@ -1,0 +1,163 @@
+//! What the rewriting pass found out about a kernel, in words.
+
+use crate::mirrored::rounds::Replay;
+use farptr_shaders::rewrite::{Access, Analysis, Bounds, Effects, RewriteError};
+use std::{collections::HashSet, fmt};
+
+/// What is known about a kernel: its accesses, how each is checked, and what a launch in rounds
+/// does to make a round with faults undone. Printable, one fact per line.
+///
+/// [`Kernel::explain`](crate::Kernel::explain) and
+/// [`RawKernel::explain`](crate::RawKernel::explain) give one. The wording may change; use the
+/// methods for anything that a program decides on.
+#[derive(Clone, Debug)]
+pub struct KernelExplanation {
+    name: &'static str,
+    found: Result<Found, RewriteError>,
+}
+
+/// What is known about a kernel that can be rewritten.
+#[derive(Clone, Debug)]
+struct Found {
+    analysis: Analysis,
+    /// The driver cuts loops short, so that they are counted.
+    guarded: bool,
+}
+
+impl KernelExplanation {
+    pub(crate) fn new(
+        name: &'static str,
+        analysis: Result<&Analysis, RewriteError>,
+        guarded: bool,
+    ) -> Self {
+        let found = analysis.map(|analysis| Found { analysis: analysis.clone(), guarded });
+        Self { name, found }
+    }
+
+    /// Why the kernel cannot be rewritten, so that only unchecked launches run it.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&RewriteError> {
+        self.found.as_ref().err()
+    }
+
+    /// Every access, loop and effect of the kernel, unless it was refused.
+    #[must_use]
+    pub fn analysis(&self) -> Option<&Analysis> {
+        self.found.as_ref().ok().map(|found| &found.analysis)
+    }
+
+    /// How many accesses are checked by an index into a pointer argument, the cheapest way.
+    #[must_use]
+    pub fn accesses_by_index(&self) -> usize {
+        self.count(|bounds| matches!(bounds, Bounds::Index(_)))
+    }
+
+    /// How many accesses are checked by their address, which may come from memory.
+    #[must_use]
+    pub fn accesses_by_address(&self) -> usize {
+        self.count(|bounds| matches!(bounds, Bounds::Address(_)))
+    }
+
+    /// Whether a launch in rounds copies pages again after a round with faults, where the
+    /// arguments do not overlap; if they do it always does.
+    #[must_use]
+    pub fn undoes_rounds(&self) -> bool {
+        let analysis = self.analysis();
+        analysis.is_some_and(|analysis| Replay::of(&analysis.effects) == Replay::Undo)
+    }
+
+    fn count(&self, wanted: impl Fn(Bounds) -> bool) -> usize {
+        let sites = self.analysis().map_or(&[][..], |analysis| &analysis.sites);
+        sites.iter().filter(|site| wanted(site.bounds)).count()
+    }
+}
+
+impl fmt::Display for KernelExplanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "kernel      {}", self.name)?;
+        let Found { analysis, guarded } = match &self.found {
+            Ok(found) => found,
+            Err(refusal) => return write!(f, "checked     never: {refusal}"),
+        };
+        let (index, address) = (self.accesses_by_index(), self.accesses_by_address());
+        let own = self.count(|bounds| bounds == Bounds::Own);
+        writeln!(f, "accesses    {index} by index, {address} by address, {own} to own arrays")?;
+        for site in &analysis.sites {
+            write!(f, "            {} ({}) ", site.instruction, site.access)?;
+            bounds(f, analysis, site.bounds)?;
+            match &site.line {
+                Some(line) => writeln!(f, " at {}:{}", line.file, line.line)?,
+                None => writeln!(f)?,
+            }
+        }
+        let roots: Vec<String> =
+            analysis.roots.iter().map(|root| root.push_offset_bytes.to_string()).collect();
+        let roots = if roots.is_empty() { "none".to_owned() } else { roots.join(", ") };
+        writeln!(f, "roots       pointer arguments at push-constant bytes: {roots}")?;
+        let guard = if *guarded { ", and cuts by the driver are noticed" } else { "" };
+        match analysis.loops {
+            0 => writeln!(f, "loops       none")?,
+            loops => writeln!(f, "loops       {loops}: iterations are limited{guard}")?,
+        }
+        writeln!(f, "effects     {}", effects(&analysis.effects))?;
+        let replay = Replay::of(&analysis.effects);
+        write!(f, "rounds      {replay}; because {}", reason(replay, analysis))
+    }
+}
+
+/// How an access is checked.
+fn bounds(f: &mut fmt::Formatter<'_>, analysis: &Analysis, bounds: Bounds) -> fmt::Result {
+    match bounds {
+        Bounds::Index(check) => {
+            let check = analysis.checks.get(check);
+            let root = check.and_then(|check| analysis.roots.get(check.root));
+            match root {
+                Some(root) => write!(f, "by index from root {}", root.push_offset_bytes),
+                None => f.write_str("by index"),
+            }
+        }
+        Bounds::Address(_) => f.write_str("by address"),
+        Bounds::Own => f.write_str("by index into an own array"),
+    }
+}
+
+/// What the kernel does, in words.
+fn effects(effects: &Effects) -> String {
+    let all = [
+        (effects.writes, "writes"),
+        (effects.atomics, "atomics"),
+        (effects.barriers, "barriers"),
+        (effects.subgroups, "subgroup operations"),
+    ];
+    let there: Vec<&str> = all.into_iter().filter_map(|(is, what)| is.then_some(what)).collect();
+    if there.is_empty() { "reads only".to_owned() } else { there.join(", ") }
+}
+
+/// Why rounds are made undone in this way.
+fn reason(replay: Replay, analysis: &Analysis) -> &'static str {
+    let effects = &analysis.effects;
+    match replay {
+        Replay::ReadOnly => "nothing is written",
+        Replay::Overwrite => {
+            "what is written depends on arguments and invocations alone, and it is never read; \
+             arguments that overlap are undone all the same"
+        }
+        Replay::Undo if effects.atomics => "an atomic operation adds to what a round left",
+        Replay::Undo if effects.subgroups => "what is written may depend on others of a subgroup",
+        Replay::Undo if !analysis.is_roots_only() => "an address is known only when it is used",
+        Replay::Undo if reads_what_it_writes(analysis) => {
+            "one argument is both read and written, so a second round would start from the first's \
+             results"
+        }
+        Replay::Undo => "where or whether something is written depends on what is read",
+    }
+}
+
+fn reads_what_it_writes(analysis: &Analysis) -> bool {
+    let of = |writes: bool| {
+        let checks = analysis.checks.iter();
+        checks.filter(move |check| (check.access != Access::Read) == writes).map(|check| check.root)
+    };
+    let read: HashSet<usize> = of(false).collect();
+    of(true).any(|root| read.contains(&root))
+}
