@@ -277,6 +277,33 @@ fn random_walks_are_the_same() {
 }
 
 #[test]
+#[allow(unsafe_code, reason = "the words come from a compiler")]
+fn two_arguments_for_the_same_memory_are_exact() {
+    let source = "layout(local_size_x = 64) in;
+        REF(uint, U, 4);
+        layout(push_constant, scalar) uniform Push { uvec2 from; uvec2 to; };
+        void main() { U(to).at[ID] = U(from).at[ID] + 1; }";
+    let words = glsl::glsl("next", source, glsl::Level::Performance);
+    let n = 64 * 3000;
+    same(|runtime| {
+        // SAFETY: shaderc's output is a valid module.
+        let kernel = unsafe { runtime.raw_kernel("next", &words) }.unwrap();
+        assert!(!kernel.explain().undoes_rounds(), "{}", kernel.explain());
+        let mut all = numbers(n);
+        runtime
+            .scope(|s| {
+                let all = <[u32; 2]>::from(s.lend_mut(&mut all)?.ptr());
+                let push: [[u32; 2]; 2] = [all, all];
+                let push = bytemuck::bytes_of(&push);
+                s.launch_raw(&kernel, Grid::cover(n), push, &LaunchOptions::new())?;
+                Ok(())
+            })
+            .unwrap();
+        Some(all)
+    });
+}
+
+#[test]
 fn a_launch_that_fails_leaves_memory_and_device_alone() {
     let n = 30_000;
     for (name, builder) in variations() {

@@ -29,6 +29,22 @@ pub(crate) fn roots(analysis: &Analysis, push: &[u8], lends: &Lends) -> Vec<Root
     analysis.roots.iter().map(|r| root(r.push_offset_bytes)).collect()
 }
 
+/// Whether no argument that is written through reaches what another one is read through.
+///
+/// Indices stay within the lend of their root, so it is lends that are compared. `open` is whether
+/// pointers into no lend reach memory, where nothing is known to be apart.
+pub(crate) fn apart(analysis: &Analysis, roots: &[Root], open: bool) -> bool {
+    let of = |writes: bool| {
+        let checks = analysis.checks.iter();
+        checks.filter(move |check| check.access.writes() == writes).filter_map(|check| {
+            let start = roots.get(check.root)?.segment.map(|segment| segment.range.start());
+            (start.is_some() || open).then_some(start)
+        })
+    };
+    let read: Vec<Option<VirtAddr>> = of(false).collect();
+    of(true).all(|written| !read.contains(&written))
+}
+
 /// Eight bytes of the push constants, or null where they end before.
 fn pointer_at(push: &[u8], offset_bytes: u32) -> u64 {
     let bytes = push.get(offset_bytes as usize..).and_then(|rest| rest.first_chunk());

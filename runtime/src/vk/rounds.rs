@@ -27,7 +27,7 @@ use crate::{
     mirrored::{
         door::{Denial, Door},
         pages::{Copy, Missing},
-        rounds::{self, Costs, Ended, Fault, Memory, Plan, Report, Run, Service},
+        rounds::{self, Costs, Ended, Fault, Memory, Plan, Replay, Report, Run, Service},
         table::{Frozen, Width},
     },
     stats::Counters,
@@ -283,7 +283,8 @@ impl Scope<'_, '_> {
         let (bisected, inline) = records(paged, &self.lends, analysis, &layout, form.search)?;
         let head = self.round_head(ask, paged, stop, bisected);
         let rows = control::rows(&layout, &head, analysis, &windows, &inline);
-        let plan = self.plan(ask, analysis);
+        let apart = control::apart(analysis, &roots, open);
+        let plan = self.plan(ask, analysis, apart);
         let written = written_lends(paged, analysis, &roots);
         let Paged { pages, memory, placed, log, channel, door, .. } = paged;
         let mut runner = Runner {
@@ -332,18 +333,25 @@ impl Scope<'_, '_> {
         }
     }
 
-    fn plan(&self, ask: &Ask<'_>, analysis: &Analysis) -> Plan {
+    fn plan(&self, ask: &Ask<'_>, analysis: &Analysis, apart: bool) -> Plan {
         let service = self
             .config
             .serve_faults
             .map(|serve| Service { seed: serve.seed, most_per_round: serve.most_per_round });
+        let plan = Plan::of(analysis);
+        // What one argument writes, another may read: a second run would not start from the same.
+        let replay = match plan.replay {
+            Replay::Overwrite if !apart => Replay::Undo,
+            replay => replay,
+        };
         Plan {
+            replay,
             transactional: ask.options.transactional,
             max_rounds: ask.options.max_rounds,
             max_faults: ask.options.max_faults,
             deadline: Instant::now().checked_add(ask.options.time()),
             service,
-            ..Plan::of(analysis)
+            ..plan
         }
     }
 
