@@ -157,7 +157,7 @@ impl Bitmap {
         // Words from the first record to the one in question.
         let mut record = code.edit.word(0);
         for step in (0..steps).rev() {
-            let further = code.edit.word(rows * 4 << step);
+            let further = code.edit.word((rows * 4) << step);
             let next = code.ids(Op::IAdd, word, &[record, further]);
             let start = field(code, next, 0);
             let beyond = address.below(code, start);

@@ -1,4 +1,5 @@
 //! Damaged kernels, chosen by bytes: farptr's own with changes, or any words at all.
+#![allow(unreachable_pub, reason = "the test and the fuzz target each have a copy")]
 
 use farptr_shaders::rewrite::{Integers, Program, RewriteError, Search, Translation, Variant};
 use farptr_shaders::{
