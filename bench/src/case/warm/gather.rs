@@ -1,4 +1,4 @@
-//! Random reads: z = x[index].
+//! Random reads: `z = x[index]`.
 
 use super::{Workload, count};
 use crate::line::{Line, elements_of, lines_of, unwritten};
