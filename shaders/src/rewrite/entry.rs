@@ -78,8 +78,9 @@ fn entry_function(edit: &mut Edit, reporter: &Reporter<'_>, name: Id, kernel: Id
     let wanted = flow.code.ids(Op::IEqual, boolean, &[stopped, zero]);
     flow.when(wanted, |flow| {
         flow.code.ids(Op::FunctionCall, void, &[kernel]);
-        reporter.report(flow);
     });
+    // Not inside: llvmpipe keeps a mask for each branch that a memory operation is in.
+    reporter.report(&mut flow);
     flow.end(Op::Return, vec![]);
     function.blocks = flow.finish();
     function
