@@ -47,7 +47,7 @@ use super::{Analysis, Search, Variant};
 /// The row of limits.
 pub const LIMITS: u32 = 0;
 /// Row and word of what the stop word was before the launch: if it is not 0 the launch does nothing.
-/// All invocations see the same value, without a look at memory that others write.
+/// Kernels do not write it; the host does to end a launch, for workgroups that have not begun.
 pub const STOPPED: (u32, u32) = (LIMITS, 3);
 /// The row of addresses that stand in for what a check refused: each [`SPARE_BYTES`] long.
 pub const SPARE: u32 = 1;
