@@ -141,6 +141,13 @@ impl Edit {
         }
     }
 
+    /// The value of a constant that is an index of an access chain: signed, whatever its type says.
+    pub(super) fn constant_index(&self, id: Id) -> Option<i64> {
+        let value = self.integer(id)?;
+        let unused = 64u32.checked_sub(self.integer_width(self.type_of(id)?)?)?;
+        Some((value << unused) >> unused)
+    }
+
     /// The bits of an integer type.
     pub(super) fn integer_width(&self, of: Id) -> Option<u32> {
         let declared = self.global(of)?;

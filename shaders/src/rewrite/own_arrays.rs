@@ -1,9 +1,10 @@
 //! Indices into a kernel's own variables: checked too, because they reach host memory on drivers
 //! that keep variables on a stack.
 //!
-//! An index that is not constant is compared with the length of what it indexes, and replaced by 0
-//! if it does not fit; the launch ends with an error. `robustBufferAccess` covers bound buffers
-//! alone, so that without this a safe launch could write beyond a local array.
+//! An index that is not known to fit is compared with the length of what it indexes, and replaced by
+//! 0 if it does not fit; the launch ends with an error. `robustBufferAccess` covers bound buffers
+//! alone, so that without this a safe launch could write beyond a local array. A constant that does
+//! not fit is valid SPIR-V too, and built-in inputs are vectors in memory on some drivers.
 
 use super::{
     RewriteError,
@@ -27,6 +28,17 @@ enum Length {
     Literal(u32),
     /// An array's: a constant, perhaps one that can be specialised.
     Constant(Id),
+}
+
+impl Length {
+    /// Whether a constant index is known to be that of an element.
+    fn holds(self, edit: &Edit, index: i64) -> bool {
+        let count = match self {
+            Self::Literal(count) => Some(i64::from(count)),
+            Self::Constant(id) => edit.integer(id),
+        };
+        count.is_some_and(|count| (0..count).contains(&index))
+    }
 }
 
 /// The number of indices of an instruction that are checked.
@@ -106,6 +118,7 @@ fn is_own(class: StorageClass) -> bool {
             | StorageClass::Private
             | StorageClass::Workgroup
             | StorageClass::PushConstant
+            | StorageClass::Input
     )
 }
 
@@ -138,7 +151,7 @@ fn chain_indices(edit: &Edit, chain: &Instruction) -> Vec<Index> {
             }
             _ => break,
         };
-        if constant.is_none() {
+        if !constant.is_some_and(|index| length.holds(edit, index)) {
             indices.push(Index { operand, length });
         }
         of = element;
@@ -158,23 +171,27 @@ fn check(
     let value = id_operand(instruction, index.operand).ok_or_else(damaged)?;
     let of = code.edit.type_of(value).ok_or_else(damaged)?;
     let width = code.edit.integer_width(of).ok_or_else(damaged)?;
-    let length = length_as(code, index.length, of, width).ok_or_else(damaged)?;
+    let word = code.edit.uint(32);
+    // Indices are signed, whatever their type says: a short one is widened as such.
+    let wide = match width {
+        32 if of == word => value,
+        32 => code.ids(Op::Bitcast, word, &[value]),
+        64 => value,
+        _ => code.ids(Op::SConvert, word, &[value]),
+    };
+    let (wide_of, width) = if width == 64 { (of, 64) } else { (word, 32) };
+    let length = length_as(code, index.length, wide_of, width).ok_or_else(damaged)?;
     let bool = code.edit.bool();
-    let fits = code.ids(Op::ULessThan, bool, &[value, length]);
+    let fits = code.ids(Op::ULessThan, bool, &[wide, length]);
     let zero = code.edit.null(of);
     let checked = code.select(of, fits, value, zero);
     instruction.operands[index.operand] = Operand::IdRef(checked);
-    let word = code.edit.uint(32);
-    let shown = match width {
-        32 if of == word => value,
-        32 => code.ids(Op::Bitcast, word, &[value]),
-        _ => code.ids(Op::UConvert, word, &[value]),
-    };
+    let shown = if width == 64 { code.ids(Op::UConvert, word, &[wide]) } else { wide };
     note(code, shared, site, fits, Culprit::Index(shown));
     Ok(())
 }
 
-/// A length as a value of an index's width.
+/// A length as a value of an index's type, of 32 or 64 bits.
 fn length_as(code: &mut Code<'_>, length: Length, of: Id, width: u32) -> Option<Id> {
     let constant = match length {
         Length::Literal(count) => i64::from(count),
@@ -183,9 +200,8 @@ fn length_as(code: &mut Code<'_>, length: Length, of: Id, width: u32) -> Option<
             None => return specialised(code, id, of, width),
         },
     };
-    // An array that is longer than its index can say needs no check; the largest index stands in.
-    let most = if width == 64 { i64::MAX } else { (1 << width) - 1 };
-    let constant = constant.min(most);
+    // Longer than any index: a negative index would fit, but no variable is that long.
+    let constant = constant.min(if width == 64 { i64::MAX } else { i64::from(i32::MAX) });
     let literal = match width {
         64 => Operand::LiteralBit64(constant.cast_unsigned()),
         _ => Operand::LiteralBit32(u32::try_from(constant).ok()?),

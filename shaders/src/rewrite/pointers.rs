@@ -62,7 +62,7 @@ pub(super) struct Distance {
 
 impl Distance {
     fn step(self, edit: &Edit, index: Id, bytes: u32) -> Option<Self> {
-        match edit.integer(index) {
+        match edit.constant_index(index) {
             Some(constant) => {
                 let further = u64::try_from(constant).ok()?.checked_mul(u64::from(bytes))?;
                 Some(Self { bytes: self.bytes.checked_add(further)?, ..self })

@@ -262,3 +262,22 @@ fn indices_into_the_kernels_own_arrays_are_checked() {
     let own = analysis.sites.iter().filter(|site| site.bounds == Bounds::Own).count();
     assert_eq!((own, analysis.sites.len()), (9, 10));
 }
+
+#[test]
+fn constant_indices_into_own_arrays_are_checked_unless_they_fit() {
+    let body = "
+        layout(constant_id = 0) const uint length = 5;
+        layout(buffer_reference, std430, buffer_reference_align = 4) buffer U { uint at[]; };
+        layout(push_constant) uniform Push { uvec2 x; } push;
+        void main() {
+            uint own[7];
+            uint special[length];
+            uint i = gl_GlobalInvocationID[2];
+            own[6] = i;
+            special[4] = own[6]; // one: another length may be given
+            U(push.x).at[i] = special[i] + gl_WorkGroupID[i]; // two
+        }";
+    let Some(analysis) = check(body) else { return };
+    let own = analysis.sites.iter().filter(|site| site.bounds == Bounds::Own).count();
+    assert_eq!((own, analysis.sites.len()), (3, 4));
+}
