@@ -51,6 +51,10 @@ struct Plan<'a> {
     layout: Layout,
 }
 
+/// Tables of segments that launches in flight use at most; before one more they are waited for, so
+/// that a host that launches without waiting does not collect tables without end.
+const TABLES: usize = 64;
+
 /// Segments that a kernel bisects, in memory of their own.
 pub(super) struct Table {
     /// The lends that it was made from.
@@ -116,6 +120,10 @@ impl Scope<'_, '_> {
         let pipeline = ask.code.rewritten(ask.kernel, &plan.variant)?;
         if ask.options.deadline.is_some() {
             self.submit()?;
+        }
+        if self.number == u32::MAX - 1 {
+            // No launch may have the number that says that none has failed.
+            self.settle()?;
         }
         let stop = self.stop_address()?;
         let (segments, inline) = self.segments(ask, &plan)?;
@@ -195,6 +203,10 @@ impl Scope<'_, '_> {
         let rows = control::records(&plan.layout, plan.analysis, search, segments);
         if let Search::Unrolled(_) = search {
             return Ok((0, rows));
+        }
+        // Launches of several kernels in turn, or lends between launches, need one each.
+        if self.kept.len() >= TABLES {
+            self.settle()?;
         }
         let buffer = SharedBuffer::new(&self.device, rows.len() as u64 * 16)?;
         for (word, &value) in buffer.words().iter().zip(rows.as_flattened()) {
