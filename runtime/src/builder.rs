@@ -7,6 +7,7 @@ use crate::{
     error::chain,
     explain::{self, Judged, Loops},
     kernel::Code,
+    known::Keep,
     pipelines::{Kernels, Pipelines},
     select::{DeviceInfo, DeviceKind, Refusal, Wanted, judge, preference},
     vk::{
@@ -225,7 +226,8 @@ impl RuntimeBuilder {
         let device = Arc::new(device);
         let kernels = Kernels::new(&device, self.pipelines(&device)?);
         let name = probe::Kernel::NAME;
-        let probe = kernels.get(name, probe::Kernel::words()).map_err(|error| chain(&error))?;
+        let words = probe::Kernel::words();
+        let probe = kernels.get(name, words, Keep::WhileUsed).map_err(|error| chain(&error))?;
         let original = probe.original(name).map_err(|error| chain(&error))?;
         let ran = litmus::try_loops(&device, &original)
             .map_err(|error| format!("the probe kernel does not run: {}", chain(&error)))?;

@@ -47,6 +47,7 @@ mod error;
 mod explain;
 mod grid;
 mod kernel;
+mod known;
 mod launch;
 mod lend;
 mod lends;

@@ -4,11 +4,11 @@ use crate::{
     KernelError, VulkanError,
     cache_file::{CacheFile, Contents, kernel_hash},
     kernel::Code,
+    known::{Keep, Known},
     vk::{Device, Pipeline, PipelineCache},
 };
 use farptr_shaders::Reflection;
 use std::{
-    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -17,13 +17,13 @@ use std::{
 pub(crate) struct Kernels {
     device: Arc<Device>,
     pipelines: Arc<Pipelines>,
-    known: Mutex<HashMap<Arc<[u32]>, Arc<Code>>>,
+    known: Mutex<Known<Code>>,
 }
 
 impl Kernels {
     pub(crate) fn new(device: &Arc<Device>, pipelines: Pipelines) -> Self {
         let (device, pipelines) = (Arc::clone(device), Arc::new(pipelines));
-        Self { device, pipelines, known: Mutex::new(HashMap::new()) }
+        Self { device, pipelines, known: Mutex::new(Known::new()) }
     }
 
     /// The kernel of these words, checked against the device.
@@ -31,20 +31,14 @@ impl Kernels {
         &self,
         kernel: &'static str,
         words: &[u32],
+        keep: Keep,
     ) -> Result<Arc<Code>, KernelError> {
         if self.device.is_inherited() {
             return Err(KernelError::Forked { kernel });
         }
         // A panic under the lock cannot leave a half-made entry, so a poisoned one is as good.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(code) = known.get(words) {
-            return Ok(Arc::clone(code));
-        }
-        let words: Arc<[u32]> = words.into();
-        let code = Code::new(&self.device, &self.pipelines, kernel, Arc::clone(&words))?;
-        let code = Arc::new(code);
-        known.insert(words, Arc::clone(&code));
-        Ok(code)
+        known.get(words, keep, |words| Code::new(&self.device, &self.pipelines, kernel, words))
     }
 
     /// Where compiled kernels are kept, in words.

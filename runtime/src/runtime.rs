@@ -8,6 +8,7 @@ use crate::{
     AccessMode, Error, Explanation, Kernel, KernelError, RawKernel, RuntimeBuilder, Scope, Stats,
     Tier,
     config::Config,
+    known::Keep,
     pipelines::Kernels,
     vk::{self, Device},
 };
@@ -90,10 +91,12 @@ impl Runtime {
     /// * [`KernelError::Limit`] or [`KernelError::Capability`] when the device cannot run it.
     /// * [`KernelError::Forked`] in a child made by `fork`.
     pub fn kernel<K: KernelDesc>(&self) -> Result<Kernel<K>, KernelError> {
-        Kernel::new(self.kernels.get(K::NAME, K::words())?)
+        Kernel::new(self.kernels.get(K::NAME, K::words(), Keep::Always)?)
     }
 
     /// As [`kernel`](Self::kernel), for words that came at run time and have no Rust types.
+    ///
+    /// What was compiled of it goes with the last of its clones, when no launch uses it any more.
     ///
     /// # Errors
     ///
@@ -109,7 +112,7 @@ impl Runtime {
         name: &'static str,
         words: &[u32],
     ) -> Result<RawKernel, KernelError> {
-        Ok(RawKernel::new(name, self.kernels.get(name, words)?))
+        Ok(RawKernel::new(name, self.kernels.get(name, words, Keep::WhileUsed)?))
     }
 
     /// Runs `body`, in which host memory can be lent to kernels, and waits for the kernels.
