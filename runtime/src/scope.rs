@@ -223,8 +223,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// 1. Kernels read and write only memory that the caller may read and write through a pointer
     ///    at that time, and leave in it what is valid for its types.
     /// 2. While a launch runs, nobody writes what its kernel reads or writes.
-    /// 3. Memory that a kernel writes is not unmapped and put to another use between two looks at it
-    ///    that find the same bytes under the same kind of mapping: that cannot be told apart.
+    /// 3. Memory that a kernel writes is not unmapped and put to another use between two looks at
+    ///    it that find the same bytes under the same kind of mapping: that cannot be told apart.
     #[allow(unsafe_code, reason = "the public door; its promises go to `vk::home`")]
     pub unsafe fn lend_process(&mut self) -> Result<(), LendError> {
         // SAFETY: the caller's promises.

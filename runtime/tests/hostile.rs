@@ -486,7 +486,8 @@ fn an_endless_loop_ends() {
 #[test]
 fn a_long_launch_ends_at_its_deadline() {
     let source = "layout(local_size_x = 8) in;
-        layout(buffer_reference, scalar, buffer_reference_align = 4) volatile buffer U { uint at[]; };
+        layout(buffer_reference, scalar, buffer_reference_align = 4)
+            volatile buffer U { uint at[]; };
         layout(push_constant) uniform Push { uvec2 y; uint k; };
         void main() {
             uint sum = 0u;

@@ -97,7 +97,7 @@ fn atomic_exchange() -> Case {
         }";
     counters(source, Buffer::random(123, N)).lend(Buffer::zeroes(N).writable()).oracle(|image| {
         let (x, mut y) = (image.words(0), image.words(1));
-        let exchange = |id: usize| std::mem::replace(&mut y[id * 5 & 2047], x[id]);
+        let exchange = |id: usize| std::mem::replace(&mut y[(id * 5) & 2047], x[id]);
         let kept: Vec<u32> = (0..N).map(exchange).collect();
         image.set_words(1, &y);
         image.set_words(2, &kept);

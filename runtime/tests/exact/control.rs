@@ -38,13 +38,14 @@ fn loop_for() -> Case {
         REF(uint, U, 4);
         layout(push_constant) uniform Push { uvec2 x, y; };
         void main() {
-            for (int k = 15; k >= 0; k -= 3) U(y).at[ID] ^= U(x).at[(ID + uint(k) * 128u) & 2047u] << k;
+            for (int k = 15; k >= 0; k -= 3)
+                U(y).at[ID] ^= U(x).at[(ID + uint(k) * 128u) & 2047u] << k;
         }";
     pair(source).oracle(|image| {
         let (x, mut y) = (image.words(0), image.words(1));
         for (id, y) in y.iter_mut().enumerate() {
             for k in [15, 12, 9, 6, 3, 0] {
-                *y ^= x[id + k * 128 & 2047] << k;
+                *y ^= x[(id + k * 128) & 2047] << k;
             }
         }
         image.set_words(1, &y);
@@ -123,7 +124,7 @@ fn loop_break_continue() -> Case {
     pair(source).oracle(|image| {
         let (x, mut y) = (image.words(0), image.words(1));
         for (id, y) in y.iter_mut().enumerate() {
-            let seen = (0..64).map(|k| x[id + k * 33 & 2047]).filter(|v| v & 1 == 0);
+            let seen = (0..64).map(|k| x[(id + k * 33) & 2047]).filter(|v| v & 1 == 0);
             let mut sum = 0u32;
             for v in seen.take_while(|v| *v <= 0xe000_0000) {
                 sum = sum.wrapping_add(v);
@@ -244,7 +245,7 @@ fn several_returns() -> Case {
         let x = image.words(0);
         let find = |want: u32| {
             for k in 0..40 {
-                let v = x[(want + k * 51 & 2047) as usize];
+                let v = x[((want + k * 51) & 2047) as usize];
                 if v & 15 == want & 15 {
                     return k;
                 }
@@ -286,7 +287,8 @@ fn specialised_defaults() -> Case {
         layout(push_constant) uniform Push { uvec2 x, y; };
         void main() {
             uint from = REVERSE ? 2047u - ID : ID;
-            U(y).at[ID] = U(x).at[from] * FACTOR + U(x).at[uint(int(ID) + STEP * int(ID / 2u))] + TWICE;
+            U(y).at[ID] = U(x).at[from] * FACTOR
+                + U(x).at[uint(int(ID) + STEP * int(ID / 2u))] + TWICE;
         }";
     pair(source).oracle(|image| {
         let x = image.words(0);
@@ -324,7 +326,10 @@ fn private_and_function_arrays() -> Case {
         const uint FIXED[4] = uint[4](3u, 1u, 4u, 1u);
         void main() {
             uint own[8];
-            for (uint k = 0u; k < 8u; k++) { own[k] = U(x).at[(ID * 8u + k) & 2047u]; kept[7u - k] = own[k] >> 3; }
+            for (uint k = 0u; k < 8u; k++) {
+                own[k] = U(x).at[(ID * 8u + k) & 2047u];
+                kept[7u - k] = own[k] >> 3;
+            }
             uint at = own[ID & 7u] & 7u;
             U(y).at[ID] = own[at] + kept[at] * FIXED[at & 3u];
         }";
@@ -337,7 +342,10 @@ fn writes_before_it_reads() -> Case {
         layout(local_size_x = 64) in;
         REF(uint, U, 4);
         layout(push_constant) uniform Push { uvec2 y; };
-        void main() { U(y).at[ID * 8u] = ID; U(y).at[ID * 8u + 1u] = U(y).at[ID * 8u] + U(y).at[ID * 8u + 2u]; }";
+        void main() {
+            U(y).at[ID * 8u] = ID;
+            U(y).at[ID * 8u + 1u] = U(y).at[ID * 8u] + U(y).at[ID * 8u + 2u];
+        }";
     Case::glsl(source).lend(Buffer::random(162, 8 * N).writable()).groups(32)
 }
 
@@ -347,7 +355,8 @@ fn read_after_own_write() -> Case {
         REF(uint, U, 4);
         layout(push_constant) uniform Push { uvec2 y; };
         void main() {
-            for (uint k = 1u; k < 16u; k++) U(y).at[ID * 16u + k] += U(y).at[ID * 16u + k - 1u] * 3u;
+            for (uint k = 1u; k < 16u; k++)
+                U(y).at[ID * 16u + k] += U(y).at[ID * 16u + k - 1u] * 3u;
         }";
     Case::glsl(source).lend(Buffer::random(163, 16 * 512).writable()).groups(8).oracle(|image| {
         let mut y = image.words(0);

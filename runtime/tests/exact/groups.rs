@@ -96,7 +96,8 @@ fn transpose_through_shared_memory() -> Case {
 fn producer_consumer() -> Case {
     let source = "
         layout(local_size_x = 64) in;
-        layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer U { uint at[]; };
+        layout(buffer_reference, scalar, buffer_reference_align = 4)
+            coherent buffer U { uint at[]; };
         layout(push_constant) uniform Push { uvec2 x, y; };
         void main() {
             uint first = gl_WorkGroupID.x * 64u;
@@ -126,7 +127,8 @@ fn producer_consumer() -> Case {
 fn neighbours_after_barrier() -> Case {
     let source = "
         layout(local_size_x = 64) in;
-        layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer U { uint at[]; };
+        layout(buffer_reference, scalar, buffer_reference_align = 4)
+            coherent buffer U { uint at[]; };
         layout(push_constant) uniform Push { uvec2 x, y; };
         void main() {
             uint first = gl_WorkGroupID.x * 64u, k = gl_LocalInvocationIndex;
@@ -199,7 +201,8 @@ fn shared_atomics() -> Case {
 fn last_group_sums() -> Case {
     let source = "
         layout(local_size_x = 64) in;
-        layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer U { uint at[]; };
+        layout(buffer_reference, scalar, buffer_reference_align = 4)
+            coherent buffer U { uint at[]; };
         layout(push_constant) uniform Push { uvec2 x, y; };
         shared uint part[64];
         shared bool last;
@@ -320,7 +323,8 @@ fn early_return() -> Case {
 fn group_reads_after_other_writes() -> Case {
     let source = "
         layout(local_size_x = 8) in;
-        layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer U { uint at[]; };
+        layout(buffer_reference, scalar, buffer_reference_align = 4)
+            coherent buffer U { uint at[]; };
         layout(push_constant) uniform Push { uvec2 x, y; };
         void main() {
             if (gl_LocalInvocationIndex != 0u) return;

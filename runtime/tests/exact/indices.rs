@@ -201,7 +201,7 @@ fn address_with_carry() -> Case {
         .groups(32)
         .oracle(|image| {
             let x = image.words(0);
-            let y: Vec<u32> = (0..N).map(|id| !x[id * 129 & 2047]).collect();
+            let y: Vec<u32> = (0..N).map(|id| !x[(id * 129) & 2047]).collect();
             image.set_words(1, &y);
         })
 }

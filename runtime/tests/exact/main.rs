@@ -13,6 +13,7 @@
 //! validation layer looks at them); unchecked launches keep to their lends, as each case shows.
 #![allow(unsafe_code, reason = "kernels made at run time and launches that nobody checks")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
+#![allow(clippy::cast_possible_truncation, reason = "numbers of invocations and elements, small")]
 
 /// Makes a test of each case: a function that gives a [`Case`](crate::case::Case).
 macro_rules! cases {

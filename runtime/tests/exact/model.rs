@@ -20,7 +20,8 @@ fn pair(source: &'static str) -> Case {
 fn volatile_members() -> Case {
     let source = "
         layout(local_size_x = 64) in;
-        layout(buffer_reference, scalar, buffer_reference_align = 4) volatile buffer U { uint at[]; };
+        layout(buffer_reference, scalar, buffer_reference_align = 4)
+            volatile buffer U { uint at[]; };
         layout(push_constant) uniform Push { uvec2 x, y; };
         void main() { U(y).at[ID] = U(x).at[ID] + U(x).at[ID]; U(y).at[ID] += U(y).at[ID]; }";
     pair(source).oracle(|image| {
@@ -61,8 +62,10 @@ fn restricted_pointers() -> Case {
 fn read_only_write_only() -> Case {
     let source = "
         layout(local_size_x = 64) in;
-        layout(buffer_reference, scalar, buffer_reference_align = 8) readonly buffer R { uvec2 at[]; };
-        layout(buffer_reference, scalar, buffer_reference_align = 8) writeonly buffer W { uvec2 at[]; };
+        layout(buffer_reference, scalar, buffer_reference_align = 8)
+            readonly buffer R { uvec2 at[]; };
+        layout(buffer_reference, scalar, buffer_reference_align = 8)
+            writeonly buffer W { uvec2 at[]; };
         layout(push_constant) uniform Push { uvec2 x, y; };
         void main() { if (ID < 1024u) W(y).at[1023u - ID] = R(x).at[ID].yx; }";
     pair(source).oracle(|image| {
@@ -92,7 +95,8 @@ fn vulkan_non_private() -> Case {
         #pragma use_vulkan_memory_model
         #extension GL_KHR_memory_scope_semantics : require
         layout(local_size_x = 64) in;
-        layout(buffer_reference, scalar, buffer_reference_align = 4) workgroupcoherent buffer U { uint at[]; };
+        layout(buffer_reference, scalar, buffer_reference_align = 4)
+            workgroupcoherent buffer U { uint at[]; };
         layout(push_constant) uniform Push { uvec2 x, y; };
         void main() {
             uint k = gl_LocalInvocationIndex, first = ID - k;
@@ -118,7 +122,8 @@ fn acquire_and_release() -> Case {
         #extension GL_KHR_memory_scope_semantics : require
         layout(local_size_x = 64) in;
         REF(uint, U, 4);
-        layout(buffer_reference, scalar, buffer_reference_align = 4) devicecoherent buffer C { uint at[]; };
+        layout(buffer_reference, scalar, buffer_reference_align = 4)
+            devicecoherent buffer C { uint at[]; };
         layout(push_constant) uniform Push { uvec2 x, y; };
         void main() {
             uint k = gl_LocalInvocationIndex, first = ID - k;
@@ -165,7 +170,8 @@ fn coherent_structure() -> Case {
 fn volatile_vectors() -> Case {
     let source = "
         layout(local_size_x = 64) in;
-        layout(buffer_reference, scalar, buffer_reference_align = 4) volatile buffer V { uvec3 at[]; };
+        layout(buffer_reference, scalar, buffer_reference_align = 4)
+            volatile buffer V { uvec3 at[]; };
         layout(push_constant) uniform Push { uvec2 x, y; };
         void main() {
             if (ID >= 680u) return;

@@ -44,7 +44,8 @@ fn table_of_addresses() -> Case {
     )
 }
 
-/// The alignment of what a pointer leads to is, in glslang's words, also that of the pointer in memory.
+/// The alignment of what a pointer leads to is, in glslang's words, also that of the pointer in
+/// memory.
 fn table_of_pointers() -> Case {
     through_table(
         "
@@ -275,7 +276,7 @@ fn stored_then_loaded() -> Case {
             for id in 0..256u32 {
                 let at = id as usize * 16;
                 y[at + (id as usize & 15)] = id;
-                y[at + (id as usize + 1 & 15)] = 64 * id;
+                y[at + ((id as usize + 1) & 15)] = 64 * id;
             }
             image.buffers[0] = bytemuck::cast_slice(&table).to_vec();
             image.set_words(1, &y);

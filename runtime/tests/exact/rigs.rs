@@ -45,7 +45,7 @@ impl Rig {
         assert_eq!(done.launches, 1, "{what}");
         match self.way {
             Way::Original | Way::Resident => {
-                assert_eq!((done.rounds, done.faults), (1, 0), "{what}")
+                assert_eq!((done.rounds, done.faults), (1, 0), "{what}");
             }
             Way::FromNothing => assert!(done.rounds > 1 && done.faults > 0, "{what}"),
         }
@@ -60,7 +60,7 @@ pub(crate) fn rigs() -> Option<&'static [Rig]> {
 }
 
 /// New rigs for many programs: without validation, which takes twenty times as long as what it
-/// looks at. A runtime keeps what it compiled, so rigs are for some dozens of programs.
+/// looks at.
 pub(crate) fn quick_rigs() -> Option<Vec<Rig>> {
     build(false, &[(4, 2)])
 }

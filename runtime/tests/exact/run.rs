@@ -45,7 +45,8 @@ pub(crate) fn check_words(name: &str, case: &Case, rigs: &[Rig], words: &[u32]) 
     assert_eq!(arena.push(&case.push).len(), declared, "{name}: bytes of push constants");
     let mut expected: Option<Image> = None;
     for rig in rigs {
-        // SAFETY: the words are glslang's or the assembler's, and validation is on.
+        // SAFETY: 1. the words are glslang's, the assembler's or the generator's; of the last
+        // the validation layer looks at a sample.
         let kernel = match unsafe { rig.runtime.raw_kernel("case", words) } {
             Ok(kernel) => kernel,
             Err(KernelError::Capability { capability, .. }) if MAY_LACK.contains(&capability) => {
@@ -116,7 +117,7 @@ fn launch(
     push: &[u8],
 ) -> Result<(), Error> {
     match rig.way {
-        // SAFETY: each case's kernel keeps to its lends and does not race.
+        // SAFETY: 1. and 2. each case's kernel keeps to its lends and does not race.
         Way::Original => unsafe { s.launch_raw_unchecked(kernel, grid, push) }?,
         Way::Resident | Way::FromNothing => {
             s.launch_raw(kernel, grid, push, &LaunchOptions::new())?;

@@ -25,8 +25,6 @@ pub(super) struct Types {
     pub(super) carried: Id,
     /// 64 bits, where the device has them.
     pub(super) long: Option<Id>,
-    /// Any number of words in memory.
-    pub(super) words: Id,
     /// Four words in memory, as a structure.
     pub(super) part: Id,
     pub(super) to_words: Id,
@@ -102,9 +100,8 @@ impl Code {
     pub(super) fn push_block(&mut self, members: &[Id]) -> Id {
         let block = self.builder.type_struct(members.iter().copied());
         self.decorate(block, Decoration::Block, None);
-        for (member, offset) in (0..members.len()).map(|member| (member as u32, member as u32 * 8))
-        {
-            let offset = [Operand::LiteralBit32(offset)];
+        for member in 0..members.len() as u32 {
+            let offset = [Operand::LiteralBit32(member * 8)];
             self.builder.member_decorate(block, member, Decoration::Offset, offset);
         }
         self.global(StorageClass::PushConstant, block)
@@ -273,7 +270,6 @@ fn declare(b: &mut Builder, long: bool) -> Types {
         pair,
         triple,
         quad,
-        words,
         part,
         to_words,
         to_word,

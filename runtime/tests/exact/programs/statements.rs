@@ -16,7 +16,7 @@ const ORDERED: u32 = 0x8 | 0x40 | 0x100;
 
 /// Writes the whole program and gives its words.
 pub(super) fn write(mut w: Writer) -> Vec<u32> {
-    for _ in 0..w.draw.below(3) {
+    for _ in 0..w.draw.below(2) {
         w.function();
     }
     let shared = w.draw.one_in(3).then(|| {
@@ -27,7 +27,6 @@ pub(super) fn write(mut w: Writer) -> Vec<u32> {
     let void = w.code.types.void;
     let of = w.code.function_type(void, &[]);
     let (main, _) = w.code.begin_function(void, of, &[]);
-    w.budget = w.budget.max(3);
     w.gives_word = false;
     w.may_return = shared.is_none();
     w.prologue(OWN_WORDS);
@@ -38,11 +37,11 @@ pub(super) fn write(mut w: Writer) -> Vec<u32> {
     if let Some((array, to_word)) = shared {
         for _ in 0..=w.draw.below(2) {
             w.exchange(array, to_word);
-            w.budget += 3;
+            w.budget += 1;
             w.statements(1);
         }
         w.may_return = true;
-        w.budget += 2;
+        w.budget += 1;
         w.statements(0);
     }
     // Whatever was computed is seen.
@@ -63,7 +62,7 @@ impl Writer {
         }
         let of = self.code.function_type(word, &parameters);
         let (function, ids) = self.code.begin_function(word, of, &parameters);
-        let left = std::mem::replace(&mut self.budget, 3);
+        let left = std::mem::replace(&mut self.budget, 2);
         (self.gives_word, self.may_return) = (true, true);
         self.prologue(OWN_WORDS);
         self.known.words.extend(&ids[..2]);

@@ -89,7 +89,7 @@ impl Writer {
         let push = code.push_block(&push_members);
         let triple = code.types.triple;
         let invocation = code.built_in(BuiltIn::GlobalInvocationId, triple);
-        let budget = 2 + draw.below(7);
+        let budget = 1 + draw.below(3);
         Self {
             code,
             draw,
