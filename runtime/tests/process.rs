@@ -224,7 +224,9 @@ fn other_threads_may_protect_and_empty_memory_meanwhile() {
                     assert!(known, "{fault}");
                     refused += 1;
                 }
-                Err(farptr::Error::Launch(LaunchError::TooManyRounds { .. })) => refused += 1,
+                Err(farptr::Error::Launch(
+                    LaunchError::TooManyRounds { .. } | LaunchError::Raced { .. },
+                )) => refused += 1,
                 Err(other) => panic!("{other:?}"),
             }
         }

@@ -35,6 +35,8 @@ pub(crate) enum Denial {
     Unmapped,
     /// There is, but the process itself may not read, or not write it.
     Protected,
+    /// The device has the page and all that is needed of it: the address is not one for the access.
+    Misaligned,
 }
 
 /// Whether the host memory that a round was computed from is still what it was.

@@ -384,7 +384,9 @@ impl<M: Run> Rounds<'_, M> {
         let opened =
             door.serve(&outside, most, chased, self.memory, self.pages).map_err(Ended::Device)?;
         let denied = opened.denied.map(|(fault, denial)| (fault, Some(denial)));
-        Ok((opened.pages, denied.or(refused(&inside))))
+        // A page that the device has is no reason to fault on it.
+        let misaligned = outside.first().map(|&fault| (fault, Some(Denial::Misaligned)));
+        Ok((opened.pages, denied.or(refused(&inside)).or(misaligned)))
     }
 
     /// Shuffles and shortens what is served, if the plan says so.

@@ -461,6 +461,7 @@ fn failure(
             match denial {
                 Some(Denial::Unmapped) => fault.reason = FaultReason::Unmapped,
                 Some(Denial::Protected) => fault.reason = FaultReason::Protected,
+                Some(Denial::Misaligned) => fault.reason = FaultReason::Misaligned,
                 None => {}
             }
             LaunchError::Fault(Box::new(fault))
