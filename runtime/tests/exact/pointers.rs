@@ -45,12 +45,12 @@ fn table_of_addresses() -> Case {
 }
 
 /// The alignment of what a pointer leads to is, in glslang's words, also that of the pointer in
-/// memory.
+/// memory: these are loaded in words.
 fn table_of_pointers() -> Case {
     through_table(
         "
         layout(local_size_x = 64) in;
-        layout(buffer_reference, scalar, buffer_reference_align = 8) buffer U { uint v; };
+        layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U { uint v; };
         struct Link { U to; };
         REF(Link, T, 8);
         REF(uint, Y, 4);
@@ -287,7 +287,7 @@ fn stored_then_loaded() -> Case {
 fn swapped_pointers() -> Case {
     let source = "
         layout(local_size_x = 64) in;
-        layout(buffer_reference, scalar, buffer_reference_align = 8) buffer U { uint v; };
+        layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U { uint v; };
         struct Two { U left, right; };
         REF(Two, T, 8);
         layout(push_constant) uniform Push { T table; };

@@ -9,7 +9,7 @@ const GROUPS: u32 = 33;
 
 cases! {
     unsigned_32, signed_32, float_32, unsigned_8, signed_16, float_16, unsigned_64, signed_64,
-    float_64, boolean_words,
+    float_64, words_of_64, composites_of_64, boolean_words,
 }
 
 /// Two lends of `N` elements, the second written.
@@ -149,6 +149,60 @@ fn float_64() -> Case {
     let doubles: Vec<f64> = (0u32..1056).map(|k| f64::from(k) + 0.125).collect();
     let buffer = || Buffer::bytes(bytemuck::cast_slice(&doubles).to_vec());
     pair(Case::glsl(source), buffer(), buffer())
+}
+
+/// Numbers of 64 bits at addresses that are multiples of 4 only, some of them on two pages.
+fn words_of_64() -> Case {
+    let source = "
+        #extension GL_EXT_shader_explicit_arithmetic_types : require
+        layout(local_size_x = 64) in;
+        REF(uint64_t, L, 4);
+        REF(double, D, 4);
+        layout(push_constant) uniform Push { uvec2 x, y; };
+        void main() {
+            if (ID >= 1056u) return;
+            L(y).at[ID] = L(x).at[ID] * 0x123456789abcdefUL + L(y).at[ID];
+            // Through an address that no argument gives.
+            L other = L(uint64_t(L(x)) + 8UL * (1055u - ID));
+            if ((ID & 1u) == 0u) D(y).at[ID] = double(uint(other.at[0] >> 40));
+        }";
+    let (x, y) = (Buffer::random(10, N).skew(4), Buffer::random(11, N).skew(12));
+    pair(Case::glsl(source), x, y).oracle(|image| {
+        let (x, mut y): (Vec<u64>, Vec<u64>) = (image.elements(0), image.elements(1));
+        for (id, y) in y.iter_mut().enumerate() {
+            *y = match id % 2 {
+                0 => f64::from((x[1055 - id] >> 40) as u32).to_bits(),
+                _ => x[id].wrapping_mul(0x0123_4567_89ab_cdef).wrapping_add(*y),
+            };
+        }
+        image.buffers[1] = bytemuck::cast_slice(&y).to_vec();
+    })
+}
+
+/// As [`words_of_64`], in vectors and structures, which are copied whole.
+fn composites_of_64() -> Case {
+    let source = "
+        #extension GL_EXT_shader_explicit_arithmetic_types : require
+        layout(local_size_x = 64) in;
+        struct Mixed { u64vec2 pair; uint word, other; double number; };
+        REF(Mixed, M, 4);
+        layout(push_constant) uniform Push { uvec2 x, y; };
+        void main() {
+            // 264 of 32 bytes each.
+            if (ID >= 264u) return;
+            M(y).at[ID] = M(x).at[263u - ID];
+            M(y).at[ID].pair = M(x).at[ID].pair.yx + 1UL;
+        }";
+    let (x, y) = (Buffer::random(12, N).skew(12), Buffer::zeroes(N).skew(4));
+    pair(Case::glsl(source), x, y).oracle(|image| {
+        let x: Vec<u64> = image.elements(0);
+        let of = |id: usize| {
+            let (own, other) = (&x[id * 4..][..4], &x[(263 - id) * 4..][..4]);
+            [own[1].wrapping_add(1), own[0].wrapping_add(1), other[2], other[3]]
+        };
+        let y: Vec<u64> = (0..264).flat_map(of).collect();
+        image.buffers[1] = bytemuck::cast_slice(&y).to_vec();
+    })
 }
 
 /// A boolean in memory is a word that is not 0.

@@ -1,10 +1,12 @@
 //! Rewriting the instructions that access memory through physical pointers.
 
+use super::Access;
 use super::edit::{Code, Edit, Id};
 use super::layouts::Layouts;
 use super::memory::Memory;
 use super::plan::Plan;
 use super::split::{self, Piece};
+use super::table::Gate;
 use super::translate::{Translator, number};
 use rspirv::dr::{Instruction, Operand};
 use rspirv::spirv::{Op, StorageClass};
@@ -53,7 +55,11 @@ impl Rewriter<'_> {
     fn rewrite(&self, code: &mut Code<'_>, mut instruction: Instruction) {
         let pieces: Vec<Vec<Piece>> =
             self.plans.iter().map(|plan| self.pieces(code.edit, plan)).collect();
-        if pieces.iter().any(|pieces| pieces.len() > 1) {
+        let faults = self.translator.faults();
+        let apart = |pieces: &Vec<Piece>| {
+            (faults && pieces.len() > 1) || pieces.iter().any(|piece| piece.in_words(code.edit))
+        };
+        if pieces.iter().any(apart) {
             self.rewrite_split(code, &instruction, &pieces);
             return;
         }
@@ -64,9 +70,9 @@ impl Rewriter<'_> {
         code.instructions.push(instruction);
     }
 
-    /// The parts of an access that are translated one by one.
+    /// The parts of an access, where it has to be taken apart.
     fn pieces(&self, edit: &Edit, plan: &Plan) -> Vec<Piece> {
-        if !self.translator.faults() {
+        if plan.touch.access == Access::Atomic {
             return Vec::new();
         }
         // That it can be split was found out when it was planned.
@@ -130,15 +136,23 @@ impl Rewriter<'_> {
         (site, plan, pieces): (u32, &Plan, &[Piece]),
         memory: Memory,
     ) -> Id {
-        let gate = self.translator.gate(code, site, plan);
+        let aim = self.aim(code, site, plan);
         let mut values = Vec::with_capacity(pieces.len());
         for piece in pieces {
-            let (_, address) = self.translator.table().piece(code, &gate, piece.offset);
-            let pointer = code.edit.pointer(StorageClass::PhysicalStorageBuffer, piece.of);
-            let pointer = self.translator.math().to_pointer(code, pointer, address);
-            let mut operands = vec![Operand::IdRef(pointer)];
-            operands.extend(memory.part(piece.align, plan.trace.coherent));
-            values.push(code.op(Op::Load, piece.of, operands));
+            let load = |code: &mut Code<'_>, of, offset| {
+                let pointer = self.pointer(code, &aim, of, offset);
+                let mut operands = vec![Operand::IdRef(pointer)];
+                operands.extend(memory.part(piece.align, plan.trace.coherent));
+                code.op(Op::Load, of, operands)
+            };
+            values.push(if piece.in_words(code.edit) {
+                let (word, pair) = (code.edit.uint(32), code.edit.uvec(2));
+                let words = [0, 4].map(|further| load(code, word, piece.offset + further));
+                let pair = code.ids(Op::CompositeConstruct, pair, &words);
+                code.ids(Op::Bitcast, piece.of, &[pair])
+            } else {
+                load(code, piece.of, piece.offset)
+            });
         }
         let mut parts = pieces.iter().zip(values).peekable();
         assemble(code, of, 0, &mut parts)
@@ -152,9 +166,14 @@ impl Rewriter<'_> {
         (site, plan, pieces): (u32, &Plan, &[Piece]),
         memory: Memory,
     ) {
-        let gate = self.translator.gate(code, site, plan);
+        let aim = self.aim(code, site, plan);
         for piece in pieces {
-            let (_, address) = self.translator.table().piece(code, &gate, piece.offset);
+            let store = |code: &mut Code<'_>, of, offset, value| {
+                let pointer = self.pointer(code, &aim, of, offset);
+                let mut operands = vec![Operand::IdRef(pointer), Operand::IdRef(value)];
+                operands.extend(memory.part(piece.align, plan.trace.coherent));
+                code.act(Op::Store, operands);
+            };
             let part = if piece.path.is_empty() {
                 value
             } else {
@@ -162,13 +181,51 @@ impl Rewriter<'_> {
                 operands.extend(piece.path.iter().copied().map(Operand::LiteralBit32));
                 code.op(Op::CompositeExtract, piece.of, operands)
             };
-            let pointer = code.edit.pointer(StorageClass::PhysicalStorageBuffer, piece.of);
-            let pointer = self.translator.math().to_pointer(code, pointer, address);
-            let mut operands = vec![Operand::IdRef(pointer), Operand::IdRef(part)];
-            operands.extend(memory.part(piece.align, plan.trace.coherent));
-            code.act(Op::Store, operands);
+            if piece.in_words(code.edit) {
+                let (word, pair) = (code.edit.uint(32), code.edit.uvec(2));
+                let pair = code.ids(Op::Bitcast, pair, &[part]);
+                for at in [0, 1] {
+                    let operands = vec![Operand::IdRef(pair), Operand::LiteralBit32(at)];
+                    let half = code.op(Op::CompositeExtract, word, operands);
+                    store(code, word, piece.offset + at * 4, half);
+                }
+            } else {
+                store(code, piece.of, piece.offset, part);
+            }
         }
     }
+
+    /// Checks an access that is taken apart.
+    fn aim(&self, code: &mut Code<'_>, site: u32, plan: &Plan) -> Aim {
+        if self.translator.faults() {
+            return Aim::Pages(self.translator.gate(code, site, plan));
+        }
+        let pointer = self.translator.pointer(code, site, plan);
+        Aim::Whole(self.translator.math().address_of_pointer(code, pointer))
+    }
+
+    /// The pointer to a part.
+    fn pointer(&self, code: &mut Code<'_>, aim: &Aim, of: Id, offset: u32) -> Id {
+        let math = self.translator.math();
+        let address = match aim {
+            Aim::Pages(gate) => self.translator.table().piece(code, gate, offset).1,
+            Aim::Whole(start) if offset == 0 => *start,
+            Aim::Whole(start) => {
+                let offset = math.constant(code.edit, offset.into());
+                math.add(code, *start, offset)
+            }
+        };
+        let pointer = code.edit.pointer(StorageClass::PhysicalStorageBuffer, of);
+        math.to_pointer(code, pointer, address)
+    }
+}
+
+/// Where the parts of an access are.
+enum Aim {
+    /// On pages that are looked up one by one.
+    Pages(Gate),
+    /// Behind each other, from this address on the device.
+    Whole(Id),
 }
 
 /// Puts a value together from its pieces, which come in order.

@@ -166,9 +166,12 @@ impl Planner<'_> {
         if !align.is_power_of_two() || align > 4096 {
             return Err("its alignment is no power of two up to 4096");
         }
-        if align < widest {
-            return Err("its alignment is less than the size of its widest number; raise \
-                        buffer_reference_align, or declare the number as words");
+        // What has 64 bits may be accessed in two words.
+        if align < widest.min(4) {
+            return Err(
+                "its alignment is less than the size of its widest number, or than a word; \
+                        raise buffer_reference_align",
+            );
         }
         let pieces = split::pieces(edit, layouts, trace.place, align);
         let pieces = pieces.ok_or("it accesses too many numbers at once; copy them in a loop")?;

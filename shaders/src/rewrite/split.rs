@@ -1,13 +1,14 @@
 //! The parts of a value that never straddle a page.
 
 use super::edit::{Edit, Id};
-use super::layouts::{Layouts, Place};
+use super::layouts::{Layouts, Place, scalar_bytes};
 use rspirv::spirv::Op;
 
 /// The most parts, composites included, that an access is taken apart into.
 pub(super) const MAX_PIECES: usize = 1024;
 
-/// A part of a value that never straddles a page: a number, a pointer, or an aligned vector.
+/// A part of a value that does not straddle a page: a number, a pointer, or an aligned vector. The
+/// one exception is taken apart where it is accessed ([`Piece::in_words`]).
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
     pub(super) of: Id,
@@ -16,6 +17,14 @@ pub(super) struct Piece {
     pub(super) align: u32,
     /// The indices that lead to it in the value.
     pub(super) path: Vec<u32>,
+}
+
+impl Piece {
+    /// Whether it is a number or pointer of 64 bits that is aligned to 32 only, and so may straddle
+    /// a page, and must not be accessed as a whole: its two words are.
+    pub(super) fn in_words(&self, edit: &Edit) -> bool {
+        self.align < 8 && scalar_bytes(edit, self.of) == Some(8)
+    }
 }
 
 /// Takes a value apart into pieces, in order. Returns `None` if there are too many.

@@ -67,6 +67,32 @@ fn composites_are_taken_apart() {
 }
 
 #[test]
+fn what_has_64_bits_and_is_aligned_to_32_is_accessed_in_words() {
+    let body = "
+        layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Node;
+        struct Mixed { double d; uint a, b; u64vec3 v; };
+        layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Node {
+            Node next; uint64_t value; int64_t other; Mixed mixed; f64vec2 last;
+        };
+        layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer C {
+            uint64_t at[];
+        };
+        layout(push_constant) uniform Push { Node head; C c; };
+        void main() {
+            uint i = gl_GlobalInvocationID.x;
+            Node n = head.next.next;
+            n.value = head.value + uint64_t(n.other);
+            n.next = head;
+            n.last *= 2.0lf;
+            n.mixed = head.mixed;
+            c.at[i] += C(n.value).at[0];
+        }";
+    let Some(analysis) = check(body) else { return };
+    assert!(analysis.checks.iter().any(|check| (check.size_bytes, check.align_bytes) == (8, 4)));
+    assert!(analysis.reaches.iter().any(|reach| (reach.size_bytes, reach.align_bytes) == (8, 4)));
+}
+
+#[test]
 fn lists_trees_and_tables_of_pointers_are_followed() {
     let body = "
         layout(buffer_reference, std430, buffer_reference_align = 8) buffer Node;
@@ -199,7 +225,7 @@ fn what_only_depends_on_arguments_overwrites() {
 #[test]
 fn refusals_name_instruction_line_and_reason() {
     let body = "
-        layout(buffer_reference, std430, buffer_reference_align = 4) buffer B { uint64_t at[]; };
+        layout(buffer_reference, std430, buffer_reference_align = 2) buffer B { uint64_t at[]; };
         layout(push_constant) uniform Push { B a; };
         void main() { a.at[1] = 1ul; }";
     for option in ["-g", "-gV"] {
