@@ -43,6 +43,7 @@ pub struct RuntimeBuilder {
     device_budget: Option<u64>,
     staged_copies: bool,
     serve_faults: Option<ServeFaults>,
+    import_limit: Option<u64>,
     validation: Option<bool>,
     cache: CachePlace,
 }
@@ -111,6 +112,15 @@ impl RuntimeBuilder {
     /// It makes launches slow and changes no result: an option for tests that show the latter.
     pub fn serve_faults(mut self, seed: u64, most_per_round: usize) -> Self {
         self.serve_faults = Some(ServeFaults { seed, most_per_round: most_per_round.max(1) });
+        self
+    }
+
+    /// Refuses to import what is longer than so many bytes, as if the driver had, in mirrored access.
+    ///
+    /// What is refused is copied. It changes no result: an option for tests of scopes that import
+    /// some of their memory and copy the rest.
+    pub fn refuse_imports_above(mut self, bytes: u64) -> Self {
+        self.import_limit = Some(bytes);
         self
     }
 
@@ -258,6 +268,7 @@ impl RuntimeBuilder {
             device_budget: self.device_budget,
             staged_copies: self.staged_copies,
             serve_faults: self.serve_faults,
+            import_limit: self.import_limit,
         });
         prove(device, &config, probe)?;
         let proof = format!("a rewritten kernel followed {} host pointers{why}", proof::LINKS);

@@ -1,6 +1,7 @@
 //! How a runtime reaches host memory: what its builder decided. Pure.
 
 use crate::{AccessMode, Backing};
+use farptr_hmm::VaRange;
 use farptr_shaders::rewrite::Translation;
 
 /// How a runtime reaches host memory.
@@ -16,6 +17,8 @@ pub(crate) struct Config {
     pub(crate) staged_copies: bool,
     /// In which order, and how many at a time, faults are served; for tests.
     pub(crate) serve_faults: Option<ServeFaults>,
+    /// Bytes above which no range is imported, although the driver would; for tests.
+    pub(crate) import_limit: Option<u64>,
 }
 
 /// Serves the faults of a round in a random order and not all at once.
@@ -35,6 +38,7 @@ impl Config {
         device_budget: None,
         staged_copies: false,
         serve_faults: None,
+        import_limit: None,
     };
 
     pub(crate) fn is_direct(&self) -> bool {
@@ -44,6 +48,11 @@ impl Config {
     /// Whether lent memory is imported.
     pub(crate) fn imports(&self) -> bool {
         self.backing == Backing::Import
+    }
+
+    /// Whether a range is to be copied although lent memory is imported.
+    pub(crate) fn refuses(&self, range: VaRange) -> bool {
+        !self.is_direct() && self.import_limit.is_some_and(|limit| range.len_bytes() > limit)
     }
 
     /// What becomes of addresses in kernels on memory that is reachable as it is.

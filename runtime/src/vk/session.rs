@@ -143,7 +143,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         }
         let range = self.lends.joined(range);
         let identity = self.config.is_direct();
-        let delta = if self.config.imports() {
+        let delta = if self.config.imports() && !self.config.refuses(range) {
             // SAFETY: the caller's promise, for this range and those that were lent before.
             match unsafe { self.imports.reach(&self.device, range, identity) } {
                 Ok(delta) => delta,
