@@ -245,9 +245,9 @@ const OUT: [Option<FaultReason>; 2] = [Some(FaultReason::OutOfBounds); 2];
 fn both_ends_of_each_lend() {
     for runtime in &runtimes() {
         let touchers = Touchers::new(runtime);
-        for lend in 0..3 {
+        for (lend, &len) in LENS.iter().enumerate() {
             let written = if lend == 0 { None } else { Some(FaultReason::ReadOnly) };
-            let len = LENS[lend] as u64;
+            let len = len as u64;
             touchers.check(|v| v.address(lend) - 4, OUT);
             touchers.check(|v| v.address(lend) + len, OUT);
             // The address in memory lies in the table's own first words.
@@ -263,10 +263,10 @@ fn both_ends_of_each_lend() {
 fn addresses_that_straddle_an_end() {
     for runtime in &runtimes() {
         let touchers = Touchers::new(runtime);
-        for lend in 0..2 {
+        for (lend, &len) in LENS[..2].iter().enumerate() {
             for by in 1..4 {
                 touchers.check(|v| v.address(lend) - by, OUT);
-                touchers.check(|v| v.address(lend) + LENS[lend] as u64 - by, OUT);
+                touchers.check(|v| v.address(lend) + len as u64 - by, OUT);
             }
         }
         assert_usable(runtime);
@@ -329,12 +329,12 @@ fn indices_beyond_either_end() {
         void main() { if (ID == 29u) U(y).at[k] = 0xbadu; }";
     for runtime in &runtimes() {
         let kernel = raw(runtime, source);
-        let middle = 100;
+        let middle = 100u32;
         // Words from the middle, with words before and after it.
         let (below, above) = (-i64::from(middle), LENS[0] as i64 / 4 - i64::from(middle));
         for k in [below - 1, above, 1 << 28, 1 << 29, 1 << 30, (1 << 31) - 1, -(1 << 31)] {
             let mut victim = Victim::new();
-            let y = victim.address(0) + 4 * middle as u64;
+            let y = victim.address(0) + 4 * u64::from(middle);
             let index = i32::try_from(k).unwrap();
             let push: Vec<u8> = y.to_le_bytes().into_iter().chain(index.to_le_bytes()).collect();
             let ended = runtime.scope(|s| {

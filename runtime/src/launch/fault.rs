@@ -48,6 +48,9 @@ pub enum FaultReason {
     Unmapped,
     /// The mapping does not allow it.
     Protected,
+    /// An index leaves one of the kernel's own variables: an array, a vector or a matrix. The
+    /// address then is the index, and no lend is near.
+    OwnVariable,
 }
 
 /// A lend, and where an address is relative to its start.
@@ -68,6 +71,7 @@ impl fmt::Display for FaultReason {
             Self::Misaligned => "misaligned",
             Self::Unmapped => "not mapped",
             Self::Protected => "not allowed by the mapping",
+            Self::OwnVariable => "beyond the kernel's own variable",
         })
     }
 }
@@ -75,11 +79,19 @@ impl fmt::Display for FaultReason {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kernel, address, access, size_bytes, instruction, reason, .. } = self;
+        let (group, invocation) = (self.workgroup, self.invocation);
+        if *reason == FaultReason::OwnVariable {
+            return write!(
+                f,
+                "kernel `{kernel}`: index {} is {reason}: {instruction}, workgroup {group:?}, \
+                 invocation {invocation}",
+                address.cast_signed()
+            );
+        }
         write!(
             f,
             "kernel `{kernel}`: {access} of {size_bytes} bytes at {address:#x} is {reason}: \
-             {instruction}, workgroup {:?}, invocation {}",
-            self.workgroup, self.invocation
+             {instruction}, workgroup {group:?}, invocation {invocation}"
         )?;
         match &self.nearest {
             None => write!(f, "; nothing was lent"),
@@ -128,7 +140,11 @@ impl Launched<'_> {
     }
 
     fn address_of_index(&self, report: &Report, index: i32) -> Option<u64> {
-        let Bounds::Index(check) = self.site(report)?.bounds else { return None };
+        let check = match self.site(report)?.bounds {
+            Bounds::Index(check) => check,
+            Bounds::Own => return Some(i64::from(index).cast_unsigned()),
+            Bounds::Address(_) => return None,
+        };
         let check = self.analysis.checks.get(check)?;
         let steps = i64::from(index).wrapping_mul(i64::from(check.stride_bytes));
         let zero = self.roots.get(check.root)?.address.wrapping_add(check.offset_bytes.into());
@@ -164,8 +180,14 @@ impl Launched<'_> {
             Some(_) => meant,
             None => self.lends.containing(VirtAddr::new(address)).copied(),
         };
-        let reason = reason(address, size_bytes, align_bytes, access, owner.as_ref());
+        let own = site.is_some_and(|site| site.bounds == Bounds::Own);
+        let reason = if own {
+            FaultReason::OwnVariable
+        } else {
+            reason(address, size_bytes, align_bytes, access, owner.as_ref())
+        };
         let near = meant.or_else(|| self.lends.nearest(VirtAddr::new(address)).copied());
+        let near = near.filter(|_| !own);
         Fault {
             kernel: self.kernel,
             address,

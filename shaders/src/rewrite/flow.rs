@@ -66,6 +66,11 @@ impl<'e> Flow<'e> {
         self.label = label;
     }
 
+    /// The label of the open block.
+    pub(super) fn label(&self) -> Id {
+        self.label
+    }
+
     /// The blocks, all of which have ended.
     pub(super) fn finish(self) -> Vec<Block> {
         self.done

@@ -73,7 +73,7 @@ impl Rules<'_> {
     /// Whether loops look at the stop word. Where the driver cuts loops short they are short enough
     /// without; and one that cuts them is one that runs both sides of a branch.
     fn polls(&self) -> bool {
-        !self.convergent && !self.guard
+        !self.guard
     }
 }
 
@@ -439,21 +439,23 @@ fn is_alive(flow: &mut Flow<'_>, rules: &Rules<'_>, limits: &Limits) -> Id {
     let (word, boolean, zero) = (code.edit.uint(32), code.edit.bool(), code.edit.word(0));
     let iterations = add_to(code, shared.iterations, limits.one);
     let fault = code.load(word, shared.fault);
-    if rules.convergent {
-        let sound = code.ids(Op::IEqual, boolean, &[fault, zero]);
-        let limit = code.select(word, sound, limits.limit, limits.limit_after_fault);
-        return code.ids(Op::ULessThanEqual, boolean, &[iterations, limit]);
-    }
-    let within = code.ids(Op::ULessThanEqual, boolean, &[iterations, limits.limit]);
+    let sound = code.ids(Op::IEqual, boolean, &[fault, zero]);
+    // After a fault, invocations that others wait for go on up to a limit of its own.
+    let limit = if rules.convergent {
+        code.select(word, sound, limits.limit, limits.limit_after_fault)
+    } else {
+        limits.limit
+    };
+    let within = code.ids(Op::ULessThanEqual, boolean, &[iterations, limit]);
+    let alive =
+        if rules.convergent { within } else { code.ids(Op::LogicalAnd, boolean, &[within, sound]) };
     if !rules.polls() {
-        let sound = code.ids(Op::IEqual, boolean, &[fault, zero]);
-        return code.ids(Op::LogicalAnd, boolean, &[within, sound]);
+        return alive;
     }
     // A loop around this one has to end too when this one is stopped.
     let exhausted = code.load(word, shared.exhausted);
-    let ended = code.ids(Op::BitwiseOr, word, &[fault, exhausted]);
-    let sound = code.ids(Op::IEqual, boolean, &[ended, zero]);
-    let alive = code.ids(Op::LogicalAnd, boolean, &[within, sound]);
+    let wanted = code.ids(Op::IEqual, boolean, &[exhausted, zero]);
+    let alive = code.ids(Op::LogicalAnd, boolean, &[alive, wanted]);
     let mask = code.edit.word(POLL_ITERATIONS - 1);
     let phase = code.ids(Op::BitwiseAnd, word, &[iterations, mask]);
     let due = code.ids(Op::IEqual, boolean, &[phase, zero]);
@@ -465,15 +467,11 @@ fn is_alive(flow: &mut Flow<'_>, rules: &Rules<'_>, limits: &Limits) -> Id {
     })
 }
 
-/// Notes that a loop was left without a fault, which has a reason of its own.
+/// Notes that a loop was left early, so that those around it are left too. A fault that came before
+/// outweighs it in the report.
 fn note_exhausted(code: &mut Code<'_>, shared: &Shared) {
-    let (word, boolean) = (code.edit.uint(32), code.edit.bool());
-    let [zero, one] = [0, 1].map(|value| code.edit.word(value));
-    let fault = code.load(word, shared.fault);
-    let sound = code.ids(Op::IEqual, boolean, &[fault, zero]);
-    let before = code.load(word, shared.exhausted);
-    let now = code.select(word, sound, one, before);
-    code.store(shared.exhausted, now);
+    let one = code.edit.word(1);
+    code.store(shared.exhausted, one);
 }
 
 /// Adds to a variable and gives the sum.

@@ -43,7 +43,7 @@ pub(super) fn touches(kernel: &Kernel<'_>, instruction: &Instruction) -> Vec<Tou
     }
 }
 
-/// The name of an instruction that accesses memory, as the specification prints it.
+/// The name of an instruction that accesses memory or indexes a variable, as the specification prints it.
 pub(super) fn name(op: Op) -> &'static str {
     match op {
         Op::Load => "OpLoad",
@@ -67,7 +67,11 @@ pub(super) fn name(op: Op) -> &'static str {
         Op::AtomicFAddEXT => "OpAtomicFAddEXT",
         Op::AtomicFMinEXT => "OpAtomicFMinEXT",
         Op::AtomicFMaxEXT => "OpAtomicFMaxEXT",
-        _ => "",
+        Op::AccessChain => "OpAccessChain",
+        Op::InBoundsAccessChain => "OpInBoundsAccessChain",
+        Op::VectorExtractDynamic => "OpVectorExtractDynamic",
+        Op::VectorInsertDynamic => "OpVectorInsertDynamic",
+        _ => "an access",
     }
 }
 
