@@ -3,7 +3,7 @@
 use crate::{
     KernelError, KernelExplanation, LaunchError,
     pipelines::Pipelines,
-    select::DeviceInfo,
+    select::{DeviceInfo, Version},
     vk::{Device, Pipeline},
 };
 use farptr_shaders::{
@@ -242,12 +242,27 @@ fn check(name: &'static str, kernel: &Reflection, device: &DeviceInfo) -> Result
         let descriptors = kernel.descriptors;
         return Err(KernelError::Descriptors { kernel: name, descriptors });
     }
+    let newest = newest_spirv(device.version);
+    if kernel.version > newest {
+        let ((major, minor), (newest_major, newest_minor)) = (kernel.version, newest);
+        return Err(KernelError::Limit {
+            kernel: name,
+            what: format!("SPIR-V {major}.{minor}"),
+            limit: format!("{newest_major}.{newest_minor}, with Vulkan {}", device.version),
+            device: device.name.clone(),
+        });
+    }
     let lacking = |capability: &&_| !device.capabilities.contains(capability);
     if let Some(&capability) = kernel.capabilities.iter().find(lacking) {
         let device = device.name.clone();
         return Err(KernelError::Capability { kernel: name, capability, device });
     }
     check_limits(name, kernel, device)
+}
+
+/// The newest SPIR-V version that a Vulkan version takes (Vulkan specification, appendix A).
+fn newest_spirv(vulkan: Version) -> (u8, u8) {
+    if vulkan >= (Version { major: 1, minor: 3 }) { (1, 6) } else { (1, 5) }
 }
 
 fn check_limits(

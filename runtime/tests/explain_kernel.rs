@@ -7,7 +7,7 @@ mod glsl;
 
 use common::runtime;
 use farptr::shaders::{dot, probe, saxpy};
-use farptr::{RawKernel, Runtime};
+use farptr::{KernelError, RawKernel, Runtime};
 use glsl::{Level, glsl};
 
 #[allow(unsafe_code, reason = "the words come from a compiler")]
@@ -79,4 +79,16 @@ fn a_kernel_that_is_refused_says_why() {
     assert!(explained.refusal().is_some() && explained.analysis().is_none());
     assert_eq!(explained.accesses_by_index(), 0);
     assert!(explained.to_string().contains("too many numbers"), "{explained}");
+}
+
+#[test]
+fn words_of_a_version_that_no_vulkan_takes_are_refused() {
+    let Some(runtime) = runtime() else { return };
+    let mut words = <saxpy::Kernel as farptr::KernelDesc>::words().to_vec();
+    words[1] = 0x0001_0700;
+    // SAFETY: the words are refused before a driver sees them.
+    #[allow(unsafe_code, reason = "the door that is tested")]
+    let refused = unsafe { runtime.raw_kernel("future", &words) };
+    let Err(error @ KernelError::Limit { .. }) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().contains("needs SPIR-V 1.7"), "{error}");
 }

@@ -43,6 +43,8 @@ pub enum ReflectError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reflection {
+    /// The SPIR-V version: major and minor.
+    pub version: (u8, u8),
     /// The name of the compute entry point.
     pub entry: String,
     /// Invocations per workgroup in each dimension.
@@ -67,7 +69,7 @@ impl Reflection {
     ///   [`ReflectError::NoLocalSize`] when it is not one compute kernel.
     /// * [`ReflectError::PushSize`] when its push constants have no fixed size.
     pub fn of(words: &[u32]) -> Result<Self, ReflectError> {
-        let mut module = Declarations::default();
+        let mut module = Declarations { version: version(words), ..Declarations::default() };
         for instruction in instructions(words)? {
             module.note(instruction?)?;
         }
@@ -123,6 +125,12 @@ fn instructions(
     }))
 }
 
+/// The version in a module's header (section 2.3: the second word, from the upper bytes down).
+fn version(words: &[u32]) -> (u8, u8) {
+    let [_, major, minor, _] = words.get(1).copied().unwrap_or_default().to_be_bytes();
+    (major, minor)
+}
+
 /// How a module states its workgroup size.
 #[derive(Clone, Copy)]
 enum LocalSize {
@@ -133,6 +141,7 @@ enum LocalSize {
 /// The declarations that matter, collected in one pass.
 #[derive(Default)]
 struct Declarations {
+    version: (u8, u8),
     entries: Vec<(u32, String)>,
     local_sizes: HashMap<u32, LocalSize>,
     workgroup_size_constant: Option<u32>,
@@ -203,6 +212,7 @@ impl Declarations {
             None => 0,
         };
         Ok(Reflection {
+            version: self.version,
             entry: entry.clone(),
             local_size,
             push_bytes,
