@@ -35,6 +35,25 @@
 //! | invocation | one run of a kernel's `main` (CUDA's thread) |
 //! | round | one run of a launch; in direct access a launch takes one |
 //!
+//! # What a safe launch guarantees
+//!
+//! For a kernel whose [`KernelDesc`] (or [`Runtime::raw_kernel`]) keeps its promise about the
+//! words, [`Scope::launch`] and its safe kin guarantee, in both access modes and whatever the
+//! arguments are:
+//!
+//! 1. The kernel reads only bytes that its scope lent, and writes only those lent for writing. Any
+//!    other access is [`LaunchError::Fault`]; it reads zeroes and writes nothing of the host's.
+//! 2. It runs only while the borrows last: the scope waits before it returns.
+//! 3. It ends: a loop without end is an error, by a limit or a deadline.
+//! 4. A launch that failed may have written what it was allowed to write, unless it was
+//!    [`transactional`](LaunchOptions::transactional); later launches of the scope do not run on it
+//!    before the failure was reported.
+//!
+//! Provenance: an address is a number here, and carries no permission. What a kernel may touch is
+//! what was lent, as lent: [`Scope::lend`] and [`Scope::lend_mut`] take the slice for as long as
+//! the scope, and bytes beside it are out of reach, whichever object they belong to. The host looks
+//! at memory lent for writing through [`Idle`] alone until the scope has ended.
+//!
 //! # Misuse that does not compile
 //!
 //! The module [`misuse`] lists what the borrow checker stops, each with an example.

@@ -15,7 +15,8 @@ use bytemuck::NoUninit;
 /// # Safety
 ///
 /// The runtime compares sizes and capabilities with the words, and no more; a driver trusts what it
-/// is given. For each implementation:
+/// is given. What the kernel does with memory is no part of the promise: safe launches check it.
+/// For each implementation:
 ///
 /// 1. [`words`](Self::words) is a module that is valid by the SPIR-V specification and Vulkan's
 ///    environment for it (what `spirv-val --target-env vulkan1.2` accepts), the same at each call.
