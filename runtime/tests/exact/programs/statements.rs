@@ -9,6 +9,11 @@ use rspirv::spirv::{Decoration, Op, StorageClass};
 /// Operations whose order does not matter, one for each stretch of the counters.
 const COMMUTATIVE: [Op; 5] =
     [Op::AtomicIAdd, Op::AtomicOr, Op::AtomicXor, Op::AtomicUMin, Op::AtomicUMax];
+/// Bits that the first and the last store of a program change: one that stores what it has read
+/// would show nothing.
+const FIRST: u32 = 0x9e37_79b9;
+/// See [`FIRST`].
+const LAST: u32 = 0x7f4a_7c15;
 /// Nested statements, at most.
 const DEPTH: u32 = 3;
 /// Acquire and release, of memory and shared memory (SPIR-V specification, "Memory Semantics").
@@ -31,8 +36,7 @@ pub(super) fn write(mut w: Writer) -> Vec<u32> {
     w.may_return = shared.is_none();
     w.prologue(OWN_WORDS);
     // Some invocations may leave soon: each has left something by then.
-    let (value, pointer) = (w.word(2), w.own_element(0));
-    w.code.store(pointer, value, Some(4));
+    w.store_new(FIRST);
     w.statements(0);
     if let Some((array, to_word)) = shared {
         for _ in 0..=w.draw.below(2) {
@@ -45,14 +49,21 @@ pub(super) fn write(mut w: Writer) -> Vec<u32> {
         w.statements(0);
     }
     // Whatever was computed is seen.
-    let (value, pointer) = (w.word(2), w.own_element(0));
-    w.code.store(pointer, value, Some(4));
+    w.store_new(LAST);
     w.code.ret(None);
     w.code.end_function();
     w.code.finish(main, GROUP)
 }
 
 impl Writer {
+    /// Stores a word that differs by some bits from what a program may have read from that place.
+    fn store_new(&mut self, bits: u32) {
+        let (value, pointer) = (self.word(2), self.own_element(0));
+        let (of, bits) = (self.code.types.word, self.code.word(bits));
+        let value = self.code.op(Op::BitwiseXor, of, &[value, bits]);
+        self.code.store(pointer, value, Some(4));
+    }
+
     /// A function that later ones and the kernel may call.
     fn function(&mut self) {
         let (word, to_word) = (self.code.types.word, self.code.types.to_word);
