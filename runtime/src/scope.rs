@@ -208,9 +208,23 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// launch is done; nothing is kept on the device between launches. What is not mapped, or not
     /// allowed, is [`LaunchError::Fault`]. Launches then run one by one, and wait.
     ///
-    /// If other threads unmap, protect, empty or write such memory while a launch runs, the launch
-    /// is run again on what is there now, or fails. Only pages that change again and again, because
-    /// other objects lie on them too, are compared where the kernel writes.
+    /// Other threads may unmap, move, protect, empty or write such memory while a launch runs. What
+    /// holds then:
+    ///
+    /// * What the launch reads of a page was there at one moment while it ran.
+    /// * Before anything is written home, every page that the launch could read is compared with
+    ///   what was read: its permissions, its file, all its bytes. A difference, and the launch runs
+    ///   again on what is there now, or fails with [`LaunchError::Fault`]. So it is as one that ran
+    ///   at that moment, and a mapping put in the place of one that is gone is written only if it
+    ///   cannot be told from it.
+    /// * One exception: where bytes of a page have changed twice in a launch, others work on the
+    ///   page too. Those bytes, unless the kernel writes them, may change again; what the kernel
+    ///   read of them may then be older.
+    /// * The bytes are compared once more right before each page is written, and what was written is
+    ///   looked at afterwards, with its permissions and file. A difference then is
+    ///   [`LaunchError::Raced`].
+    ///
+    /// Nothing watches the mappings, with privileges or without.
     ///
     /// # Errors
     ///
@@ -222,9 +236,12 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// 1. Kernels read and write only memory that the caller may read and write through a pointer
     ///    at that time, and leave in it what is valid for its types.
-    /// 2. While a launch runs, nobody writes what its kernel reads or writes.
-    /// 3. Memory that a kernel writes is not unmapped and put to another use between two looks at
-    ///    it that find the same bytes under the same kind of mapping: that cannot be told apart.
+    /// 2. While a launch runs, nobody writes bytes that its kernel writes. What it reads others may
+    ///    write, if every mixture of old and new bytes is valid to the kernel.
+    /// 3. Nobody unmaps memory that a kernel writes and maps something else of the same kind in its
+    ///    place in the moment between the last look at a page and the write, a few microseconds at
+    ///    the end of a launch; nor, at any time of the launch, something that differs only in bytes
+    ///    that had changed twice in that launch.
     #[allow(unsafe_code, reason = "the public door; its promises go to `vk::home`")]
     pub unsafe fn lend_process(&mut self) -> Result<(), LendError> {
         // SAFETY: the caller's promises.

@@ -387,8 +387,8 @@ fn each_page_is_looked_at_right_before_it_is_written_and_afterwards() {
 fn a_page_that_others_write_all_the_time_may_go_on_to_change_there_but_nowhere_else() {
     // In other bytes: fine. In the kernel's: never. In different bytes each time: a page like that
     // may be another mapping.
-    type Place = fn(u64) -> u64;
-    let cases: [(Place, Answer); 3] = [
+    type Offset = fn(u64) -> u64;
+    let cases: [(Offset, Answer); 3] = [
         (|_| 800, Ok(())),
         (|_| 40, Err(Ended::TooManyRounds)),
         (|round| 64 + round * 8 % 4000, Err(Ended::TooManyRounds)),
