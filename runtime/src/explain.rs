@@ -98,7 +98,7 @@ impl fmt::Display for Explanation {
         writeln!(f, "tier        {}: nothing stays on the device between scopes", self.tier)?;
         writeln!(
             f,
-            "process     nothing watches mappings; pages of a lent process are compared before writes"
+            "process     nothing watches mappings; lent processes are compared before writes"
         )?;
         writeln!(f, "validation  {}", if self.validation { "on, errors abort" } else { "off" })?;
         write!(f, "pipelines   {}", self.cache)

@@ -220,8 +220,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// * One exception: where bytes of a page have changed twice in a launch, others work on the
     ///   page too. Those bytes, unless the kernel writes them, may change again; what the kernel
     ///   read of them may then be older.
-    /// * The bytes are compared once more right before each page is written, and what was written is
-    ///   looked at afterwards, with its permissions and file. A difference then is
+    /// * The bytes are compared once more right before each page is written. What was written is
+    ///   looked at afterwards, with its permissions and file: a difference then is
     ///   [`LaunchError::Raced`].
     ///
     /// Nothing watches the mappings, with privileges or without.
