@@ -115,7 +115,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Refuses to import what is longer than so many bytes, as if the driver had, in mirrored access.
+    /// Refuses to import what is longer than so many bytes, as if the driver had, in mirrored
+    /// access.
     ///
     /// What is refused is copied. It changes no result: an option for tests of scopes that import
     /// some of their memory and copy the rest.

@@ -88,8 +88,8 @@ impl Runtime {
     /// * [`KernelError::Words`] when the words are not one compute kernel.
     /// * [`KernelError::PushSize`] when [`KernelDesc::Push`] is not as long as the kernel says.
     /// * [`KernelError::Descriptors`] when the kernel binds resources instead of taking addresses.
-    /// * [`KernelError::Limit`] or [`KernelError::Capability`] when the device cannot run it, or its
-    ///   Vulkan version takes no SPIR-V of the kernel's version (1.6 needs Vulkan 1.3).
+    /// * [`KernelError::Limit`] or [`KernelError::Capability`] when the device cannot run it, or
+    ///   its Vulkan version takes no SPIR-V of the kernel's version (1.6 needs Vulkan 1.3).
     /// * [`KernelError::Forked`] in a child made by `fork`.
     pub fn kernel<K: KernelDesc>(&self) -> Result<Kernel<K>, KernelError> {
         Kernel::new(self.kernels.get(K::NAME, K::words(), Keep::Always)?)

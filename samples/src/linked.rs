@@ -1,7 +1,7 @@
 //! Graphs whose nodes hold the host addresses of their neighbours, searched and walked by kernels.
 //!
-//! Nodes and links are lent whole, so that every address which a kernel loads is that of a lent node
-//! or link; one that is not would end the launch with an error.
+//! Nodes and links are lent whole, so that every address which a kernel loads is that of a lent
+//! node or link; one that is not would end the launch with an error.
 
 use farptr::shaders::abi::{LOOP_WINDOW, Node, UNREACHED, Walker};
 use farptr::shaders::{bfs, walk};

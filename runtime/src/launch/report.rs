@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub(crate) struct Log {
     /// Faults that were reported, those that the queue had no room for included.
     pub(crate) faults: u32,
-    /// Whether the queue had too little room, or an invocation no iterations left to fill its place.
+    /// Whether the queue had too little room, or an invocation no iterations left to fill its
+    /// place.
     pub(crate) overflowed: bool,
     /// Invocations that had a loop cut short by the driver.
     pub(crate) cut: u32,

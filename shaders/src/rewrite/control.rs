@@ -10,14 +10,15 @@
 //! | [`REPORTS`] | address of the log, address of the stop word |
 //! | [`LOOKUP`] | address of the radix tree's root, address of the bisected segments |
 //! | [`TREE`] | entries of the tree's root, and three unused |
-//! | [`Layout::check_row`] | per [`Check`](super::Check): device address of index 0 (its `offset_bytes` not included), first index, count |
+//! | [`Layout::check_row`] | per [`Check`](super::Check): device address, first index, count |
 //! | [`Layout::segment_row`] | per segment, unless bisected: its record |
 //!
 //! Where a check's count is 0, its first index is 0 too, and its device address plus its
 //! `offset_bytes` is that of the zeroes. Without `offset_roots` the first index is 0. The root of
 //! the tree has at least one entry.
 //!
-//! Addresses are 64 bits, low word first. A segment's record is [`Layout::record_rows`] rows of
+//! A check's device address is that of index 0, its `offset_bytes` not included. Addresses are 64
+//! bits, low word first. A segment's record is [`Layout::record_rows`] rows of
 //! 64-bit numbers: start, length in bytes, target, fault bitmap, then a *span* per
 //! [`Reach`](super::Reach). An access at `a` is within a segment if `a - start < span`, unsigned
 //! and wrapping; the span is the length less the size of the access plus one, or 0 where the
@@ -46,7 +47,8 @@ use super::{Analysis, Search, Variant};
 
 /// The row of limits.
 pub const LIMITS: u32 = 0;
-/// Row and word of what the stop word was before the launch: if it is not 0 the launch does nothing.
+/// Row and word of what the stop word was before the launch: if it is not 0 the launch does
+/// nothing.
 /// Kernels do not write it; the host does to end a launch, for workgroups that have not begun.
 pub const STOPPED: (u32, u32) = (LIMITS, 3);
 /// The row of addresses that stand in for what a check refused: each [`SPARE_BYTES`] long.

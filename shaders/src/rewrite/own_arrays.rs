@@ -1,10 +1,11 @@
 //! Indices into a kernel's own variables: checked too, because they reach host memory on drivers
 //! that keep variables on a stack.
 //!
-//! An index that is not known to fit is compared with the length of what it indexes, and replaced by
-//! 0 if it does not fit; the launch ends with an error. `robustBufferAccess` covers bound buffers
-//! alone, so that without this a safe launch could write beyond a local array. A constant that does
-//! not fit is valid SPIR-V too, and built-in inputs are vectors in memory on some drivers.
+//! An index that is not known to fit is compared with the length of what it indexes, and replaced
+//! by 0 if it does not fit; the launch ends with an error. `robustBufferAccess` covers bound
+//! buffers alone, so that without this a safe launch could write beyond a local array. A constant
+//! that does not fit is valid SPIR-V too, and built-in inputs are vectors in memory on some
+//! drivers.
 
 use super::{
     RewriteError,

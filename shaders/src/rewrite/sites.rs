@@ -43,7 +43,8 @@ pub(super) fn touches(kernel: &Kernel<'_>, instruction: &Instruction) -> Vec<Tou
     }
 }
 
-/// The name of an instruction that accesses memory or indexes a variable, as the specification prints it.
+/// The name of an instruction that accesses memory or indexes a variable, as the specification
+/// prints it.
 pub(super) fn name(op: Op) -> &'static str {
     match op {
         Op::Load => "OpLoad",

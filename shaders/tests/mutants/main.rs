@@ -1,6 +1,6 @@
 //! Damaged kernels: the pass refuses them or makes something of them, without a panic or endless
-//! work, and what was valid stays valid. The inputs are those of the fuzz target in `fuzz/`, so that
-//! its interpreter runs everywhere.
+//! work, and what was valid stays valid. The inputs are those of the fuzz target in `fuzz/`, so
+//! that its interpreter runs everywhere.
 
 mod mutant;
 

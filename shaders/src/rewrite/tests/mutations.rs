@@ -19,12 +19,19 @@ fn modules() -> Vec<Vec<u32>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 600,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn changed_words_are_refused_or_rewritten(
         which in any::<prop::sample::Index>(),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u32>(), 0..4u8), 1..8),
+        changes in prop::collection::vec(
+            (any::<prop::sample::Index>(), any::<u32>(), 0..4u8),
+            1..8,
+        ),
     ) {
         let modules = modules();
         let mut words = which.get(&modules).clone();
@@ -75,7 +82,11 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     /// A changed module may still be valid, and is then rewritten to a valid one, or refused.
     #[test]

@@ -293,7 +293,11 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 1500,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn accesses_go_where_the_contract_says(case in case()) {
