@@ -193,7 +193,7 @@ fn other_threads_may_protect_and_empty_memory_meanwhile() {
     memory[(pages + 1) * PAGE..].fill(0xcc);
     let head = list_in(&mut memory[guarded]);
     let done = AtomicBool::new(false);
-    let (mut good, mut refused) = (0, 0);
+    let (mut good, mut refused, mut raced) = (0, 0, 0);
     std::thread::scope(|threads| {
         threads.spawn(|| {
             let mut turn = 0usize;
@@ -224,21 +224,21 @@ fn other_threads_may_protect_and_empty_memory_meanwhile() {
                     assert!(known, "{fault}");
                     refused += 1;
                 }
-                Err(farptr::Error::Launch(
-                    LaunchError::TooManyRounds { .. } | LaunchError::Raced { .. },
-                )) => refused += 1,
+                Err(farptr::Error::Launch(LaunchError::TooManyRounds { .. })) => refused += 1,
+                // The change came while results were written home: some of them are there.
+                Err(farptr::Error::Launch(LaunchError::Raced { .. })) => raced += 1,
                 Err(other) => panic!("{other:?}"),
             }
         }
         done.store(true, Relaxed);
     });
-    println!("{good} walks, {refused} refused");
-    assert_eq!(good + refused, 60);
+    println!("{good} walks, {refused} refused, {raced} raced");
+    assert_eq!(good + refused + raced, 60);
     assert!(memory[..PAGE].iter().all(|&byte| byte == 0xcc));
     assert!(memory[(pages + 1) * PAGE..].iter().all(|&byte| byte == 0xcc));
-    // A page that was emptied counts from zero: nothing is counted more often than walked.
+    // A page that was emptied counts from zero: nothing is counted more often than written home.
     let count = |page: usize| u32::from_le_bytes(*memory[page * PAGE + 8..].first_chunk().unwrap());
-    assert!((1..=pages).all(|page| count(page) <= good));
+    assert!((1..=pages).all(|page| count(page) <= good + raced));
     // Linked again, it is walked again.
     let head = list_in(&mut memory[PAGE..(pages + 1) * PAGE]);
     walk(&runtime, &kernel, head, 1).unwrap();
