@@ -119,9 +119,12 @@ impl Migration {
         next.skipped.into_iter().for_each(|run| self.skip(run.range, run.reason));
     }
 
-    /// The result of doing it twice: what the second attempt found there, the first had moved.
+    /// The result of doing it twice: what the second attempt found there, the first had moved or
+    /// found there too. A page that came home in between went twice and counts once.
     pub(crate) fn repeated(self, second: Self) -> Self {
-        Self { moved: self.moved + second.moved, already: self.already, skipped: second.skipped }
+        let already = self.already.min(second.already);
+        let moved = second.moved + (second.already - already);
+        Self { moved, already, skipped: second.skipped }
     }
 }
 
@@ -424,5 +427,20 @@ impl Area {
             Route::Copy => Some(Access::Read),
             Route::Stay(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Migration;
+
+    #[test]
+    fn a_page_counts_once_however_often_it_went() {
+        let migration = |moved, already| Migration { moved, already, skipped: vec![] };
+        // Of 12 pages 10 went, 2 were there; then all stayed, or 2 or all came home in between.
+        let first = || migration(10, 2);
+        assert_eq!(first().repeated(migration(0, 12)), migration(10, 2));
+        assert_eq!(first().repeated(migration(2, 10)), migration(10, 2));
+        assert_eq!(first().repeated(migration(12, 0)), migration(12, 0));
     }
 }
