@@ -17,7 +17,6 @@ use crate::stats::Counters;
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use crate::sys::carry::Carrier;
 use crate::sys::device::DeviceMemory;
-use crate::sys::survey::Surveyor;
 use crate::sys::uffd::{MarkFinder, Resolution, StopSignal, Wakeup};
 use crate::table::{DeviceId, PageTable};
 
@@ -75,7 +74,6 @@ pub(crate) struct Core {
     cycled: Condvar,
     pub(crate) notifiers: Notifiers,
     pub(crate) marks: MarkFinder,
-    pub(crate) surveyor: Surveyor,
     pub(crate) stats: Counters,
     pub(crate) gate: Gate,
     pub(crate) stop: StopSignal,
@@ -89,7 +87,6 @@ pub(crate) struct Parts {
     pub(crate) carrier: Carrier,
     pub(crate) table: PageTable,
     pub(crate) marks: MarkFinder,
-    pub(crate) surveyor: Surveyor,
     pub(crate) stop: StopSignal,
     pub(crate) fault_around: PageSize,
     pub(crate) staging: VaRange,
@@ -113,7 +110,6 @@ impl Core {
             cycled: Condvar::new(),
             notifiers: Notifiers::new(),
             marks: parts.marks,
-            surveyor: parts.surveyor,
             stats: Counters::default(),
             gate: Gate::default(),
             stop: parts.stop,
@@ -164,7 +160,7 @@ impl Core {
     /// Looks which pages of a block that are about to be dropped are absent: those were. Memory
     /// that is no private anonymous memory keeps its bytes, whatever is dropped.
     pub(crate) fn review_removals(&self, state: &mut State, block: VaRange) {
-        let Ok(survey) = self.surveyor.survey(block) else {
+        let Ok(survey) = self.carrier.surveyor.survey(block) else {
             return;
         };
         for (index, page) in block.pages(PageSize::host()).enumerate() {

@@ -48,6 +48,9 @@ impl<'m> Voyage<'m> {
     }
 
     pub(super) fn take_all(&mut self) {
+        if !self.scratch.staging.is_clean() {
+            self.empty_staging();
+        }
         let mut index = 0;
         while index < self.pages.len() {
             let run = self.slot_run(index).max(1);
@@ -71,7 +74,7 @@ impl<'m> Voyage<'m> {
         let (range, content) = (pages_from(self.at(index), count), self.destination());
         let dst = match (content, self.pages.get(index).and_then(|page| page.slot)) {
             (Content::Slot, Some(slot)) => self.slot_range(slot, count),
-            _ => Some(self.staged(index, count)),
+            _ => Some(self.staged(index, count)).filter(|_| self.scratch.staging.is_clean()),
         };
         let Some(dst) = dst else {
             self.skip(index, count, Skip::DeviceFailed);
@@ -123,7 +126,7 @@ impl<'m> Voyage<'m> {
         };
         let range = pages_from(self.at(index), stays);
         // Under the lock a hole stays a hole: nobody but the mirror fills it.
-        let survey = core.surveyor.survey(range);
+        let survey = core.carrier.surveyor.survey(range);
         let protected = core.carrier.protect(range);
         drop(state);
         match (protected, survey) {

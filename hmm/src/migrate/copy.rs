@@ -31,7 +31,8 @@ impl Voyage<'_> {
             return;
         }
         let range = self.staged(0, self.pages.len());
-        let Ok(Survey { present, swapped, zero, .. }) = self.core.surveyor.survey(range) else {
+        let Ok(Survey { present, swapped, zero, .. }) = self.core.carrier.surveyor.survey(range)
+        else {
             return;
         };
         for (index, page) in self.pages.iter_mut().enumerate() {

@@ -195,12 +195,12 @@ impl Voyage<'_> {
 
     /// Drops what was moved to the staging memory, which meanwhile is not watched: else the kernel
     /// would wait until the handler has read about it.
-    fn empty_staging(&mut self) {
+    pub(super) fn empty_staging(&mut self) {
         let (uffd, range) = (self.core.carrier.uffd(), self.scratch.staging.range());
         // What cannot be dropped, or watched again, is in the way of the next migration, which
-        // then skips.
+        // tries again and then skips.
         let _ = uffd.unregister(range);
-        let _ = self.scratch.staging.clear();
+        self.scratch.staging.clear();
         let _ = uffd.register(range, Modes::PROTECTED);
     }
 }

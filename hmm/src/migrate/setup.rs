@@ -106,7 +106,7 @@ impl Voyage<'_> {
     /// A huge page is worth it if the block is one already, or holds nothing yet.
     fn wants_huge(&self) -> bool {
         let whole = self.pages.len() == BLOCK && self.pages.iter().all(Passenger::goes);
-        let survey = || self.core.surveyor.survey(self.range);
+        let survey = || self.core.carrier.surveyor.survey(self.range);
         let is_huge = |survey: Survey| {
             let (huge, present) = (survey.huge.len(), survey.present.len());
             huge == BLOCK || present == 0 && survey.swapped.len() == 0

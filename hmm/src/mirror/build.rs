@@ -115,7 +115,8 @@ impl MirrorBuilder {
     ///
     /// - [`BuildError`] says what is missing here.
     pub fn build(self) -> Result<Mirror, BuildError> {
-        let carrier = Carrier::new(open(self.tier)?);
+        let surveyor = Surveyor::open().map_err(setup("a survey of pages"))?;
+        let carrier = Carrier::new(open(self.tier)?, surveyor);
         let staging = Staging::new(block_bytes()).map_err(memory("staging memory"))?;
         let watched = carrier.uffd().register(staging.range(), Modes::PROTECTED);
         watched.map_err(io::Error::other).map_err(setup("a watch over staging memory"))?;
@@ -123,7 +124,6 @@ impl MirrorBuilder {
             carrier,
             table: PageTable::new(self.blocks).map_err(memory("the table"))?,
             marks: MarkFinder::open().map_err(setup("a search for marks"))?,
-            surveyor: Surveyor::open().map_err(setup("a survey of pages"))?,
             stop: StopSignal::new().map_err(setup("a signal"))?,
             fault_around: self.fault_around,
             staging: staging.range(),

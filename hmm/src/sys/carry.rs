@@ -16,6 +16,8 @@
 //!    while one is unread. So what the table says is true when the request is made.
 //! 4. All of this is about memory that is watched: of other memory no message tells. So before
 //!    pages are taken, the kernel is asked under the same lock whether they are watched.
+//! 5. Pages are moved into holes only, and under the lock nobody else fills them. A page that is
+//!    found in one afterwards is the one that was to go there, whatever the kernel counts.
 
 #[cfg(test)]
 pub(crate) mod injection;
@@ -27,6 +29,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::lease::Lease;
 use super::mmap::{MemoryError, drop_pages};
 use super::owned::Owned;
+use super::survey::{Survey, Surveyor};
 use super::uffd::{Fill, Outcome, Refusal, Resolution, SourceHoles, Uffd, Wakeup};
 use crate::addr::{PageSize, VaRange, VirtAddr};
 
@@ -34,6 +37,7 @@ use crate::addr::{PageSize, VaRange, VirtAddr};
 #[derive(Debug)]
 pub(crate) struct Carrier {
     uffd: Uffd,
+    pub(crate) surveyor: Surveyor,
     #[cfg(test)]
     pub(crate) injection: injection::Injection,
 }
@@ -45,9 +49,10 @@ impl AsFd for Carrier {
 }
 
 impl Carrier {
-    pub(crate) fn new(uffd: Uffd) -> Self {
+    pub(crate) fn new(uffd: Uffd, surveyor: Surveyor) -> Self {
         Self {
             uffd,
+            surveyor,
             #[cfg(test)]
             injection: Default::default(),
         }
@@ -93,23 +98,66 @@ impl Carrier {
             if watched != Resolution::Done {
                 return Outcome { done_bytes: 0, resolution: watched };
             }
-            self.attempt(Request::MoveOut, src, |src| {
-                // SAFETY: 1. The destination belongs to the mirror or to a device that has given it
-                // out for this. 2. Rule 1.
-                unsafe { self.uffd.move_pages(dst, src, SourceHoles::Skip, Wakeup::Later) }
-            })
+            // Rule 1. The destination belongs to the mirror or to a device that has given it out
+            // for this.
+            self.move_counted(Request::MoveOut, dst, src, Wakeup::Later)
         })
     }
 
     /// Moves pages from where [`Carrier::move_out`] put them to where they belong.
     pub(crate) fn move_home(&self, dst: VirtAddr, src: VaRange, wakeup: Wakeup) -> Outcome {
-        within_one_area(src, |src| {
-            self.attempt(Request::MoveHome, src, |src| {
-                // SAFETY: 1. Rule 2. 2. The source is where the content was put, which nobody needs
-                // there once it is home.
-                unsafe { self.uffd.move_pages(dst, src, SourceHoles::Skip, wakeup) }
-            })
-        })
+        // Rule 2. The source is where the content was put, which nobody needs there once it is
+        // home.
+        within_one_area(src, |src| self.move_counted(Request::MoveHome, dst, src, wakeup))
+    }
+
+    /// Moves pages and counts those that the kernel forgot to count.
+    ///
+    /// Linux 6.18 moves neighbouring pages together. If a page fault comes between it and the first
+    /// of them it begins again, and then forgets to go on behind those that it moved: it finds its
+    /// own pages in its way, and says so (`EEXIST`) without counting them.
+    fn move_counted(&self, kind: Request, dst: VirtAddr, src: VaRange, wakeup: Wakeup) -> Outcome {
+        let mut done_bytes = 0;
+        while let Some((to, rest)) = behind(dst, src, done_bytes) {
+            let outcome = self.attempt(kind, rest, |rest| {
+                // SAFETY: 1. and 2. The callers give the rules that allow it.
+                unsafe { self.uffd.move_pages(to, rest, SourceHoles::Skip, wakeup) }
+            });
+            done_bytes += outcome.done_bytes;
+            let resolution = outcome.resolution;
+            if resolution != Resolution::AlreadyThere {
+                return Outcome { done_bytes, resolution };
+            }
+            let uncounted = behind(dst, src, done_bytes).map_or(0, |(to, rest)| {
+                let bytes = self.moved_bytes(to, rest);
+                if wakeup == Wakeup::Now && bytes > 0 {
+                    // Waking fails only if the process ends.
+                    let _ = self.uffd.wake(VaRange::from_len(to, bytes).unwrap_or_default());
+                }
+                bytes
+            });
+            if uncounted == 0 {
+                return Outcome { done_bytes, resolution };
+            }
+            done_bytes += uncounted;
+        }
+        Outcome { done_bytes, resolution: Resolution::Done }
+    }
+
+    /// How many bytes from the start on are at the destination of a move and no more at its source.
+    fn moved_bytes(&self, dst: VirtAddr, src: VaRange) -> u64 {
+        let size = PageSize::host();
+        let dst = VaRange::from_len(dst, src.len_bytes()).unwrap_or_default();
+        let surveys =
+            self.surveyor.survey(src).and_then(|from| Ok((from, self.surveyor.survey(dst)?)));
+        let Ok((from, to)) = surveys else {
+            return 0;
+        };
+        let count = usize::try_from(src.page_count(size).get()).unwrap_or(0);
+        let is_there =
+            |survey: &Survey, page| survey.present.contains(page) || survey.swapped.contains(page);
+        let moved = |&page: &usize| is_there(&to, page) && !is_there(&from, page);
+        (0..count).take_while(moved).count() as u64 * size.bytes()
     }
 
     /// Copies pages from memory of the mirror or a device to where they belong.
@@ -209,16 +257,25 @@ fn within_one_area(range: VaRange, request: impl Fn(VaRange) -> Outcome) -> Outc
     }
 }
 
+/// What is left of a move when so many bytes are done; `None` if nothing is.
+fn behind(dst: VirtAddr, src: VaRange, done_bytes: u64) -> Option<(VirtAddr, VaRange)> {
+    let start = src.start().checked_add(done_bytes)?;
+    let rest = VaRange::new(start, src.end()).filter(|rest| !rest.is_empty())?;
+    Some((dst.checked_add(done_bytes)?, rest))
+}
+
 /// Memory of the mirror to which pages are moved on their way to a device.
 #[derive(Debug)]
 pub(crate) struct Staging {
     memory: Owned<u8>,
+    /// Whether all of it is holes between two migrations, as it has to be.
+    is_clean: bool,
 }
 
 impl Staging {
     /// Makes room for `len` bytes, huge pages included.
     pub(crate) fn new(len: usize) -> Result<Self, MemoryError> {
-        Ok(Self { memory: Owned::new(len, super::mmap::HugePages::Prefer)? })
+        Ok(Self { memory: Owned::new(len, super::mmap::HugePages::Prefer)?, is_clean: true })
     }
 
     /// The addresses.
@@ -231,10 +288,15 @@ impl Staging {
         self.memory.get(place).unwrap_or_default()
     }
 
+    /// Whether the last attempt to make everything a hole was successful.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.is_clean
+    }
+
     /// Makes everything a hole again. The thread that reads the messages must be another.
-    pub(crate) fn clear(&mut self) -> Result<(), MemoryError> {
+    pub(crate) fn clear(&mut self) {
         // SAFETY: 1. The memory is a mapping of the crate's. 2. It is borrowed mutably: whoever
         // had pages here has taken them on.
-        unsafe { drop_pages(self.memory.range()) }
+        self.is_clean = unsafe { drop_pages(self.memory.range()) }.is_ok();
     }
 }

@@ -18,8 +18,17 @@ pub(crate) struct Failure {
     /// How many fail then.
     pub(crate) times: u32,
     pub(crate) resolution: Resolution,
-    /// Whether the first half of the range is done all the same.
-    pub(crate) half: bool,
+    /// What becomes of the first half of the range all the same.
+    pub(crate) half: Half,
+}
+
+/// What a request that fails does with the first half of its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Half {
+    Undone,
+    Done,
+    /// It is done, and not counted.
+    Uncounted,
 }
 
 /// Counts the requests of a carrier, and lets some fail.
@@ -88,7 +97,8 @@ impl Failure {
             return None;
         }
         self.times = self.times.checked_sub(1)?;
-        Some(Self { half: self.half && kind.may_do_half(self.resolution), ..*self })
+        let half = if kind.may_do_half(self.resolution) { self.half } else { Half::Undone };
+        Some(Self { half, ..*self })
     }
 
     pub(super) fn instead_of(
@@ -96,13 +106,19 @@ impl Failure {
         range: VaRange,
         request: impl FnOnce(VaRange) -> Outcome,
     ) -> Outcome {
-        let half = range.page_count(PageSize::host()).get() / 2 * PageSize::host().bytes();
-        if !self.half || half == 0 {
+        let size = PageSize::host();
+        // What is done and not counted is a page at least.
+        let least = u64::from(self.half == Half::Uncounted);
+        let half = (range.page_count(size).get() / 2).max(least) * size.bytes();
+        if self.half == Half::Undone || half == 0 {
             return Outcome { done_bytes: 0, resolution: self.resolution };
         }
         let done = request(VaRange::from_len(range.start(), half).unwrap_or_default());
         match done.resolution {
-            Resolution::Done => Outcome { resolution: self.resolution, ..done },
+            Resolution::Done => {
+                let done_bytes = if self.half == Half::Done { done.done_bytes } else { 0 };
+                Outcome { done_bytes, resolution: self.resolution }
+            }
             _ => done,
         }
     }

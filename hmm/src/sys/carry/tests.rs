@@ -11,7 +11,7 @@ mod stores;
 use std::sync::Arc;
 
 use crate::sys::carry::Request;
-use crate::sys::carry::injection::Failure;
+use crate::sys::carry::injection::{Failure, Half};
 use crate::sys::copy::read_bytes;
 use crate::sys::lease::Lease;
 use crate::sys::mmap::HugePages;
@@ -233,7 +233,12 @@ fn any_request_may_fail_once() {
     let mut failures = 0;
     for kind in KINDS {
         for resolution in RESOLUTIONS {
-            for (half, by_touch) in [(false, false), (true, false), (false, true), (true, true)] {
+            for (half, by_touch) in [
+                (Half::Undone, false),
+                (Half::Done, false),
+                (Half::Undone, true),
+                (Half::Done, true),
+            ] {
                 for after in 0.. {
                     let failure = Failure { on: None, after, times: 1, resolution, half };
                     match one_failure(kind, failure, by_touch) {
@@ -253,7 +258,8 @@ fn requests_may_fail_again_and_again() {
     for kind in KINDS {
         for resolution in [Resolution::Retry, Resolution::Refused(Refusal::NoMemory)] {
             for after in 0..6 {
-                let failure = Failure { on: None, after, times: 20, resolution, half: false };
+                let failure =
+                    Failure { on: None, after, times: 20, resolution, half: Half::Undone };
                 if one_failure(kind, failure, after % 2 == 0).is_none() {
                     return;
                 }
@@ -266,7 +272,7 @@ fn requests_may_fail_again_and_again() {
 fn what_cannot_be_moved_home_is_copied() {
     let resolution = Resolution::Refused(Refusal::Busy);
     let on = Some(Request::MoveHome);
-    let failure = Failure { on, after: 0, times: u32::MAX, resolution, half: false };
+    let failure = Failure { on, after: 0, times: u32::MAX, resolution, half: Half::Undone };
     let Some(case) = Case::new(KINDS[0]) else { return };
     case.out();
     case.plan(Some(failure));
@@ -276,10 +282,39 @@ fn what_cannot_be_moved_home_is_copied() {
 }
 
 #[test]
+fn pages_that_the_kernel_moves_and_does_not_count_are_where_it_moved_them() {
+    let (resolution, half) = (Resolution::AlreadyThere, Half::Uncounted);
+    for kind in KINDS.into_iter().filter(|kind| !kind.read_only) {
+        for (on, by_touch) in [
+            (Request::MoveOut, false),
+            (Request::MoveOut, true),
+            (Request::MoveHome, false),
+            (Request::MoveHome, true),
+        ] {
+            let context = format!("{kind:?}, {on:?}, by touch: {by_touch}");
+            let Some(case) = Case::new(kind) else { return };
+            case.plan(Some(Failure { on: Some(on), after: 0, times: 1, resolution, half }));
+            case.out();
+            assert_eq!(case.mirror.pages_away().get(), PAGES as u64, "{context}");
+            if !by_touch {
+                case.mirror.migrate_to_home(case.range()).expect("home");
+            }
+            assert_eq!(case.check(&context), 0, "{context}");
+            // Nothing is moved home from a device that copies.
+            assert_eq!(
+                case.failed().is_empty(),
+                kind.copies && on == Request::MoveHome,
+                "{context}"
+            );
+        }
+    }
+}
+
+#[test]
 fn what_cannot_come_home_is_never_read_as_zeroes() {
     for by_touch in [false, true] {
         for refusal in [Refusal::Unsuitable, Refusal::NoMemory] {
-            for half in [false, true] {
+            for half in [Half::Undone, Half::Done] {
                 let resolution = Resolution::Refused(refusal);
                 let on = Some(Request::CopyHome);
                 let failure = Failure { on, after: 0, times: u32::MAX, resolution, half };
@@ -291,7 +326,7 @@ fn what_cannot_come_home_is_never_read_as_zeroes() {
                 }
                 let lost = case.check(&format!("{failure:?}"));
                 assert!(lost > 0 && lost <= PAGES as u64, "{lost} lost: {failure:?}");
-                assert!(half || lost == PAGES as u64, "{lost} lost: {failure:?}");
+                assert!(half == Half::Done || lost == PAGES as u64, "{lost} lost: {failure:?}");
             }
         }
     }

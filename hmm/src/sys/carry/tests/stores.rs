@@ -9,7 +9,7 @@ use std::thread;
 
 use super::{Case, Kind, content, page};
 use crate::sys::carry::Request;
-use crate::sys::carry::injection::Failure;
+use crate::sys::carry::injection::{Failure, Half};
 use crate::sys::copy::read_bytes;
 use crate::sys::uffd::{Refusal, Resolution};
 use crate::{PageSize, VaRange, VirtAddr};
@@ -69,7 +69,11 @@ fn count_through(copies: bool, leased: bool, failures: &[Failure]) -> Option<Vec
         let mut expected = content(index);
         let word: &mut [u8; 4] = expected.first_chunk_mut().expect("a word");
         *word = u32::from_ne_bytes(*word).wrapping_add(rounds).to_ne_bytes();
-        assert!(read_page(at.start()) == expected, "page {index}, {rounds} rounds: {context}");
+        let found = read_page(at.start());
+        let words = [&found, &expected].map(|page| page.first_chunk().copied());
+        let words = words.map(|word| word.map(u32::from_ne_bytes));
+        assert_eq!(words[0], words[1], "page {index}, {rounds} rounds: {context}");
+        assert!(found == expected, "page {index} behind its first word: {context}");
     }
     assert_eq!(case.mirror.stats().lost, 0, "{context}");
     Some(case.failed())
@@ -83,14 +87,14 @@ const UNMOVABLE: Failure = Failure {
     after: 0,
     times: u32::MAX,
     resolution: Resolution::Refused(Refusal::Unsuitable),
-    half: false,
+    half: Half::Undone,
 };
 
 #[test]
 fn no_store_is_lost_whatever_request_fails() {
     for (copies, leased) in [(false, false), (true, false), (false, true), (true, true)] {
         for (resolution, half) in
-            [(Resolution::Retry, false), (NO_MEMORY, false), (NO_MEMORY, true)]
+            [(Resolution::Retry, Half::Undone), (NO_MEMORY, Half::Undone), (NO_MEMORY, Half::Done)]
         {
             for (after, times) in (0..24).flat_map(|after| [(after, 1), (after, 20)]) {
                 let failure = Failure { on: None, after, times, resolution, half };
@@ -117,7 +121,9 @@ fn no_store_is_lost_if_changes_of_protection_fail() {
     ];
     for (kind, leased, before) in changes {
         for resolution in [Resolution::Retry, NO_MEMORY] {
-            for (after, times, half) in [(0, 1, false), (0, 30, true), (1, 2, false)] {
+            for (after, times, half) in
+                [(0, 1, Half::Undone), (0, 30, Half::Done), (1, 2, Half::Undone)]
+            {
                 let failure = Failure { on: Some(kind), after, times, resolution, half };
                 let failures: Vec<_> = before.iter().copied().chain([failure]).collect();
                 let Some(failed) = count_through(false, leased, &failures) else { return };
