@@ -58,7 +58,7 @@ impl Math {
     }
 
     /// The low and the high word of a pair.
-    fn words(code: &mut Code<'_>, pair: Id) -> [Id; 2] {
+    pub(super) fn words(code: &mut Code<'_>, pair: Id) -> [Id; 2] {
         let word = code.edit.uint(32);
         [0, 1].map(|part| {
             let operands = vec![Operand::IdRef(pair), Operand::LiteralBit32(part)];
@@ -143,16 +143,19 @@ impl Math {
     /// Eight times the part of an address that begins at bit `shift`, 4 to 36, limited to `bits`
     /// bits: the offset of an entry of a table.
     pub(super) fn entry_offset(self, code: &mut Code<'_>, a: Id, shift: u32, bits: u32) -> Id {
-        let mask = ((1u64 << bits) - 1) << 3;
+        self.field(code, a, shift - 3, ((1u64 << bits) - 1) << 3)
+    }
+
+    /// An address shifted down by 1 to 63 bits, and what a mask leaves of that.
+    pub(super) fn field(self, code: &mut Code<'_>, a: Id, right: u32, mask: u64) -> Id {
         if self.is_native() {
             let of = self.address(code.edit);
-            let (by, mask) = (code.edit.word(shift - 3), code.edit.long(mask));
+            let (by, mask) = (code.edit.word(right), code.edit.long(mask));
             let shifted = code.ids(Op::ShiftRightLogical, of, &[a, by]);
             return code.ids(Op::BitwiseAnd, of, &[shifted, mask]);
         }
         let word = code.edit.uint(32);
         let [low, high] = Self::words(code, a);
-        let right = shift - 3;
         let parts = if right < 32 {
             let (by, rest) = (code.edit.word(right), code.edit.word(32 - right));
             let low = code.ids(Op::ShiftRightLogical, word, &[low, by]);

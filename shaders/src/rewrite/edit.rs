@@ -373,14 +373,6 @@ impl Edit {
             }
         }
     }
-
-    /// Whether the module has physical pointers at all.
-    pub(super) fn has_physical_pointers(&self) -> bool {
-        self.module.memory_model.as_ref().is_some_and(|model| {
-            model.operands.first()
-                == Some(&Operand::AddressingModel(AddressingModel::PhysicalStorageBuffer64))
-        })
-    }
 }
 
 /// Instructions under construction: a stretch of code without a branch.

@@ -3,10 +3,8 @@
 use super::control;
 use super::edit::{Code, Edit, Id};
 use super::shared::Shared;
-use rspirv::dr::{Instruction, Operand};
-use rspirv::spirv::{
-    AddressingModel, Capability, Decoration, MemoryModel, Op, Scope, StorageClass,
-};
+use rspirv::dr::Operand;
+use rspirv::spirv::{Capability, Decoration, MemoryModel, Op, Scope, StorageClass};
 
 /// How words in physical memory are named: types, and what an atomic operation says of its order.
 #[derive(Clone, Copy)]
@@ -20,7 +18,7 @@ pub(super) struct Physical {
 impl Physical {
     /// Declares them, and physical pointers where the kernel has none of its own.
     pub(super) fn declare(edit: &mut Edit) -> Self {
-        allow_physical_pointers(edit);
+        edit.allow_physical_pointers();
         let word = edit.uint(32);
         let words = edit.declare_new(Op::TypeRuntimeArray, None, vec![Operand::IdRef(word)]);
         edit.decorate(words, Decoration::ArrayStride, vec![Operand::LiteralBit32(4)]);
@@ -44,12 +42,6 @@ impl Physical {
         let block = code.ids(Op::Bitcast, self.block_pointer, &[address]);
         let zero = code.edit.word(0);
         code.ids(Op::AccessChain, self.word_pointer, &[block, zero, index])
-    }
-
-    /// Reads a word that nobody writes meanwhile.
-    pub(super) fn load(code: &mut Code<'_>, pointer: Id) -> Id {
-        let of = code.edit.uint(32);
-        code.load_physical(of, pointer, 4)
     }
 
     /// An atomic operation on a word, which gives the word before it.
@@ -88,25 +80,5 @@ fn device_scope(edit: &Edit) -> Scope {
         Scope::QueueFamily
     } else {
         Scope::Device
-    }
-}
-
-/// Lets the module have physical pointers.
-fn allow_physical_pointers(edit: &mut Edit) {
-    if edit.has_physical_pointers() {
-        return;
-    }
-    edit.capability(Capability::PhysicalStorageBufferAddresses);
-    if edit.version() < (1, 5) {
-        let name = vec![Operand::LiteralString("SPV_KHR_physical_storage_buffer".to_owned())];
-        let extensions = &mut edit.module.extensions;
-        if !extensions.iter().any(|i| i.operands == name) {
-            extensions.push(Instruction::new(Op::Extension, None, None, name));
-        }
-    }
-    if let Some(model) = &mut edit.module.memory_model
-        && let Some(addressing) = model.operands.first_mut()
-    {
-        *addressing = Operand::AddressingModel(AddressingModel::PhysicalStorageBuffer64);
     }
 }

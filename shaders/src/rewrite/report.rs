@@ -15,11 +15,13 @@
 //! Where a driver cut a loop short, and so cuts this one after its first step, that step says at
 //! least that something failed.
 
+use super::address::Math;
 use super::control::{self, LogWord};
 use super::edit::{Code, Id};
 use super::flow::Flow;
-use super::page::{Bitmap, Wide};
+use super::page::Bitmap;
 use super::physical::Physical;
+use super::segments::Segments;
 use super::shared::Shared;
 use super::{Analysis, Variant};
 use rspirv::dr::Operand;
@@ -171,7 +173,7 @@ impl Reporter<'_> {
     }
 
     /// The words of a fault's entry.
-    fn entry(code: &mut Code<'_>, fault: Id, address: Wide) -> Vec<Id> {
+    fn entry(code: &mut Code<'_>, fault: Id, address: Id) -> Vec<Id> {
         let (word, uvec3) = (code.edit.uint(32), code.edit.uvec(3));
         let workgroup = input(code, BuiltIn::WorkgroupId, uvec3);
         let [x, y, z] = [0, 1, 2].map(|part| {
@@ -179,17 +181,18 @@ impl Reporter<'_> {
             code.op(Op::CompositeExtract, word, operands)
         });
         let invocation = input(code, BuiltIn::LocalInvocationIndex, word);
-        vec![address.low, address.high, x, y, z, invocation, fault]
+        let [low, high] = Math::words(code, address);
+        vec![low, high, x, y, z, invocation, fault]
     }
 
-    fn fault_address(&self, code: &mut Code<'_>) -> Wide {
+    /// The address or index of the first fault: a pair of words.
+    fn fault_address(&self, code: &mut Code<'_>) -> Id {
         let pair = code.edit.uvec(2);
-        let address = code.load(pair, self.shared.fault_address);
-        Wide::of_pair(code, address)
+        code.load(pair, self.shared.fault_address)
     }
 
     /// The end of the steps: where faults are collected, each page and access is queued once.
-    fn collect(&self, flow: &mut Flow<'_>, fault: Id, address: Wide, end: Id) -> Id {
+    fn collect(&self, flow: &mut Flow<'_>, fault: Id, address: Id, end: Id) -> Id {
         if !self.variant.translation.faults() {
             return end;
         }
@@ -216,15 +219,15 @@ impl Reporter<'_> {
     }
 
     /// Whether nobody has queued a fault before, as the bitmap has it.
-    fn mark(&self, flow: &mut Flow<'_>, address: Wide, is_index: Id, writes: Id) -> Id {
+    fn mark(&self, flow: &mut Flow<'_>, address: Id, is_index: Id, writes: Id) -> Id {
         let (boolean, zero) = (flow.code.edit.bool(), flow.code.edit.word(0));
-        let (variant, layout, physical) = (self.variant, self.layout, self.physical);
-        let bitmap = Bitmap::find(flow, self.shared, variant, layout, physical, address);
+        let segments = Segments::new(self.shared.control, self.layout, self.variant);
+        let bitmap = Bitmap::find(&mut flow.code, &segments, address);
         let is_address = flow.code.ids(Op::IEqual, boolean, &[is_index, zero]);
         let has_bit = flow.code.ids(Op::LogicalAnd, boolean, &[bitmap.found, is_address]);
         let always = flow.code.edit.constant_true();
         flow.when_value(has_bit, boolean, always, |flow| {
-            bitmap.mark(&mut flow.code, physical, address, writes)
+            bitmap.mark(&mut flow.code, self.physical, writes)
         })
     }
 
@@ -253,18 +256,20 @@ impl Reporter<'_> {
 
 /// Whether an invocation reports its fault itself: it is the first of its subgroup, or has another
 /// page or access than the first, or an index, which is not shared.
-fn speaks_for_subgroup(code: &mut Code<'_>, address: Wide, is_index: Id, writes: Id) -> Id {
+fn speaks_for_subgroup(code: &mut Code<'_>, address: Id, is_index: Id, writes: Id) -> Id {
     code.edit.capability(Capability::GroupNonUniform);
     code.edit.capability(Capability::GroupNonUniformBallot);
     let (word, boolean) = (code.edit.uint(32), code.edit.bool());
     let one = code.edit.word(1);
     let scope = code.edit.word(Scope::Subgroup as u32);
-    let page = address.shifted(code, 12);
+    let [low, high] = Math::words(code, address);
+    let whole = code.edit.word(!0xfff);
+    let low = code.ids(Op::BitwiseAnd, word, &[low, whole]);
     let kind = code.ids(Op::ShiftLeftLogical, word, &[is_index, one]);
     let kind = code.ids(Op::BitwiseOr, word, &[kind, writes]);
     let scope = Operand::IdScope(scope);
     let mut speaks = code.op(Op::GroupNonUniformElect, boolean, vec![scope.clone()]);
-    for value in [page.low, page.high, kind] {
+    for value in [low, high, kind] {
         let operands = vec![scope.clone(), Operand::IdRef(value)];
         let first = code.op(Op::GroupNonUniformBroadcastFirst, word, operands);
         let other = code.ids(Op::INotEqual, boolean, &[value, first]);

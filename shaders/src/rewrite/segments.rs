@@ -33,6 +33,7 @@ pub(super) enum Within {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Field {
     Target = 2,
+    Bitmap = 3,
 }
 
 /// What was found.
