@@ -17,7 +17,7 @@ use crate::stats::Counters;
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use crate::sys::carry::Carrier;
 use crate::sys::device::DeviceMemory;
-use crate::sys::uffd::{MarkFinder, Resolution, StopSignal, Wakeup};
+use crate::sys::uffd::{MarkFinder, Resolution, Signal, Wakeup};
 use crate::table::{DeviceId, PageTable};
 
 /// How many devices a mirror has room for.
@@ -76,7 +76,10 @@ pub(crate) struct Core {
     pub(crate) marks: MarkFinder,
     pub(crate) stats: Counters,
     pub(crate) gate: Gate,
-    pub(crate) stop: StopSignal,
+    /// Has the thread that reads messages look for some.
+    pub(crate) nudge: Signal,
+    /// Ends that thread.
+    pub(crate) stop: Signal,
     /// The range around a fault that is brought home with it, a power of two in bytes.
     pub(crate) fault_around: PageSize,
 }
@@ -87,7 +90,10 @@ pub(crate) struct Parts {
     pub(crate) carrier: Carrier,
     pub(crate) table: PageTable,
     pub(crate) marks: MarkFinder,
-    pub(crate) stop: StopSignal,
+    /// Has the thread that reads messages look for some.
+    pub(crate) nudge: Signal,
+    /// Ends that thread.
+    pub(crate) stop: Signal,
     pub(crate) fault_around: PageSize,
     pub(crate) staging: VaRange,
 }
@@ -112,6 +118,7 @@ impl Core {
             marks: parts.marks,
             stats: Counters::default(),
             gate: Gate::default(),
+            nudge: parts.nudge,
             stop: parts.stop,
             fault_around: parts.fault_around,
         }
@@ -196,9 +203,20 @@ impl Core {
         // The cycle that runs may have read before the call, the next one reads after it.
         let enough = state.cycle + 2;
         while state.cycle < enough && (state.busy || self.has_messages()) {
+            if !state.busy {
+                self.ask_for_cycle();
+            }
             state.waiting += 1;
             state = wait(&self.cycled, state);
             state.waiting -= 1;
+        }
+    }
+
+    /// Has the handler go through a cycle. A message that was there a moment ago would not do: it
+    /// vanishes when somebody else wakes the thread that it is about.
+    fn ask_for_cycle(&self) {
+        if let Err(error) = self.nudge.raise() {
+            die(&error);
         }
     }
 

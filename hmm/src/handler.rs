@@ -89,8 +89,11 @@ impl Handler {
     fn run(&mut self) -> Result<(), UffdError> {
         let core = Arc::clone(&self.core);
         loop {
-            let awaited = core.carrier.uffd().wait(&core.stop)?;
-            if awaited.events {
+            let awaited = core.carrier.uffd().wait(&core.nudge, &core.stop)?;
+            if awaited.nudge {
+                core.nudge.clear().map_err(|source| UffdError::Wait { source })?;
+            }
+            if awaited.events || awaited.nudge {
                 self.read(&core)?;
                 while let Some(fault) = self.faults.pop() {
                     self.serve(&core, fault);

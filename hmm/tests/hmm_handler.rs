@@ -23,7 +23,7 @@ use std::thread;
 
 use farptr_hmm::PageCount;
 use hmm_copies::Copies;
-use hmm_rig::{Buffer, PAGES, Rig, huge, isolated, number};
+use hmm_rig::{Buffer, PAGES, Rig, Watchdog, huge, isolated, number};
 use rustix::mm::Advice;
 
 /// The thread whose allocations are counted; none if zero.
@@ -130,6 +130,41 @@ fn a_flood_of_faults_is_answered() {
         assert_eq!((rig.dev().used(), after.lost), (PageCount::ZERO, 0));
         buffer.check(0..pages);
     }
+}
+
+/// A thread that waits for a page in transit is woken by whoever took the page, and its message
+/// vanishes, perhaps after a drain has seen it and before the thread that serves faults has.
+#[test]
+fn a_drain_ends_though_the_message_that_it_saw_vanishes() {
+    const ROUNDS: usize = 5000;
+    let Some(rig) = Rig::migrating(1) else { return };
+    let _watchdog = Watchdog::new();
+    let buffer = Buffer::anon(8);
+    buffer.fill(0..8);
+    let together = Barrier::new(4);
+    thread::scope(|scope| {
+        for page in [3, 5] {
+            let (buffer, together) = (&buffer, &together);
+            scope.spawn(move || {
+                for _ in 0..ROUNDS {
+                    together.wait();
+                    buffer.check(page..page + 1);
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..ROUNDS {
+                together.wait();
+                (0..4).for_each(|_| rig.mirror.drain());
+            }
+        });
+        for _ in 0..ROUNDS {
+            together.wait();
+            // Pages that are on their way home stay.
+            let _ = rig.dev().migrate_to_dev(buffer.range(), None);
+        }
+    });
+    buffer.check(0..8);
 }
 
 /// Runs a test of this program again, as a process that may die.

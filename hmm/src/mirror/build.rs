@@ -21,9 +21,7 @@ use crate::sys::carry::{Carrier, Staging};
 use crate::sys::mmap::{HugePages, MemoryError};
 use crate::sys::owned::Owned;
 use crate::sys::survey::Surveyor;
-use crate::sys::uffd::{
-    Feature, Features, MarkFinder, Modes, OpenUffdError, StopSignal, Tier, Uffd,
-};
+use crate::sys::uffd::{Feature, Features, MarkFinder, Modes, OpenUffdError, Signal, Tier, Uffd};
 use crate::table::{BLOCK, PageTable};
 
 /// What a mirror cannot do without.
@@ -124,7 +122,8 @@ impl MirrorBuilder {
             carrier,
             table: PageTable::new(self.blocks).map_err(memory("the table"))?,
             marks: MarkFinder::open().map_err(setup("a search for marks"))?,
-            stop: StopSignal::new().map_err(setup("a signal"))?,
+            nudge: Signal::new().map_err(setup("a signal"))?,
+            stop: Signal::new().map_err(setup("a signal"))?,
             fault_around: self.fault_around,
             staging: staging.range(),
         };

@@ -10,14 +10,14 @@ use rustix::io::Errno;
 
 use super::{Uffd, UffdError};
 
-/// Tells a thread that waits for messages to stop, once and for all.
+/// Tells a thread that waits for messages something else.
 #[derive(Debug)]
-pub(crate) struct StopSignal {
+pub(crate) struct Signal {
     /// An event file whose counter is zero until the signal is raised.
     fd: OwnedFd,
 }
 
-impl StopSignal {
+impl Signal {
     /// Makes a signal that is not raised.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self { fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
@@ -31,22 +31,34 @@ impl StopSignal {
             Err(errno) => Err(errno.into()),
         }
     }
+
+    /// Takes the signal back. What is raised from now on is seen again.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        match rustix::io::read(&self.fd, &mut [0; 8]) {
+            // It was not raised.
+            Ok(_) | Err(Errno::AGAIN) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
 }
 
-/// What ended a wait; both may be.
+/// What ended a wait; it may be all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Awaited {
     /// There are messages to read.
     pub(crate) events: bool,
-    /// The signal was raised.
+    /// The thread was told to look for messages, there or not.
+    pub(crate) nudge: bool,
+    /// The thread was told to stop.
     pub(crate) stop: bool,
 }
 
 impl Uffd {
-    /// Waits until there are messages or the signal is raised. Allocates nothing.
-    pub(crate) fn wait(&self, stop: &StopSignal) -> Result<Awaited, UffdError> {
+    /// Waits until there are messages or a signal is raised. Allocates nothing.
+    pub(crate) fn wait(&self, nudge: &Signal, stop: &Signal) -> Result<Awaited, UffdError> {
         let mut polled = [
             PollFd::from_borrowed_fd(self.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(nudge.fd.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(stop.fd.as_fd(), PollFlags::IN),
         ];
         loop {
@@ -56,10 +68,11 @@ impl Uffd {
                 Err(errno) => return Err(UffdError::Wait { source: errno.into() }),
             }
         }
-        let [events, stop] = polled.map(|polled| polled.revents());
+        let [events, nudge, stop] = polled.map(|polled| polled.revents());
         if events.intersects(PollFlags::ERR | PollFlags::NVAL) {
             return Err(UffdError::Wait { source: io::Error::other("the userfaultfd is broken") });
         }
-        Ok(Awaited { events: events.contains(PollFlags::IN), stop: stop.contains(PollFlags::IN) })
+        let [events, nudge, stop] = [events, nudge, stop].map(|of| of.contains(PollFlags::IN));
+        Ok(Awaited { events, nudge, stop })
     }
 }

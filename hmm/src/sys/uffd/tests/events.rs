@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustix::mm::{Advice, MprotectFlags, MremapFlags};
 
 use super::super::{
-    Awaited, Event, FaultKind, Feature, Fill, Modes, Resolution, SourceHoles, StopSignal, Wakeup,
+    Event, FaultKind, Feature, Fill, Modes, Resolution, Signal, SourceHoles, Wakeup,
 };
 use super::rig::{
     Area, Rig, done, each_tier, ended, huge_pages, page_bytes, raw, retried, skip, spawn,
@@ -311,21 +311,28 @@ fn a_fault_whose_thread_went_on_is_not_reported() {
 }
 
 #[test]
-fn a_wait_ends_with_a_message_or_with_the_signal() {
+fn a_wait_ends_with_a_message_or_with_a_signal() {
     each_tier(&[], |rig| {
-        let stop = StopSignal::new().expect("a signal");
+        let [nudge, stop] = [(); 2].map(|()| Signal::new().expect("a signal"));
+        let wait = |rig: &Rig| {
+            let awaited = rig.wait(&nudge, &stop).expect("wait");
+            (awaited.events, awaited.nudge, awaited.stop)
+        };
         let area = rig.area(1, Modes::MISSING);
         let reader = spawn_read(&area, 0);
-        let awaited = rig.wait(&stop).expect("wait");
-        assert_eq!(awaited, Awaited { events: true, stop: false });
+        assert_eq!(wait(rig), (true, false, false));
         stop.raise().expect("raise");
-        assert_eq!(rig.wait(&stop).expect("wait"), Awaited { events: true, stop: true });
+        assert_eq!(wait(rig), (true, false, true));
         // SAFETY: The area is the test's.
         assert_eq!(unsafe { rig.zero(area.range(), Wakeup::Now) }, done(1));
         reader.join().expect("reader");
         for _ in 0..2 {
             stop.raise().expect("raise");
-            assert_eq!(rig.wait(&stop).expect("wait"), Awaited { events: false, stop: true });
+            assert_eq!(wait(rig), (false, false, true));
+            nudge.raise().expect("raise");
+            assert_eq!(wait(rig), (false, true, true));
+            nudge.clear().expect("clear");
+            nudge.clear().expect("clear, though it is not raised");
         }
     });
 }

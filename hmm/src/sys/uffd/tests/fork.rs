@@ -238,10 +238,10 @@ fn a_reported_fork_lets_the_child_be_served() {
 
 /// Answers the one fault of a child from the staging area, and returns its address.
 fn serve_child(child: &Uffd, staging: &Area) -> crate::VirtAddr {
-    let stop = super::super::StopSignal::new().expect("a signal");
+    let never = super::super::Signal::new().expect("a signal");
     let mut events = super::super::Events::new();
     loop {
-        child.wait(&stop).expect("wait");
+        child.wait(&never, &never).expect("wait");
         child.read_events(&mut events).expect("events");
         if let Some(Event::Fault(fault)) = events.next() {
             // SAFETY: The memory of the child is the test's, and nobody writes the source.
