@@ -20,11 +20,15 @@ use super::content::Stamp;
 use super::hmm_rig::{RW, huge, page};
 
 /// A range of address space, cut into places for one buffer each.
+///
+/// While a place is unmapped, the kernel may give its addresses to whoever asks for any: a thread
+/// that starts gets its stack there. Such a place is lost to the arena.
 #[derive(Debug)]
 pub(crate) struct Arena {
     start: usize,
     places: usize,
     free: Mutex<Vec<usize>>,
+    lost: Mutex<Vec<usize>>,
 }
 
 /// The bytes of a place: those of a huge page.
@@ -46,7 +50,11 @@ impl Arena {
             }
         }
         let free = (0..places).map(|place| start + place * PLACE).collect();
-        Self { start, places, free: Mutex::new(free) }
+        Self { start, places, free: Mutex::new(free), lost: Mutex::default() }
+    }
+
+    fn lost(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn free(&self) -> MutexGuard<'_, Vec<usize>> {
@@ -62,9 +70,12 @@ impl Arena {
 
     /// Unmaps everything, whatever it holds by now.
     pub(crate) fn unmap(&self) {
-        // SAFETY: The range is the arena's, and nobody touches it after this.
-        let done = unsafe { rustix::mm::munmap(pointer(self.start), self.places * PLACE) };
-        done.expect("munmap");
+        let lost = self.lost();
+        let places = (0..self.places).map(|place| self.start + place * PLACE);
+        for place in places.filter(|place| !lost.contains(place)) {
+            // SAFETY: The place is the arena's, and nobody touches it after this.
+            unsafe { rustix::mm::munmap(pointer(place), PLACE) }.expect("munmap");
+        }
     }
 }
 
@@ -104,7 +115,7 @@ impl Mapped {
         let (place, stamps) = (arena.take(0), (0..pages).map(|_| RwLock::default()).collect());
         let (hint, huge) = (AtomicUsize::new(place), pages == huge());
         let mapped = Self { number, pages, huge, place: RwLock::new(place), hint, stamps };
-        mapped.map_at(place, MapFlags::FIXED);
+        assert!(mapped.map_at(place, MapFlags::FIXED));
         mapped
     }
 
@@ -139,15 +150,21 @@ impl Mapped {
         Stamp { page: self.number << 32 | page as u64, version, owner }
     }
 
-    /// Maps fresh memory. `over` says whether there may be other memory.
-    fn map_at(&self, at: usize, over: MapFlags) {
+    /// Maps fresh memory. `over` says whether there may be other memory; whether there is none
+    /// that there may not be is returned.
+    #[must_use]
+    fn map_at(&self, at: usize, over: MapFlags) -> bool {
         let (len, flags) = (self.pages * page(), MapFlags::PRIVATE | over);
         // SAFETY: The place is the buffer's, whose lock is held, and no reference to it exists.
         let mapped = unsafe { rustix::mm::mmap_anonymous(pointer(at), len, RW, flags) };
-        assert_eq!(mapped.expect("mmap").expose_provenance(), at, "the place was free");
+        if mapped == Err(Errno::EXIST) {
+            return false;
+        }
+        assert_eq!(mapped.expect("mmap").expose_provenance(), at, "a place is not moved");
         let advice = if self.huge { Advice::LinuxHugepage } else { Advice::LinuxNoHugepage };
         // SAFETY: The advice changes no content.
         let _ = unsafe { rustix::mm::madvise(pointer(at), len, advice) };
+        true
     }
 }
 
@@ -205,19 +222,28 @@ impl Alone<'_> {
         range(*self.place, 0, self.mapped.pages)
     }
 
-    /// Unmaps the buffer and maps a fresh one.
-    pub(crate) fn unmap_and_map(&self) {
+    /// Unmaps the buffer and maps a fresh one, in another place if this one is lost.
+    pub(crate) fn unmap_and_map(&mut self, arena: &Arena) {
         let len = self.mapped.pages * page();
         // SAFETY: The place is the buffer's, whose lock is held, and no reference to it exists.
         unsafe { rustix::mm::munmap(pointer(*self.place), len) }.expect("munmap");
-        self.mapped.map_at(*self.place, MapFlags::FIXED_NOREPLACE);
+        if !self.mapped.map_at(*self.place, MapFlags::FIXED_NOREPLACE) {
+            arena.lost().push(*self.place);
+            self.settle_at(arena.take(0));
+            assert!(self.mapped.map_at(*self.place, MapFlags::FIXED));
+        }
         self.forget();
     }
 
     /// Maps fresh memory over the buffer.
     pub(crate) fn map_over(&self) {
-        self.mapped.map_at(*self.place, MapFlags::FIXED);
+        assert!(self.mapped.map_at(*self.place, MapFlags::FIXED));
         self.forget();
+    }
+
+    fn settle_at(&mut self, place: usize) {
+        *self.place = place;
+        self.mapped.hint.store(place, Ordering::Relaxed);
     }
 
     fn forget(&self) {
@@ -235,7 +261,9 @@ impl Alone<'_> {
         while done < len {
             let rest = VirtAddr::new((from + done) as u64);
             let rest = VaRange::from_len(rest, (len - done) as u64).expect("a range");
-            let first = usize::try_from(areas(rest).len_bytes()).expect("64 bits");
+            let first = areas(rest);
+            assert_eq!(first.start(), rest.start(), "what is left of the buffer is mapped");
+            let first = usize::try_from(first.len_bytes()).expect("64 bits");
             match move_area(from + done, to + done, first, keep) {
                 Ok(()) => done += first,
                 // Another thread has had a part of the area watched meanwhile.
@@ -243,16 +271,20 @@ impl Alone<'_> {
                 Err(error) => panic!("mremap: {error}"),
             }
         }
+        self.settle_at(to);
+        let mut list = arena.free();
         if !keep {
             let (none, flags) = (ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::NORESERVE);
             let flags = flags | MapFlags::FIXED_NOREPLACE;
             // SAFETY: The flags say that nothing may be there.
             let kept = unsafe { rustix::mm::mmap_anonymous(pointer(from), len, none, flags) };
-            assert_eq!(kept.expect("mmap").expose_provenance(), from);
+            if kept == Err(Errno::EXIST) {
+                list = arena.lost();
+            } else {
+                assert_eq!(kept.expect("mmap").expose_provenance(), from);
+            }
         }
-        *self.place = to;
-        self.mapped.hint.store(to, Ordering::Relaxed);
-        arena.free().push(from);
+        list.push(from);
     }
 }
 

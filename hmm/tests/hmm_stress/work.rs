@@ -127,7 +127,7 @@ impl<'s> Worker<'s> {
             Op::EvictCopies => self.called(mirror.evict(stress.copies_id)),
             Op::Discard => self.discard(buffer, first, count.min(16)),
             Op::UnmapAndMap => {
-                buffer.alone().unmap_and_map();
+                buffer.alone().unmap_and_map(&stress.arena);
                 true
             }
             Op::MapOver => {
