@@ -100,6 +100,13 @@ impl Lends {
         self.segments.len()
     }
 
+    /// Whether there are at least so many bytes between any two segments.
+    pub(crate) fn are_apart(&self, bytes: u64) -> bool {
+        let pairs = self.segments.values().zip(self.segments.values().skip(1));
+        let mut gaps = pairs.map(|(low, high)| high.range.start().get() - low.range.end().get());
+        gaps.all(|gap| gap >= bytes)
+    }
+
     /// Whether the device reaches each segment as one range.
     pub(crate) fn is_reachable(&self) -> bool {
         self.unreachable == 0

@@ -95,6 +95,7 @@ fn variants() -> [Variant; 4] {
         search: Search::Unrolled(2),
         offset_roots: false,
         integers: Integers::Native,
+        joint: true,
         loop_guard: true,
         subgroup_faults: false,
     };

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::lends::{Lends, Segment};
 use farptr_hmm::{VaRange, VirtAddr};
-use farptr_shaders::rewrite::{Access, Analysis, Bounds, Site};
+use farptr_shaders::rewrite::{Access, Analysis, Bounds, Joint, Site};
 use std::fmt;
 
 /// An access that was not allowed: what, where, by whom, and how far from what was lent.
@@ -168,10 +168,36 @@ impl Launched<'_> {
         extent.unwrap_or((1, 1, None))
     }
 
+    /// The access that was not allowed: of those that were checked together, the first that is
+    /// not; and its address.
+    fn culprit(&self, report: &Report) -> (usize, u64) {
+        let address = self.address(report);
+        let member = |joint: &&Joint| joint.members.first().filter(|m| m.0 == report.site).copied();
+        let joint = self.analysis.joints.iter().find(|joint| member(joint).is_some());
+        let Some(joint) = joint.filter(|_| matches!(report.place, Place::Address(_))) else {
+            return (report.site, address);
+        };
+        let start = address.wrapping_sub(member(&joint).map_or(0, |(_, bytes)| bytes));
+        let accesses = joint.members.iter().map(|&(site, bytes)| (site, start.wrapping_add(bytes)));
+        let mut refused = accesses.filter(|&(site, at)| !self.allows(site, at));
+        refused.next().unwrap_or((report.site, address))
+    }
+
+    /// Whether an access may happen at an address.
+    fn allows(&self, site: usize, address: u64) -> bool {
+        let Some(site) = self.analysis.sites.get(site) else { return false };
+        let (size_bytes, align_bytes, _) = self.extent(Some(site));
+        let inside = self.lends.containing(VirtAddr::new(address)).is_some_and(|segment| {
+            let left = segment.range.end().get() - address;
+            u64::from(size_bytes) <= left && (segment.writable || !site.access.writes())
+        });
+        inside && address.is_multiple_of(align_bytes.max(1).into())
+    }
+
     /// The error for a report.
     pub(crate) fn fault(&self, report: &Report) -> Fault {
-        let address = self.address(report);
-        let site = self.site(report);
+        let (culprit, address) = self.culprit(report);
+        let site = self.analysis.sites.get(culprit);
         let (size_bytes, align_bytes, root) = self.extent(site);
         let access = site.map_or(Access::Read, |site| site.access);
         // An index belongs to the lend of its pointer, an address to whatever it is in.

@@ -1,6 +1,7 @@
 //! Which form of a kernel a launch runs. Pure.
 
 use super::control::Window;
+use crate::lends::Lends;
 use farptr_shaders::rewrite::{Analysis, Integers, Search, Translation, Variant, control::Layout};
 
 /// What a device does that decides on a kernel's form.
@@ -14,23 +15,26 @@ pub(crate) struct Traits {
 
 /// The cheapest form of a kernel that checks all its accesses, and where its control rows are.
 ///
-/// `segments` is how many the kernel may have to tell apart. Returns `None` where a kernel has more
-/// kinds of access, or the scope more lends, than fit.
+/// `segments` are those that the kernel may have to tell apart. Returns `None` where a kernel has
+/// more kinds of access, or the scope more lends, than fit.
 pub(crate) fn choose(
     analysis: &Analysis,
     traits: Traits,
     translation: Translation,
     windows: &[Window],
-    segments: usize,
+    segments: &Lends,
 ) -> Option<(Variant, Layout)> {
+    let joint = analysis.joint_bytes();
+    let apart = joint > 0 && !translation.faults() && segments.are_apart(joint);
     // Page tables belong to segments, so that indices too have to find theirs.
     let unsearched = analysis.is_roots_only() && !translation.faults();
-    let searched = if unsearched { 0 } else { segments };
+    let searched = if unsearched { 0 } else { segments.len() };
     let variant = Variant {
         translation,
         search: Search::among(searched)?,
         offset_roots: windows.iter().any(|window| window.first != 0),
         integers: if traits.int64 { Integers::Native } else { Integers::Pairs },
+        joint: apart,
         loop_guard: traits.cuts_loops,
         subgroup_faults: false,
     };
@@ -47,10 +51,24 @@ pub(crate) fn choose(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lends::Segment;
+    use farptr_hmm::{VaRange, VirtAddr};
+    use farptr_shaders::{KernelDesc, kernels::chase, rewrite::Program};
 
-    fn chosen(traits: Traits, windows: &[Window], segments: usize) -> Variant {
+    /// So many lends of 16 bytes, with so many bytes between them.
+    fn lends(count: u64, gap_bytes: u64) -> Lends {
+        let mut lends = Lends::default();
+        for number in 0..count {
+            let start = VirtAddr::new(4096 + number * (16 + gap_bytes));
+            let range = VaRange::from_len(start, 16).unwrap();
+            lends.insert(Segment { range, writable: true, delta: Some(0) });
+        }
+        lends
+    }
+
+    fn chosen(traits: Traits, windows: &[Window], segments: u64) -> Variant {
         let analysis = Analysis::default();
-        choose(&analysis, traits, Translation::None, windows, segments).unwrap().0
+        choose(&analysis, traits, Translation::None, windows, &lends(segments, 4096)).unwrap().0
     }
 
     #[test]
@@ -59,6 +77,20 @@ mod tests {
         assert_eq!((poor.integers, poor.loop_guard), (Integers::Pairs, false));
         let other = chosen(Traits { int64: true, cuts_loops: true }, &[], 0);
         assert_eq!((other.integers, other.loop_guard), (Integers::Native, true));
+    }
+
+    #[test]
+    fn accesses_are_checked_together_unless_they_could_be_in_two_segments() {
+        let program = Program::parse(chase::Kernel::words(), None).unwrap();
+        let analysis = program.analysis();
+        assert_eq!(analysis.joint_bytes(), 12, "the next link and the payload behind it");
+        let joint = |translation, gap_bytes| {
+            let (segments, traits) = (lends(3, gap_bytes), Traits::default());
+            choose(analysis, traits, translation, &[], &segments).unwrap().0.joint
+        };
+        assert!(joint(Translation::None, 12) && joint(Translation::Segments, 4096));
+        assert!(!joint(Translation::None, 11) && !joint(Translation::Segments, 0));
+        assert!(!joint(Translation::Table { tree: false }, 4096), "pages may be missing");
     }
 
     #[test]

@@ -85,12 +85,11 @@ impl Scope<'_, '_> {
             paged.note_written();
         }
         let windows = control::windows(analysis, &roots);
-        let (translation, segments) = (self.config.translation(), self.lends.len());
-        let traits = self.device.traits();
-        let Some((variant, layout)) =
-            variant::choose(analysis, traits, translation, &windows, segments)
-        else {
-            return Err(LaunchError::TooManyLends { kernel: ask.kernel, lends: segments });
+        let (translation, traits) = (self.config.translation(), self.device.traits());
+        let chosen = variant::choose(analysis, traits, translation, &windows, &self.lends);
+        let Some((variant, layout)) = chosen else {
+            let lends = self.lends.len();
+            return Err(LaunchError::TooManyLends { kernel: ask.kernel, lends });
         };
         let plan = Plan { analysis, roots, windows, variant, layout };
         if ask.options.transactional { self.transact(ask, plan) } else { self.enqueue(ask, plan) }

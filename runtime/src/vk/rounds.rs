@@ -272,10 +272,10 @@ impl Scope<'_, '_> {
             control::open_windows(&mut windows, analysis, &roots);
         }
         let (translation, traits) = (Translation::Table { tree: open }, self.device.traits());
-        let segments = self.lends.len();
-        let chosen = variant::choose(analysis, traits, translation, &windows, segments);
+        let chosen = variant::choose(analysis, traits, translation, &windows, &self.lends);
         let Some((form, layout)) = chosen else {
-            return Err(LaunchError::TooManyLends { kernel: ask.kernel, lends: segments });
+            let lends = self.lends.len();
+            return Err(LaunchError::TooManyLends { kernel: ask.kernel, lends });
         };
         let pipeline = ask.code.rewritten(ask.kernel, &form)?;
         self.stop_address()?;

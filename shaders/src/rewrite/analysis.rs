@@ -46,6 +46,8 @@ pub struct Analysis {
     pub checks: Vec<Check>,
     /// The kinds of access whose address is compared with segments.
     pub reaches: Vec<Reach>,
+    /// Accesses that can be checked together instead.
+    pub joints: Vec<Joint>,
     /// The number of loops.
     pub loops: usize,
     /// The name of the entry point.
@@ -60,6 +62,14 @@ pub struct Analysis {
 }
 
 impl Analysis {
+    /// How close two segments may be, in bytes from the end of one to the start of the next, for
+    /// [`Variant::joint`](super::Variant::joint): at least this. 0 if nothing is checked together.
+    #[must_use]
+    pub fn joint_bytes(&self) -> u64 {
+        let reaches = self.joints.iter().filter_map(|joint| self.reaches.get(joint.reach));
+        reaches.map(|reach| reach.size_bytes.into()).max().unwrap_or_default()
+    }
+
     /// Whether every access is an index from a pointer argument, so that no segment is searched.
     #[must_use]
     pub fn is_roots_only(&self) -> bool {
@@ -107,6 +117,20 @@ pub enum Bounds {
     Address(usize),
     /// By its index into one of the kernel's own variables, whose length the module says.
     Own,
+}
+
+/// Accesses at fixed distances from one address, of which all happen or none.
+///
+/// Where they are checked together it is the first of them that reports a fault, with the address
+/// that it would have accessed itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Joint {
+    /// The position of the [`Reach`] of all of them.
+    pub reach: usize,
+    /// The positions of their sites, in the order of the program, and how many bytes behind the
+    /// start of the extent each is.
+    pub members: Vec<(usize, u64)>,
 }
 
 /// A place in a kernel's source.

@@ -148,6 +148,7 @@ fn variants() -> Vec<Variant> {
         search: Search::Unrolled(1),
         offset_roots: false,
         integers: Integers::Pairs,
+        joint: false,
         loop_guard: false,
         subgroup_faults: false,
     };

@@ -16,6 +16,7 @@ mod fault;
 mod flow;
 #[cfg(test)]
 mod flow_tests;
+mod joint;
 mod layouts;
 mod loop_guard;
 mod loop_shape;
@@ -37,7 +38,7 @@ mod table;
 mod translate;
 mod variant;
 
-pub use analysis::{Access, Analysis, Bounds, Check, Effects, Line, Reach, Root, Site};
+pub use analysis::{Access, Analysis, Bounds, Check, Effects, Joint, Line, Reach, Root, Site};
 pub use error::RewriteError;
 pub use program::Program;
 use shared::Shared;

@@ -6,7 +6,8 @@ use super::pointers::{Kernel, Trace};
 use super::sieve::Source;
 use super::sites::{self, Touch};
 use super::{
-    Access, Analysis, Bounds, Check, Reach, RewriteError, Root, Site, control, own_arrays, split,
+    Access, Analysis, Bounds, Check, Joint, Reach, RewriteError, Root, Site, control, joint,
+    own_arrays, split,
 };
 use rspirv::dr::Instruction;
 use rspirv::spirv::{Capability, Op};
@@ -24,6 +25,17 @@ pub(super) struct Plan {
     pub(super) trace: Trace,
     /// What the address is a multiple of.
     pub(super) align: u32,
+    /// The accesses with which it can be checked.
+    pub(super) joint: Option<Part>,
+}
+
+/// A part of a [`Joint`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    /// The position of the joint.
+    pub(super) joint: usize,
+    /// Bytes from the start of the joint.
+    pub(super) bytes: u64,
 }
 
 /// How an access is checked: the position of a [`Check`] or of a [`Reach`].
@@ -91,6 +103,7 @@ pub(super) fn plan(
         }
     }
     planner.analysis.sites.extend(own);
+    planner.join(edit);
     let Planner { mut analysis, plans, kernel, .. } = planner;
     analysis.effects = super::effects::effects(&kernel, &plans, &analysis.checks);
     Ok((analysis, plans))
@@ -142,9 +155,29 @@ impl Planner<'_> {
                 bounds: way.into(),
                 line: self.source.line(position),
             });
-            self.plans.push(Plan { at, touch, way, trace, align });
+            self.plans.push(Plan { at, touch, way, trace, align, joint: None });
         }
         Ok(())
+    }
+
+    /// Joins the accesses that can be checked together. There are as many sites as plans by now.
+    fn join(&mut self, edit: &Edit) {
+        let mut rest = 0;
+        while let Some(&Plan { at: (f, b, _), .. }) = self.plans.get(rest) {
+            let all = self.plans.iter().enumerate().skip(rest);
+            let of_block = all.take_while(|(_, plan)| (plan.at.0, plan.at.1) == (f, b));
+            let of_block: Vec<(usize, &Plan)> = of_block.collect();
+            rest += of_block.len();
+            let block = &edit.module.functions[f].blocks[b];
+            for group in joint::groups(&self.kernel, block, &of_block, &self.analysis.reaches) {
+                let reach = position(&mut self.reaches, &mut self.analysis.reaches, group.reach);
+                let joint = self.analysis.joints.len();
+                for &(plan, bytes) in &group.members {
+                    self.plans[plan].joint = Some(Part { joint, bytes });
+                }
+                self.analysis.joints.push(Joint { reach, members: group.members });
+            }
+        }
     }
 
     /// Size and alignment of an access, or why it cannot be rewritten.

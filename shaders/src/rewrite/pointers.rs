@@ -370,6 +370,12 @@ impl<'p> Kernel<'p> {
         scalar_bytes(self.edit, of) == Some(8) || words().unwrap_or(false)
     }
 
+    /// Whether a value is a physical pointer, or a number that has all bits of one.
+    pub(super) fn is_address(&self, id: Id) -> bool {
+        let of = self.edit.type_of(id);
+        of.is_some_and(|of| self.is_physical_type(of) || self.has_eight_bytes(of))
+    }
+
     /// Whether a value is a 32-bit integer.
     pub(super) fn is_word(&self, id: Id) -> bool {
         let of = self.edit.type_of(id).and_then(|of| self.edit.global(of));

@@ -77,7 +77,8 @@ impl Program {
         let mut edit = self.edit.clone();
         edit.allow_physical_pointers();
         let shared = Shared::declare(&mut edit, self.analysis.control_set, 0);
-        let translator = Translator { shared: &shared, analysis: &self.analysis, layout, variant };
+        let (analysis, joints) = (&self.analysis, Default::default());
+        let translator = Translator { shared: &shared, analysis, layout, variant, joints };
         rewrite_accesses(&mut edit, &translator, &self.layouts, &self.plans);
         (edit, shared)
     }

@@ -2,6 +2,7 @@
 
 mod assembly;
 mod glsl;
+mod joints;
 mod machine;
 mod mutations;
 mod oracle;

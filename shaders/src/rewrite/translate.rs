@@ -3,12 +3,14 @@
 use super::address::Math;
 use super::edit::{Code, Id};
 use super::fault::{Culprit, note};
-use super::plan::{Plan, Way};
+use super::plan::{Part, Plan, Way};
 use super::segments::{Field, Segments, Within};
 use super::table::{Gate, Table};
 use super::{Access, Analysis, Check, Shared, Translation, Variant, control};
 use rspirv::dr::{Instruction, Operand};
 use rspirv::spirv::Op;
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// Translates pointers, for one variant of a kernel.
 pub(super) struct Translator<'t> {
@@ -16,6 +18,8 @@ pub(super) struct Translator<'t> {
     pub(super) analysis: &'t Analysis,
     pub(super) layout: &'t control::Layout,
     pub(super) variant: &'t Variant,
+    /// Where the joints that were checked are on the device.
+    pub(super) joints: RefCell<HashMap<usize, Id>>,
 }
 
 /// An index that was compared with a count.
@@ -43,7 +47,10 @@ impl Translator<'_> {
                 self.by_index(code, site, plan, check)
             }
             (Translation::None | Translation::Segments, Way::Address(reach)) => {
-                self.by_address(code, site, plan, reach)
+                match plan.joint.filter(|_| self.variant.joint) {
+                    Some(part) => self.by_joint(code, site, plan, part),
+                    None => self.by_address(code, site, plan, reach),
+                }
             }
             (Translation::Table { .. }, _) => {
                 let gate = self.gate(code, site, plan);
@@ -134,30 +141,56 @@ impl Translator<'_> {
     fn by_address(&self, code: &mut Code<'_>, site: u32, plan: &Plan, reach: usize) -> Id {
         let math = self.math();
         let address = math.address_of_pointer(code, plan.touch.pointer);
-        let moves = self.variant.translation == Translation::Segments;
-        let within = Within::Span(number(reach));
-        let found = self.segments().find(code, address, within, moves.then_some(Field::Target));
-        let ok = self.aligned(code, plan, address, found.inside);
-        let target = match found.field {
-            Some(distance) => math.add(code, address, distance),
-            None => address,
-        };
-        let half = u32::from(plan.touch.access.writes());
-        let spare = code.control_pair(self.shared.control, control::SPARE, half);
-        let spare = math.address_of_pair(code, spare);
-        let target = math.select(code, ok, target, spare);
+        let (ok, target) = self.checked(code, address, reach);
         let culprit = math.to_pair(code, address);
         note(code, self.shared, site, ok, Culprit::Address(culprit));
         self.aim(code, plan, address, target)
     }
 
+    /// Checks all accesses of a joint by where it starts, once, and goes on from there.
+    fn by_joint(&self, code: &mut Code<'_>, site: u32, plan: &Plan, part: Part) -> Id {
+        let math = self.math();
+        let address = math.address_of_pointer(code, plan.touch.pointer);
+        let behind = math.constant(code.edit, part.bytes);
+        let known = self.joints.borrow().get(&part.joint).copied();
+        let start = known.unwrap_or_else(|| {
+            let start = math.sub(code, address, behind);
+            let reach = self.analysis.joints[part.joint].reach;
+            let (ok, target) = self.checked(code, start, reach);
+            let culprit = math.to_pair(code, address);
+            note(code, self.shared, site, ok, Culprit::Address(culprit));
+            self.joints.borrow_mut().insert(part.joint, target);
+            target
+        });
+        let target = math.add(code, start, behind);
+        self.aim(code, plan, address, target)
+    }
+
+    /// Whether an address passes the check of a reach, and the device address to use.
+    fn checked(&self, code: &mut Code<'_>, address: Id, reach: usize) -> (Id, Id) {
+        let math = self.math();
+        let moves = self.variant.translation == Translation::Segments;
+        let within = Within::Span(number(reach));
+        let found = self.segments().find(code, address, within, moves.then_some(Field::Target));
+        let reach = &self.analysis.reaches[reach];
+        let ok = self.aligned(code, reach.align_bytes, address, found.inside);
+        let target = match found.field {
+            Some(distance) => math.add(code, address, distance),
+            None => address,
+        };
+        let half = u32::from(reach.access.writes());
+        let spare = code.control_pair(self.shared.control, control::SPARE, half);
+        let spare = math.address_of_pair(code, spare);
+        (ok, math.select(code, ok, target, spare))
+    }
+
     /// `inside`, and the address is aligned as the access demands.
-    fn aligned(&self, code: &mut Code<'_>, plan: &Plan, address: Id, inside: Id) -> Id {
-        if plan.align == 1 {
+    fn aligned(&self, code: &mut Code<'_>, align: u32, address: Id, inside: Id) -> Id {
+        if align == 1 {
             return inside;
         }
         let truth = code.edit.bool();
-        let odd = self.math().has_bits(code, address, plan.align - 1);
+        let odd = self.math().has_bits(code, address, align - 1);
         let aligned = code.ids(Op::LogicalNot, truth, &[odd]);
         code.ids(Op::LogicalAnd, truth, &[inside, aligned])
     }
@@ -175,7 +208,7 @@ impl Translator<'_> {
         let yes = code.edit.constant_true();
         let allowed = match ok {
             Some(ok) => ok,
-            None => self.aligned(code, plan, address, yes),
+            None => self.aligned(code, plan.align, address, yes),
         };
         let inside = code.ids(Op::LogicalAnd, truth, &[found.inside, allowed]);
         Gate {

@@ -10,6 +10,10 @@ pub struct Variant {
     /// Pointer arguments may lie inside their lend, so that an index may be negative: the check
     /// subtracts the first valid index.
     pub offset_roots: bool,
+    /// Accesses of a [`Joint`](super::Joint) are checked together. No two segments are closer to
+    /// each other than [`joint_bytes`](super::Analysis::joint_bytes). Without effect where pages
+    /// may be missing: each access then has its own.
+    pub joint: bool,
     /// The integers that addresses are computed with.
     pub integers: Integers,
     /// Detects loops that the driver cut short.

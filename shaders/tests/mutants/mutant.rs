@@ -205,6 +205,7 @@ fn variant(byte: u8) -> Variant {
         search: if bit(2) { Search::Bisected { steps: 4 } } else { Search::Unrolled(2) },
         offset_roots: bit(3),
         integers: if bit(4) { Integers::Native } else { Integers::Pairs },
+        joint: bit(7),
         loop_guard: bit(5),
         subgroup_faults: bit(6),
     }

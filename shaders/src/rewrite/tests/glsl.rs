@@ -3,7 +3,7 @@
 use super::super::{Access, Analysis, Bounds, Program, RewriteError};
 use super::tools::{compile, optimise, validate, variants};
 
-const HEAD: &str = "#version 460
+pub(super) const HEAD: &str = "#version 460
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_buffer_reference2 : require
 #extension GL_EXT_buffer_reference_uvec2 : require
@@ -15,7 +15,7 @@ layout(local_size_x = 8) in;
 ";
 
 /// Compiles a kernel, and checks that every form of it is valid. Returns its analysis.
-fn check(body: &str) -> Option<Analysis> {
+pub(super) fn check(body: &str) -> Option<Analysis> {
     let mut analysis = None;
     for target in ["vulkan1.1", "vulkan1.2", "vulkan1.3"] {
         let words = compile(&format!("{HEAD}{body}"), target, &[])?;

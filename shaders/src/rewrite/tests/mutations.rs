@@ -127,6 +127,7 @@ fn words_that_are_no_module_are_damaged() {
         search: Search::Unrolled(0),
         offset_roots: false,
         integers: Integers::Pairs,
+        joint: false,
         loop_guard: false,
         subgroup_faults: false,
     };

@@ -82,6 +82,7 @@ fn case() -> impl Strategy<Value = Case> {
                 search,
                 offset_roots,
                 integers,
+                joint: false,
                 loop_guard: false,
                 subgroup_faults: false,
             };

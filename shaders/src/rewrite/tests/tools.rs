@@ -96,6 +96,7 @@ pub(super) fn variants() -> Vec<Variant> {
                         search,
                         integers,
                         offset_roots: flags == 1,
+                        joint: flags == 1,
                         loop_guard: flags == 1,
                         subgroup_faults: flags == 1,
                     });
