@@ -2,6 +2,7 @@
 
 use super::Access;
 use super::edit::{Code, Edit, Id};
+use super::hoist::Hoist;
 use super::layouts::Layouts;
 use super::memory::Memory;
 use super::plan::Plan;
@@ -22,12 +23,14 @@ pub(super) fn rewrite_accesses(
     let mut rest = plans;
     let mut site = 0;
     for (f, function) in functions.iter_mut().enumerate() {
+        let mut hoist = Hoist::for_function(function);
         for (b, block) in function.blocks.iter_mut().enumerate() {
             if rest.first().is_none_or(|plan| (plan.at.0, plan.at.1) != (f, b)) {
                 continue;
             }
             let instructions = std::mem::take(&mut block.instructions);
             let mut code = Code::new(edit);
+            code.hoist = hoist.take();
             for (i, instruction) in instructions.into_iter().enumerate() {
                 let here = rest.iter().take_while(|plan| plan.at == (f, b, i)).count();
                 let (plans, others) = rest.split_at(here);
@@ -37,6 +40,10 @@ pub(super) fn rewrite_accesses(
                 site += number(here);
             }
             block.instructions = code.instructions;
+            hoist = code.hoist;
+        }
+        if let Some(hoist) = hoist {
+            hoist.place(function);
         }
     }
     edit.module.functions = functions;

@@ -1,5 +1,6 @@
 //! Editing a module: fresh numbers, and types, constants and variables that exist once.
 
+use super::hoist::{Hoist, Part};
 use super::{RewriteError, control};
 use rspirv::dr::{Instruction, Module, Operand};
 use rspirv::spirv::{
@@ -379,11 +380,13 @@ impl Edit {
 pub(super) struct Code<'e> {
     pub(super) edit: &'e mut Edit,
     pub(super) instructions: Vec<Instruction>,
+    /// Where control rows are read, if not here.
+    pub(super) hoist: Option<Hoist>,
 }
 
 impl<'e> Code<'e> {
     pub(super) fn new(edit: &'e mut Edit) -> Self {
-        Self { edit, instructions: Vec::new() }
+        Self { edit, instructions: Vec::new(), hoist: None }
     }
 
     /// An instruction with a result.
@@ -444,11 +447,13 @@ impl<'e> Code<'e> {
 
     /// Word `word` of control row `row`; both are constants.
     pub(super) fn control_word(&mut self, control: Id, row: u32, word: u32) -> Id {
-        let of = self.edit.uint(32);
-        let pointer = self.edit.pointer(StorageClass::Uniform, of);
-        let [zero, row, word] = [0, row, word].map(|value| self.edit.word(value));
-        let at = self.ids(Op::AccessChain, pointer, &[control, zero, row, word]);
-        self.load(of, at)
+        self.read_once(Part::Word { row, word }, |code| {
+            let of = code.edit.uint(32);
+            let pointer = code.edit.pointer(StorageClass::Uniform, of);
+            let [zero, row, word] = [0, row, word].map(|value| code.edit.word(value));
+            let at = code.ids(Op::AccessChain, pointer, &[control, zero, row, word]);
+            code.load(of, at)
+        })
     }
 
     /// The four words of a control row.
@@ -464,16 +469,18 @@ impl<'e> Code<'e> {
 
     /// Half of a control row as a pair of words: half 0 is x and y, half 1 is z and w.
     pub(super) fn control_pair(&mut self, control: Id, row: u32, half: u32) -> Id {
-        let of = self.edit.uvec(4);
-        let pointer = self.edit.pointer(StorageClass::Uniform, of);
-        let [zero, row] = [0, row].map(|value| self.edit.word(value));
-        let at = self.ids(Op::AccessChain, pointer, &[control, zero, row]);
-        let row = self.load(of, at);
-        let pair = self.edit.uvec(2);
-        let parts = [half * 2, half * 2 + 1].map(Operand::LiteralBit32);
-        let mut operands = vec![Operand::IdRef(row), Operand::IdRef(row)];
-        operands.extend(parts);
-        self.op(Op::VectorShuffle, pair, operands)
+        self.read_once(Part::Pair { row, half }, |code| {
+            let of = code.edit.uvec(4);
+            let pointer = code.edit.pointer(StorageClass::Uniform, of);
+            let [zero, row] = [0, row].map(|value| code.edit.word(value));
+            let at = code.ids(Op::AccessChain, pointer, &[control, zero, row]);
+            let row = code.load(of, at);
+            let pair = code.edit.uvec(2);
+            let parts = [half * 2, half * 2 + 1].map(Operand::LiteralBit32);
+            let mut operands = vec![Operand::IdRef(row), Operand::IdRef(row)];
+            operands.extend(parts);
+            code.op(Op::VectorShuffle, pair, operands)
+        })
     }
 }
 

@@ -16,6 +16,7 @@ mod fault;
 mod flow;
 #[cfg(test)]
 mod flow_tests;
+mod hoist;
 mod joint;
 mod layouts;
 mod loop_guard;
