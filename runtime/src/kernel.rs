@@ -225,12 +225,8 @@ impl fmt::Debug for Code {
 
 /// Why a kernel is refused that reflection should have refused.
 fn bound_resources() -> RewriteError {
-    RewriteError::Refused {
-        instruction: "OpVariable".to_owned(),
-        word: 0,
-        line: None,
-        reason: "it is bound to a descriptor set".to_owned(),
-    }
+    let reason = "it gives a descriptor set to what is not bound to one";
+    RewriteError::Damaged { reason: reason.to_owned() }
 }
 
 fn refused(kernel: &'static str, source: RewriteError) -> LaunchError {

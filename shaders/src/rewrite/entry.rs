@@ -6,10 +6,11 @@
 use super::control;
 use super::edit::{Edit, Id, id_operand};
 use super::flow::Flow;
-use super::loops::refused;
 use super::physical::Physical;
+use super::places::Places;
 use super::report::Reporter;
 use super::shared::Shared;
+use super::sieve::damaged;
 use super::{Analysis, RewriteError, Variant};
 use rspirv::dr::{Function, Instruction, Operand};
 use rspirv::spirv::{FunctionControl, Op};
@@ -21,14 +22,15 @@ pub(super) fn wrap_entry(
     variant: &Variant,
     analysis: &Analysis,
     layout: &control::Layout,
+    places: &Places,
 ) -> Result<(), RewriteError> {
     let entry = edit.module.entry_points.first();
     let name = entry.and_then(|entry| id_operand(entry, 1));
-    let name = name.ok_or_else(|| refused("OpEntryPoint", "it names no function"))?;
+    let name = name.ok_or_else(|| damaged("its entry point names no function"))?;
     let kernel = edit.fresh();
     let void = edit.void();
     edit.note_type(kernel, void);
-    rename(edit, name, kernel)?;
+    rename(edit, name, kernel, places)?;
     let physical = Physical::declare(edit);
     let reporter = Reporter { shared, variant, analysis, layout, physical };
     let function = entry_function(edit, &reporter, name, kernel);
@@ -37,14 +39,15 @@ pub(super) fn wrap_entry(
 }
 
 /// Gives the entry point's function another number.
-fn rename(edit: &mut Edit, old: Id, new: Id) -> Result<(), RewriteError> {
+fn rename(edit: &mut Edit, old: Id, new: Id, places: &Places) -> Result<(), RewriteError> {
     let mut defined = false;
     for function in &mut edit.module.functions {
         if let Some(def) = &mut function.def
             && def.result_id == Some(old)
         {
             if !function.parameters.is_empty() {
-                return Err(refused("OpFunction", "the entry point has parameters"));
+                let reason = "the entry point has parameters; compile the kernel for Vulkan";
+                return Err(places.refuse(old, Op::Function, reason));
             }
             def.result_id = Some(new);
             defined = true;
@@ -58,8 +61,7 @@ fn rename(edit: &mut Edit, old: Id, new: Id) -> Result<(), RewriteError> {
             }
         }
     }
-    let missing = || refused("OpEntryPoint", "the module lacks its function");
-    defined.then_some(()).ok_or_else(missing)
+    defined.then_some(()).ok_or_else(|| damaged("its entry point has no function"))
 }
 
 /// The new entry point: the kernel, unless an earlier launch failed, and the report.

@@ -4,6 +4,7 @@ use super::control::Layout;
 use super::edit::Edit;
 use super::entry::wrap_entry;
 use super::loops::bound_loops;
+use super::places::Places;
 use super::shared::Shared;
 use super::{
     Access, Analysis, Bounds, Effects, Integers, Reach, RewriteError, Search, Site, Translation,
@@ -186,8 +187,8 @@ fn rewrite(words: &[u32], variant: &Variant) -> Result<Vec<u32>, RewriteError> {
     let layout = Layout::new(&analysis, variant).expect("few sites");
     let mut edit = Edit::new(module)?;
     let shared = Shared::declare(&mut edit, 0, 0);
-    bound_loops(&mut edit, &shared, variant, &analysis.effects)?;
-    wrap_entry(&mut edit, &shared, variant, &analysis, &layout)?;
+    bound_loops(&mut edit, &shared, variant, &analysis.effects, &Places::default())?;
+    wrap_entry(&mut edit, &shared, variant, &analysis, &layout, &Places::default())?;
     Ok(edit.finish().assemble())
 }
 

@@ -2,7 +2,7 @@
 
 use super::RewriteError;
 use super::edit::{Edit, Id, id_operand};
-use super::loops::refused;
+use super::places::Places;
 use rspirv::dr::{Block, Function, Instruction, Operand};
 use rspirv::spirv::Op;
 use std::collections::{HashMap, HashSet};
@@ -51,11 +51,12 @@ impl Shape {
         edit: &mut Edit,
         function: &Function,
         guard: bool,
+        places: &Places,
     ) -> Result<Option<Self>, RewriteError> {
         let blocks = &function.blocks;
         let mut shape = Self { loops: Vec::new(), roles: HashMap::new() };
         for (position, block) in blocks.iter().enumerate() {
-            if let Some(found) = find_loop(edit, block)? {
+            if let Some(found) = find_loop(edit, block, places)? {
                 shape.role_mut(position).header = Some(shape.loops.len());
                 shape.loops.push(found);
             }
@@ -65,12 +66,12 @@ impl Shape {
         }
         let positions: HashMap<Id, usize> =
             blocks.iter().enumerate().filter_map(|(at, b)| Some((label(b)?, at))).collect();
-        shape.add_back_edges(edit, blocks)?;
+        shape.add_back_edges(edit, blocks, places)?;
         if guard {
             shape.add_ends(edit, blocks, &positions);
             shape.add_continues(blocks);
         }
-        shape.refuse_loops_in_continue_constructs(blocks, &positions)?;
+        shape.refuse_loops_in_continue_constructs(blocks, &positions, places)?;
         Ok(Some(shape))
     }
 
@@ -89,7 +90,12 @@ impl Shape {
     }
 
     /// Notes the branches back to headers: from the header itself, or from a block after it.
-    fn add_back_edges(&mut self, edit: &mut Edit, blocks: &[Block]) -> Result<(), RewriteError> {
+    fn add_back_edges(
+        &mut self,
+        edit: &mut Edit,
+        blocks: &[Block],
+        places: &Places,
+    ) -> Result<(), RewriteError> {
         let mut headers = HashMap::new();
         let mut edges = vec![0u32; self.loops.len()];
         for (position, block) in blocks.iter().enumerate() {
@@ -107,14 +113,17 @@ impl Shape {
                 role.back_edges.push(found);
                 edges[found] += 1;
                 if terminator(block).is_some_and(|i| i.class.opcode == Op::Switch) {
-                    return Err(refused("OpSwitch", "it is the back edge of a loop"));
+                    let reason = "it is the back edge of a loop; branch to a block that is";
+                    let end = label(block).unwrap_or_default();
+                    return Err(places.refuse(end, Op::Switch, reason));
                 }
             }
         }
-        if edges.iter().any(|&count| count > 1) {
-            return Err(refused("OpLoopMerge", "the loop has several back edges"));
-        }
         for (found, &edges) in self.loops.iter_mut().zip(&edges) {
+            if edges > 1 {
+                let reason = "the loop has several back edges; let one block have the only one";
+                return Err(places.refuse(found.header, Op::LoopMerge, reason));
+            }
             if found.continues_at_header && edges == 1 {
                 found.continue_target = edit.fresh();
             }
@@ -164,6 +173,7 @@ impl Shape {
         &self,
         blocks: &[Block],
         positions: &HashMap<Id, usize>,
+        places: &Places,
     ) -> Result<(), RewriteError> {
         let mut visits = blocks.len() * VISITS_PER_BLOCK;
         for found in self.loops.iter().filter(|l| !l.continues_at_header) {
@@ -176,10 +186,15 @@ impl Shape {
                 let Some(&position) = positions.get(&label) else { continue };
                 let is_header = self.role(position).is_some_and(|role| role.header.is_some());
                 visits = visits.saturating_sub(1);
-                if is_header || visits == 0 {
-                    let reason = "a loop runs between the iterations of another; move it into the \
-                                  other loop's body";
-                    return Err(refused("OpLoopMerge", reason));
+                if is_header {
+                    let reason = "the loop runs between the iterations of another; move it into \
+                                  the other loop's body";
+                    return Err(places.refuse(label, Op::LoopMerge, reason));
+                }
+                if visits == 0 {
+                    let reason = "the code between the loop's iterations is too long to be \
+                                  searched for loops; move it into the loop's body";
+                    return Err(places.refuse(found.header, Op::LoopMerge, reason));
                 }
                 next.extend(targets(&blocks[position]));
             }
@@ -189,11 +204,18 @@ impl Shape {
 }
 
 /// The loop whose header a block is.
-fn find_loop(edit: &mut Edit, block: &Block) -> Result<Option<Loop>, RewriteError> {
+fn find_loop(
+    edit: &mut Edit,
+    block: &Block,
+    places: &Places,
+) -> Result<Option<Loop>, RewriteError> {
     let is_merge = |i: &Instruction| i.class.opcode == Op::LoopMerge;
     let Some(at) = block.instructions.iter().position(is_merge) else { return Ok(None) };
     let merge = &block.instructions[at];
-    let damaged = || refused("OpLoopMerge", "it is not before the branch at a block's end");
+    let damaged = || {
+        let reason = "it is not before the branch at a block's end; compile the kernel again";
+        places.refuse(label(block).unwrap_or_default(), Op::LoopMerge, reason)
+    };
     let [branch] = &block.instructions[at + 1..] else { return Err(damaged()) };
     let parts = (label(block), id_operand(merge, 0), id_operand(merge, 1));
     let (Some(header), Some(merge), Some(continue_target)) = parts else { return Err(damaged()) };

@@ -17,6 +17,7 @@ use super::flow::{Flow, block, selection_merge};
 use super::loop_guard::{BASE, Counters};
 use super::loop_shape::Shape;
 use super::physical::Physical;
+use super::places::Places;
 use super::shared::Shared;
 use super::{Effects, RewriteError, Variant};
 use rspirv::dr::{Block, Function, Instruction, Operand};
@@ -32,12 +33,13 @@ pub(super) fn bound_loops(
     shared: &Shared,
     variant: &Variant,
     effects: &Effects,
+    places: &Places,
 ) -> Result<(), RewriteError> {
     let mut functions = std::mem::take(&mut edit.module.functions);
     let mut physical = None;
     let mut bound = Ok(());
     for function in &mut functions {
-        match Shape::of(edit, function, variant.loop_guard) {
+        match Shape::of(edit, function, variant.loop_guard, places) {
             Ok(None) => {}
             Ok(Some(shape)) => {
                 let physical = *physical.get_or_insert_with(|| Physical::declare(edit));
@@ -47,7 +49,8 @@ pub(super) fn bound_loops(
                     guard: variant.loop_guard,
                     convergent: effects.barriers || effects.subgroups,
                 };
-                bound = bound_function(edit, function, &shape, &rules);
+                bound = Leave::of(edit, function, places)
+                    .map(|leave| bound_function(edit, function, &shape, &rules, leave));
             }
             Err(error) => bound = Err(error),
         }
@@ -116,7 +119,7 @@ enum Leave {
 }
 
 impl Leave {
-    fn of(edit: &mut Edit, function: &Function) -> Result<Self, RewriteError> {
+    fn of(edit: &mut Edit, function: &Function, places: &Places) -> Result<Self, RewriteError> {
         let result = function.def.as_ref().and_then(|def| def.result_type);
         let Some(result) = result else { return Ok(Self::Return) };
         if edit.global(result).is_none_or(|declared| declared.class.opcode == Op::TypeVoid) {
@@ -127,7 +130,8 @@ impl Leave {
             return Ok(Self::WithPointer { of: result, zeroes: edit.null(pair) });
         }
         if !has_null(edit, result, 64) {
-            return Err(refused("OpFunction", "it has a loop and returns what has no null value"));
+            let reason = "it has a loop and returns what has no null value; return its parts";
+            return Err(places.refuse(function.def_id().unwrap_or_default(), Op::Function, reason));
         }
         Ok(Self::With(edit.null(result)))
     }
@@ -163,8 +167,8 @@ fn bound_function(
     function: &mut Function,
     shape: &Shape,
     rules: &Rules<'_>,
-) -> Result<(), RewriteError> {
-    let leave = Leave::of(edit, function)?;
+    leave: Leave,
+) {
     let guarded = if rules.guard { shape.loops.len() } else { 0 };
     let counters: Vec<_> = (0..guarded).map(|_| Counters::declare(edit)).collect();
     let limits = start(edit, function, rules, &counters);
@@ -186,7 +190,6 @@ fn bound_function(
     let Rewriter { mut blocks, tails, .. } = rewriter;
     rename_parents(&mut blocks, &tails);
     function.blocks = blocks;
-    Ok(())
 }
 
 /// Reads the limits at the start of a function, and starts its guards.
@@ -497,14 +500,4 @@ fn terminator(instructions: &[Instruction]) -> usize {
     let merge =
         |at: usize| instructions.get(at).is_some_and(|i| i.class.opcode == Op::SelectionMerge);
     if last > 0 && merge(last - 1) { last - 1 } else { last }
-}
-
-/// A refusal.
-pub(super) fn refused(instruction: &str, reason: &str) -> RewriteError {
-    RewriteError::Refused {
-        instruction: instruction.to_owned(),
-        word: 0,
-        line: None,
-        reason: reason.to_owned(),
-    }
 }

@@ -26,6 +26,7 @@ mod memory;
 mod own_arrays;
 mod page;
 mod physical;
+mod places;
 mod plan;
 mod pointers;
 mod program;

@@ -7,6 +7,7 @@ use super::entry::wrap_entry;
 use super::layouts::Layouts;
 use super::loops::bound_loops;
 use super::own_arrays::check_indices;
+use super::places::Places;
 use super::plan::{Plan, plan};
 use super::sieve::{Source, damaged};
 use super::translate::{Translator, number};
@@ -23,6 +24,8 @@ pub struct Program {
     layouts: Layouts,
     plans: Vec<Plan>,
     analysis: Analysis,
+    /// Where functions, loops and switches are in the source.
+    places: Places,
 }
 
 impl Program {
@@ -41,6 +44,7 @@ impl Program {
         let name = keep_entry(&mut source, entry)?;
         let origins = keep_reachable(&mut source);
         check_models(&source)?;
+        let places = Places::of(&source, &origins);
         let module = std::mem::take(&mut source.module);
         let edit = Edit::new(module)?;
         let layouts = Layouts::new(&edit);
@@ -48,7 +52,7 @@ impl Program {
         analysis.entry = name;
         analysis.control_set = free_set(&edit);
         analysis.int64 = edit.declares(Capability::Int64);
-        Ok(Self { edit, layouts, plans, analysis })
+        Ok(Self { edit, layouts, plans, analysis, places })
     }
 
     /// What is known about the kernel, whatever the variant.
@@ -62,13 +66,14 @@ impl Program {
     /// # Errors
     ///
     /// * [`RewriteError::TooManyChecks`] when the control block does not hold what it needs.
-    /// * [`RewriteError::Refused`] when a loop cannot be bounded.
+    /// * [`RewriteError::Refused`] when a loop cannot be bounded, or the entry point has
+    ///   parameters.
     pub fn rewrite(&self, variant: &Variant) -> Result<Vec<u32>, RewriteError> {
         let layout = Layout::new(&self.analysis, variant).ok_or(RewriteError::TooManyChecks)?;
         let (mut edit, shared) = self.translated(variant, &layout);
         check_indices(&mut edit, &shared, number(self.plans.len()))?;
-        bound_loops(&mut edit, &shared, variant, &self.analysis.effects)?;
-        wrap_entry(&mut edit, &shared, variant, &self.analysis, &layout)?;
+        bound_loops(&mut edit, &shared, variant, &self.analysis.effects, &self.places)?;
+        wrap_entry(&mut edit, &shared, variant, &self.analysis, &layout, &self.places)?;
         Ok(edit.finish().assemble())
     }
 
@@ -177,13 +182,9 @@ fn check_models(source: &Source) -> Result<(), RewriteError> {
         Some(Operand::AddressingModel(
             AddressingModel::Logical | AddressingModel::PhysicalStorageBuffer64,
         )) => Ok(()),
-        _ => Err(RewriteError::Refused {
-            instruction: "OpMemoryModel".to_owned(),
-            word: 0,
-            line: None,
-            reason: "all its pointers are addresses, as in OpenCL; compile the kernel for Vulkan"
-                .to_owned(),
-        }),
+        _ => Err(source.refuse_model(
+            "all its pointers are addresses, as in OpenCL; compile the kernel for Vulkan",
+        )),
     }
 }
 

@@ -13,7 +13,10 @@ use std::collections::{HashMap, HashSet};
 const HEADER_WORDS: usize = 5;
 /// The most ids of a module (SPIR-V specification, section 2.17, "Universal Limits").
 const MAX_BOUND: u32 = 0x3f_ffff;
-/// `DebugSource` and `DebugLine` of `NonSemantic.Shader.DebugInfo.100`, and `DebugNoLine`.
+/// Instructions of `NonSemantic.Shader.DebugInfo.100`: `DebugFunction` and what ties it to an
+/// OpFunction, `DebugSource`, `DebugLine` and `DebugNoLine`.
+const DEBUG_FUNCTION: u32 = 20;
+const DEBUG_FUNCTION_DEFINITION: u32 = 101;
 const DEBUG_SOURCE: u32 = 35;
 const DEBUG_LINE: u32 = 103;
 const DEBUG_NO_LINE: u32 = 104;
@@ -24,6 +27,8 @@ pub(super) struct Source {
     pub(super) module: Module,
     /// Where each instruction of the functions came from, in their order.
     origins: Vec<Origin>,
+    /// Where the memory model is stated.
+    model: Option<Origin>,
     files: HashMap<Id, String>,
 }
 
@@ -51,7 +56,7 @@ impl Source {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let parsed = Parser::new(&bytes, &mut sieve).parse();
         parsed.map_err(|state| damaged(&state.to_string()))?;
-        let Sieve { loader, modes, origins, strings, sources, .. } = sieve;
+        let Sieve { loader, modes, origins, model, strings, sources, .. } = sieve;
         let mut module = loader.module();
         module.execution_modes.extend(modes);
         if let Some(header) = &mut module.header {
@@ -64,7 +69,7 @@ impl Source {
         let named = sources.iter().filter_map(|(&id, file)| Some((id, strings.get(file)?.clone())));
         let mut files: HashMap<Id, String> = named.collect();
         files.extend(strings);
-        Ok(Self { module, origins, files })
+        Ok(Self { module, origins, model, files })
     }
 
     /// The position, in words, of an instruction of the functions.
@@ -74,7 +79,11 @@ impl Source {
 
     /// The line of an instruction of the functions.
     pub(super) fn line(&self, instruction: usize) -> Option<Line> {
-        let Mark { file, line, column } = self.origins.get(instruction)?.line?;
+        self.line_of(self.origins.get(instruction)?)
+    }
+
+    fn line_of(&self, origin: &Origin) -> Option<Line> {
+        let Mark { file, line, column } = origin.line?;
         Some(Line { file: self.files.get(&file)?.clone(), line, column })
     }
 
@@ -84,6 +93,16 @@ impl Source {
             instruction: format!("Op{op:?}"),
             word: self.word(instruction),
             line: self.line(instruction),
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// The refusal of the memory model.
+    pub(super) fn refuse_model(&self, reason: &str) -> RewriteError {
+        RewriteError::Refused {
+            instruction: "OpMemoryModel".to_owned(),
+            word: self.model.map_or(0, |model| model.word),
+            line: self.model.and_then(|model| self.line_of(&model)),
             reason: reason.to_owned(),
         }
     }
@@ -191,8 +210,11 @@ struct Sieve<'w> {
     strings: HashMap<Id, String>,
     /// The file of each `DebugSource`.
     sources: HashMap<Id, Id>,
+    /// The line of each `DebugFunction`.
+    functions: HashMap<Id, Mark>,
     constants: HashMap<Id, u32>,
     origins: Vec<Origin>,
+    model: Option<Origin>,
 }
 
 impl<'w> Sieve<'w> {
@@ -208,8 +230,10 @@ impl<'w> Sieve<'w> {
             inert_sets: HashSet::new(),
             strings: HashMap::new(),
             sources: HashMap::new(),
+            functions: HashMap::new(),
             constants: HashMap::new(),
             origins: Vec::new(),
+            model: None,
         }
     }
 
@@ -261,12 +285,25 @@ impl<'w> Sieve<'w> {
             _ => None,
         };
         let constant = |index: usize| self.constants.get(&id(index)?).copied();
+        let mark = |file: usize, line: usize, column: usize| {
+            let column = constant(column).unwrap_or_default();
+            id(file).zip(constant(line)).map(|(file, line)| Mark { file, line, column })
+        };
         match *number {
-            DEBUG_SOURCE => self.sources.extend(result.zip(id(2))),
-            DEBUG_LINE => {
-                let column = constant(5).unwrap_or_default();
-                self.line = id(2).zip(constant(3)).map(|(file, line)| Mark { file, line, column });
+            // glslang states line 0, which is none.
+            DEBUG_FUNCTION => {
+                let stated = mark(4, 5, 6).filter(|mark| mark.line > 0);
+                self.functions.extend(result.zip(stated));
             }
+            DEBUG_FUNCTION_DEFINITION => {
+                let stated = id(2).and_then(|function| self.functions.get(&function)).copied();
+                let function = self.origins.iter_mut().rev().find(|o| o.op == Op::Function);
+                if let Some(function) = function.filter(|function| function.line.is_none()) {
+                    function.line = stated;
+                }
+            }
+            DEBUG_SOURCE => self.sources.extend(result.zip(id(2))),
+            DEBUG_LINE => self.line = mark(2, 3, 5),
             DEBUG_NO_LINE => self.line = None,
             _ => {}
         }
@@ -307,8 +344,11 @@ impl Consumer for Sieve<'_> {
             self.constants.insert(id, *value);
         }
         self.in_function |= op == Op::Function;
+        let origin = Origin { op, word, line: self.line };
         if self.in_function {
-            self.origins.push(Origin { op, word, line: self.line });
+            self.origins.push(origin);
+        } else if op == Op::MemoryModel {
+            self.model = Some(origin);
         }
         if is_block_terminator(op) {
             self.line = None;

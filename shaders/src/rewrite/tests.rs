@@ -6,5 +6,6 @@ mod joints;
 mod machine;
 mod mutations;
 mod oracle;
+mod refusals;
 mod shipped;
 mod tools;
