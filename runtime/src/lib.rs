@@ -58,6 +58,9 @@
 //!
 //! The module [`misuse`] lists what the borrow checker stops, each with an example.
 
+#[cfg(test)]
+extern crate self as farptr;
+
 mod access;
 mod builder;
 mod cache_file;

@@ -11,9 +11,10 @@ mod common;
 #[path = "common/glsl.rs"]
 mod glsl;
 
-use common::runtimes;
+use common::{build, runtimes};
 use farptr::{
-    Access, Error, Fault, FaultReason, Grid, LaunchError, LaunchOptions, RawKernel, Runtime,
+    Access, AccessMode, Backing, Error, Fault, FaultReason, Grid, LaunchError, LaunchOptions,
+    RawKernel, Runtime,
 };
 use glsl::{Level, glsl};
 use std::{ops::Range, time::Duration};
@@ -495,5 +496,49 @@ fn a_long_launch_ends_at_its_deadline() {
         let options = LaunchOptions::new().deadline(Duration::from_millis(50));
         let error = failure(launch_on(runtime, source, 65_535, &options));
         assert!(matches!(error, LaunchError::Deadline { kernel: "hostile", .. }), "{error:?}");
+    }
+}
+
+/// Every workgroup leaves a mark and then spins, until it is told to end or, on drivers that cut
+/// loops, for nearly as long as it may. What has begun when the deadline comes are as many
+/// workgroups as a device runs at a time; the others find the launch stopped and leave no mark.
+#[test]
+fn workgroups_that_have_not_begun_at_the_deadline_do_nothing() {
+    const GROUPS: u32 = 65_535;
+    let source = "layout(local_size_x = 8) in;
+        layout(buffer_reference, scalar, buffer_reference_align = 4)
+            volatile buffer U { uint at[]; };
+        layout(push_constant) uniform Push { uvec2 marks; uvec2 never; uint passes; };
+        void main() {
+            if (gl_LocalInvocationIndex == 0u) U(marks).at[gl_WorkGroupID.x] = 1u;
+            for (uint pass = 0u; pass < passes && U(never).at[pass & 127u] == 0u; pass++);
+        }";
+    let copying = Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy);
+    for runtime in runtimes().iter().chain(&build(copying)) {
+        let kernel = raw(runtime, source);
+        let marked = |passes: u32, options: &LaunchOptions| {
+            let mut victim = Victim::new();
+            let mut marks = vec![0u32; GROUPS as usize];
+            let addresses = [marks.as_ptr().addr() as u64, victim.address(0)];
+            let push = addresses.iter().flat_map(|address| address.to_le_bytes());
+            let push: Vec<u8> = push.chain(passes.to_le_bytes()).collect();
+            let ended = runtime.scope(|s| {
+                s.lend_mut(&mut marks)?;
+                s.lend_mut(victim.lends().0)?;
+                Ok(s.launch_raw(&kernel, Grid::groups(GROUPS, 1, 1), &push, options)?)
+            });
+            victim.assert_intact("a launch that ends late");
+            (ended, marks.iter().sum::<u32>())
+        };
+        let (ended, marks) = marked(0, &LaunchOptions::new());
+        ended.unwrap();
+        assert_eq!(marks, GROUPS, "all workgroups run if there is no deadline");
+        let passes = if runtime.explain().cuts_loops() { 60_000 } else { u32::MAX };
+        let options = LaunchOptions::new().deadline(Duration::from_millis(50));
+        let (ended, marks) = marked(passes, &options);
+        let error = failure(ended);
+        assert!(matches!(error, LaunchError::Deadline { kernel: "hostile", .. }), "{error:?}");
+        assert!(marks < GROUPS, "{marks} workgroups ran, {:?} access", runtime.access());
+        assert_usable(runtime);
     }
 }

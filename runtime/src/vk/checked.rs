@@ -53,7 +53,7 @@ struct Plan<'a> {
 
 /// Tables of segments that launches in flight use at most; before one more they are waited for, so
 /// that a host that launches without waiting does not collect tables without end.
-const TABLES: usize = 64;
+pub(super) const TABLES: usize = 64;
 
 /// Segments that a kernel bisects, in memory of their own.
 pub(super) struct Table {

@@ -37,6 +37,8 @@ mod pipeline;
 pub(crate) mod proof;
 mod rounds;
 mod session;
+#[cfg(test)]
+mod tables_tests;
 mod validation;
 
 pub(crate) use checked::Ask;

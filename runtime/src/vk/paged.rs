@@ -35,8 +35,16 @@ pub(super) struct Paged {
     pub(super) log: SharedBuffer,
     pub(super) channel: Channel,
     pub(super) door: Option<Door>,
+    /// Memory for the segments that a kernel bisects, once one did.
+    bisected: Option<Bisected>,
     /// The device may have written since the last flush.
     pub(super) written: bool,
+}
+
+/// Memory that each launch fills anew with the records of segments: no launch runs beside another.
+struct Bisected {
+    address: u64,
+    bytes: u64,
 }
 
 /// Frames, and the lent memory that they are copies of.
@@ -87,6 +95,7 @@ impl Paged {
             log,
             channel,
             door: None,
+            bisected: None,
             written: false,
         })
     }
@@ -150,6 +159,24 @@ impl Paged {
             let bitmap = placed.bitmap.address().wrapping_sub(first_word * 4);
             Some(Record { segment: *segment, target, bitmap })
         })
+    }
+
+    /// Puts records where a kernel can bisect them, and gives their address. Nothing is running:
+    /// what is there of an earlier launch is overwritten.
+    pub(super) fn bisected(&mut self, records: &[u8]) -> Result<u64, VulkanError> {
+        let needed = records.len() as u64;
+        let address = match &self.bisected {
+            Some(held) if held.bytes >= needed => held.address,
+            // Powers of two, so that all that was outgrown is no more than what is held.
+            _ => {
+                let bytes = needed.next_power_of_two().max(PAGE_BYTES);
+                let address = self.memory.allocate(bytes)?;
+                self.bisected = Some(Bisected { address, bytes });
+                address
+            }
+        };
+        self.memory.write(address, records)?;
+        Ok(address)
     }
 
     /// Notes that a launch without rounds may write all that it may.

@@ -433,10 +433,7 @@ fn records(
     if matches!(search, Search::Unrolled(_)) {
         return Ok((0, rows));
     }
-    let bytes: &[u8] = bytemuck::cast_slice(&rows);
-    let address = paged.memory.allocate(bytes.len() as u64)?;
-    paged.memory.write(address, bytes)?;
-    Ok((address, Vec::new()))
+    Ok((paged.bisected(bytemuck::cast_slice(&rows))?, Vec::new()))
 }
 
 /// The error for a launch without result.

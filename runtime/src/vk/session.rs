@@ -35,7 +35,7 @@ use std::{
 
 /// Submissions that a scope has in flight at most; before one more it waits for the oldest, so that
 /// a host that launches without waiting does not collect command buffers without end.
-const IN_FLIGHT: usize = 32;
+pub(super) const IN_FLIGHT: usize = 32;
 
 /// A stretch of the program during which the device may use borrowed memory.
 ///

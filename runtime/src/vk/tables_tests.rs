@@ -1,0 +1,124 @@
+//! Device memory for the tables of segments that kernels bisect, which must not grow with the
+//! number of launches.
+
+#[path = "../../tests/common/checked.rs"]
+mod checked;
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
+use super::{Scope, channel::Channel, checked::TABLES, session::IN_FLIGHT};
+use crate::{
+    AccessMode, Backing, Kernel, LaunchOptions, PtrMut, Runtime, RuntimeBuilder, VirtAddr,
+};
+use farptr_shaders::{abi::Link, probe, rewrite::Search};
+
+/// Links, each a lend of its own: with the result more lends than the unrolled search takes.
+const LINKS: usize = Search::UNROLLED as usize + 4;
+/// Launches after which a scope holds all that it ever does: it has as many batches in flight as it
+/// may.
+const EARLY: usize = (IN_FLIGHT + 2) * Channel::LAUNCHES as usize;
+/// Launches of a scope: a page for each that is not an early one would take chunks of the arena.
+const LAUNCHES: usize = EARLY + 1000;
+
+/// What a scope held at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Held {
+    /// Buffers for tables in flight.
+    tables: usize,
+    /// Bytes of the device's memory, as its allocator counts them.
+    bytes: u64,
+}
+
+impl Held {
+    fn look(&mut self, scope: &Scope<'_, '_>) {
+        let report = scope.device().with_allocator(|allocator| allocator.generate_report());
+        self.tables = self.tables.max(scope.kept.len());
+        self.bytes = self.bytes.max(report.total_allocated_bytes);
+    }
+}
+
+/// Links that are not neighbours, as a chain.
+fn chain() -> Vec<Link> {
+    let mut links = vec![Link { next: 0, payload: 3, unused: 0 }; 2 * LINKS];
+    for position in 1..LINKS {
+        links[2 * position - 2].next = VirtAddr::of(&links[2 * position]).get();
+    }
+    links
+}
+
+/// What makes a scope launch again and again.
+#[derive(Clone, Copy, Debug)]
+enum Between {
+    Nothing,
+    /// Something is lent, so that the table of before is not this launch's.
+    Lend,
+    /// Every launch is a transaction: on copies, one in rounds.
+    Transaction,
+}
+
+/// What a scope of many launches held at most after the early ones, and after all.
+fn held(runtime: &Runtime, between: Between) -> [Held; 2] {
+    let kernel: Kernel<probe::Kernel> = runtime.kernel().unwrap();
+    let links = chain();
+    let mut result = [0u32; 2];
+    let mut held = Held::default();
+    let mut early = held;
+    let scoped = runtime.scope(|s| {
+        for link in links.iter().step_by(2) {
+            s.lend(std::slice::from_ref(link))?;
+        }
+        let head = VirtAddr::of(&links[0]).get();
+        let address = s.lend_mut(&mut result)?.ptr().address();
+        let transactional = matches!(between, Between::Transaction);
+        let options = LaunchOptions::new().transactional(transactional);
+        for launch in 0..LAUNCHES {
+            if matches!(between, Between::Lend) {
+                s.lend(&links[..1])?;
+            }
+            let result = PtrMut::from_address(address);
+            checked::follow(s, &kernel, head, result, (u32::MAX, options))?;
+            held.look(s);
+            if launch == EARLY {
+                early = held;
+            }
+        }
+        Ok(())
+    });
+    scoped.unwrap();
+    assert_eq!(result[0], u32::try_from(LINKS).unwrap(), "the chain was followed");
+    [early, held]
+}
+
+/// Checks each way of launching again and again; returns what was held, or nothing on a SKIP.
+fn check(name: &str, builder: impl Fn() -> RuntimeBuilder) -> Vec<Held> {
+    let ways = [Between::Nothing, Between::Lend, Between::Transaction];
+    let checked = ways.map(|between| {
+        let runtime = common::build(builder())?;
+        let [early, all] = held(&runtime, between);
+        assert_eq!(early, all, "{name}, {between:?}: memory grows with the launches");
+        assert!(all.tables <= TABLES, "{name}, {between:?}: {all:?}");
+        Some(all)
+    });
+    checked.into_iter().flatten().collect()
+}
+
+#[test]
+fn tables_of_direct_access_are_given_back() {
+    let held = check("direct", || Runtime::builder().access(AccessMode::Direct));
+    let tables: Vec<usize> = held.iter().map(|held| held.tables).collect();
+    // After a transaction nothing is left in flight.
+    assert!(tables.is_empty() || tables == [1, TABLES, 0], "{tables:?}");
+}
+
+#[test]
+fn tables_on_imported_memory_are_given_back() {
+    check("imported", || Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Import));
+}
+
+#[test]
+fn tables_of_rounds_are_used_again() {
+    for staged in [false, true] {
+        let mirrored = || Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy);
+        check("copied", || mirrored().staged_copies(staged));
+    }
+}
