@@ -1,5 +1,9 @@
 //! Residency of real mappings: exact counts, every source against every other, `mincore` and
 //! `smaps` as witnesses.
+//!
+//! # Safety
+//!
+//! Mapped files are the tests' own and unlinked: nobody else changes them or cuts them short.
 
 #![allow(unsafe_code)]
 

@@ -1,4 +1,8 @@
 //! Lookup of real areas: exact ranges, `PROCMAP_QUERY` against the text of `/proc/self/maps`.
+//!
+//! # Safety
+//!
+//! Mapped files are the tests' own: nobody else changes them or cuts them short.
 
 #![allow(unsafe_code)]
 

@@ -1,4 +1,9 @@
 //! What a kernel's explanation says: accesses by kind, loops, effects, and how rounds are undone.
+//!
+//! # Safety
+//!
+//! Kernels made at run time are valid because a compiler made them, or refused before a driver sees
+//! them; none is launched.
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 mod common;

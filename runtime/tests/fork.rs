@@ -2,6 +2,12 @@
 //!
 //! Forking a test harness is no good idea, so a process of its own forks: this test binary again,
 //! with only the test `forking` selected. A child that hangs is ended by an alarm.
+//!
+//! # Safety
+//!
+//! The child that `fork` makes runs code of this process with one thread, and ends without running
+//! what the parent registered for its exit. Values of the parent of which it drops a copy are not
+//! used by it again.
 #![allow(unsafe_code, reason = "fork")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 

@@ -1,4 +1,8 @@
 //! Launches do what their kernels say, over every grid, in order, or are refused.
+//!
+//! # Safety
+//!
+//! Kernels that break their promise are refused before a driver sees them.
 #![allow(unsafe_code, reason = "implementations of an unsafe trait, which the runtime refuses")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 

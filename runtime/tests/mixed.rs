@@ -1,5 +1,9 @@
 //! Scopes that import some of their memory and copy the rest: every launch sees what the ones
 //! before it wrote, on whichever side the bytes are.
+//!
+//! # Safety
+//!
+//! Kernels made at run time are valid because a compiler made them; none is launched unchecked.
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 #![allow(clippy::cast_possible_truncation, reason = "numbers of a test are small")]
 

@@ -1,4 +1,8 @@
 //! In direct access a kernel may touch lent memory that is not resident.
+//!
+//! # Safety
+//!
+//! Mapped files are the tests' own: nobody else changes them or cuts them short.
 #![allow(unsafe_code, reason = "mapped files; each says why it does not change")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 

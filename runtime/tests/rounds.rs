@@ -1,5 +1,9 @@
 //! Mirrored access by copies: whatever is missing, in whatever order it is served, the bytes are
 //! those of direct access.
+//!
+//! # Safety
+//!
+//! Kernels made at run time are valid because a compiler made them; none is launched unchecked.
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 #![allow(clippy::cast_possible_truncation, reason = "numbers of a test are small")]
 

@@ -1,5 +1,10 @@
 //! Every kernel that farptr ships gives the same bytes checked, in each access mode, as it does
 //! when nobody checks it.
+//!
+//! # Safety
+//!
+//! What is launched unchecked is a shipped kernel in direct access, on arguments that are lent with
+//! all elements that it touches.
 #![allow(unsafe_code, reason = "unchecked launches are the oracle; each says what it touches")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 

@@ -1,4 +1,8 @@
 //! Checked launches: what they stop, what they say about it, and what is left afterwards.
+//!
+//! # Safety
+//!
+//! The launch that is not checked is one that does not run; it would keep to what is lent.
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 #[path = "common/checked.rs"]

@@ -1,4 +1,9 @@
 //! Validation errors end the process: a wrong Vulkan call cannot pass a test unnoticed.
+//!
+//! # Safety
+//!
+//! Words that are not valid are given to the validation layer, which ends the process before a
+//! driver sees them.
 #![allow(unsafe_code, reason = "a kernel that breaks its contract on purpose")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 

@@ -1,4 +1,10 @@
 //! Any kernel on raw device addresses: its arrays lie in buffers that host and device share.
+//!
+//! # Safety
+//!
+//! Rules 1 and 3 of the parent module. Whoever launches promises that the kernel touches just the
+//! arrays; they belong to the value, which a launch borrows mutably, so that nobody looks at an
+//! element while the device may change it.
 
 use super::{
     Device,

@@ -1,4 +1,10 @@
 //! Buffers in host-visible memory that kernels address.
+//!
+//! # Safety
+//!
+//! Rules 1, 3 and 4 of the parent module. A buffer, its memory and the mapping are made and
+//! destroyed together. Whoever takes the elements as a slice promises that the device does not use
+//! them meanwhile.
 
 use super::{Device, Named};
 use crate::failure::Failure;

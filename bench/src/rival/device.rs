@@ -1,4 +1,9 @@
 //! The device that farptr chose, opened a second time and by hand.
+//!
+//! # Safety
+//!
+//! Rules 1 and 4 of the parent module. The loader is trusted as any library that is linked. The
+//! device goes before its instance, and after all that was made from it, since its owners share it.
 
 use super::{
     Named,

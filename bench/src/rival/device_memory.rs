@@ -1,4 +1,10 @@
 //! Buffers in memory of any kind, from gpu-allocator.
+//!
+//! # Safety
+//!
+//! Rules 1, 3 and 4 of the parent module. A buffer and the allocation that it is bound to are owned
+//! side by side and end together, the buffer first. The host's bytes of a buffer are lent out
+//! through `&mut self`, while no run is under way.
 
 use super::{Device, Named};
 use crate::failure::Failure;

@@ -1,4 +1,8 @@
 //! The launch of an empty kernel.
+//!
+//! # Safety
+//!
+//! Rule 1 of the parent module. The kernel touches no memory.
 
 use super::{
     Device,

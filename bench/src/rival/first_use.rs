@@ -1,4 +1,10 @@
 //! What it takes to run words for the first time: a pipeline, and a launch.
+//!
+//! # Safety
+//!
+//! Rules 1 and 3 of the parent module. Whoever launches promises that the words are valid and touch
+//! just the arrays; they belong to the value, which a launch borrows mutably, so that nobody looks
+//! at an element while the device may change it. The pipeline ends behind the run that used it.
 
 use super::{
     Device,

@@ -1,4 +1,9 @@
 //! A compute pipeline made from a kernel's words.
+//!
+//! # Safety
+//!
+//! Rules 1, 3 and 4 of the parent module. Words are a shipped kernel's own, or whoever gives them
+//! promises that they are as valid.
 
 use super::{Device, Named};
 use crate::failure::Failure;

@@ -1,4 +1,10 @@
 //! Records commands, submits them and waits.
+//!
+//! # Safety
+//!
+//! All rules of the parent module; the third is kept here: `Lane::run` returns when the commands
+//! have completed, or ends the process. Whoever records a launch or a copy promises that what it
+//! names lives and that its numbers keep the limits.
 
 use super::{Device, Named, kernel::Kernel};
 use crate::failure::{self, Failure};

@@ -1,4 +1,9 @@
 //! Finds the physical device that farptr chose.
+//!
+//! # Safety
+//!
+//! Rule 1 of the parent module. Physical devices are those that the instance listed, and it
+//! outlives the calls.
 
 use super::Named;
 use crate::failure::Failure;

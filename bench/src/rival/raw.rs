@@ -1,4 +1,9 @@
 //! Saxpy on raw device addresses: buffers that host and device share, nothing copied.
+//!
+//! # Safety
+//!
+//! Rules 1 and 3 of the parent module. The kernel touches the elements below the length of both
+//! buffers, which belong to the value; a run borrows it mutably.
 
 use super::{
     Device,

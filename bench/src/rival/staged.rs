@@ -1,4 +1,10 @@
 //! Saxpy as it is done without shared addresses: copies in, the kernel, copies out.
+//!
+//! # Safety
+//!
+//! Rules 1 and 3 of the parent module. Copies stay within buffers that have memory of their own.
+//! The kernel touches the elements below the length of both arrays, which belong to the value; a
+//! run borrows it mutably.
 
 use super::{
     Device,

@@ -1,4 +1,9 @@
 //! Sums of some pages as they are made without shared addresses: all pages go to the device.
+//!
+//! # Safety
+//!
+//! Rules 1 and 3 of the parent module. Copies stay within buffers that have memory of their own.
+//! Whoever runs the kernel promises that the page numbers are those of pages that are there.
 
 use super::{
     Device,

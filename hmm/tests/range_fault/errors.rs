@@ -1,4 +1,9 @@
 //! What cannot be had: each error, the address that it names, and that nothing was done.
+//!
+//! # Safety
+//!
+//! Mapped files are the tests' own, but for one whose pages are never touched, like those behind
+//! the end of a file.
 
 use std::fs::File;
 use std::io::Write;

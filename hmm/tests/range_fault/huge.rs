@@ -1,4 +1,9 @@
 //! Huge pages keep their order, transparent ones and reserved ones.
+//!
+//! # Safety
+//!
+//! The kernel chooses where memory is mapped; each mapping has one owner, and no reference to it is
+//! made.
 
 use std::ffi::c_void;
 use std::fs;

@@ -1,5 +1,9 @@
 //! `range_fault` and `snapshot` on real memory, under the names of the kernel's own HMM tests where
 //! there is one: what is reported, how many fault calls it takes, what it leaves behind.
+//!
+//! # Safety
+//!
+//! Mapped files are the tests' own and unlinked: nobody changes them or cuts them short.
 
 #![allow(unsafe_code)]
 

@@ -1,4 +1,8 @@
 //! What a walk that wants to write makes of pages that are there and not writable.
+//!
+//! # Safety
+//!
+//! The child that `fork` makes calls only what may be called between fork and exit.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

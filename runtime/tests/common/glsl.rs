@@ -1,4 +1,8 @@
 //! Kernels that tests write as text, compiled when the test runs.
+//!
+//! # Safety
+//!
+//! Kernels made at run time are valid because a compiler made them.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 pub use shaderc::OptimizationLevel as Level;

@@ -2,6 +2,12 @@
 //!
 //! It uses `UFFD_USER_MODE_ONLY`, which every user may open: the kernels of a software device fault
 //! in user mode. Independent of farptr's code on purpose: it plays the application.
+//!
+//! # Safety
+//!
+//! Each request goes with the structure that the kernel's header pairs with it. A copy reads a
+//! buffer that lives until the call returns, and fills missing pages alone, of a range whose owner
+//! asked for it.
 #![allow(unreachable_pub, reason = "shared by test binaries")]
 
 use linux_raw_sys::{

@@ -1,4 +1,8 @@
 //! Runs a case in every way that farptr has, and compares the bytes.
+//!
+//! # Safety
+//!
+//! The words of each case are valid, and its kernel keeps to what is lent to it and does not race.
 
 use crate::arena::{Arena, Slice};
 use crate::case::{Case, Image, Source};

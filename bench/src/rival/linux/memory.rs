@@ -1,4 +1,9 @@
 //! Anonymous memory, mapped and populated by hand.
+//!
+//! # Safety
+//!
+//! Rules 1 and 3 of the parent module: pages are mapped where the kernel chooses and unmapped by
+//! their owner; words are read and written through pointers, within the mapping.
 
 use crate::failure::Failure;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};

@@ -1,4 +1,9 @@
 //! One `PAGEMAP_SCAN` of a whole range.
+//!
+//! # Safety
+//!
+//! Rule 2 of the parent module: the kernel writes the structure of the request and the vector of
+//! regions, both of which the value lends.
 
 use super::Memory;
 use crate::failure::Failure;

@@ -1,5 +1,10 @@
 //! A device to which pages are copied: plain memory behind slots. It is what farptr is measured
 //! with where a device cannot be moved to.
+//!
+//! # Safety
+//!
+//! Rules 1 and 3 of the parent module: slots lie in the device's own memory and do not overlap, and
+//! a slot is used for one page at a time.
 
 use super::{HugePages, Memory};
 use crate::failure::Failure;

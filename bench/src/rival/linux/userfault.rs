@@ -1,4 +1,10 @@
 //! A bare userfaultfd: one thread that reads a fault, copies one page, and reads the next.
+//!
+//! # Safety
+//!
+//! Rules 1 to 3 of the parent module: each request goes with the structure that the kernel's header
+//! pairs with it; what is registered and filled belongs to the value, what it is filled from is
+//! written by nobody.
 
 use super::{HugePages, Memory};
 use crate::failure::Failure;
