@@ -238,7 +238,8 @@ impl RuntimeBuilder {
         let kernels = Kernels::new(&device, self.pipelines(&device)?);
         let name = probe::Kernel::NAME;
         let words = probe::Kernel::words();
-        let probe = kernels.get(name, words, Keep::WhileUsed).map_err(|error| chain(&error))?;
+        let probe =
+            kernels.get(name, words, None, Keep::WhileUsed).map_err(|error| chain(&error))?;
         let original = probe.original(name).map_err(|error| chain(&error))?;
         let ran = litmus::try_loops(&device, &original)
             .map_err(|error| format!("the probe kernel does not run: {}", chain(&error)))?;

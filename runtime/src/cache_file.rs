@@ -29,11 +29,12 @@ pub(crate) struct Contents {
     pub(crate) data: Vec<u8>,
 }
 
-/// Names a kernel by its words. It may change with the compiler's release; then the kernel counts
-/// as new once.
-pub(crate) fn kernel_hash(words: &[u32]) -> u64 {
+/// Names a kernel by its words and its entry point. It may change with the compiler's release; then
+/// the kernel counts as new once.
+pub(crate) fn kernel_hash(words: &[u32], entry: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     words.hash(&mut hasher);
+    entry.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -147,6 +148,14 @@ mod tests {
         assert_eq!(file.load(), contents(b"second"));
         let left = fs::read_dir(folder.path().join("new")).unwrap().count();
         assert_eq!(left, 1, "temporary files are gone");
+    }
+
+    #[test]
+    fn kernels_are_named_by_words_and_entry_point() {
+        let kernels = [(&[1, 2], "a"), (&[1, 2], "b"), (&[1, 3], "a")];
+        let names: BTreeSet<u64> = kernels.map(|(words, entry)| kernel_hash(words, entry)).into();
+        assert_eq!(names.len(), kernels.len());
+        assert!(names.contains(&kernel_hash(&[1, 2], "a")));
     }
 
     #[test]

@@ -68,7 +68,9 @@ impl<K: KernelDesc> fmt::Debug for Kernel<K> {
 
 /// A kernel whose words came at run time, for a runtime's device.
 ///
-/// [`Runtime::raw_kernel`](crate::Runtime::raw_kernel) makes one. As [`Kernel`] otherwise.
+/// [`Runtime::raw_kernel`](crate::Runtime::raw_kernel) makes one, or
+/// [`Runtime::raw_kernel_entry`](crate::Runtime::raw_kernel_entry) where the words have several
+/// entry points. As [`Kernel`] otherwise.
 #[derive(Clone)]
 pub struct RawKernel {
     name: &'static str,
@@ -84,6 +86,12 @@ impl RawKernel {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The name of the entry point in the words.
+    #[must_use]
+    pub fn entry(&self) -> &str {
+        &self.code.reflection.entry
     }
 
     /// Invocations per workgroup in each dimension.
@@ -115,7 +123,7 @@ impl fmt::Debug for RawKernel {
     }
 }
 
-/// The words of a kernel and the forms of it that are compiled so far.
+/// The words and the entry point of a kernel, and the forms of it that are compiled so far.
 pub(crate) struct Code {
     device: Arc<Device>,
     pipelines: Arc<Pipelines>,
@@ -134,9 +142,10 @@ impl Code {
         pipelines: &Arc<Pipelines>,
         kernel: &'static str,
         words: Arc<[u32]>,
+        entry: Option<&str>,
     ) -> Result<Self, KernelError> {
-        let reflection =
-            Reflection::of(&words).map_err(|source| KernelError::Words { kernel, source })?;
+        let reflection = Reflection::of_entry(&words, entry)
+            .map_err(|source| KernelError::Words { kernel, source })?;
         check(kernel, &reflection, &device.info)?;
         Ok(Self {
             device: Arc::clone(device),

@@ -1,4 +1,4 @@
-//! Kernels by their words, as long as somebody has them. Pure.
+//! Kernels by their words and entry point, as long as somebody has them. Pure.
 
 use std::{
     collections::HashMap,
@@ -15,12 +15,16 @@ pub(crate) enum Keep {
     WhileUsed,
 }
 
-/// What was made of words.
+/// What was made of words and an entry point.
 pub(crate) struct Known<T> {
-    entries: HashMap<Arc<[u32]>, Entry<T>>,
+    /// By the words: what was made of each entry point that was asked for. A module seldom has
+    /// more than a few.
+    entries: HashMap<Arc<[u32]>, Vec<Entry<T>>>,
 }
 
 struct Entry<T> {
+    /// The entry point's name; none if the only one was asked for.
+    name: Option<Box<str>>,
     used: Weak<T>,
     kept: Option<Arc<T>>,
 }
@@ -30,27 +34,38 @@ impl<T> Known<T> {
         Self { entries: HashMap::new() }
     }
 
-    /// What was made of these words and is still there, or what is made of them now.
+    /// What was made of these words and this entry point and is still there, or what is made of
+    /// them now.
     pub(crate) fn get<E>(
         &mut self,
         words: &[u32],
+        name: Option<&str>,
         keep: Keep,
         make: impl FnOnce(Arc<[u32]>) -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
-        if let Some(entry) = self.entries.get_mut(words)
-            && let Some(value) = entry.used.upgrade()
-        {
-            if keep == Keep::Always {
-                entry.kept = Some(Arc::clone(&value));
+        let named = self.entries.get_mut(words).into_iter().flatten();
+        for entry in named.filter(|entry| entry.name.as_deref() == name) {
+            if let Some(value) = entry.used.upgrade() {
+                if keep == Keep::Always {
+                    entry.kept = Some(Arc::clone(&value));
+                }
+                return Ok(value);
             }
-            return Ok(value);
         }
         // Making a kernel takes longer than a look at all that there are.
-        self.entries.retain(|_, entry| entry.used.strong_count() > 0);
-        let words: Arc<[u32]> = words.into();
+        self.entries.retain(|_, entries| {
+            entries.retain(|entry| entry.used.strong_count() > 0);
+            !entries.is_empty()
+        });
+        // Entry points of one module share its words.
+        let words = match self.entries.get_key_value(words) {
+            Some((words, _)) => Arc::clone(words),
+            None => words.into(),
+        };
         let value = Arc::new(make(Arc::clone(&words))?);
         let kept = (keep == Keep::Always).then(|| Arc::clone(&value));
-        self.entries.insert(words, Entry { used: Arc::downgrade(&value), kept });
+        let entry = Entry { name: name.map(Box::from), used: Arc::downgrade(&value), kept };
+        self.entries.entry(words).or_default().push(entry);
         Ok(value)
     }
 }
@@ -61,7 +76,7 @@ mod tests {
     use std::convert::Infallible;
 
     fn get(known: &mut Known<u32>, words: &[u32], keep: Keep, value: u32) -> Arc<u32> {
-        known.get::<Infallible>(words, keep, |_| Ok(value)).unwrap()
+        known.get::<Infallible>(words, None, keep, |_| Ok(value)).unwrap()
     }
 
     #[test]
@@ -70,6 +85,22 @@ mod tests {
         let first = get(&mut known, &[1, 2], Keep::WhileUsed, 1);
         assert!(Arc::ptr_eq(&first, &get(&mut known, &[1, 2], Keep::WhileUsed, 2)));
         assert_eq!(*get(&mut known, &[1, 3], Keep::WhileUsed, 3), 3);
+    }
+
+    #[test]
+    fn entry_points_of_equal_words_are_told_apart() {
+        let mut known = Known::new();
+        let mut named = |name, value| {
+            let make = |words| Ok::<(Arc<[u32]>, u32), Infallible>((words, value));
+            known.get(&[1, 2], name, Keep::WhileUsed, make).unwrap()
+        };
+        let (only, a, b) = (named(None, 1), named(Some("a"), 2), named(Some("b"), 3));
+        assert_eq!((only.1, a.1, b.1), (1, 2, 3));
+        assert!(Arc::ptr_eq(&a.0, &b.0), "the words are there once");
+        assert!(Arc::ptr_eq(&a, &named(Some("a"), 4)) && Arc::ptr_eq(&b, &named(Some("b"), 5)));
+        drop(a);
+        assert_eq!(named(Some("a"), 6).1, 6, "it is made anew");
+        assert!(Arc::ptr_eq(&b, &named(Some("b"), 7)), "the other stayed");
     }
 
     #[test]
@@ -98,7 +129,7 @@ mod tests {
     #[test]
     fn a_failure_leaves_nothing() {
         let mut known = Known::<u32>::new();
-        assert_eq!(known.get(&[1], Keep::Always, |_| Err("no")), Err("no"));
+        assert_eq!(known.get(&[1], None, Keep::Always, |_| Err("no")), Err("no"));
         assert_eq!(*get(&mut known, &[1], Keep::Always, 5), 5);
     }
 }

@@ -32,7 +32,7 @@
 //! | launch, grid | one run of a kernel; the number of its invocations |
 //! | fault | an access of a kernel that is not allowed, or not possible yet |
 //! | workgroup | invocations that share memory and barriers (CUDA's block) |
-//! | invocation | one run of a kernel's `main` (CUDA's thread) |
+//! | invocation | one run of a kernel's entry point, as `main` (CUDA's thread) |
 //! | round | one run of a launch; in direct access a launch takes one |
 //!
 //! # What a safe launch guarantees

@@ -1,4 +1,5 @@
-//! A runtime's kernels: equal words are one kernel, the driver's cache is kept on disk.
+//! A runtime's kernels: equal words and entry points are one kernel, the driver's cache is kept on
+//! disk.
 
 use crate::{
     KernelError, VulkanError,
@@ -13,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// The kernels of one device, by their words.
+/// The kernels of one device, by their words and entry points.
 pub(crate) struct Kernels {
     device: Arc<Device>,
     pipelines: Arc<Pipelines>,
@@ -26,11 +27,13 @@ impl Kernels {
         Self { device, pipelines, known: Mutex::new(Known::new()) }
     }
 
-    /// The kernel of these words, checked against the device.
+    /// The kernel of these words, and of this entry point or the only one, checked against the
+    /// device.
     pub(crate) fn get(
         &self,
         kernel: &'static str,
         words: &[u32],
+        entry: Option<&str>,
         keep: Keep,
     ) -> Result<Arc<Code>, KernelError> {
         if self.device.is_inherited() {
@@ -38,7 +41,9 @@ impl Kernels {
         }
         // A panic under the lock cannot leave a half-made entry, so a poisoned one is as good.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(words, keep, |words| Code::new(&self.device, &self.pipelines, kernel, words))
+        known.get(words, entry, keep, |words| {
+            Code::new(&self.device, &self.pipelines, kernel, words, entry)
+        })
     }
 
     /// Where compiled kernels are kept, in words.
@@ -86,7 +91,7 @@ impl Pipelines {
     ) -> Result<Pipeline, VulkanError> {
         let pipeline = Pipeline::new(device, &self.cache, words, reflection, controlled)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.store(&self.cache, kernel_hash(words));
+        state.store(&self.cache, kernel_hash(words, &reflection.entry));
         Ok(pipeline)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! # Safety
 //!
-//! The one unsafe function here takes a promise about words and keeps it with them.
+//! The unsafe functions here take a promise about words and keep it with them.
 
 use crate::{
     AccessMode, Error, Explanation, Kernel, KernelError, RawKernel, RuntimeBuilder, Scope, Stats,
@@ -81,18 +81,19 @@ impl Runtime {
     ///
     /// The form of the kernel that a launch needs is compiled at the first such launch, once per
     /// runtime, and the driver's work is kept on disk for the next process. Kernels of equal words
-    /// share it.
+    /// and the same [`KernelDesc::ENTRY`] share it.
     ///
     /// # Errors
     ///
-    /// * [`KernelError::Words`] when the words are not one compute kernel.
+    /// * [`KernelError::Words`] when the words are not one compute kernel: also when they have
+    ///   several entry points and [`KernelDesc::ENTRY`] names none, or one that is not there.
     /// * [`KernelError::PushSize`] when [`KernelDesc::Push`] is not as long as the kernel says.
     /// * [`KernelError::Descriptors`] when the kernel binds resources instead of taking addresses.
     /// * [`KernelError::Limit`] or [`KernelError::Capability`] when the device cannot run it, or
     ///   its Vulkan version takes no SPIR-V of the kernel's version (1.6 needs Vulkan 1.3).
     /// * [`KernelError::Forked`] in a child made by `fork`.
     pub fn kernel<K: KernelDesc>(&self) -> Result<Kernel<K>, KernelError> {
-        Kernel::new(self.kernels.get(K::NAME, K::words(), Keep::Always)?)
+        Kernel::new(self.kernels.get(K::NAME, K::words(), K::ENTRY, Keep::Always)?)
     }
 
     /// As [`kernel`](Self::kernel), for words that came at run time and have no Rust types.
@@ -113,7 +114,28 @@ impl Runtime {
         name: &'static str,
         words: &[u32],
     ) -> Result<RawKernel, KernelError> {
-        Ok(RawKernel::new(name, self.kernels.get(name, words, Keep::WhileUsed)?))
+        Ok(RawKernel::new(name, self.kernels.get(name, words, None, Keep::WhileUsed)?))
+    }
+
+    /// As [`raw_kernel`](Self::raw_kernel), for words that may have several compute entry points:
+    /// `entry` is the name of the one that is meant, `name` stands in reports as always.
+    ///
+    /// # Errors
+    ///
+    /// As [`raw_kernel`](Self::raw_kernel); [`KernelError::Words`] says which entry points there
+    /// are when none is called `entry`.
+    ///
+    /// # Safety
+    ///
+    /// As [`raw_kernel`](Self::raw_kernel).
+    #[allow(unsafe_code, reason = "as `raw_kernel`")]
+    pub unsafe fn raw_kernel_entry(
+        &self,
+        name: &'static str,
+        words: &[u32],
+        entry: &str,
+    ) -> Result<RawKernel, KernelError> {
+        Ok(RawKernel::new(name, self.kernels.get(name, words, Some(entry), Keep::WhileUsed)?))
     }
 
     /// Runs `body`, in which host memory can be lent to kernels, and waits for the kernels.

@@ -20,7 +20,8 @@ use bytemuck::NoUninit;
 ///
 /// 1. [`words`](Self::words) is a module that is valid by the SPIR-V specification and Vulkan's
 ///    environment for it (what `spirv-val --target-env vulkan1.2` accepts), the same at each call.
-/// 2. [`Push`](Self::Push) is laid out as the module's push constants.
+/// 2. [`Push`](Self::Push) is laid out as the push constants of the module, or of its entry point
+///    [`ENTRY`](Self::ENTRY).
 ///
 /// # Examples
 ///
@@ -53,10 +54,67 @@ use bytemuck::NoUninit;
 ///     }
 /// }
 /// ```
+///
+/// A module with several entry points has a kernel for each; [`ENTRY`](Self::ENTRY) says which:
+///
+/// ```
+/// use farptr_shaders::{KernelDesc, Ptr, PtrMut};
+///
+/// /// The words of a module with the entry points `double` and `halve`.
+/// fn words() -> &'static [u32] {
+///     # &[]
+///     # /*
+///     &[/* the words of both.spv */]
+///     # */
+/// }
+///
+/// struct Double;
+/// struct Halve;
+///
+/// // SAFETY: 1. slangc made the words; 2. `double` declares a uvec2 and a uint.
+/// unsafe impl KernelDesc for Double {
+///     const NAME: &'static str = "double";
+///     const ENTRY: Option<&'static str> = Some("double");
+///     type Args<'s> = (PtrMut<'s, u32>, u32);
+///     type Push = [u32; 3];
+///
+///     fn words() -> &'static [u32] {
+///         words()
+///     }
+///
+///     fn push((numbers, n): Self::Args<'_>) -> [u32; 3] {
+///         let [low, high] = numbers.into();
+///         [low, high, n]
+///     }
+/// }
+///
+/// // SAFETY: 1. slangc made the words; 2. `halve` declares two uvec2.
+/// unsafe impl KernelDesc for Halve {
+///     const NAME: &'static str = "halve";
+///     const ENTRY: Option<&'static str> = Some("halve");
+///     type Args<'s> = (Ptr<'s, u32>, PtrMut<'s, u32>);
+///     type Push = [[u32; 2]; 2];
+///
+///     fn words() -> &'static [u32] {
+///         words()
+///     }
+///
+///     fn push((from, to): Self::Args<'_>) -> [[u32; 2]; 2] {
+///         [from.into(), to.into()]
+///     }
+/// }
+/// ```
 #[allow(unsafe_code, reason = "declares what drivers trust; nothing is done with it here")]
 pub unsafe trait KernelDesc: 'static {
     /// The name in reports and error messages.
     const NAME: &'static str;
+
+    /// The name of the `GLCompute` entry point in [`words`](Self::words), or `None` for the only
+    /// one.
+    ///
+    /// Workgroup size, push constants and behaviour are this entry point's. The device must have
+    /// the capabilities that the whole module declares.
+    const ENTRY: Option<&'static str> = None;
 
     /// The arguments of one launch; `'s` is the scope that lent the memory behind the pointers.
     type Args<'s>;
@@ -64,7 +122,8 @@ pub unsafe trait KernelDesc: 'static {
     /// The push constants, byte for byte as the kernel declares them.
     type Push: NoUninit;
 
-    /// The kernel's SPIR-V words, with one `GLCompute` entry point.
+    /// The kernel's SPIR-V words, with one `GLCompute` entry point, or one named
+    /// [`ENTRY`](Self::ENTRY).
     fn words() -> &'static [u32];
 
     /// Turns arguments into push constants.

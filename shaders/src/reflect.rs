@@ -1,10 +1,11 @@
 //! What a kernel's words say about it: entry point, workgroup size, push constants, capabilities.
 
 mod types;
+mod uses;
 
-use crate::reflect::types::Types;
+use crate::reflect::{types::Types, uses::Uses};
 use spirv::{Capability, Decoration, ExecutionMode, ExecutionModel, Op, StorageClass};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The number of words before the first instruction (SPIR-V specification, section 2.3).
 const HEADER_WORDS: usize = 5;
@@ -25,12 +26,38 @@ pub enum ReflectError {
     /// No entry point has the execution model `GLCompute`.
     #[error("the SPIR-V module has no compute entry point; compile it as a compute shader")]
     NoComputeEntry,
-    /// The module has more than one compute entry point.
-    #[error("the SPIR-V module has several compute entry points; keep one")]
-    SeveralEntries,
+    /// The module has more than one compute entry point, and it was not said which is meant.
+    #[error(
+        "the SPIR-V module has several compute entry points, {found}; name one \
+         (KernelDesc::ENTRY, raw_kernel_entry)"
+    )]
+    SeveralEntries {
+        /// The compute entry points that are there.
+        found: String,
+    },
+    /// No compute entry point has the name that was asked for.
+    #[error("the SPIR-V module has no compute entry point `{wanted}`; it has {found}")]
+    NoSuchEntry {
+        /// The name that was asked for.
+        wanted: String,
+        /// The compute entry points that are there.
+        found: String,
+    },
     /// The workgroup size is not a constant of the module.
     #[error("entry point `{entry}` has no constant workgroup size; declare layout(local_size_x)")]
     NoLocalSize {
+        /// The entry point.
+        entry: String,
+    },
+    /// Several constants are decorated as the workgroup size of the whole module, and differ.
+    #[error(
+        "the SPIR-V module has several constants for the workgroup size, which counts for all its \
+         entry points; keep one, or use execution modes"
+    )]
+    SeveralLocalSizes,
+    /// The entry point uses more than one block of push constants, which Vulkan does not allow.
+    #[error("entry point `{entry}` uses several blocks of push constants; use one")]
+    SeveralPushBlocks {
         /// The entry point.
         entry: String,
     },
@@ -40,6 +67,9 @@ pub enum ReflectError {
 }
 
 /// What a kernel's words say about it.
+///
+/// Version and capabilities are the module's, also where it has several entry points: a driver
+/// asks for all of them, whichever entry point is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reflection {
@@ -58,22 +88,38 @@ pub struct Reflection {
 }
 
 impl Reflection {
-    /// Reads what a module declares.
+    /// Reads what a module declares that has one compute entry point.
     ///
     /// Only declarations are read; the code is not checked. Unknown instructions are passed over.
     ///
     /// # Errors
     ///
     /// * [`ReflectError::NotSpirv`] or [`ReflectError::Damaged`] when the words are no module.
-    /// * [`ReflectError::NoComputeEntry`], [`ReflectError::SeveralEntries`] or
-    ///   [`ReflectError::NoLocalSize`] when it is not one compute kernel.
-    /// * [`ReflectError::PushSize`] when its push constants have no fixed size.
+    /// * [`ReflectError::NoComputeEntry`], [`ReflectError::SeveralEntries`],
+    ///   [`ReflectError::NoLocalSize`] or [`ReflectError::SeveralLocalSizes`] when it is not one
+    ///   compute kernel.
+    /// * [`ReflectError::PushSize`] or [`ReflectError::SeveralPushBlocks`] when its push constants
+    ///   have no fixed size.
     pub fn of(words: &[u32]) -> Result<Self, ReflectError> {
+        Self::of_entry(words, None)
+    }
+
+    /// As [`of`](Self::of), for the compute entry point of a name, or with `None` the only one.
+    ///
+    /// Where a module has several entry points, or several blocks of push constants, push
+    /// constants and descriptors are those that this one's code uses, in its function or those that
+    /// it calls, or that its interface lists. An entry point that uses no push constants then has
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// As [`of`](Self::of), and [`ReflectError::NoSuchEntry`] when none has the name.
+    pub fn of_entry(words: &[u32], entry: Option<&str>) -> Result<Self, ReflectError> {
         let mut module = Declarations { version: version(words), ..Declarations::default() };
         for instruction in instructions(words)? {
             module.note(instruction?)?;
         }
-        module.finish()
+        module.finish(words, entry)
     }
 }
 
@@ -90,13 +136,15 @@ impl Instruction<'_> {
         self.operands.get(index).copied().ok_or(ReflectError::Damaged { word: self.word })
     }
 
-    /// The string that begins at an operand (section 2.2.1: UTF-8, little endian, zero ended).
-    fn string(&self, from: usize) -> Result<String, ReflectError> {
+    /// The string that begins at an operand, and the operands behind it (section 2.2.1: UTF-8,
+    /// little endian, zero ended).
+    fn string(&self, from: usize) -> Result<(String, &[u32]), ReflectError> {
         let damaged = ReflectError::Damaged { word: self.word };
         let words = self.operands.get(from..).unwrap_or_default();
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let end = bytes.iter().position(|&byte| byte == 0).ok_or(damaged.clone())?;
-        String::from_utf8(bytes[..end].to_vec()).map_err(|_| damaged)
+        let text = String::from_utf8(bytes[..end].to_vec()).map_err(|_| damaged)?;
+        Ok((text, &words[end / size_of::<u32>() + 1..]))
     }
 }
 
@@ -138,16 +186,28 @@ enum LocalSize {
     Ids([u32; 3]),
 }
 
+/// An entry point for compute.
+struct Entry {
+    function: u32,
+    name: String,
+    /// The variables that it lists: input and output, and from SPIR-V 1.4 on all that it uses.
+    interface: Vec<u32>,
+}
+
 /// The declarations that matter, collected in one pass.
 #[derive(Default)]
 struct Declarations {
     version: (u8, u8),
-    entries: Vec<(u32, String)>,
+    /// Entry points of every execution model.
+    entry_points: usize,
+    entries: Vec<Entry>,
     local_sizes: HashMap<u32, LocalSize>,
-    workgroup_size_constant: Option<u32>,
+    workgroup_size_constants: Vec<u32>,
     capabilities: Vec<Capability>,
-    push_pointer: Option<u32>,
-    descriptors: u32,
+    /// Variables in the storage class for push constants, with their type.
+    push_blocks: Vec<(u32, u32)>,
+    /// Variables that are bound.
+    bound: Vec<u32>,
     types: Types,
 }
 
@@ -157,28 +217,36 @@ impl Declarations {
             Some(Op::Capability) => {
                 self.capabilities.extend(Capability::from_u32(i.operand(0)?));
             }
-            Some(Op::EntryPoint) if i.operand(0)? == ExecutionModel::GLCompute as u32 => {
-                self.entries.push((i.operand(1)?, i.string(2)?));
-            }
+            Some(Op::EntryPoint) => self.note_entry(i)?,
             Some(Op::ExecutionMode | Op::ExecutionModeId) => self.note_mode(i)?,
             Some(Op::Decorate) if i.operand(1)? == Decoration::BuiltIn as u32 => {
                 if i.operand(2)? == spirv::BuiltIn::WorkgroupSize as u32 {
-                    self.workgroup_size_constant = Some(i.operand(0)?);
+                    self.workgroup_size_constants.push(i.operand(0)?);
                 }
             }
             Some(Op::Variable) => match StorageClass::from_u32(i.operand(2)?) {
                 Some(StorageClass::PushConstant) => {
                     // The result type of the variable: a pointer to the block.
-                    self.push_pointer = Some(i.operand(0)?);
+                    self.push_blocks.push((i.operand(1)?, i.operand(0)?));
                 }
                 Some(
                     StorageClass::Uniform
                     | StorageClass::UniformConstant
                     | StorageClass::StorageBuffer,
-                ) => self.descriptors += 1,
+                ) => self.bound.push(i.operand(1)?),
                 _ => {}
             },
             _ => self.types.note(i)?,
+        }
+        Ok(())
+    }
+
+    fn note_entry(&mut self, i: Instruction<'_>) -> Result<(), ReflectError> {
+        self.entry_points += 1;
+        if i.operand(0)? == ExecutionModel::GLCompute as u32 {
+            let (name, interface) = i.string(2)?;
+            let interface = interface.to_vec();
+            self.entries.push(Entry { function: i.operand(1)?, name, interface });
         }
         Ok(())
     }
@@ -194,45 +262,86 @@ impl Declarations {
         Ok(())
     }
 
-    fn finish(self) -> Result<Reflection, ReflectError> {
-        let [(function, entry)] = &self.entries[..] else {
-            return Err(if self.entries.is_empty() {
-                ReflectError::NoComputeEntry
-            } else {
-                ReflectError::SeveralEntries
-            });
-        };
-        let local_size = self
-            .local_size(*function)
-            .ok_or_else(|| ReflectError::NoLocalSize { entry: entry.clone() })?;
-        let push_bytes = match self.push_pointer {
-            Some(pointer) => {
+    fn finish(self, words: &[u32], wanted: Option<&str>) -> Result<Reflection, ReflectError> {
+        let entry = self.entry(wanted)?;
+        let local_size = self.local_size(entry)?;
+        let used = self.used(words, entry)?;
+        let is_used = |variable: u32| used.as_ref().is_none_or(|used| used.contains(&variable));
+        let mut blocks = self.push_blocks.iter().filter(|&&(variable, _)| is_used(variable));
+        let push_bytes = match (blocks.next(), blocks.next()) {
+            (None, _) => 0,
+            (Some(&(_, pointer)), None) => {
                 self.types.pointee_size_bytes(pointer).ok_or(ReflectError::PushSize)?
             }
-            None => 0,
+            _ => return Err(ReflectError::SeveralPushBlocks { entry: entry.name.clone() }),
         };
+        // A module has fewer variables than words, and those are counted in 32 bits.
+        let descriptors = self.bound.iter().filter(|&&variable| is_used(variable)).count();
         Ok(Reflection {
             version: self.version,
-            entry: entry.clone(),
+            entry: entry.name.clone(),
             local_size,
             push_bytes,
+            descriptors: u32::try_from(descriptors).unwrap_or(u32::MAX),
             capabilities: self.capabilities,
-            descriptors: self.descriptors,
         })
     }
 
-    /// The workgroup size; the decorated constant wins over the execution mode (section 3.21).
-    fn local_size(&self, function: u32) -> Option<[u32; 3]> {
-        let size = match self.workgroup_size_constant {
-            Some(id) => self.types.constant_vector(id)?,
-            None => match *self.local_sizes.get(&function)? {
-                LocalSize::Literal(size) => size,
-                LocalSize::Ids([x, y, z]) => {
-                    [self.types.constant(x)?, self.types.constant(y)?, self.types.constant(z)?]
-                }
-            },
+    /// The entry point of a name, or the only one.
+    fn entry(&self, wanted: Option<&str>) -> Result<&Entry, ReflectError> {
+        let fits = |entry: &&Entry| wanted.is_none_or(|wanted| entry.name == wanted);
+        let mut fitting = self.entries.iter().filter(fits);
+        let found = || {
+            let names: Vec<_> =
+                self.entries.iter().map(|entry| format!("`{}`", entry.name)).collect();
+            names.join(", ")
         };
-        (!size.contains(&0)).then_some(size)
+        match (fitting.next(), fitting.next(), wanted) {
+            (Some(entry), None, _) => Ok(entry),
+            (Some(_), Some(_), _) => Err(ReflectError::SeveralEntries { found: found() }),
+            (None, _, Some(wanted)) if !self.entries.is_empty() => {
+                Err(ReflectError::NoSuchEntry { wanted: wanted.to_owned(), found: found() })
+            }
+            (None, ..) => Err(ReflectError::NoComputeEntry),
+        }
+    }
+
+    /// What an entry point uses, or nothing where all that is declared is its own.
+    fn used(&self, words: &[u32], entry: &Entry) -> Result<Option<HashSet<u32>>, ReflectError> {
+        if self.entry_points <= 1 && self.push_blocks.len() <= 1 {
+            return Ok(None);
+        }
+        let first = std::iter::once(entry.function).chain(entry.interface.iter().copied());
+        Ok(Some(Uses::read(words)?.reached_from(first)))
+    }
+
+    /// The workgroup size; a decorated constant wins over the execution mode (section 3.21), and
+    /// counts for all entry points.
+    fn local_size(&self, entry: &Entry) -> Result<[u32; 3], ReflectError> {
+        let none = || ReflectError::NoLocalSize { entry: entry.name.clone() };
+        let constant = |&id: &u32| self.types.constant_vector(id).ok_or_else(none);
+        let size = if let Some((first, others)) = self.workgroup_size_constants.split_first() {
+            let size = constant(first)?;
+            for other in others {
+                if constant(other)? != size {
+                    return Err(ReflectError::SeveralLocalSizes);
+                }
+            }
+            size
+        } else {
+            self.mode_size(entry.function).ok_or_else(none)?
+        };
+        if size.contains(&0) { Err(none()) } else { Ok(size) }
+    }
+
+    /// The workgroup size by the execution mode of an entry point's function.
+    fn mode_size(&self, function: u32) -> Option<[u32; 3]> {
+        match *self.local_sizes.get(&function)? {
+            LocalSize::Literal(size) => Some(size),
+            LocalSize::Ids([x, y, z]) => {
+                Some([self.types.constant(x)?, self.types.constant(y)?, self.types.constant(z)?])
+            }
+        }
     }
 }
 

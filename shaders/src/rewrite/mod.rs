@@ -18,6 +18,7 @@ mod flow;
 mod flow_tests;
 mod hoist;
 mod joint;
+mod keep;
 mod layouts;
 mod loop_guard;
 mod loop_shape;

@@ -2,8 +2,9 @@
 
 use super::accesses::rewrite_accesses;
 use super::control::Layout;
-use super::edit::{Edit, Id, id_operand};
+use super::edit::Edit;
 use super::entry::wrap_entry;
+use super::keep::{keep_entry, keep_reachable, keep_used};
 use super::layouts::Layouts;
 use super::loops::bound_loops;
 use super::own_arrays::check_indices;
@@ -13,9 +14,9 @@ use super::sieve::{Source, damaged};
 use super::translate::{Translator, number};
 use super::{Analysis, RewriteError, Shared, Variant};
 use rspirv::binary::Assemble;
-use rspirv::dr::{Instruction, Operand};
-use rspirv::spirv::{AddressingModel, Capability, Decoration, ExecutionModel, Op};
-use std::collections::{HashMap, HashSet};
+use rspirv::dr::Operand;
+use rspirv::spirv::{AddressingModel, Capability, Decoration};
+use std::collections::HashSet;
 
 /// A kernel that was parsed and analysed: [`Program::rewrite`] makes the form that a launch needs.
 #[derive(Clone, Debug)]
@@ -32,7 +33,8 @@ impl Program {
     /// Parses a module, and finds out how each of its accesses is to be checked.
     ///
     /// The entry point is the one with the given name, or the module's only one for compute.
-    /// Others are removed. The words may be anything; they need not be valid SPIR-V.
+    /// Others are removed, with their functions and variables. The words may be anything; they need
+    /// not be valid SPIR-V.
     ///
     /// # Errors
     ///
@@ -43,6 +45,7 @@ impl Program {
         let mut source = Source::read(words)?;
         let name = keep_entry(&mut source, entry)?;
         let origins = keep_reachable(&mut source);
+        keep_used(&mut source.module);
         check_models(&source)?;
         let places = Places::of(&source, &origins);
         let module = std::mem::take(&mut source.module);
@@ -87,91 +90,6 @@ impl Program {
         rewrite_accesses(&mut edit, &translator, &self.layouts, &self.plans);
         (edit, shared)
     }
-}
-
-/// Removes all entry points but one, whose name is returned.
-fn keep_entry(source: &mut Source, wanted: Option<&str>) -> Result<String, RewriteError> {
-    let module = &mut source.module;
-    let compute = |entry: &Instruction| match &entry.operands[..] {
-        [
-            Operand::ExecutionModel(ExecutionModel::GLCompute),
-            Operand::IdRef(id),
-            Operand::LiteralString(name),
-            ..,
-        ] => Some((*id, name.clone())),
-        _ => None,
-    };
-    let all: Vec<(Id, String)> = module.entry_points.iter().filter_map(compute).collect();
-    let mut matching = all.iter().filter(|(_, name)| wanted.is_none_or(|wanted| name == wanted));
-    let (Some((id, name)), None) = (matching.next(), matching.next()) else {
-        let names: Vec<_> = all.iter().map(|(_, name)| format!("`{name}`")).collect();
-        return Err(RewriteError::Entry {
-            wanted: wanted.map_or_else(String::new, |name| format!("`{name}`")),
-            found: if names.is_empty() { "none".to_owned() } else { names.join(", ") },
-        });
-    };
-    module.entry_points.retain(|entry| {
-        matches!(&entry.operands[..], [
-            Operand::ExecutionModel(ExecutionModel::GLCompute),
-            Operand::IdRef(of),
-            ..
-        ] if of == id)
-    });
-    module.entry_points.truncate(1);
-    module.execution_modes.retain(|mode| id_operand(mode, 0) == Some(*id));
-    if !module.functions.iter().any(|function| function.def_id() == Some(*id)) {
-        return Err(damaged("its entry point has no function"));
-    }
-    Ok(name.clone())
-}
-
-/// Removes the functions that the entry point does not call, with what decorates them.
-///
-/// Returns, per function that is left, the position of its first instruction in the source.
-fn keep_reachable(source: &mut Source) -> Vec<usize> {
-    let module = &mut source.module;
-    let positions: HashMap<Id, usize> =
-        module.functions.iter().enumerate().filter_map(|(i, f)| Some((f.def_id()?, i))).collect();
-    let entry = module.entry_points.first().and_then(|entry| id_operand(entry, 1));
-    let mut open: Vec<usize> =
-        entry.and_then(|id| positions.get(&id).copied()).into_iter().collect();
-    let mut reached: HashSet<usize> = open.iter().copied().collect();
-    while let Some(position) = open.pop() {
-        for instruction in module.functions[position].all_inst_iter() {
-            let called = (instruction.class.opcode == Op::FunctionCall)
-                .then(|| id_operand(instruction, 0))
-                .flatten()
-                .and_then(|id| positions.get(&id).copied());
-            open.extend(called.filter(|&called| reached.insert(called)));
-        }
-    }
-    let (mut origins, mut origin, mut index) = (Vec::new(), 0, 0);
-    let mut removed = HashSet::new();
-    module.functions.retain(|function| {
-        let kept = reached.contains(&index);
-        if kept {
-            origins.push(origin);
-        } else {
-            removed.extend(function.all_inst_iter().filter_map(|i| i.result_id));
-        }
-        origin += function.all_inst_iter().count();
-        index += 1;
-        kept
-    });
-    if !removed.is_empty() {
-        module.annotations.retain(|annotation| {
-            annotation.class.opcode == Op::GroupDecorate
-                || id_operand(annotation, 0).is_none_or(|id| !removed.contains(&id))
-        });
-        for annotation in &mut module.annotations {
-            if annotation.class.opcode == Op::GroupDecorate {
-                annotation.operands.retain(
-                    |operand| !matches!(operand, Operand::IdRef(id) if removed.contains(id)),
-                );
-            }
-        }
-    }
-    origins
 }
 
 /// Refuses modules whose pointers are not followed: those of OpenCL.

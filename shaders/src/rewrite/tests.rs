@@ -1,6 +1,7 @@
 //! Tests of the pass on whole modules.
 
 mod assembly;
+mod entries;
 mod glsl;
 mod joints;
 mod machine;
