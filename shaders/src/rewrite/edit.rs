@@ -103,6 +103,12 @@ impl Edit {
         self.types.insert(id, of);
     }
 
+    /// The type of the value of a built-in variable that the kernel declares.
+    pub(super) fn builtin_type(&self, builtin: BuiltIn) -> Option<Id> {
+        let variable = self.builtins.get(&builtin)?;
+        self.pointer_parts(self.type_of(*variable)?).map(|(_, pointee)| pointee)
+    }
+
     /// The declaration of a type, constant or global variable.
     pub(super) fn global(&self, id: Id) -> Option<&Instruction> {
         self.globals.get(&id)

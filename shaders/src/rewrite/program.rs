@@ -2,7 +2,7 @@
 
 use super::accesses::rewrite_accesses;
 use super::control::Layout;
-use super::edit::Edit;
+use super::edit::{Edit, Id, id_operand};
 use super::entry::wrap_entry;
 use super::keep::{keep_entry, keep_reachable, keep_used};
 use super::layouts::Layouts;
@@ -15,7 +15,7 @@ use super::translate::{Translator, number};
 use super::{Analysis, RewriteError, Shared, Variant};
 use rspirv::binary::Assemble;
 use rspirv::dr::Operand;
-use rspirv::spirv::{AddressingModel, Capability, Decoration};
+use rspirv::spirv::{AddressingModel, BuiltIn, Capability, Decoration, Op};
 use std::collections::HashSet;
 
 /// A kernel that was parsed and analysed: [`Program::rewrite`] makes the form that a launch needs.
@@ -50,6 +50,7 @@ impl Program {
         let places = Places::of(&source, &origins);
         let module = std::mem::take(&mut source.module);
         let edit = Edit::new(module)?;
+        check_builtins(&edit)?;
         let layouts = Layouts::new(&edit);
         let (mut analysis, plans) = plan(&edit, &layouts, &source, &origins)?;
         analysis.entry = name;
@@ -104,6 +105,27 @@ fn check_models(source: &Source) -> Result<(), RewriteError> {
             "all its pointers are addresses, as in OpenCL; compile the kernel for Vulkan",
         )),
     }
+}
+
+/// Refuses variables of the kernel that reports read, and whose type is not the built-in value's.
+/// Validators overlook some.
+fn check_builtins(edit: &Edit) -> Result<(), RewriteError> {
+    let is_word = |of: Id| edit.integer_width(of) == Some(32);
+    let fits = |builtin, parts: u32| {
+        edit.builtin_type(builtin).is_none_or(|of| match (parts, edit.global(of)) {
+            (1, _) => is_word(of),
+            (_, Some(declared)) => {
+                declared.class.opcode == Op::TypeVector
+                    && id_operand(declared, 0).is_some_and(is_word)
+                    && declared.operands.get(1) == Some(&Operand::LiteralBit32(parts))
+            }
+            _ => false,
+        })
+    };
+    if fits(BuiltIn::WorkgroupId, 3) && fits(BuiltIn::LocalInvocationIndex, 1) {
+        return Ok(());
+    }
+    Err(damaged("a built-in variable has another type than its value"))
 }
 
 /// The first descriptor set that the kernel does not use.

@@ -3,6 +3,7 @@
 use super::super::{Integers, Program, Search, Translation, Variant};
 use super::shipped::kernels;
 use super::tools::{is_valid, torture, validate, variants};
+use crate::{KernelDesc, saxpy};
 use proptest::prelude::*;
 
 /// Parses and rewrites, whatever comes of it.
@@ -118,6 +119,27 @@ fn instructions(words: &[u32]) -> Vec<Vec<u32>> {
         rest = others;
     }
     list
+}
+
+/// The validator lets it pass, since the kernel reads the vector's numbers one by one.
+#[test]
+fn builtin_variables_of_other_types_are_damaged() {
+    const DECORATE: u32 = 71;
+    const BUILT_IN: u32 = 11;
+    const GLOBAL_INVOCATION_ID: u32 = 28;
+    const LOCAL_INVOCATION_INDEX: u32 = 29;
+    let mut list = instructions(saxpy::Kernel::words());
+    let mut changed = 0;
+    for i in &mut list {
+        if i[0] & 0xffff == DECORATE && i[2..] == [BUILT_IN, GLOBAL_INVOCATION_ID] {
+            i[3] = LOCAL_INVOCATION_INDEX;
+            changed += 1;
+        }
+    }
+    assert_eq!(changed, 1);
+    let words = [&saxpy::Kernel::words()[..5], &list.concat()].concat();
+    let error = Program::parse(&words, None).map(|_| ()).expect_err("its type is another");
+    assert!(error.to_string().contains("built-in"), "{error}");
 }
 
 #[test]
