@@ -17,7 +17,6 @@ const NODE: &str = "
 fn joints(body: &str) -> Option<Vec<(u32, Access, Vec<u64>)>> {
     let source = format!("{NODE}void main() {{ uvec2 p = Table(table).at[gl_LocalInvocationID.x];");
     let source = format!("{source} uint x = n; {body} Table(table).at[9].x = x; }}");
-    check(&source)?;
     let words = compile(&format!("{HEAD}{source}"), "vulkan1.2", &[])?;
     let program = Program::parse(&words, None).expect("it can be rewritten");
     let analysis = program.analysis();
@@ -51,6 +50,19 @@ fn members_behind_one_address_are_joined() {
         let Some(found) = joints(body) else { return };
         assert_eq!(found, expected, "{body}");
     }
+}
+
+#[test]
+fn joints_of_all_kinds_are_valid() {
+    let body = "void main() {
+        uvec2 p = Table(table).at[gl_LocalInvocationID.x];
+        uvec4 x = Node(p).c + Node(p).a + Node(p).b;
+        Node(p).b = x.x;
+        Node(p).c.y = atomicAdd(Node(p).a, n);
+        Node(p).next = x.yz;
+    }";
+    let Some(analysis) = check(&format!("{NODE}{body}")) else { return };
+    assert_eq!(analysis.joints.len(), 2, "{analysis:#?}");
 }
 
 #[test]
