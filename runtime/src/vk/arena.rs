@@ -233,18 +233,7 @@ struct Region {
 
 /// Runs copies that do not overlap, after all earlier commands, and waits for them.
 fn transfer(device: &Device, regions: &[Region]) -> Result<(), VulkanError> {
-    let mut slot = device.take_slot()?;
-    let value = record(device, &mut slot, regions);
-    let done = value.and_then(|value| device.wait(value));
-    match done {
-        Err(error) if error.result == vk::Result::ERROR_DEVICE_LOST => {
-            super::session::abort_unproved(error)
-        }
-        done => {
-            device.return_slot(slot);
-            done
-        }
-    }
+    device.run(None, |slot| record(device, slot, regions), || {}).map(|_| ())
 }
 
 fn record(device: &Device, slot: &mut Slot, regions: &[Region]) -> Result<u64, VulkanError> {

@@ -18,7 +18,6 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
 };
 
 /// An opened device.
@@ -230,28 +229,9 @@ impl Device {
         Ok(queue.newest)
     }
 
-    /// Blocks until the submission that signals `value` has completed, however long that takes.
-    pub(super) fn wait(&self, value: u64) -> Result<(), VulkanError> {
-        self.wait_nanos(value, u64::MAX).map(|_| ())
-    }
-
-    /// Blocks until the submission that signals `value` has completed or the time is over, and
-    /// says whether it has completed.
-    pub(super) fn wait_until(&self, value: u64, due: Instant) -> Result<bool, VulkanError> {
-        // A driver may compute with the time; a year is as good as for ever.
-        const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-        let left = due.saturating_duration_since(Instant::now()).min(LONGEST);
-        self.wait_nanos(value, u64::try_from(left.as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    fn wait_nanos(&self, value: u64, nanos: u64) -> Result<bool, VulkanError> {
-        let (semaphores, values) = ([self.timeline], [value]);
-        let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
-        // SAFETY: 1. the semaphore is live and a timeline.
-        match unsafe { self.raw.wait_semaphores(&info, nanos) } {
-            Err(vk::Result::TIMEOUT) => Ok(false),
-            waited => waited.map(|()| true).named("vkWaitSemaphores"),
-        }
+    /// The semaphore that each submission signals.
+    pub(super) fn timeline(&self) -> vk::Semaphore {
+        self.timeline
     }
 }
 

@@ -40,6 +40,7 @@ mod session;
 #[cfg(test)]
 mod tables_tests;
 mod validation;
+mod wait;
 
 pub(crate) use checked::Ask;
 pub(crate) use device::Device;

@@ -9,11 +9,11 @@
 use super::{
     Ask, Device, Scope,
     buffer::SharedBuffer,
-    channel::{Channel, OVERDUE},
+    channel::Channel,
     command::{Slot, Work},
     home::Process,
     paged::{Frames, LOG_CAPACITY, PAGES_PER_WORD, Paged, Placed},
-    session::abort_unproved,
+    session::raise,
 };
 use crate::{
     LaunchError, LendError, VulkanError,
@@ -116,18 +116,12 @@ impl Run for Runner<'_> {
 
 impl Runner<'_> {
     /// Runs the kernel and returns whether it ended in time; it has ended in any case.
-    fn submit_and_wait(&mut self) -> Result<bool, VulkanError> {
-        let mut slot = self.device.take_slot()?;
-        let done = self.record(&mut slot).and_then(|value| self.wait(value));
-        match done {
-            Err(error) if error.result == ash::vk::Result::ERROR_DEVICE_LOST => {
-                abort_unproved(error)
-            }
-            done => {
-                self.device.return_slot(slot);
-                done
-            }
-        }
+    fn submit_and_wait(&self) -> Result<bool, VulkanError> {
+        let stop = || {
+            raise(self.stop);
+            self.channel.stop();
+        };
+        self.device.run(self.due, |slot| self.record(slot), stop)
     }
 
     fn record(&self, slot: &mut Slot) -> Result<u64, VulkanError> {
@@ -139,24 +133,10 @@ impl Runner<'_> {
         unsafe { slot.launch(raw, false, &self.work) };
         // SAFETY: the slot is recording.
         unsafe { slot.end(raw, None) }?;
-        // SAFETY: 1. ended just now; 2. everything outlives `submit_and_wait`, which waits.
+        // SAFETY: 1. ended just now; 2. everything outlives `run`, which waits.
         let value = unsafe { self.device.submit(slot) }?;
         Counters::add(&self.device.counters.submissions, 1);
         Ok(value)
-    }
-
-    fn wait(&self, value: u64) -> Result<bool, VulkanError> {
-        let in_time = match self.due {
-            Some(due) => self.device.wait_until(value, due),
-            None => self.device.wait(value).map(|()| true),
-        };
-        let in_time = in_time.unwrap_or_else(|error| abort_unproved(error));
-        if !in_time {
-            self.stop.words()[0].fetch_or(OVERDUE, Relaxed);
-            self.channel.stop();
-            self.device.wait(value).unwrap_or_else(|error| abort_unproved(error));
-        }
-        Ok(in_time)
     }
 
     /// What the round left in log and bitmaps; the bitmaps are empty again.

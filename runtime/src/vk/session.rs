@@ -15,10 +15,10 @@
 
 use super::{
     Device, Pipeline, batch::Batch, buffer::SharedBuffer, channel::OVERDUE, checked::Table,
-    command::Work, imports::Imports, paged::Paged,
+    command::Work, imports::Imports, paged::Paged, wait::unsubmitted,
 };
 use crate::{
-    Error, LaunchError, LendError, LentMut, VulkanError,
+    Error, LaunchError, LendError, LentMut,
     config::Config,
     lends::{Lends, Segment},
     stats::Counters,
@@ -27,7 +27,6 @@ use bytemuck::Pod;
 use farptr_hmm::{VaRange, VirtAddr};
 use std::{
     fmt,
-    io::Write,
     marker::PhantomData,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Instant,
@@ -228,12 +227,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
                 self.in_flight.push((value, batch));
                 Ok(())
             }
-            // A lost device may have begun; every other failure submitted nothing (Vulkan
-            // specification, vkQueueSubmit).
-            Err(error) if error.result == ash::vk::Result::ERROR_DEVICE_LOST => {
-                abort_unproved(error)
-            }
             Err(error) => {
+                let error = unsubmitted(error);
                 batch.give_back(&self.device);
                 Err(error.into())
             }
@@ -251,29 +246,16 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     fn complete(&mut self, value: u64, batch: Batch) {
         let begun = self.idle_since.max(batch.submitted());
         let due = batch.time().and_then(|time| begun?.checked_add(time));
-        let in_time = self.wait_or_stop(value, due, &batch);
+        // Without a stop word there is no checked kernel, and nothing to stop.
+        let stop = self.stop.as_ref();
+        let in_time = self.device.wait_or_stop(value, due.filter(|_| stop.is_some()), || {
+            stop.inspect(|stop| raise(stop));
+            batch.stop();
+        });
         let failure = batch.failure(&self.device, &self.lends, in_time);
         self.failure = self.failure.take().or(failure);
         batch.give_back(&self.device);
         self.idle_since = Some(Instant::now());
-    }
-
-    /// Waits for a batch, and says whether it was complete when it was due. If not, stop word and
-    /// control blocks are written, upon which checked kernels end; that is waited for as long as it
-    /// takes.
-    pub(super) fn wait_or_stop(&self, value: u64, due: Option<Instant>, batch: &Batch) -> bool {
-        let in_time = match (due, &self.stop) {
-            (Some(due), Some(stop)) => self.device.wait_until(value, due).and_then(|in_time| {
-                if !in_time {
-                    stop.words()[0].fetch_or(OVERDUE, Relaxed);
-                    batch.stop();
-                    self.device.wait(value)?;
-                }
-                Ok(in_time)
-            }),
-            _ => self.device.wait(value).map(|()| true),
-        };
-        in_time.unwrap_or_else(|error| abort_unproved(error))
     }
 
     /// Submits what is recorded, waits for everything, and reports the first failure since the last
@@ -411,19 +393,13 @@ impl fmt::Debug for Idle<'_, '_, '_> {
     }
 }
 
+/// Tells the kernels that run to end, because their time is over.
+pub(super) fn raise(stop: &SharedBuffer) {
+    stop.words()[0].fetch_or(OVERDUE, Relaxed);
+}
+
 /// Where lent memory starts, whose address was exposed when it was lent.
 fn pointer(start: VirtAddr) -> *mut u8 {
     let address = usize::try_from(start.get()).expect("a lent address fits a pointer");
     std::ptr::with_exposed_provenance_mut(address)
-}
-
-/// Ends the process because the device may still be using lent memory.
-pub(super) fn abort_unproved(error: VulkanError) -> ! {
-    let _ = writeln!(
-        std::io::stderr(),
-        "farptr: cannot prove that the device has stopped ({error}: {}); aborting, because a \
-         kernel may still write to memory that would be given back",
-        error.result
-    );
-    std::process::abort()
 }
