@@ -9,7 +9,7 @@ use farptr::{AccessMode, Runtime, Stats};
 use crate::args::{Access, CommonArgs};
 use crate::error::SampleError;
 use crate::progress::Progress;
-use crate::report::{self, Faults, Input, Pages, Report};
+use crate::report::{self, Bytes, Faults, Input, Pages, Report};
 
 /// A run in progress.
 #[derive(Debug)]
@@ -69,6 +69,7 @@ impl Run {
         self.report.rounds = stats.rounds;
         self.report.faults = Faults { device: stats.faults, host: stats.host_faults };
         self.report.pages = Pages { imported: stats.pages_imported, ..Pages::default() };
+        self.report.bytes = Bytes { to_device: stats.bytes_in, to_host: stats.bytes_home };
     }
 
     /// Ends the run with the largest error that the checks found, or the first check that failed.
