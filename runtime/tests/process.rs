@@ -91,6 +91,8 @@ fn a_list_of_boxes_is_walked() {
     result.unwrap();
     println!("{stats:?}");
     assert!(stats.faults > 0 && stats.launches == 3);
+    // The links are followed. Rounds may be many more: other threads write to the same pages.
+    assert!(stats.faults < 3 * 60, "the items are on some 170 pages: {stats:?}");
 }
 
 #[test]

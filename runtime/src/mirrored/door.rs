@@ -12,7 +12,7 @@ use super::{
 };
 use farptr_hmm::{VirtAddr, Vma};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     ops::Range,
 };
 
@@ -66,6 +66,12 @@ pub(crate) struct Door {
 /// How often the change of any byte of a page has a launch run again. After that somebody writes
 /// to it all the time, and may go on to change those bytes that changed before.
 const PATIENCE: u32 = 2;
+
+/// How many bytes of what a pointer leads to are searched for pointers: a large node.
+const OBJECT_BYTES: usize = 128;
+
+/// How many objects are searched for each page that may be brought in.
+const VISITS: usize = 16;
 
 /// What others do to a page while a launch runs.
 #[derive(Default)]
@@ -188,6 +194,7 @@ impl Door {
         let areas = self.host.areas();
         let mut served = Served::default();
         let mut leads = VecDeque::new();
+        let wrote = self.written;
         for fault in queue {
             if served.pages == most {
                 break;
@@ -197,43 +204,93 @@ impl Door {
                 Ok(false) => {}
                 Ok(true) => {
                     served.pages += 1;
-                    leads.push_back(want);
+                    // The access may be anywhere in its object.
+                    let before = (fault.address & !7).saturating_sub(OBJECT_BYTES as u64 / 2);
+                    leads.push_back(before.max(want.page * PAGE_BYTES));
                 }
                 Err(denial) => {
                     served.denied.get_or_insert((*fault, denial));
                 }
             }
         }
-        let mut left = chased;
-        while let Some(lead) = leads.pop_front() {
-            for page in self.pointed_to(lead.page, pages) {
-                if left == 0 {
-                    return Ok(served);
-                }
-                let want = Want { page, write: false };
-                if self.open(want, &areas, memory, pages)? == Ok(true) {
-                    left -= 1;
-                    served.pages += 1;
-                    leads.push_back(want);
-                }
-            }
+        if self.written && !wrote && chased > 0 {
+            served.pages += self.allow_writing(memory, pages)?;
         }
+        self.chase(leads, chased, &mut served, &areas, memory, pages)?;
         Ok(served)
     }
 
-    /// Pages outside lends that words of an open page point to.
-    fn pointed_to(&self, page: u64, pages: &Pages) -> Vec<u64> {
-        let Some(open) = self.pages.get(&page) else {
-            return Vec::new();
+    /// Lets the device write all open pages that may be written: a kernel that writes to one of
+    /// them mostly writes to the others too. Returns how many.
+    fn allow_writing<M: Memory>(
+        &mut self,
+        memory: &mut M,
+        pages: &mut Pages,
+    ) -> Result<usize, M::Error> {
+        let mut count = 0;
+        let readable = |open: &Page| !open.write && open.identity.flags.write;
+        for (&page, open) in self.pages.iter_mut().filter(|(_, open)| readable(open)) {
+            open.write = true;
+            let entry = Entry::new(open.frame, true);
+            pages.table.set_page(page, entry, |bytes| memory.allocate(bytes))?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Follows pointers from object to object, and brings in at most so many pages that they lie
+    /// on.
+    ///
+    /// Whole pages are not searched: on a heap they point everywhere, and what is brought in for
+    /// nothing has to be compared, and may have been changed by others.
+    fn chase<M: Memory>(
+        &mut self,
+        mut leads: VecDeque<u64>,
+        chased: usize,
+        served: &mut Served,
+        areas: &[Vma],
+        memory: &mut M,
+        pages: &mut Pages,
+    ) -> Result<(), M::Error> {
+        let mut left = chased;
+        let mut seen: HashSet<u64> = leads.iter().copied().collect();
+        while let Some(lead) = leads.pop_front() {
+            for object in self.pointers_in(lead, pages) {
+                if left == 0 || seen.len() == chased * VISITS {
+                    return Ok(());
+                }
+                if !seen.insert(object) {
+                    continue;
+                }
+                let page = object / PAGE_BYTES;
+                // What others write to is brought in only if the kernel asks for it.
+                if !self.pages.contains_key(&page) && !self.busy.contains_key(&page) {
+                    let opened = self.open(Want { page, write: false }, areas, memory, pages)?;
+                    let Ok(opened) = opened else { continue };
+                    left -= usize::from(opened);
+                    served.pages += usize::from(opened);
+                }
+                leads.push_back(object);
+            }
+        }
+        Ok(())
+    }
+
+    /// The words of an object that may be pointers out of lends.
+    fn pointers_in(&mut self, object: u64, pages: &Pages) -> Vec<u64> {
+        let offset = (object % PAGE_BYTES) as usize;
+        let mut bytes = [0; OBJECT_BYTES];
+        let bytes = &mut bytes[..OBJECT_BYTES.min(PAGE_BYTES as usize - offset)];
+        match self.pages.get(&(object / PAGE_BYTES)) {
+            Some(open) => bytes.copy_from_slice(&open.snapshot[offset..offset + bytes.len()]),
+            None if self.host.read(object, bytes) => {}
+            None => return Vec::new(),
+        }
+        let words = bytes.as_chunks::<8>().0.iter().map(|&word| u64::from_le_bytes(word));
+        let outside = |&word: &u64| {
+            word >= PAGE_BYTES && word.is_multiple_of(8) && pages.find(word).is_none()
         };
-        let words = open.snapshot.as_chunks::<8>().0.iter().map(|&word| u64::from_le_bytes(word));
-        let outside = |&word: &u64| word >= PAGE_BYTES && pages.find(word).is_none();
-        let mut found: Vec<u64> = words.filter(outside).map(|word| word / PAGE_BYTES).collect();
-        found.dedup();
-        // What others write to is brought in only if the kernel asks for it.
-        let quiet = |page: &u64| !self.busy.contains_key(page);
-        found.retain(|page| !self.pages.contains_key(page) && quiet(page));
-        found
+        words.filter(outside).collect()
     }
 
     /// Gives a page to the device, and returns whether that is more than it had.
@@ -298,9 +355,17 @@ impl Door {
                 Err(Refused::Raced(address)) => return Ok(Change::Raced(address)),
             }
         }
-        for page in stale {
+        for &page in &stale {
             self.busy.entry(page).or_default();
             self.drop_page(page, pages);
+        }
+        // Pages that the round wrote are needed again. What cannot be had any more, the next round
+        // finds out.
+        let mut needed: Vec<u64> = changes.iter().map(|written| written.page).collect();
+        needed.dedup();
+        let areas = self.host.areas();
+        for page in needed.into_iter().filter(|page| stale.contains(page)) {
+            let _ = self.open(Want { page, write: true }, &areas, memory, pages)?;
         }
         Ok(Change::Pages)
     }

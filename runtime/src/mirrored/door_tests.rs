@@ -184,7 +184,7 @@ fn a_list_in_undeclared_memory_is_walked_and_only_changed_bytes_go_home() {
     let (result, costs) = go(&mut launch, &mut pages, &mut door);
     assert_eq!(result, Ok(()));
     assert_eq!(sums(&fake, 50), [1; 50]);
-    assert!(costs.rounds < 60, "pointers were followed: {costs:?}");
+    assert!(costs.rounds <= 6, "pointers were followed, to write too: {costs:?}");
     let writes = std::mem::take(&mut fake.lock().writes);
     assert_eq!(writes.len(), 50);
     assert!(writes.iter().all(|&(address, bytes)| address % PAGE_BYTES == 40 && bytes == 1));
