@@ -1,6 +1,7 @@
 //! Why a kernel cannot be rewritten.
 
 use super::Line;
+use rspirv::spirv::Op;
 use std::fmt;
 
 /// Why a kernel cannot be rewritten exactly. Nothing is passed through unchecked.
@@ -36,6 +37,14 @@ pub enum RewriteError {
     /// The kernel needs more control rows than a uniform buffer holds.
     #[error("the kernel has too many kinds of access for one launch; split it")]
     TooManyChecks,
+}
+
+impl RewriteError {
+    /// The refusal of an instruction at a position in words.
+    pub(super) fn refused(op: Op, word: usize, line: Option<Line>, reason: &str) -> Self {
+        let (instruction, reason) = (format!("Op{op:?}"), reason.to_owned());
+        Self::Refused { instruction, word, line, reason }
+    }
 }
 
 /// Prints a line after a comma, or nothing.

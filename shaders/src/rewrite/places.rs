@@ -48,11 +48,6 @@ impl Places {
     /// label.
     pub(super) fn refuse(&self, of: Id, op: Op, reason: &str) -> RewriteError {
         let Place { word, line } = self.0.get(&(of, op)).cloned().unwrap_or_default();
-        RewriteError::Refused {
-            instruction: format!("Op{op:?}"),
-            word,
-            line,
-            reason: reason.to_owned(),
-        }
+        RewriteError::refused(op, word, line, reason)
     }
 }

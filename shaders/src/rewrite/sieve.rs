@@ -89,22 +89,14 @@ impl Source {
 
     /// The refusal of an instruction of the functions.
     pub(super) fn refuse(&self, instruction: usize, op: Op, reason: &str) -> RewriteError {
-        RewriteError::Refused {
-            instruction: format!("Op{op:?}"),
-            word: self.word(instruction),
-            line: self.line(instruction),
-            reason: reason.to_owned(),
-        }
+        RewriteError::refused(op, self.word(instruction), self.line(instruction), reason)
     }
 
     /// The refusal of the memory model.
     pub(super) fn refuse_model(&self, reason: &str) -> RewriteError {
-        RewriteError::Refused {
-            instruction: "OpMemoryModel".to_owned(),
-            word: self.model.map_or(0, |model| model.word),
-            line: self.model.and_then(|model| self.line_of(&model)),
-            reason: reason.to_owned(),
-        }
+        let word = self.model.map_or(0, |model| model.word);
+        let line = self.model.and_then(|model| self.line_of(&model));
+        RewriteError::refused(Op::MemoryModel, word, line, reason)
     }
 }
 
