@@ -6,7 +6,7 @@ use super::{
 };
 use crate::lends::{Lends, Segment};
 use farptr_hmm::{VaRange, VirtAddr};
-use farptr_shaders::rewrite::{Access, Analysis, Bounds, Joint, Site};
+use farptr_shaders::rewrite::{Access, Analysis, Bounds, Site};
 use std::fmt;
 
 /// An access that was not allowed: what, where, by whom, and how far from what was lent.
@@ -172,12 +172,15 @@ impl Launched<'_> {
     /// not; and its address.
     fn culprit(&self, report: &Report) -> (usize, u64) {
         let address = self.address(report);
-        let member = |joint: &&Joint| joint.members.first().filter(|m| m.0 == report.site).copied();
-        let joint = self.analysis.joints.iter().find(|joint| member(joint).is_some());
-        let Some(joint) = joint.filter(|_| matches!(report.place, Place::Address(_))) else {
+        let started = self.analysis.joints.iter().find_map(|joint| match joint.members[..] {
+            [(site, bytes), ..] if site == report.site => {
+                Some((joint, address.wrapping_sub(bytes)))
+            }
+            _ => None,
+        });
+        let (Some((joint, start)), Place::Address(_)) = (started, report.place) else {
             return (report.site, address);
         };
-        let start = address.wrapping_sub(member(&joint).map_or(0, |(_, bytes)| bytes));
         let accesses = joint.members.iter().map(|&(site, bytes)| (site, start.wrapping_add(bytes)));
         let mut refused = accesses.filter(|&(site, at)| !self.allows(site, at));
         refused.next().unwrap_or((report.site, address))
@@ -187,11 +190,8 @@ impl Launched<'_> {
     fn allows(&self, site: usize, address: u64) -> bool {
         let Some(site) = self.analysis.sites.get(site) else { return false };
         let (size_bytes, align_bytes, _) = self.extent(Some(site));
-        let inside = self.lends.containing(VirtAddr::new(address)).is_some_and(|segment| {
-            let left = segment.range.end().get() - address;
-            u64::from(size_bytes) <= left && (segment.writable || !site.access.writes())
-        });
-        inside && address.is_multiple_of(align_bytes.max(1).into())
+        let owner = self.lends.containing(VirtAddr::new(address));
+        refusal(address, size_bytes, align_bytes, site.access, owner).is_none()
     }
 
     /// The error for a report.
@@ -228,7 +228,7 @@ impl Launched<'_> {
     }
 }
 
-/// Why an access is not allowed that belongs to `owner`, if to any lend.
+/// Why an access faulted: if nothing else forbids it, an index left the lend of its pointer.
 fn reason(
     address: u64,
     size_bytes: u32,
@@ -236,16 +236,29 @@ fn reason(
     access: Access,
     owner: Option<&Segment>,
 ) -> FaultReason {
+    refusal(address, size_bytes, align_bytes, access, owner).unwrap_or(FaultReason::OutOfBounds)
+}
+
+/// Why an access is not allowed that belongs to `owner`, if to any lend; `None` if it is.
+fn refusal(
+    address: u64,
+    size_bytes: u32,
+    align_bytes: u32,
+    access: Access,
+    owner: Option<&Segment>,
+) -> Option<FaultReason> {
     let inside = |segment: &&Segment| {
         let end = address.checked_add(size_bytes.into());
         address >= segment.range.start().get()
             && end.is_some_and(|end| end <= segment.range.end().get())
     };
     match owner.filter(inside) {
-        None => FaultReason::OutOfBounds,
-        Some(segment) if access.writes() && !segment.writable => FaultReason::ReadOnly,
-        Some(_) if !address.is_multiple_of(align_bytes.max(1).into()) => FaultReason::Misaligned,
-        Some(_) => FaultReason::OutOfBounds,
+        None => Some(FaultReason::OutOfBounds),
+        Some(segment) if access.writes() && !segment.writable => Some(FaultReason::ReadOnly),
+        Some(_) if !address.is_multiple_of(align_bytes.max(1).into()) => {
+            Some(FaultReason::Misaligned)
+        }
+        Some(_) => None,
     }
 }
 
@@ -284,6 +297,7 @@ mod tests {
         assert_eq!(why(998, 4, 4, Access::Write, false), FaultReason::OutOfBounds);
         assert_eq!(why(u64::MAX, 4, 4, Access::Read, true), FaultReason::OutOfBounds);
         assert_eq!(reason(0, 4, 4, Access::Read, None), FaultReason::OutOfBounds);
+        assert_eq!(refusal(1096, 4, 4, Access::Read, Some(&segment(false))), None);
     }
 
     #[test]
