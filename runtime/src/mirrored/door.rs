@@ -141,6 +141,20 @@ struct Page {
     write: bool,
 }
 
+impl Page {
+    /// Lets the device write the page, whose number is given; returns whether the table has it.
+    fn allow_writing<M: Memory>(
+        &mut self,
+        page: u64,
+        memory: &mut M,
+        pages: &mut Pages,
+    ) -> Result<bool, M::Error> {
+        self.write = true;
+        let entry = Entry::new(self.frame, true);
+        pages.table.set_page(page, entry, |bytes| memory.allocate(bytes))
+    }
+}
+
 /// What a page is a part of. An area that was mapped anew differs, or its bytes do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
@@ -228,11 +242,9 @@ impl Door {
         pages: &mut Pages,
     ) -> Result<usize, M::Error> {
         let mut count = 0;
-        let readable = |open: &Page| !open.write && open.identity.flags.write;
-        for (&page, open) in self.pages.iter_mut().filter(|(_, open)| readable(open)) {
-            open.write = true;
-            let entry = Entry::new(open.frame, true);
-            pages.table.set_page(page, entry, |bytes| memory.allocate(bytes))?;
+        let read_only = |open: &Page| !open.write && open.identity.flags.write;
+        for (&page, open) in self.pages.iter_mut().filter(|(_, open)| read_only(open)) {
+            open.allow_writing(page, memory, pages)?;
             count += 1;
         }
         Ok(count)
@@ -314,9 +326,7 @@ impl Door {
         let write = self.written && identity.flags.write;
         if let Some(open) = self.pages.get_mut(&page) {
             // Should it be another area by now, the commit will find out.
-            open.write = true;
-            let entry = Entry::new(open.frame, true);
-            return pages.table.set_page(page, entry, |bytes| memory.allocate(bytes)).map(Ok);
+            return open.allow_writing(page, memory, pages).map(Ok);
         }
         let mut snapshot = vec![0; PAGE_BYTES as usize];
         if !self.host.read(page * PAGE_BYTES, &mut snapshot) {
@@ -363,8 +373,9 @@ impl Door {
         // finds out.
         let mut needed: Vec<u64> = changes.iter().map(|written| written.page).collect();
         needed.dedup();
-        let areas = self.host.areas();
-        for page in needed.into_iter().filter(|page| stale.contains(page)) {
+        needed.retain(|page| stale.contains(page));
+        let areas = if needed.is_empty() { Vec::new() } else { self.host.areas() };
+        for page in needed {
             let _ = self.open(Want { page, write: true }, &areas, memory, pages)?;
         }
         Ok(Change::Pages)
