@@ -1,7 +1,7 @@
 //! What the rewriting pass found out about a kernel, in words.
 
 use crate::mirrored::rounds::Replay;
-use farptr_shaders::rewrite::{Access, Analysis, Bounds, Effects, RewriteError};
+use farptr_shaders::rewrite::{Analysis, Bounds, Effects, RewriteError};
 use std::{collections::HashSet, fmt};
 
 /// What is known about a kernel: its accesses, how each is checked, and what a launch in rounds
@@ -156,7 +156,7 @@ fn reason(replay: Replay, analysis: &Analysis) -> &'static str {
 fn reads_what_it_writes(analysis: &Analysis) -> bool {
     let of = |writes: bool| {
         let checks = analysis.checks.iter();
-        checks.filter(move |check| (check.access != Access::Read) == writes).map(|check| check.root)
+        checks.filter(move |check| check.access.writes() == writes).map(|check| check.root)
     };
     let read: HashSet<usize> = of(false).collect();
     of(true).any(|root| read.contains(&root))

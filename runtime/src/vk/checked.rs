@@ -27,7 +27,7 @@ use crate::{
     },
     lends::Segment,
 };
-use farptr_shaders::rewrite::{Analysis, Search, Variant, control::Layout};
+use farptr_shaders::rewrite::{Analysis, Search, Translation, Variant, control::Layout};
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 /// One checked launch that was asked for.
@@ -85,14 +85,24 @@ impl Scope<'_, '_> {
             paged.note_written();
         }
         let windows = control::windows(analysis, &roots);
-        let (translation, traits) = (self.config.translation(), self.device.traits());
-        let chosen = variant::choose(analysis, traits, translation, &windows, &self.lends);
-        let Some((variant, layout)) = chosen else {
-            let lends = self.lends.len();
-            return Err(LaunchError::TooManyLends { kernel: ask.kernel, lends });
-        };
+        let translation = self.config.translation();
+        let (variant, layout) = self.form(ask, analysis, translation, &windows)?;
         let plan = Plan { analysis, roots, windows, variant, layout };
         if ask.options.transactional { self.transact(ask, plan) } else { self.enqueue(ask, plan) }
+    }
+
+    /// The form of a kernel for a launch on what is lent, and where its control rows are.
+    pub(super) fn form(
+        &self,
+        ask: &Ask<'_>,
+        analysis: &Analysis,
+        translation: Translation,
+        windows: &[Window],
+    ) -> Result<(Variant, Layout), LaunchError> {
+        let traits = self.device.traits();
+        let chosen = variant::choose(analysis, traits, translation, windows, &self.lends);
+        let lends = self.lends.len();
+        chosen.ok_or(LaunchError::TooManyLends { kernel: ask.kernel, lends })
     }
 
     /// Whether pages have to be looked at even if all lends are reachable: with the memory of the

@@ -21,7 +21,6 @@ use crate::{
         control::{self, Head, Root, Row},
         fault::{FaultReason, Launched},
         report::{self, Log, Place},
-        variant,
     },
     lends::{Lends, Segment},
     mirrored::{
@@ -251,12 +250,8 @@ impl Scope<'_, '_> {
         if open {
             control::open_windows(&mut windows, analysis, &roots);
         }
-        let (translation, traits) = (Translation::Table { tree: open }, self.device.traits());
-        let chosen = variant::choose(analysis, traits, translation, &windows, &self.lends);
-        let Some((form, layout)) = chosen else {
-            let lends = self.lends.len();
-            return Err(LaunchError::TooManyLends { kernel: ask.kernel, lends });
-        };
+        let translation = Translation::Table { tree: open };
+        let (form, layout) = self.form(ask, analysis, translation, &windows)?;
         let pipeline = ask.code.rewritten(ask.kernel, &form)?;
         self.stop_address()?;
         let stop = self.stop.as_ref().expect("made just now");
