@@ -9,7 +9,7 @@
 use crate::Fault;
 use farptr_hmm::VaRange;
 use farptr_shaders::{Capability, ReflectError, rewrite::RewriteError};
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// A Vulkan call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -313,13 +313,19 @@ pub enum LaunchError {
         /// Invocations that reached it.
         invocations: u32,
     },
-    /// The launch took longer than it was allowed to, and was ended.
-    #[error("kernel `{kernel}` was ended after {deadline:?}; set a later deadline if it is right")]
+    /// The launch ran longer than it was allowed to, and was ended.
+    #[error(
+        "kernel `{kernel}` was ended after it had run for {deadline:?}{}; set a later deadline if \
+         it is right",
+        Queued(*.queued)
+    )]
     Deadline {
         /// The kernel, or another one of the same batch.
         kernel: &'static str,
-        /// What it was allowed.
+        /// What it, or its batch, was allowed.
         deadline: Duration,
+        /// How long it had waited besides for launches of others, which does not count.
+        queued: Duration,
     },
     /// The launch was not done after as many rounds as it was allowed to take.
     #[error("kernel `{kernel}` was ended after {limit} rounds; allow more if it is right")]
@@ -397,6 +403,18 @@ impl Error {
     /// ```
     pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Other(error.into())
+    }
+}
+
+/// Says that a launch waited, if it did.
+struct Queued(Duration);
+
+impl fmt::Display for Queued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Duration::ZERO => Ok(()),
+            waited => write!(f, ", after {waited:.1?} behind launches of others"),
+        }
     }
 }
 

@@ -49,11 +49,16 @@ impl LaunchOptions {
         self
     }
 
-    /// Ends the launch with an error if it takes longer, 60 seconds unless set.
+    /// Ends the launch with an error if it runs longer, 60 seconds unless set.
     ///
-    /// The time counts from when the device is given the launch, and whoever waits for the launch
-    /// keeps it; work of other scopes in the device's queue counts too. A kernel with barriers is
-    /// only stopped between workgroups, or by its [`loop_limit`](Self::loop_limit).
+    /// Only time counts in which the launch could run, while somebody waits for it: not what it
+    /// stands behind launches of other scopes in the device's queue, and not what the process is
+    /// stopped, by a signal, a debugger or a pause of its container. In a launch in rounds the
+    /// host's work for it counts too. A device that runs launches side by side may give it more:
+    /// time beside an earlier launch of another scope counts as time behind it.
+    ///
+    /// A kernel with barriers is only stopped between workgroups, or by its
+    /// [`loop_limit`](Self::loop_limit).
     #[must_use]
     pub const fn deadline(mut self, limit: Duration) -> Self {
         self.deadline = Some(limit);

@@ -1,6 +1,8 @@
 //! A checked launch between its recording and the reading of its log. Pure.
 
-use super::{control::Root, fault::Launched, options::LaunchOptions, report::Log};
+use super::{
+    allowance::Overdue, control::Root, fault::Launched, options::LaunchOptions, report::Log,
+};
 use crate::{LaunchError, kernel::Code, lends::Lends};
 use std::{fmt, sync::Arc};
 
@@ -17,7 +19,12 @@ impl Pending {
     ///
     /// A fault outweighs what it may have led to. An invocation that was stopped in a loop because
     /// the time was over looks like one that reached the limit.
-    pub(crate) fn failure(&self, log: &Log, lends: &Lends, in_time: bool) -> LaunchError {
+    pub(crate) fn failure(
+        &self,
+        log: &Log,
+        lends: &Lends,
+        overdue: Option<Overdue>,
+    ) -> LaunchError {
         let kernel = self.kernel;
         let fault = log.first().zip(self.code.analysis());
         if let Some((report, analysis)) = fault {
@@ -27,16 +34,17 @@ impl Pending {
         if log.cut > 0 {
             return LaunchError::LoopCut { kernel, invocations: log.cut };
         }
-        if in_time {
-            let (limit, invocations) = (self.options.loop_limit, log.exhausted);
-            return LaunchError::LoopLimit { kernel, limit, invocations };
+        if let Some(overdue) = overdue {
+            return self.deadline(overdue);
         }
-        self.deadline()
+        let (limit, invocations) = (self.options.loop_limit, log.exhausted);
+        LaunchError::LoopLimit { kernel, limit, invocations }
     }
 
-    /// The error for a launch that did not complete in time.
-    pub(crate) fn deadline(&self) -> LaunchError {
-        LaunchError::Deadline { kernel: self.kernel, deadline: self.options.time() }
+    /// The error for a launch that did not complete in time, or whose batch did not.
+    pub(crate) fn deadline(&self, overdue: Overdue) -> LaunchError {
+        let Overdue { allowed: deadline, queued } = overdue;
+        LaunchError::Deadline { kernel: self.kernel, deadline, queued }
     }
 }
 

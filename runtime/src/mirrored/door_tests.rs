@@ -159,7 +159,6 @@ const PLAN: Plan = Plan {
     follows: true,
     max_rounds: 1000,
     max_faults: u64::MAX,
-    deadline: None,
     service: None,
 };
 

@@ -33,8 +33,8 @@ fn device(pages: u64, programs: Vec<Vec<Op>>) -> (Launch, Pages) {
 
 fn run(launch: &mut Launch, pages: &mut Pages, replay: Replay, follows: bool) -> Costs {
     let (max_rounds, max_faults) = (100_000, u64::MAX);
-    let (transactional, deadline, service) = (false, None, None);
-    let plan = Plan { replay, transactional, follows, max_rounds, max_faults, deadline, service };
+    let (transactional, service) = (false, None);
+    let plan = Plan { replay, transactional, follows, max_rounds, max_faults, service };
     let mut costs = Costs::default();
     rounds::launch(launch, pages, None, plan, &[], &mut costs).unwrap();
     costs

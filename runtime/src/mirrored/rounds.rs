@@ -9,7 +9,7 @@ use super::{
     table::Frozen,
 };
 use farptr_shaders::rewrite::{Analysis, Effects};
-use std::{fmt, time::Instant};
+use std::fmt;
 
 /// Device memory, and copies between it and lent memory.
 pub(crate) trait Memory {
@@ -39,6 +39,9 @@ pub(crate) trait Memory {
 pub(crate) trait Run: Memory {
     /// Runs it once with the table that was uploaded, and waits for its end.
     fn run(&mut self, table: &Frozen<'_>) -> Result<Report, Self::Error>;
+
+    /// Whether the time is over that the launch may take.
+    fn is_overdue(&mut self) -> bool;
 }
 
 /// What a round left in the log.
@@ -120,8 +123,6 @@ pub(crate) struct Plan {
     pub(crate) max_rounds: u32,
     /// The most faults.
     pub(crate) max_faults: u64,
-    /// When the launch has to have ended.
-    pub(crate) deadline: Option<Instant>,
     /// Serves few pages at a time and in another order, for tests.
     pub(crate) service: Option<Service>,
 }
@@ -144,7 +145,6 @@ impl Plan {
             follows: !analysis.is_roots_only(),
             max_rounds: u32::MAX,
             max_faults: u64::MAX,
-            deadline: None,
             service: None,
         }
     }
@@ -287,7 +287,7 @@ impl<M: Run> Rounds<'_, M> {
             if self.costs.faults > self.plan.max_faults {
                 return Err(Ended::TooManyFaults);
             }
-            if self.plan.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if self.memory.is_overdue() {
                 return Err(Ended::Deadline);
             }
         }

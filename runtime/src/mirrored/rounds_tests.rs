@@ -6,7 +6,7 @@ use crate::mirrored::{
 };
 use farptr_hmm::{VaRange, VirtAddr};
 use proptest::prelude::*;
-use std::{convert::Infallible, time::Duration};
+use std::convert::Infallible;
 
 const HOME: u64 = 0x10_0000;
 
@@ -32,7 +32,6 @@ fn plan(replay: Replay) -> Plan {
         follows: true,
         max_rounds: 100_000,
         max_faults: u64::MAX,
-        deadline: None,
         service: None,
     }
 }
@@ -282,21 +281,22 @@ fn limits_end_a_launch() {
     let fresh = || one_lend(64, (0..64).map(step).collect());
     let few = Service { seed: 1, most_per_round: 1 };
     let base = Plan { service: Some(few), ..plan(Replay::Undo) };
-    let limits: [(Plan, Ended<Infallible>, u64); 3] = [
-        (Plan { max_rounds: 5, ..base }, Ended::TooManyRounds, 5),
-        (Plan { max_faults: 64 + 63, ..base }, Ended::TooManyFaults, 3),
-        (Plan { deadline: Some(Instant::now()), ..base }, Ended::Deadline, 1),
+    let limits: [(Plan, Option<u32>, Ended<Infallible>, u64); 3] = [
+        (Plan { max_rounds: 5, ..base }, None, Ended::TooManyRounds, 5),
+        (Plan { max_faults: 64 + 63, ..base }, None, Ended::TooManyFaults, 3),
+        (base, Some(4), Ended::Deadline, 4),
     ];
-    for (plan, expected, rounds) in limits {
+    for (plan, patience, expected, rounds) in limits {
         let (mut launch, mut pages, _) = fresh();
+        launch.patience = patience;
         let (result, costs) = go(&mut launch, &mut pages, plan);
         assert_eq!((result, costs.rounds), (Err(expected), rounds));
         finish(&mut launch, &mut pages);
         assert!(launch.device.home.bytes.iter().all(|&byte| byte == 0));
     }
-    let deadline = Some(Instant::now() + Duration::from_secs(3600));
     let (mut launch, mut pages, _) = fresh();
-    let (result, costs) = go(&mut launch, &mut pages, Plan { deadline, ..base });
+    launch.patience = Some(1000);
+    let (result, costs) = go(&mut launch, &mut pages, base);
     assert_eq!((result, costs.rounds), (Ok(()), 65), "one page per round, and one that counts");
 }
 

@@ -320,6 +320,8 @@ impl Words for Invocation<'_> {
 pub(crate) struct Launch {
     pub(crate) device: Soft,
     segments: Vec<Segment>,
+    /// After how many questions the time of the launch is over.
+    pub(crate) patience: Option<u32>,
 }
 
 impl Launch {
@@ -332,7 +334,7 @@ impl Launch {
             table: pages.table.address(lend.flat()),
         };
         let segments = pages.lends().iter().map(segment).collect();
-        Self { device, segments }
+        Self { device, segments, patience: None }
     }
 
     fn report(&self, faults: &[(u64, bool)]) -> Report {
@@ -385,6 +387,11 @@ impl Memory for Launch {
 }
 
 impl Run for Launch {
+    fn is_overdue(&mut self) -> bool {
+        self.patience = self.patience.map(|left| left.saturating_sub(1));
+        self.patience == Some(0)
+    }
+
     fn run(&mut self, table: &Frozen<'_>) -> Result<Report, Infallible> {
         (self.device.before_round)();
         let root = table.table().root();

@@ -6,11 +6,13 @@ use super::{
     channel::{Channel, Post},
     command::{Slot, WordCopy, Work},
 };
-use crate::{LaunchError, VulkanError, launch::pending::Pending, lends::Lends, stats::Counters};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
+use crate::{
+    LaunchError, VulkanError,
+    launch::{allowance::Overdue, pending::Pending},
+    lends::Lends,
+    stats::Counters,
 };
+use std::{sync::Arc, time::Duration};
 
 /// Launches per submission: enough to make the cost of a submission small beside that of the
 /// launches, few enough that the device does not wait long for its first one.
@@ -23,7 +25,6 @@ pub(super) struct Batch {
     /// Keeps the pipelines alive until the launches have completed.
     pipelines: Vec<Arc<Pipeline>>,
     checked: Option<Checked>,
-    submitted: Option<Instant>,
 }
 
 /// What checked launches need besides.
@@ -38,13 +39,7 @@ impl Batch {
         let mut slot = device.take_slot()?;
         // SAFETY: the slot comes from this device and is not in use.
         match unsafe { slot.begin(device.raw()) } {
-            Ok(()) => Ok(Self {
-                slot,
-                launches: 0,
-                pipelines: Vec::new(),
-                checked: None,
-                submitted: None,
-            }),
+            Ok(()) => Ok(Self { slot, launches: 0, pipelines: Vec::new(), checked: None }),
             Err(error) => {
                 device.return_slot(slot);
                 Err(error)
@@ -119,7 +114,6 @@ impl Batch {
         device: &Device,
         stop: Option<&SharedBuffer>,
     ) -> Result<(), VulkanError> {
-        self.submitted = Some(Instant::now());
         let stop = stop.filter(|_| device.traits().cuts_loops);
         let copy = stop
             .zip(self.checked.as_ref())
@@ -146,11 +140,6 @@ impl Batch {
         Some(times.fold(Duration::ZERO, Duration::saturating_add))
     }
 
-    /// When the batch was submitted.
-    pub(super) fn submitted(&self) -> Option<Instant> {
-        self.submitted
-    }
-
     /// The failure of the first launch that failed, the batch being complete.
     ///
     /// Launches of one scope run one after the other, and those after a failed one do nothing, so
@@ -160,22 +149,22 @@ impl Batch {
         &self,
         device: &Device,
         lends: &Lends,
-        in_time: bool,
+        overdue: Option<Overdue>,
     ) -> Option<LaunchError> {
         let checked = self.checked.as_ref()?;
         for (at, &(post, ref pending)) in checked.pending.iter().enumerate() {
             let mut log = checked.channel.log(post);
-            if in_time && device.traits().cuts_loops {
+            if overdue.is_none() && device.traits().cuts_loops {
                 let next = checked.pending.get(at + 1).map(|&(next, _)| next);
                 log.count_failures(checked.channel.failures(post, next));
             }
             Counters::add(&device.counters.faults, u64::from(log.faults));
             if !log.is_clean() {
-                return Some(pending.failure(&log, lends, in_time));
+                return Some(pending.failure(&log, lends, overdue));
             }
         }
-        let (_, last) = checked.pending.last().filter(|_| !in_time)?;
-        Some(last.deadline())
+        let (_, last) = checked.pending.last()?;
+        overdue.map(|overdue| last.deadline(overdue))
     }
 
     /// Returns what the batch took from the device, to which it is not or no longer of use.

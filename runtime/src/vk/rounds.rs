@@ -18,6 +18,7 @@ use super::{
 use crate::{
     LaunchError, LendError, VulkanError,
     launch::{
+        allowance::{Allowance, Overdue},
         control::{self, Head, Root, Row},
         fault::{FaultReason, Launched},
         report::{self, Log, Place},
@@ -33,7 +34,8 @@ use crate::{
 };
 use farptr_hmm::VirtAddr;
 use farptr_shaders::rewrite::{Analysis, Search, Translation, control::Layout};
-use std::{sync::atomic::Ordering::Relaxed, time::Instant};
+use rustix::time::{ClockId, clock_gettime};
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 /// Why a round has no report.
 #[derive(Debug)]
@@ -61,7 +63,10 @@ struct Runner<'r> {
     work: Work<'r>,
     rows: Vec<Row>,
     analysis: &'r Analysis,
-    due: Option<Instant>,
+    /// The time of all rounds together.
+    allowance: Allowance,
+    /// How long this thread had worked when that was last counted.
+    worked: Duration,
     /// The log of the newest round.
     newest: Log,
 }
@@ -102,25 +107,42 @@ impl Run for Runner<'_> {
         self.channel.clear();
         let control = Some((self.channel.set(), self.channel.write(&self.rows)));
         self.work.control = control;
-        let in_time = self.submit_and_wait()?;
-        if !in_time {
+        self.count_work();
+        if self.submit_and_wait()?.is_some() {
             return Err(Failure::Deadline);
         }
+        // Waiting is counted already.
+        self.worked = worked();
         let words: Vec<u32> = self.log.words().iter().map(|word| word.load(Relaxed)).collect();
         self.newest = Log::decode(&words);
         self.newest.count_failures(self.stop.words()[0].load(Relaxed));
         Ok(self.report())
     }
+
+    fn is_overdue(&mut self) -> bool {
+        self.count_work();
+        self.allowance.is_spent()
+    }
 }
 
 impl Runner<'_> {
-    /// Runs the kernel and returns whether it ended in time; it has ended in any case.
-    fn submit_and_wait(&self) -> Result<bool, VulkanError> {
+    /// Runs the kernel and says whether it had to be stopped; it has ended in any case.
+    fn submit_and_wait(&mut self) -> Result<Option<Overdue>, VulkanError> {
+        let mut allowance = self.allowance;
         let stop = || {
             raise(self.stop);
             self.channel.stop();
         };
-        self.device.run(self.due, |slot| self.record(slot), stop)
+        let overdue = self.device.run(Some(&mut allowance), |slot| self.record(slot), stop);
+        self.allowance = allowance;
+        overdue
+    }
+
+    /// Counts what this thread worked for the launch since the last time.
+    fn count_work(&mut self) {
+        let now = worked();
+        self.allowance.work(now.saturating_sub(self.worked));
+        self.worked = now;
     }
 
     fn record(&self, slot: &mut Slot) -> Result<u64, VulkanError> {
@@ -278,16 +300,17 @@ impl Scope<'_, '_> {
             },
             rows,
             analysis,
-            due: plan.deadline,
+            allowance: Allowance::new(ask.options.time()),
+            worked: worked(),
             newest: Log::default(),
         };
         let mut costs = Costs::default();
         let ended = rounds::launch(&mut runner, pages, door.as_mut(), plan, &written, &mut costs);
-        let newest = runner.newest;
+        let (newest, overdue) = (runner.newest, runner.allowance.overdue());
         stop.words()[0].store(0, Relaxed);
         self.count(&costs);
         let launched = Launched { kernel: ask.kernel, analysis, roots: &roots, lends: &self.lends };
-        let ended = ended.map_err(|why| failure(&why, ask, &launched, &newest));
+        let ended = ended.map_err(|why| failure(&why, ask, &launched, &newest, overdue));
         let finished = self.finish_rounds(paged);
         ended.and(finished)
     }
@@ -324,7 +347,6 @@ impl Scope<'_, '_> {
             transactional: ask.options.transactional,
             max_rounds: ask.options.max_rounds,
             max_faults: ask.options.max_faults,
-            deadline: Instant::now().checked_add(ask.options.time()),
             service,
             ..plan
         }
@@ -417,9 +439,11 @@ fn failure(
     ask: &Ask<'_>,
     launched: &Launched<'_>,
     newest: &Log,
+    overdue: Overdue,
 ) -> LaunchError {
     let (kernel, options) = (ask.kernel, ask.options);
-    let deadline = LaunchError::Deadline { kernel, deadline: options.time() };
+    let Overdue { allowed: deadline, queued } = overdue;
+    let deadline = LaunchError::Deadline { kernel, deadline, queued };
     match *why {
         Ended::Fault(fault, denial) => {
             #[expect(clippy::cast_possible_truncation, reason = "an index is the low word")]
@@ -450,6 +474,13 @@ fn failure(
         Ended::Deadline | Ended::Device(Failure::Deadline) => deadline,
         Ended::Device(Failure::Vulkan(error)) => error.into(),
     }
+}
+
+/// How long this thread has worked: what the processor ran, and no time in which it was stopped or
+/// waited.
+fn worked() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// How many bits the addresses of this process have, by what is mapped.

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     Error, LaunchError, LendError, LentMut,
     config::Config,
+    launch::allowance::Allowance,
     lends::{Lends, Segment},
     stats::Counters,
 };
@@ -29,7 +30,6 @@ use std::{
     fmt,
     marker::PhantomData,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Instant,
 };
 
 /// Submissions that a scope has in flight at most; before one more it waits for the oldest, so that
@@ -55,8 +55,6 @@ pub struct Scope<'scope, 'env: 'scope> {
     pub(super) unsettled: bool,
     /// What made a launch fail and was not yet reported.
     failure: Option<LaunchError>,
-    /// When a batch was last seen to be complete: the one after it began no later.
-    idle_since: Option<Instant>,
     /// Buffers that launches in flight use.
     pub(super) kept: Vec<SharedBuffer>,
     /// The bisected segments in the newest of them, as long as nothing else was lent.
@@ -89,7 +87,6 @@ pub(crate) fn with_scope<'env, R>(
         stop: None,
         unsettled: false,
         failure: None,
-        idle_since: None,
         kept: Vec::new(),
         table: None,
         paged: None,
@@ -244,18 +241,16 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 
     /// Waits for one batch, all earlier ones being complete, and reads its logs.
     fn complete(&mut self, value: u64, batch: Batch) {
-        let begun = self.idle_since.max(batch.submitted());
-        let due = batch.time().and_then(|time| begun?.checked_add(time));
         // Without a stop word there is no checked kernel, and nothing to stop.
         let stop = self.stop.as_ref();
-        let in_time = self.device.wait_or_stop(value, due.filter(|_| stop.is_some()), || {
+        let mut allowance = batch.time().filter(|_| stop.is_some()).map(Allowance::new);
+        let overdue = self.device.wait_or_stop(value, allowance.as_mut(), || {
             stop.inspect(|stop| raise(stop));
             batch.stop();
         });
-        let failure = batch.failure(&self.device, &self.lends, in_time);
+        let failure = batch.failure(&self.device, &self.lends, overdue);
         self.failure = self.failure.take().or(failure);
         batch.give_back(&self.device);
-        self.idle_since = Some(Instant::now());
     }
 
     /// Submits what is recorded, waits for everything, and reports the first failure since the last

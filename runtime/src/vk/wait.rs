@@ -1,7 +1,10 @@
 //! Waiting for the device: what was submitted is complete afterwards, or the process ends.
 
 use super::{Device, Named, command::Slot};
-use crate::VulkanError;
+use crate::{
+    VulkanError,
+    launch::allowance::{Allowance, Overdue, Submission},
+};
 use ash::vk;
 use std::{
     io::Write,
@@ -13,45 +16,37 @@ impl Device {
     /// does. None of them is pending afterwards, whatever is returned.
     pub(super) fn run(
         &self,
-        due: Option<Instant>,
+        allowance: Option<&mut Allowance>,
         submit: impl FnOnce(&mut Slot) -> Result<u64, VulkanError>,
         stop: impl FnOnce(),
-    ) -> Result<bool, VulkanError> {
+    ) -> Result<Option<Overdue>, VulkanError> {
         let mut slot = self.take_slot()?;
-        let in_time = match submit(&mut slot) {
-            Ok(value) => Ok(self.wait_or_stop(value, due, stop)),
+        let overdue = match submit(&mut slot) {
+            Ok(value) => Ok(self.wait_or_stop(value, allowance, stop)),
             Err(error) => Err(unsubmitted(error)),
         };
         self.return_slot(slot);
-        in_time
+        overdue
     }
 
-    /// Waits for a submission, and says whether it was complete when it was due. If not, `stop` is
-    /// to make it end, which is waited for as long as it takes.
+    /// Waits for a submission, and says whether it was not complete when its time was over. Then
+    /// `stop` is to make it end, which is waited for as long as it takes.
     pub(super) fn wait_or_stop(
         &self,
         value: u64,
-        due: Option<Instant>,
+        allowance: Option<&mut Allowance>,
         stop: impl FnOnce(),
-    ) -> bool {
-        let in_time = match due {
-            Some(due) => self.wait_until(value, due),
-            None => self.wait_nanos(value, u64::MAX),
-        };
-        if !in_time {
+    ) -> Option<Overdue> {
+        let overdue = allowance.and_then(|allowance| {
+            let begun = Instant::now();
+            let ended = allowance.wait(&mut Submitted { device: self, value }, || begun.elapsed());
+            (!ended).then(|| allowance.overdue())
+        });
+        if overdue.is_some() {
             stop();
-            self.wait_nanos(value, u64::MAX);
         }
-        in_time
-    }
-
-    /// Blocks until the submission that signals `value` has completed or the time is over, and says
-    /// whether it has completed.
-    fn wait_until(&self, value: u64, due: Instant) -> bool {
-        // A driver may compute with the time; a year is as good as for ever.
-        const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-        let left = due.saturating_duration_since(Instant::now()).min(LONGEST);
-        self.wait_nanos(value, u64::try_from(left.as_nanos()).unwrap_or(u64::MAX))
+        self.wait_nanos(value, u64::MAX);
+        overdue
     }
 
     fn wait_nanos(&self, value: u64, nanos: u64) -> bool {
@@ -65,6 +60,32 @@ impl Device {
                 true
             }
         }
+    }
+
+    /// Whether a submission and all before it are complete.
+    fn has_completed(&self, value: u64) -> bool {
+        // SAFETY: 1. the semaphore is live and a timeline.
+        let newest = unsafe { self.raw().get_semaphore_counter_value(self.timeline()) };
+        let newest = newest.named("vkGetSemaphoreCounterValue");
+        newest.unwrap_or_else(|error| abort_unproved(error)) >= value
+    }
+}
+
+/// What a value of the timeline was given for.
+struct Submitted<'d> {
+    device: &'d Device,
+    value: u64,
+}
+
+impl Submission for Submitted<'_> {
+    fn wait(&mut self, at_most: Duration) -> bool {
+        let nanos = u64::try_from(at_most.as_nanos()).unwrap_or(u64::MAX);
+        self.device.wait_nanos(self.value, nanos)
+    }
+
+    fn is_first(&mut self) -> bool {
+        // Each submission signals the next value, and values are signalled in their order.
+        self.device.has_completed(self.value.saturating_sub(1))
     }
 }
 
