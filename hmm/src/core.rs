@@ -18,10 +18,16 @@ use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use crate::sys::carry::Carrier;
 use crate::sys::device::DeviceMemory;
 use crate::sys::uffd::{MarkFinder, Resolution, Signal, Wakeup};
-use crate::table::{DeviceId, PageTable};
+use crate::table::{DeviceIndex, PageTable};
 
 /// How many devices a mirror has room for.
 pub(crate) const DEVICES: usize = 16;
+
+/// A device and the number of its attachment, which no other attachment in this process has.
+pub(crate) struct Attached {
+    pub(crate) device: Arc<dyn DeviceMemory>,
+    pub(crate) serial: u64,
+}
 
 /// What is under the lock of the table.
 ///
@@ -30,7 +36,7 @@ pub(crate) const DEVICES: usize = 16;
 /// it, and so are the requests made that depend on them.
 pub(crate) struct State {
     pub(crate) table: PageTable,
-    pub(crate) devices: [Option<Arc<dyn DeviceMemory>>; DEVICES],
+    pub(crate) devices: [Option<Attached>; DEVICES],
     /// Pages that may be about to be dropped.
     pub(crate) removals: Removals,
     /// Pages that the migrating thread is about to drop itself.
@@ -55,13 +61,14 @@ impl State {
     /// Tells whether a message is about memory of the mirror itself.
     pub(crate) fn is_own(&self, range: &VaRange) -> bool {
         let devices = self.devices.iter().flatten();
-        let mut frames = devices.filter_map(|device| Some(device.as_host()?.frames().range()));
+        let mut frames = devices.filter_map(|held| Some(held.device.as_host()?.frames().range()));
         let dropped = self.own_drop.is_some_and(|dropped| dropped.contains_range(range));
         dropped || self.staging.contains_range(range) || frames.any(|f| f.contains_range(range))
     }
 
-    pub(crate) fn device(&self, id: DeviceId) -> Option<Arc<dyn DeviceMemory>> {
-        self.devices.get(usize::from(id.0)).and_then(Clone::clone)
+    pub(crate) fn device(&self, index: DeviceIndex) -> Option<Arc<dyn DeviceMemory>> {
+        let attached = self.devices.get(usize::from(index.0))?.as_ref()?;
+        Some(Arc::clone(&attached.device))
     }
 }
 

@@ -100,7 +100,7 @@ pub use error::{
 pub use fault::{range_fault, snapshot};
 pub use host::{Access, Detail, FaultInError, HostMm, PageEntry, PageRun};
 pub use migrate::{MigrateError, Migration, Skip, Skipped};
-pub use mirror::{AttachError, BuildError, Mirror, MirrorBuilder, WatchError};
+pub use mirror::{AttachError, BuildError, DeviceId, Mirror, MirrorBuilder, WatchError};
 pub use notifier::{
     Event, Invalidate, Invalidation, InvalidationGuard, Notifier, Notifiers, Seq, SeqSet,
     WouldBlock,
@@ -122,5 +122,4 @@ pub use sys::rusage::{FaultCounts, fault_counts};
 pub use sys::uffd::{
     Capabilities, Feature, Features, OpenUffdError, Route, Support, Tier, TierReport,
 };
-pub use table::DeviceId;
 pub use vma::{Device, Vma, VmaFlags, parse_maps};

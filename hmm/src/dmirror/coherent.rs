@@ -19,7 +19,7 @@ use crate::mirror::Mirror;
 use crate::notifier::{Notifier, Seq};
 use crate::sync::{Mutex, lock};
 use crate::sys::copy::read_bytes;
-use crate::table::{DeviceId, Held, PageTable, Place};
+use crate::table::{DeviceIndex, Held, PageTable, Place};
 
 /// The pages that coherent devices of one mirror hold.
 #[derive(Debug)]
@@ -48,12 +48,12 @@ impl CoherentMemory {
     }
 
     /// Says whose the page at an address is.
-    pub(super) fn holder(&self, at: VirtAddr) -> Option<DeviceId> {
+    pub(super) fn holder(&self, at: VirtAddr) -> Option<DeviceIndex> {
         holder(&lock(&self.entries.table), at)
     }
 
     /// Lists the parts of a range that no other device holds.
-    pub(super) fn not_held_by_others(&self, range: VaRange, device: DeviceId) -> Vec<VaRange> {
+    pub(super) fn not_held_by_others(&self, range: VaRange, device: DeviceIndex) -> Vec<VaRange> {
         let mut free: Vec<VaRange> = Vec::new();
         for page in range.pages(PageSize::host()) {
             if self.holder(page.start()).is_some_and(|holder| holder != device) {
@@ -68,7 +68,7 @@ impl CoherentMemory {
     }
 
     /// Notes that pages are a device's, unless they are another's, or the attempt has failed.
-    pub(super) fn place(&self, range: VaRange, device: DeviceId, seq: Seq) -> bool {
+    pub(super) fn place(&self, range: VaRange, device: DeviceIndex, seq: Seq) -> bool {
         let mut table = lock(&self.entries.table);
         if self.notifier.read_retry(seq) {
             return false;
@@ -85,7 +85,7 @@ impl CoherentMemory {
     }
 
     /// Brings the pages of a range home that are a device's, and counts them.
-    pub(super) fn bring_home(&self, range: VaRange, device: DeviceId) -> PageCount {
+    pub(super) fn bring_home(&self, range: VaRange, device: DeviceIndex) -> PageCount {
         let mut table = lock(&self.entries.table);
         let (mut count, mut rest) = (0, range);
         while let Some(run) = table.next_held(rest, u64::MAX) {
@@ -101,7 +101,7 @@ impl CoherentMemory {
     }
 
     /// Counts the pages that are a device's.
-    pub(super) fn used(&self, device: DeviceId) -> PageCount {
+    pub(super) fn used(&self, device: DeviceIndex) -> PageCount {
         let table = lock(&self.entries.table);
         let (mut count, mut rest) = (0, VaRange::USER);
         while let Some(run) = table.next_held(rest, u64::MAX) {
@@ -114,7 +114,7 @@ impl CoherentMemory {
     }
 }
 
-fn holder(table: &PageTable, at: VirtAddr) -> Option<DeviceId> {
+fn holder(table: &PageTable, at: VirtAddr) -> Option<DeviceIndex> {
     match table.place(at) {
         Place::Device(held) => Some(held.device),
         _ => None,
@@ -135,7 +135,7 @@ impl Dmirror {
             let mut placed = true;
             for (part, access) in self.mirror.movable(range)? {
                 for run in self.mirror.held_by_nobody(part) {
-                    for run in memory.not_held_by_others(run, self.id) {
+                    for run in memory.not_held_by_others(run, self.id.index) {
                         placed &= self.place_run(memory, run, access)?;
                     }
                 }
@@ -161,7 +161,7 @@ impl Dmirror {
         // A page that is not there is had afresh from the device.
         let fault = |_| DmirrorError::Fault { addr: run.start() };
         self.mirror.fault_in(run, access).map_err(fault)?;
-        Ok(memory.place(run, self.id, seq))
+        Ok(memory.place(run, self.id.index, seq))
     }
 
     /// Reads pages of a coherent device.
@@ -171,7 +171,7 @@ impl Dmirror {
         range: VaRange,
     ) -> Result<(Vec<u8>, Reply), DmirrorError> {
         for page in range.pages(PageSize::host()) {
-            if memory.holder(page.start()) != Some(self.id) {
+            if memory.holder(page.start()) != Some(self.id.index) {
                 return Err(DmirrorError::NotFound { addr: page.start() });
             }
         }

@@ -6,12 +6,12 @@ use crate::addr::{PageNumber, PageSize, VaRange, VirtAddr};
 use crate::device_pages::Hold;
 use crate::notifier::{Invalidate, Invalidation, SeqSet, WouldBlock};
 use crate::sync::{Mutex, lock};
-use crate::table::{DeviceId, Held, PageTable, Place};
+use crate::table::{DeviceIndex, Held, PageTable, Place};
 
 /// In the device's page table: the page is at home, and its slot is its virtual page number.
-const AT_HOME: DeviceId = DeviceId(0);
+const AT_HOME: DeviceIndex = DeviceIndex(0);
 /// In the device's page table: the page is in the device's memory.
-const IN_SLOT: DeviceId = DeviceId(1);
+const IN_SLOT: DeviceIndex = DeviceIndex(1);
 
 /// The device's page table and its lock.
 #[derive(Debug)]

@@ -21,6 +21,7 @@ use crate::error::FaultError;
 use crate::fault::{range_fault, snapshot};
 use crate::host::HostMm;
 use crate::migrate::Migration;
+use crate::mirror::DeviceId;
 use crate::mirror::Mirror;
 use crate::notifier::Notifier;
 use crate::owner::Owner;
@@ -30,7 +31,7 @@ use crate::sync::{Mutex, lock};
 use crate::sys::copy::read_bytes;
 use crate::sys::device::HostDevice;
 use crate::sys::lease::Lease;
-use crate::table::{DeviceId, PageTable};
+use crate::table::PageTable;
 
 pub use code::Code;
 use code::{Kind, code};
@@ -110,7 +111,7 @@ impl Dmirror {
     #[must_use]
     pub fn used(&self) -> PageCount {
         match &self.coherent {
-            Some(memory) => memory.used(self.id),
+            Some(memory) => memory.used(self.id.index),
             None => self.device.used(),
         }
     }
@@ -358,7 +359,7 @@ impl Dmirror {
     pub fn migrate_to_sys(&self, range: VaRange) -> Result<Reply, DmirrorError> {
         let mut cpages = 0;
         if let Some(memory) = &self.coherent {
-            cpages += memory.bring_home(range, self.id).get();
+            cpages += memory.bring_home(range, self.id.index).get();
         }
         if self.device.take_failure() {
             for page in range.pages(PageSize::host()) {
@@ -394,7 +395,8 @@ impl Dmirror {
     /// - [`DmirrorError::Migrate`] if the mirror belongs to the parent process.
     pub fn release(&self) -> Result<Reply, DmirrorError> {
         let memory = self.coherent.as_ref();
-        let placed = memory.map_or(0, |memory| memory.bring_home(VaRange::USER, self.id).get());
+        let placed =
+            memory.map_or(0, |memory| memory.bring_home(VaRange::USER, self.id.index).get());
         Ok(Reply { cpages: placed + self.mirror.evict(self.id)?.get(), faults: 0 })
     }
 
@@ -413,7 +415,7 @@ impl Dmirror {
             }
         }
         let kind = |at| match self.coherent.as_ref().and_then(|memory| memory.holder(at)) {
-            Some(holder) if holder == self.id => Kind::LocalCoherent,
+            Some(holder) if holder == self.id.index => Kind::LocalCoherent,
             Some(_) => Kind::RemoteCoherent,
             None if self.mirror.is_zero_page(at) => Kind::Zero,
             None => Kind::System,
@@ -426,7 +428,7 @@ impl Drop for Dmirror {
     /// Closing the device brings its pages home.
     fn drop(&mut self) {
         if let Some(memory) = &self.coherent {
-            memory.bring_home(VaRange::USER, self.id);
+            memory.bring_home(VaRange::USER, self.id.index);
         }
         self.mirror.detach(self.id);
     }

@@ -13,7 +13,7 @@ use crate::gate::Gate;
 use crate::notifier::{Event, Notifiers};
 use crate::owner::Owner;
 use crate::sync::{Mutex, MutexGuard, lock};
-use crate::table::{DeviceId, Held, Mover, PageTable, Place};
+use crate::table::{DeviceIndex, Held, Mover, PageTable, Place};
 
 /// What is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,7 +239,7 @@ impl World {
             let mut state = self.expose(state);
             match self.kernel.place_mark(page_of(now)) {
                 Ok(()) => {
-                    let (device, hold) = (DeviceId(0), Hold::Private);
+                    let (device, hold) = (DeviceIndex(0), Hold::Private);
                     let held = Held { device, slot, hold, huge: false };
                     state.table.set(now, Place::Device(held)).expect("room");
                     drop(state);

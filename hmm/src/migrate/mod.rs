@@ -24,7 +24,7 @@ use crate::sys::carry::Staging;
 use crate::sys::device::DeviceMemory;
 use crate::sys::lease::Lease;
 use crate::sys::owned::Owned;
-use crate::table::{DeviceId, Mover};
+use crate::table::{DeviceIndex, Mover};
 
 pub(crate) use setup::Setup;
 
@@ -193,7 +193,7 @@ struct Voyage<'m> {
 /// What is to be migrated where, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order<'m> {
-    pub(crate) device: DeviceId,
+    pub(crate) device: DeviceIndex,
     pub(crate) hold: Hold,
     pub(crate) lease: Option<&'m Lease>,
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod devices;
 mod fork;
 mod host;
 #[cfg(feature = "dmirror")]
@@ -26,9 +27,10 @@ use crate::sys::device::DeviceMemory;
 use crate::sys::lease::Lease;
 use crate::sys::populate::populate;
 use crate::sys::uffd::{Features, Modes, Tier};
-use crate::table::{BLOCK, DeviceId, HeldRun};
+use crate::table::{BLOCK, DeviceIndex, HeldRun};
 
 pub use build::{BuildError, MirrorBuilder};
+pub use devices::{AttachError, DeviceId};
 
 /// A mirror of this process's address space, for any number of devices.
 ///
@@ -88,26 +90,6 @@ struct Shared {
     /// Locked inside the gate only.
     scratch: Mutex<Scratch>,
     host: ProcessMm,
-}
-
-/// A device that could not be attached.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AttachError {
-    /// The mirror belongs to the parent process.
-    #[error("cannot attach a device: the mirror belongs to the parent process")]
-    Inherited,
-
-    /// There are too many devices.
-    #[error("cannot attach a device: the mirror has as many as it can")]
-    TooMany,
-
-    /// The frames of the device cannot be watched.
-    #[error("cannot attach a device: its frames cannot be watched")]
-    Frames {
-        /// What the kernel said.
-        source: std::io::Error,
-    },
 }
 
 /// A range that cannot be watched.
@@ -179,47 +161,6 @@ impl Mirror {
     #[must_use]
     pub fn is_inherited(&self) -> bool {
         self.core().is_inherited()
-    }
-
-    /// Makes a device known, so that pages can be moved to it.
-    ///
-    /// # Errors
-    ///
-    /// - [`AttachError`] says why not.
-    pub fn attach(&self, device: Arc<dyn DeviceMemory>) -> Result<DeviceId, AttachError> {
-        if self.is_inherited() {
-            return Err(AttachError::Inherited);
-        }
-        let _inside = self.core().gate.enter();
-        let free = self.core().lock().devices.iter().position(Option::is_none);
-        let index = free.ok_or(AttachError::TooMany)?;
-        if let Some(host) = device.as_host() {
-            // Not for accesses to holes: the handler itself reads frames.
-            let watched = self.register(host.frames().range(), Modes::PROTECTED);
-            watched.map_err(|error| AttachError::Frames { source: error.source })?;
-        }
-        if let Some(place) = self.core().lock().devices.get_mut(index) {
-            *place = Some(device);
-        }
-        Ok(DeviceId(u8::try_from(index).unwrap_or(u8::MAX)))
-    }
-
-    /// Brings every page home that the device holds, and forgets the device.
-    pub fn detach(&self, device: DeviceId) {
-        if self.is_inherited() {
-            return;
-        }
-        let _inside = self.core().gate.enter();
-        self.shared.bring_home(VaRange::USER, Some(device));
-        let index = usize::from(device.0);
-        let removed = self.core().lock().devices.get_mut(index).and_then(Option::take);
-        if let Some(host) = removed.as_deref().and_then(DeviceMemory::as_host) {
-            // What stays watched is unmapped later, with a message that concerns nobody.
-            let _ = self.core().carrier.uffd().unregister(host.frames().range());
-        }
-        // The handler may still be giving slots back. It must not be the last to have the device,
-        // whose memory it would have to wait for itself to unmap.
-        self.core().drain();
     }
 
     /// Watches a range: devices are told when it is unmapped, moved or dropped.
@@ -319,7 +260,7 @@ impl Mirror {
         range: VaRange,
         device: DeviceId,
     ) -> Result<Migration, MigrateError> {
-        self.migrate(range, Order { device, hold: Hold::Private, lease: None })
+        self.migrate(range, device, Hold::Private, None)
     }
 
     /// Moves the pages of `range` to a device, those of areas that cannot be written included.
@@ -336,7 +277,7 @@ impl Mirror {
         if !lease.range().contains_range(&range) {
             return Err(MigrateError::NotLeased { range, leased: lease.range() });
         }
-        self.migrate(range, Order { device, hold: Hold::Private, lease: Some(lease) })
+        self.migrate(range, device, Hold::Private, Some(lease))
     }
 
     /// Gives a device the pages of `range` for itself alone, until anybody else touches them.
@@ -349,7 +290,7 @@ impl Mirror {
         range: VaRange,
         device: DeviceId,
     ) -> Result<Migration, MigrateError> {
-        self.migrate(range, Order { device, hold: Hold::Exclusive, lease: None })
+        self.migrate(range, device, Hold::Exclusive, None)
     }
 
     fn check(&self, range: VaRange) -> Result<(), MigrateError> {
@@ -359,15 +300,21 @@ impl Mirror {
         if self.is_inherited() { Err(MigrateError::Inherited { range }) } else { Ok(()) }
     }
 
-    fn migrate(&self, range: VaRange, order: Order<'_>) -> Result<Migration, MigrateError> {
+    fn migrate(
+        &self,
+        range: VaRange,
+        id: DeviceId,
+        hold: Hold,
+        lease: Option<&Lease>,
+    ) -> Result<Migration, MigrateError> {
         self.check(range)?;
         if self.tier() != Tier::KernelFaults {
             return Err(MigrateError::Unprivileged { range });
         }
         let _inside = self.core().gate.enter();
-        let device = self.core().lock().device(order.device);
-        let device = device.ok_or(MigrateError::NoDevice { range })?;
-        let areas = routes(&self.shared.host, range, order.lease.is_some())?;
+        let device = self.attached(id).ok_or(MigrateError::NoDevice { range })?;
+        let order = Order { device: id.index, hold, lease };
+        let areas = routes(&self.shared.host, range, lease.is_some())?;
         let mut scratch = lock(&self.shared.scratch);
         let mut migration = Migration::default();
         for block in range.pages(block_size()).filter_map(|block| block.intersection(&range)) {
@@ -398,7 +345,10 @@ impl Mirror {
     pub fn evict(&self, device: DeviceId) -> Result<PageCount, MigrateError> {
         self.check(VaRange::USER)?;
         let _inside = self.core().gate.enter();
-        Ok(self.shared.bring_home(VaRange::USER, Some(device)))
+        if self.attached(device).is_none() {
+            return Ok(PageCount::ZERO);
+        }
+        Ok(self.shared.bring_home(VaRange::USER, Some(device.index)))
     }
 }
 
@@ -434,13 +384,13 @@ fn block_size() -> PageSize {
 impl Shared {
     /// Brings pages home, all or those of one device, and waits for those that the handler has on
     /// their way. The caller is inside the gate.
-    fn bring_home(&self, range: VaRange, device: Option<DeviceId>) -> PageCount {
+    fn bring_home(&self, range: VaRange, device: Option<DeviceIndex>) -> PageCount {
         let count = self.bring_held(range, device);
         self.core.drain();
         count
     }
 
-    fn bring_held(&self, range: VaRange, device: Option<DeviceId>) -> PageCount {
+    fn bring_held(&self, range: VaRange, device: Option<DeviceIndex>) -> PageCount {
         let mut scratch = lock(&self.scratch);
         let mut count = 0;
         let mut rest = range;
@@ -483,5 +433,6 @@ impl Drop for Mirror {
             // It ends the process rather than panic.
             let _ = handler.join();
         }
+        self.release_devices();
     }
 }

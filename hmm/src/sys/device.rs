@@ -6,7 +6,7 @@
 //! A device holds the only copy of pages that ordinary code goes on using later. So the trait is
 //! unsafe to implement: whoever does promises to give back what was put in.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use super::frames::HostFrames;
 use crate::addr::{PageCount, PageNumber, PageSize};
@@ -139,6 +139,8 @@ pub struct HostDevice {
     owner: Owner,
     frames: HostFrames,
     fail_huge: AtomicBool,
+    /// The process with a mirror that the device is attached to; zero if there is none.
+    attached_in: AtomicI32,
 }
 
 impl HostDevice {
@@ -148,7 +150,8 @@ impl HostDevice {
     ///
     /// - [`DeviceError::NoMemory`] if there is no room.
     pub fn new(owner: Owner, count: PageCount) -> Result<Self, DeviceError> {
-        Ok(Self { owner, frames: HostFrames::new(count)?, fail_huge: AtomicBool::new(false) })
+        let (fail_huge, attached_in) = (AtomicBool::new(false), AtomicI32::new(0));
+        Ok(Self { owner, frames: HostFrames::new(count)?, fail_huge, attached_in })
     }
 
     /// Counts the slots that are in use.
@@ -188,6 +191,27 @@ impl HostDevice {
     /// - [`DeviceError::OutOfRange`] if there are no such slots.
     pub unsafe fn write(&self, first: PageNumber, bytes: &[u8]) -> Result<(), DeviceError> {
         self.frames.write(first, bytes)
+    }
+
+    /// Takes the device for one mirror; `false` if a mirror has it, this one or another. What a
+    /// child of `fork` inherits is attached to its parent's mirror, and so is free.
+    pub(crate) fn take_for_mirror(&self) -> bool {
+        let here = rustix::process::getpid().as_raw_nonzero().get();
+        // Relaxed: the flag guards no memory; who attaches and detaches is inside a mirror's gate.
+        let mut seen = self.attached_in.load(Ordering::Relaxed);
+        while seen != here {
+            let (order, other) = (Ordering::Relaxed, Ordering::Relaxed);
+            match self.attached_in.compare_exchange(seen, here, order, other) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    /// Lets another mirror have the device.
+    pub(crate) fn release_from_mirror(&self) {
+        self.attached_in.store(0, Ordering::Relaxed);
     }
 
     /// The frames behind the slots.

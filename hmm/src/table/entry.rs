@@ -5,9 +5,9 @@ use bytemuck::{Pod, Zeroable};
 use crate::addr::PageNumber;
 use crate::device_pages::Hold;
 
-/// The number of a device in the mirror.
+/// The place of a device in the mirror, which another may have later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DeviceId(pub(crate) u8);
+pub(crate) struct DeviceIndex(pub(crate) u8);
 
 /// Who has a page on its way. Each has one [`Transit`](super::Transit).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) enum Mover {
 /// How a device holds a page, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
-    pub(crate) device: DeviceId,
+    pub(crate) device: DeviceIndex,
     pub(crate) slot: PageNumber,
     pub(crate) hold: Hold,
     /// Whether the slot was given out as a part of a huge page.
@@ -84,7 +84,7 @@ impl Entry {
                 Place::Transit(mover, usize::try_from(high).unwrap_or(usize::MAX))
             }
             DEVICE => Place::Device(Held {
-                device: DeviceId(self.0.to_le_bytes()[1]),
+                device: DeviceIndex(self.0.to_le_bytes()[1]),
                 slot: PageNumber::new(high),
                 hold: if is(FLAG) { Hold::Exclusive } else { Hold::Private },
                 huge: is(HUGE),
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_word_says_what_it_was_made_of() {
         let held = Held {
-            device: DeviceId(200),
+            device: DeviceIndex(200),
             slot: PageNumber::new(1 << 40),
             hold: Hold::Exclusive,
             huge: true,

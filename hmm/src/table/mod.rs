@@ -19,7 +19,7 @@ use crate::addr::{PageCount, PageNumber, PageSize, VaRange, VirtAddr};
 use crate::sys::mmap::{HugePages, MemoryError};
 use crate::sys::owned::Owned;
 
-pub use entry::DeviceId;
+pub(crate) use entry::DeviceIndex;
 use entry::Entry;
 pub(crate) use entry::{Held, Mover, Place};
 
@@ -58,8 +58,8 @@ pub(crate) struct Garbage {
 }
 
 impl Garbage {
-    pub(crate) fn device(self) -> DeviceId {
-        DeviceId(self.device.to_le_bytes()[0])
+    pub(crate) fn device(self) -> DeviceIndex {
+        DeviceIndex(self.device.to_le_bytes()[0])
     }
 
     pub(crate) fn slots(self) -> (PageNumber, PageCount) {

@@ -16,7 +16,7 @@ fn pages(first: u64, count: u64) -> VaRange {
 }
 
 fn held(slot: u64) -> Held {
-    let (device, slot) = (DeviceId(3), PageNumber::new(slot));
+    let (device, slot) = (DeviceIndex(3), PageNumber::new(slot));
     Held { device, slot, hold: Hold::Private, huge: false }
 }
 

@@ -1,0 +1,57 @@
+//! Devices that hand calls on to another.
+//!
+//! # Safety
+//!
+//! The device inside keeps the promises of the trait.
+
+/// Implements `DeviceMemory` for a type by a field that has it; `as_host` too if it is named.
+macro_rules! forward {
+    ($device:ty, $field:tt $(, $as_host:ident)?) => {
+        #[allow(unsafe_code)]
+        const _: () = {
+            use farptr_hmm::{
+                DeviceError, DeviceMemory, HostDevice, MirrorCall, Owner, PageCount, PageNumber,
+                PageSize,
+            };
+            type Done = Result<(), DeviceError>;
+
+            // SAFETY: 1. 2. and 3. The device inside does it all.
+            unsafe impl DeviceMemory for $device {
+                fn owner(&self) -> Owner {
+                    self.$field.owner()
+                }
+
+                fn alloc(
+                    &self,
+                    call: &MirrorCall,
+                    count: PageCount,
+                    size: PageSize,
+                ) -> Result<PageNumber, DeviceError> {
+                    self.$field.alloc(call, count, size)
+                }
+
+                fn free(&self, call: &MirrorCall, first: PageNumber, count: PageCount) {
+                    self.$field.free(call, first, count);
+                }
+
+                fn copy_in(&self, call: &MirrorCall, first: PageNumber, bytes: &[u8]) -> Done {
+                    self.$field.copy_in(call, first, bytes)
+                }
+
+                fn copy_out(&self, call: &MirrorCall, first: PageNumber, to: &mut [u8]) -> Done {
+                    self.$field.copy_out(call, first, to)
+                }
+
+                fn zero(&self, call: &MirrorCall, first: PageNumber, count: PageCount) -> Done {
+                    self.$field.zero(call, first, count)
+                }
+
+                $(fn $as_host(&self) -> Option<&HostDevice> {
+                    self.$field.$as_host()
+                })?
+            }
+        };
+    };
+}
+
+pub(crate) use forward;
