@@ -58,7 +58,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The number of the thread that serves faults in this process, which has one mirror.
+/// The number of the thread that serves faults in this process, which has one mirror. It has its
+/// name once it has served a fault: before that it may not have begun to run.
 fn fault_thread() -> i32 {
     let threads = std::fs::read_dir("/proc/self/task").expect("threads");
     let is_it = |path: &std::path::Path| {
@@ -76,6 +77,8 @@ fn who_serves_faults_allocates_nothing() {
         let Some(rig) = Rig::migrating(1) else { return };
         let (buffer, target) = (Buffer::anon(PAGES), Buffer::anon(64));
         buffer.fill(0..PAGES - 8);
+        let _ = rig.dev().migrate_to_dev(buffer.part(0..1), None).expect("migrate");
+        buffer.check(0..1);
         WATCHED.store(fault_thread(), Ordering::Relaxed);
         for _ in 0..3 {
             let _ = rig.dev().migrate_to_dev(buffer.part(0..PAGES - 64), None).expect("migrate");
