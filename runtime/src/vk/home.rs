@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(super) struct Homes {
     // Invariant: each range, by start, is borrowed until the scope ends, shared or, where it says
-    // so, mutably; its address was exposed.
+    // so, mutably; its address was exposed. No range lies within another one.
     ranges: BTreeMap<u64, (u64, bool)>,
 }
 
 impl Homes {
-    /// Adds a range.
+    /// Adds a range, in place of those that lie within it.
     ///
     /// # Safety
     ///
@@ -21,7 +21,12 @@ impl Homes {
     /// address exposed from the mutable borrow, if `writable`; it holds plain data without padding.
     /// Nobody uses a mutable borrow of it while a method of this value runs.
     pub(super) unsafe fn add(&mut self, range: VaRange, writable: bool) {
-        self.ranges.insert(range.start().get(), (range.end().get(), writable));
+        let (start, end) = (range.start().get(), range.end().get());
+        let within: Vec<u64> = self.ranges.range(start..end).map(|(&start, _)| start).collect();
+        for start in within {
+            self.ranges.remove(&start);
+        }
+        self.ranges.insert(start, (end, writable));
     }
 
     /// Lent bytes.

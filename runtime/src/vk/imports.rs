@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 pub(super) struct Imports {
     list: Vec<HostImport>,
     /// Stretches of pages that have one distance to their device addresses: start to end and that.
+    /// None lies within another one, so that the last one that starts at or before a page is the
+    /// one that has it, if any has.
     stretches: BTreeMap<VirtAddr, (VirtAddr, u64)>,
 }
 
@@ -50,6 +52,11 @@ impl Imports {
         let delta = self.list[first].delta();
         if self.list[first..].iter().any(|import| import.delta() != delta) {
             return Ok(None);
+        }
+        let below = self.stretches.range(pages.start()..pages.end());
+        let within = below.filter(|(_, (end, _))| *end <= pages.end());
+        for start in within.map(|(&start, _)| start).collect::<Vec<_>>() {
+            self.stretches.remove(&start);
         }
         self.stretches.insert(pages.start(), (pages.end(), delta));
         Ok(Some(delta))

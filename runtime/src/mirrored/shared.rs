@@ -1,0 +1,189 @@
+//! Lent bytes of files and of shared memory, and which pages of them lie at several addresses.
+//!
+//! Two shared mappings of one page are one memory. Where one of them is lent for writing, both get
+//! one frame: see `DESIGN.md`, "One memory at two addresses".
+
+use super::PAGE_BYTES;
+use farptr_hmm::{Device, VaRange, Vma};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ffi::OsString,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+};
+
+/// A file, by its place among those that are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct FileId(usize);
+
+/// The files behind shared mappings.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    /// By the numbers that Linux gives: the names, each with its identity.
+    known: HashMap<(Device, u64), Vec<(Option<OsString>, FileId)>>,
+    count: usize,
+}
+
+impl Files {
+    /// The file behind a shared mapping; `None` for private memory.
+    ///
+    /// Some file systems give equal numbers to files of different subvolumes. So files whose names
+    /// differ are compared by what their names lead to, where that can be found out.
+    pub(crate) fn of(&mut self, area: &Vma) -> Option<FileId> {
+        if !area.flags.shared || !area.is_file_backed() {
+            return None;
+        }
+        let names = self.known.entry((area.device, area.inode)).or_default();
+        if let Some((_, file)) = names.iter().find(|(name, _)| *name == area.name) {
+            return Some(*file);
+        }
+        let path = area.path().map(PathBuf::from);
+        let same = names.iter().find(|(name, _)| !differ(name.as_ref(), path.as_ref()));
+        let file = same.map(|&(_, file)| file).unwrap_or_else(|| {
+            self.count += 1;
+            FileId(self.count - 1)
+        });
+        names.push((area.name.clone(), file));
+        Some(file)
+    }
+}
+
+/// Whether two names are known to lead to different files.
+fn differ(name: Option<&OsString>, path: Option<&PathBuf>) -> bool {
+    let identity = |path: PathBuf| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    let one = name.and_then(|name| identity(PathBuf::from(name)));
+    let other = path.and_then(|path| identity(path.clone()));
+    one.zip(other).is_some_and(|(one, other)| one != other)
+}
+
+/// Where a byte of a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place {
+    pub(crate) file: FileId,
+    /// From the start of the file.
+    pub(crate) offset: u64,
+}
+
+impl Place {
+    /// Where the first byte of a page is; the page's number is given.
+    pub(crate) fn of(area: &Vma, page: u64, files: &mut Files) -> Option<Self> {
+        let file = files.of(area)?;
+        let ahead = (page * PAGE_BYTES).wrapping_sub(area.range.start().get());
+        Some(Self { file, offset: area.offset_bytes.wrapping_add(ahead) })
+    }
+}
+
+/// Lent bytes of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stretch {
+    /// Where the last byte is in the file, plus one.
+    end: u64,
+    writable: bool,
+}
+
+/// The lent bytes of all files.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) files: Files,
+    /// By place of the first byte, then by its address.
+    stretches: BTreeMap<(Place, u64), Stretch>,
+    /// The longest stretch: how far below a byte its stretch can start.
+    longest: u64,
+    /// Pages that lie at several lent addresses, one of them writable: the number of each.
+    twins: HashMap<Place, usize>,
+}
+
+impl Shared {
+    /// Adds a lend, given the areas that it is in, and returns the addresses of lent bytes that
+    /// have got the same memory behind them as bytes of this one, if either may be written.
+    pub(crate) fn add(&mut self, range: VaRange, writable: bool, areas: &[Vma]) -> BTreeSet<u64> {
+        let mut addresses = BTreeSet::new();
+        for area in areas {
+            let (Some(lent), Some(file)) = (area.range.intersection(&range), self.files.of(area))
+            else {
+                continue;
+            };
+            let address = lent.start().get();
+            let offset = area.offset_bytes + (address - area.range.start().get());
+            let end = offset + lent.len_bytes();
+            let stretch = Stretch { end, writable };
+            self.compare(file, (offset, address), stretch, &mut addresses);
+            self.stretches.insert((Place { file, offset }, address), stretch);
+            self.longest = self.longest.max(end - offset);
+        }
+        addresses
+    }
+
+    /// Finds the stretches that have bytes of another one at other addresses.
+    fn compare(
+        &mut self,
+        file: FileId,
+        (offset, address): (u64, u64),
+        stretch: Stretch,
+        addresses: &mut BTreeSet<u64>,
+    ) {
+        let first = (Place { file, offset: offset.saturating_sub(self.longest) }, 0);
+        let last = (Place { file, offset: stretch.end }, 0);
+        for (&(place, other), &Stretch { end, writable }) in self.stretches.range(first..last) {
+            let elsewhere = other.wrapping_sub(place.offset) != address.wrapping_sub(offset);
+            if end <= offset || !elsewhere || !(writable || stretch.writable) {
+                continue;
+            }
+            addresses.extend([other, address]);
+            let both = offset.max(place.offset)..end.min(stretch.end);
+            let pages = both.start / PAGE_BYTES..both.end.div_ceil(PAGE_BYTES);
+            for page in pages {
+                let number = self.twins.len();
+                self.twins.entry(Place { file, offset: page * PAGE_BYTES }).or_insert(number);
+            }
+        }
+    }
+
+    /// Forgets a lend.
+    pub(crate) fn remove(&mut self, range: VaRange) {
+        let within = |address: u64| range.contains(farptr_hmm::VirtAddr::new(address));
+        self.stretches.retain(|&(_, address), _| !within(address));
+    }
+
+    /// The numbers of the pages of a lend that lie at several addresses, by their place in it.
+    pub(crate) fn twins(&mut self, range: VaRange, areas: &[Vma]) -> HashMap<usize, usize> {
+        let mut numbers = HashMap::new();
+        if self.twins.is_empty() {
+            return numbers;
+        }
+        let first = range.start().get() / PAGE_BYTES;
+        for area in areas {
+            let Some(lent) = area.range.intersection(&range) else { continue };
+            let pages = lent.start().get() / PAGE_BYTES..lent.end().get().div_ceil(PAGE_BYTES);
+            for page in pages {
+                let Some(place) = Place::of(area, page, &mut self.files) else { break };
+                if let Some(&number) = self.twins.get(&place) {
+                    numbers.insert(usize::try_from(page - first).unwrap_or(usize::MAX), number);
+                }
+            }
+        }
+        numbers
+    }
+
+    /// Whether any page lies at several lent addresses.
+    pub(crate) fn has_twins(&self) -> bool {
+        !self.twins.is_empty()
+    }
+
+    /// The address at which bytes of a page are lent, if it was lent at all, and whether for
+    /// writing.
+    pub(crate) fn lent(&self, place: Place) -> Option<(u64, bool)> {
+        let Place { file, offset } = place;
+        let first = (Place { file, offset: offset.saturating_sub(self.longest) }, 0);
+        let last = (Place { file, offset: offset + PAGE_BYTES }, 0);
+        let on_it = self.stretches.range(first..last).filter(|(_, stretch)| stretch.end > offset);
+        let lends = on_it.map(|(&(place, address), stretch)| {
+            let byte = address + offset.saturating_sub(place.offset);
+            (byte, stretch.writable)
+        });
+        lends.max_by_key(|&(_, writable)| writable)
+    }
+}
