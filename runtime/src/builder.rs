@@ -163,6 +163,7 @@ impl RuntimeBuilder {
     /// * [`BuildError::NoSuchDevice`] when no device has the name or index.
     /// * [`BuildError::NoSuitableDevice`] when every device was refused, with each reason.
     /// * [`BuildError::UnknownAccess`] when `FARPTR_ACCESS` names no access mode.
+    /// * [`BuildError::Forked`] in a child made by `fork` from a process that had a runtime then.
     /// * [`BuildError::Vulkan`] when a call failed for another reason.
     pub fn build(self) -> Result<Runtime, Error> {
         let access = self.wanted_access()?;

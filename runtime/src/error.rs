@@ -79,10 +79,18 @@ pub enum BuildError {
         /// What it says.
         word: String,
     },
+    /// The process was forked from one that had a runtime.
+    #[error("{FORKED}")]
+    Forked,
     /// A Vulkan call failed.
     #[error("Vulkan could not be set up")]
     Vulkan(#[from] VulkanError),
 }
+
+/// What a child made by `fork` is told, and what it can do.
+const FORKED: &str = "the runtime belongs to the parent process, and its driver works in no \
+    child; let the child start a program that builds its own (std::process::Command), or fork \
+    before the first runtime is built";
 
 /// Why a kernel cannot run on a device.
 #[derive(Debug, thiserror::Error)]
@@ -145,9 +153,7 @@ pub enum KernelError {
         device: String,
     },
     /// The process was forked from the one that built the runtime.
-    #[error(
-        "kernel `{kernel}`: the runtime belongs to the parent process; build one in this process"
-    )]
+    #[error("kernel `{kernel}`: {FORKED}")]
     Forked {
         /// The kernel.
         kernel: &'static str,
@@ -183,7 +189,7 @@ pub enum LendError {
         source: VulkanError,
     },
     /// The process was forked from the one that built the runtime.
-    #[error("the runtime belongs to the parent process; build one in this process")]
+    #[error("{FORKED}")]
     Forked,
     /// A Vulkan call failed.
     #[error("host memory {range:?} could not be imported; is it mapped from a device or a driver?")]
@@ -364,7 +370,7 @@ pub enum LaunchError {
         address: u64,
     },
     /// The process was forked from the one that built the runtime.
-    #[error("the runtime belongs to the parent process; build one in this process")]
+    #[error("{FORKED}")]
     Forked,
     /// A Vulkan call failed.
     #[error("the launch could not be handed to the device")]

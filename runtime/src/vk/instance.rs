@@ -1,6 +1,6 @@
 //! The Vulkan instance.
 
-use super::{Named, validation};
+use super::{Named, claim::Claim, validation};
 use crate::BuildError;
 use ash::{ext, vk};
 use farptr_hmm::ForkMark;
@@ -15,11 +15,13 @@ pub(crate) struct Instance {
     entry: Option<ash::Entry>,
     /// Absent where the kernel cannot make one; then a child is not recognised.
     fork_mark: Option<ForkMark>,
+    _claim: Claim,
 }
 
 impl Instance {
     /// Loads Vulkan and makes an instance of version 1.2.
     pub(crate) fn new(validate: bool) -> Result<Self, BuildError> {
+        let claim = Claim::new().ok_or(BuildError::Forked)?;
         // SAFETY: 1. the library's initialisers run; the loader installed on the system is trusted
         // as every dynamically linked library is.
         let entry =
@@ -31,7 +33,8 @@ impl Instance {
         let raw = create(&entry, validate)?;
         let debug = validate.then(|| ext::debug_utils::Instance::new(&entry, &raw));
         let fork_mark = ForkMark::new().ok();
-        let mut instance = Self { raw, messenger: None, entry: Some(entry), fork_mark };
+        let (messenger, entry) = (None, Some(entry));
+        let mut instance = Self { raw, messenger, entry, fork_mark, _claim: claim };
         if let Some(debug) = debug {
             instance.listen(debug)?;
         }

@@ -24,6 +24,7 @@ mod block;
 mod buffer;
 mod channel;
 mod checked;
+mod claim;
 mod command;
 mod device;
 mod home;
