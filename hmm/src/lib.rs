@@ -119,6 +119,7 @@ pub use sys::lease::Lease;
 pub use sys::maps::{Maps, MapsSource};
 pub use sys::pagemap::{Pagemap, PagemapSource};
 pub use sys::rusage::{FaultCounts, fault_counts};
+pub use sys::signals::file_limit_as_error;
 pub use sys::uffd::{
     Capabilities, Feature, Features, OpenUffdError, Route, Support, Tier, TierReport,
 };

@@ -10,11 +10,13 @@ use crate::{
     known::Keep,
     pipelines::{Kernels, Pipelines},
     select::{DeviceInfo, DeviceKind, Refusal, Wanted, judge, preference},
+    shortage,
     vk::{
         Device, Instance, Physical, litmus,
         proof::{self, Disproof},
     },
 };
+use farptr_hmm::file_limit_as_error;
 use farptr_shaders::{KernelDesc, probe};
 use std::{path::PathBuf, sync::Arc};
 
@@ -164,17 +166,24 @@ impl RuntimeBuilder {
     /// * [`BuildError::NoSuitableDevice`] when every device was refused, with each reason.
     /// * [`BuildError::UnknownAccess`] when `FARPTR_ACCESS` names no access mode.
     /// * [`BuildError::Forked`] in a child made by `fork` from a process that had a runtime then.
+    /// * [`BuildError::Shortage`] when a limit of the process stands behind one of these.
     /// * [`BuildError::Vulkan`] when a call failed for another reason.
     pub fn build(self) -> Result<Runtime, Error> {
+        // Drivers write files, and the threads that they start keep this for good.
+        let built = file_limit_as_error(|| self.build_somewhere());
+        Ok(built.map_err(shortage::behind)?)
+    }
+
+    fn build_somewhere(&self) -> Result<Runtime, BuildError> {
         let access = self.wanted_access()?;
         let validation = self.validation.unwrap_or_else(|| variable(VALIDATION_VARIABLE) == "1");
         let wanted =
             Wanted::parse(&self.device.clone().unwrap_or_else(|| variable(DEVICE_VARIABLE)));
         let instance = Arc::new(Instance::new(validation)?);
-        let listed = Physical::list(&instance).map_err(BuildError::from)?;
+        let listed = Physical::list(&instance)?;
         let (opened, judged) = self.take_first(&instance, &listed, &wanted, access);
         let Some(Opened { device, kernels, config, proof, loops }) = opened else {
-            return Err(refusal(&wanted, &judged).into());
+            return Err(refusal(&wanted, &judged));
         };
         let explanation = Explanation {
             devices: judged,

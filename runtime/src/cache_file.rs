@@ -3,22 +3,39 @@
 //! One file per device and driver build. A driver may trust the bytes that it is given, so the file
 //! carries a checksum and the key of the device; a file that does not fit is treated as absent and
 //! replaced by the next one. Writing goes to a temporary file that is renamed, so that a reader
-//! never sees a half-written one. The cache only saves time: nothing fails without it.
+//! never sees a half-written one. The cache only saves time: nothing fails without it, waits for
+//! it, or dies of it.
+//!
+//! * What is not a regular file, or longer than any cache, is not read: a pipe would never end.
+//! * A limit of the process on the length of files is an error like a full disk, not a signal.
+//! * A temporary file has a name that no other has, so that writers do not meet; it is removed
+//!   where writing failed. One that is left by a process that was ended is removed by the next
+//!   writer, an hour later.
 //!
 //! Beside the driver's data the file lists the kernels that were compiled into it. Whether a driver
 //! has learned something new cannot be told from its data: SwiftShader's grows each time that it is
 //! loaded and given back. So the file is written when a kernel is compiled that it does not list.
 
+use farptr_hmm::file_limit_as_error;
+use rustix::fs::OFlags;
 use std::{
     collections::BTreeSet,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
-    io::{self, Write},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 const MAGIC: &[u8; 8] = b"farptr2\n";
 const WORD_BYTES: usize = size_of::<u64>();
+/// More than a driver's data is long.
+const LONGEST_BYTES: u64 = 1 << 30;
+/// What the names of temporary files end with.
+const TEMPORARY: &str = ".new";
+/// How old a temporary file is that nobody writes any more.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// What a pipeline cache file holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,7 +82,7 @@ impl CacheFile {
 
     /// The stored contents, or nothing when there is none that can be trusted.
     pub(crate) fn load(&self) -> Contents {
-        let Ok(bytes) = fs::read(&self.path) else { return Contents::default() };
+        let Ok(bytes) = read_file(&self.path) else { return Contents::default() };
         self.parse(&bytes).unwrap_or_default()
     }
 
@@ -73,20 +90,35 @@ impl CacheFile {
     pub(crate) fn store(&self, contents: &Contents) -> io::Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
-        let temporary = self.path.with_extension(format!("{}.new", std::process::id()));
+        self.remove_abandoned(folder);
         let payload = contents.payload();
-        let written = fs::File::create(&temporary).and_then(|mut file| {
+        file_limit_as_error(|| {
+            // Dropped without having been renamed, the file is removed.
+            let (prefix, suffix) = (format!("{}.", self.key), TEMPORARY);
+            let file = tempfile::Builder::new().prefix(&prefix).suffix(suffix).tempfile_in(folder);
+            let mut file = file?;
             file.write_all(MAGIC)?;
             file.write_all(&self.checksum(&payload).to_le_bytes())?;
             file.write_all(&payload)?;
-            fs::rename(&temporary, &self.path)
-        });
-        if written.is_err() {
-            // What is left of a failed write is of no use; that it cannot be removed changes
-            // nothing about the error that is reported.
-            let _ = fs::remove_file(&temporary);
+            file.persist(&self.path)?;
+            Ok(())
+        })
+    }
+
+    /// Removes temporary files that ended processes left. What fails here is tried again the next
+    /// time; a file that is being written for so long would be written again.
+    fn remove_abandoned(&self, folder: &Path) {
+        let Ok(entries) = fs::read_dir(folder) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let ours = name
+                .to_str()
+                .is_some_and(|name| name.starts_with(&self.key) && name.ends_with(TEMPORARY));
+            let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+            if ours && age().is_some_and(|age| age > ABANDONED) {
+                let _ = fs::remove_file(entry.path());
+            }
         }
-        written
     }
 
     fn parse(&self, bytes: &[u8]) -> Option<Contents> {
@@ -123,6 +155,21 @@ impl Contents {
         payload.extend_from_slice(&self.data);
         payload
     }
+}
+
+/// Reads a regular file of a length that can be.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for its writer.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() || about.len() > LONGEST_BYTES {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    // It may grow meanwhile, or shrink, which the checksum finds.
+    let mut bytes = Vec::new();
+    file.take(LONGEST_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn take_word(bytes: &[u8]) -> Option<(u64, &[u8])> {
@@ -182,6 +229,88 @@ mod tests {
         let other = CacheFile::new(folder.path(), "two");
         fs::rename(file.path(), other.path()).unwrap();
         assert_eq!(other.load(), Contents::default());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_counts_as_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = CacheFile::new(folder.path(), "key");
+        let make_pipe = || {
+            let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+            rustix::fs::mknodat(rustix::fs::CWD, file.path(), rustix::fs::FileType::Fifo, mode, 0)
+                .unwrap();
+        };
+        make_pipe();
+        assert_eq!(file.load(), Contents::default(), "a pipe that nobody writes to");
+        file.store(&contents(b"x")).unwrap();
+        assert_eq!(file.load(), contents(b"x"), "it was replaced");
+
+        let target = folder.path().join("target");
+        fs::rename(file.path(), &target).unwrap();
+        std::os::unix::fs::symlink(&target, file.path()).unwrap();
+        assert_eq!(file.load(), contents(b"x"), "a link to a file is as good");
+        fs::remove_file(file.path()).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", file.path()).unwrap();
+        assert_eq!(file.load(), Contents::default(), "a device without an end");
+        fs::remove_file(file.path()).unwrap();
+        let long = fs::File::create(file.path()).unwrap();
+        long.set_len(LONGEST_BYTES + 1).unwrap();
+        assert_eq!(file.load(), Contents::default(), "a file longer than any cache");
+
+        fs::remove_file(file.path()).unwrap();
+        fs::create_dir(file.path()).unwrap();
+        assert_eq!(file.load(), Contents::default(), "a folder");
+        assert!(file.store(&contents(b"x")).is_err(), "which is not replaced");
+        assert_eq!(names(folder.path()), ["key.pipelines", "target"]);
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name();
+        let mut names: Vec<_> = entries.map(|entry| name(entry).into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_that_an_ended_process_left_is_removed_an_hour_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = CacheFile::new(folder.path(), "key");
+        for (name, age) in [("key.1.new", 2), ("key.2.new", 0), ("other.3.new", 2), ("key", 2)] {
+            let left = fs::File::create(folder.path().join(name)).unwrap();
+            left.set_modified(std::time::SystemTime::now() - ABANDONED * age).unwrap();
+        }
+        file.store(&contents(b"x")).unwrap();
+        let left = names(folder.path());
+        assert_eq!(left, ["key", "key.2.new", "key.pipelines", "other.3.new"]);
+    }
+
+    #[test]
+    fn writers_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = CacheFile::new(folder.path(), "key");
+        let data = [vec![1; 100_000], vec![2; 200_000]].map(|data| contents(&data));
+        let data = &data;
+        std::thread::scope(|threads| {
+            for own in data {
+                let file = &file;
+                threads.spawn(move || {
+                    for _ in 0..100 {
+                        file.store(own).unwrap();
+                        assert!(data.contains(&file.load()));
+                    }
+                });
+            }
+        });
+        assert_eq!(names(folder.path()), ["key.pipelines"]);
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_files_is_an_error() {
+        let file = CacheFile::new(Path::new("/proc/self"), "key");
+        assert!(file.store(&contents(b"x")).is_err());
+        let file = CacheFile::new(Path::new("/dev/full"), "key");
+        assert!(file.store(&contents(b"x")).is_err());
     }
 
     #[test]

@@ -82,6 +82,19 @@ pub enum BuildError {
     /// The process was forked from one that had a runtime.
     #[error("{FORKED}")]
     Forked,
+    /// The process may not have enough of something, which is likely to be why.
+    #[error("{lack}: the limit is {limit} ({resource}); raise it")]
+    Shortage {
+        /// What there is too little of, in words.
+        lack: String,
+        /// The name of the limit: a resource limit as `RLIMIT_NOFILE`, or a setting.
+        resource: &'static str,
+        /// The limit, or what is known of it.
+        limit: String,
+        /// What went wrong.
+        #[source]
+        source: Box<BuildError>,
+    },
     /// A Vulkan call failed.
     #[error("Vulkan could not be set up")]
     Vulkan(#[from] VulkanError),

@@ -79,6 +79,7 @@ mod pipelines;
 mod runtime;
 mod scope;
 mod select;
+mod shortage;
 mod stats;
 mod vk;
 

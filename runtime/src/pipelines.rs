@@ -8,6 +8,7 @@ use crate::{
     known::{Keep, Known},
     vk::{Device, Pipeline, PipelineCache},
 };
+use farptr_hmm::file_limit_as_error;
 use farptr_shaders::Reflection;
 use std::{
     fmt,
@@ -89,7 +90,10 @@ impl Pipelines {
         reflection: &Reflection,
         controlled: bool,
     ) -> Result<Pipeline, VulkanError> {
-        let pipeline = Pipeline::new(device, &self.cache, words, reflection, controlled)?;
+        // Drivers write files of their own.
+        let pipeline = file_limit_as_error(|| {
+            Pipeline::new(device, &self.cache, words, reflection, controlled)
+        })?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.store(&self.cache, kernel_hash(words, &reflection.entry));
         Ok(pipeline)

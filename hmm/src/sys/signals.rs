@@ -1,9 +1,10 @@
-//! Signals, which a thread that must not touch the program's memory leaves to others.
+//! Signals, which a thread leaves to others or takes as errors.
 //!
 //! # Safety
 //!
-//! Two C functions are called, to fill a set of signals and to make it this thread's mask. Both
-//! write nothing but what they are given.
+//! C functions are called that work on sets of signals and on this thread's mask. They write
+//! nothing but the sets that they are given, and a mask changes which signals are delivered, and
+//! nothing else.
 
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -19,4 +20,83 @@ pub(crate) fn block_all() {
         // A mask changes which thread runs a handler, and nothing else.
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), ptr::null_mut()) };
     }
+}
+
+/// Runs `act` so that a file that it would make longer than the process may (`RLIMIT_FSIZE`) is an
+/// error to it, as on a full disk, and not the signal that ends the process.
+///
+/// That holds for this thread, and for good for threads that `act` starts.
+///
+/// # Examples
+///
+/// ```
+/// let written = farptr_hmm::file_limit_as_error(|| std::fs::write("/dev/null", "text"));
+/// assert!(written.is_ok());
+/// ```
+pub fn file_limit_as_error<R>(act: impl FnOnce() -> R) -> R {
+    let _blocked = FileLimitSignal::block();
+    act()
+}
+
+/// Keeps `SIGXFSZ` from this thread until it is dropped.
+struct FileLimitSignal {
+    signal: libc::sigset_t,
+    /// The thread's mask before.
+    mask: libc::sigset_t,
+    /// Whether such a signal was waiting before, which is then not ours to take.
+    was_pending: bool,
+}
+
+impl FileLimitSignal {
+    /// Nothing where the thread's mask cannot be changed.
+    fn block() -> Option<Self> {
+        let signal = file_limit_signal()?;
+        let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
+        let was_pending = is_pending();
+        // SAFETY: The first pointer is to a set, the second to room for one, which the function
+        // fills if it succeeds.
+        let failed =
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signal, mask.as_mut_ptr()) };
+        if failed != 0 {
+            return None;
+        }
+        // SAFETY: The call succeeded, so the set is filled.
+        let mask = unsafe { mask.assume_init() };
+        Some(Self { signal, mask, was_pending })
+    }
+}
+
+impl Drop for FileLimitSignal {
+    fn drop(&mut self) {
+        if !self.was_pending && is_pending() {
+            let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: The pointers are to a set and to a time; what is known of the signal may be
+            // asked for with null.
+            unsafe {
+                libc::sigtimedwait(&raw const self.signal, ptr::null_mut(), &raw const at_once)
+            };
+        }
+        // SAFETY: The first pointer is to a set, which the kernel gave; the second may be null.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.mask, ptr::null_mut()) };
+    }
+}
+
+/// The set of the one signal.
+fn file_limit_signal() -> Option<libc::sigset_t> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: The pointer is to room for a set, which the function fills.
+    let emptied = unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: The pointer is to a set, if it was filled above; else the call is not made.
+    let added = emptied == 0 && unsafe { libc::sigaddset(set.as_mut_ptr(), libc::SIGXFSZ) } == 0;
+    // SAFETY: The set is filled if all that succeeded; else it is not looked at.
+    added.then(|| unsafe { set.assume_init() })
+}
+
+/// Whether such a signal waits for this thread, or for any.
+fn is_pending() -> bool {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: The pointer is to room for a set, which the function fills.
+    let filled = unsafe { libc::sigpending(set.as_mut_ptr()) };
+    // SAFETY: The pointer is to a set, if it was filled above; else the call is not made.
+    filled == 0 && unsafe { libc::sigismember(set.as_ptr(), libc::SIGXFSZ) } == 1
 }

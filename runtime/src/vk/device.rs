@@ -10,6 +10,7 @@ use super::{
 use crate::{VulkanError, launch::variant::Traits, select::DeviceInfo, stats::Counters};
 use ash::{ext, vk};
 use crossbeam::queue::SegQueue;
+use farptr_hmm::file_limit_as_error;
 use farptr_shaders::{Capability, rewrite::control::SPARE_BYTES};
 use gpu_allocator::vulkan::Allocator;
 use std::{
@@ -141,7 +142,9 @@ impl Device {
         // The allocator's own state may be half changed after a panic in it; it has none but that
         // of a wrong call, which would be found by tests.
         let mut allocator = self.allocator.lock().unwrap_or_else(PoisonError::into_inner);
-        act(allocator.as_mut().expect("there until Drop has destroyed all buffers"))
+        let allocator = allocator.as_mut().expect("there until Drop has destroyed all buffers");
+        // Some drivers have files for the memory of their devices.
+        file_limit_as_error(|| act(allocator))
     }
 
     pub(super) fn raw(&self) -> &ash::Device {
