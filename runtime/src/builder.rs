@@ -171,7 +171,9 @@ impl RuntimeBuilder {
     pub fn build(self) -> Result<Runtime, Error> {
         // Drivers write files, and the threads that they start keep this for good.
         let built = file_limit_as_error(|| self.build_somewhere());
-        Ok(built.map_err(shortage::behind)?)
+        let runtime = built.map_err(shortage::behind)?;
+        runtime.begin_counting();
+        Ok(runtime)
     }
 
     fn build_somewhere(&self) -> Result<Runtime, BuildError> {

@@ -41,6 +41,11 @@ impl Runtime {
         Self { device, kernels, config, explanation }
     }
 
+    /// Forgets what start-up has cost.
+    pub(crate) fn begin_counting(&self) {
+        self.device.counters.begin();
+    }
+
     /// What was chosen and why: devices, access mode, tier.
     #[must_use]
     pub fn explain(&self) -> Explanation {

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// What a runtime has done since it was built, in counts.
+/// What a runtime has done since it was built, in counts; what the proofs at start-up did is not
+/// among it.
 ///
 /// Take two and subtract with [`Stats::since`] to learn what happened between them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes copied from the device to lent memory.
     pub bytes_home: u64,
-    /// Page faults that the whole process took on the CPU, minor and major. In direct access on a
+    /// Page faults that the whole process took on the CPU since, minor and major. In direct access on a
     /// software device these are the demand paging of kernels, among the process's other faults.
     /// Zero where a sandbox forbids to read them.
     pub host_faults: u64,
@@ -65,11 +66,34 @@ pub(crate) struct Counters {
     pub(crate) undone_rounds: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_home: AtomicU64,
+    /// The faults that the process had taken before.
+    host_faults_before: AtomicU64,
 }
 
 impl Counters {
     pub(crate) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Relaxed);
+    }
+
+    /// Starts again at zero.
+    pub(crate) fn begin(&self) {
+        let Self {
+            launches,
+            rounds,
+            submissions,
+            lends,
+            pages_imported,
+            faults,
+            undone_rounds,
+            bytes_in,
+            bytes_home,
+            host_faults_before,
+        } = self;
+        let counted = [launches, rounds, submissions, lends, pages_imported, faults, undone_rounds];
+        for counter in counted.into_iter().chain([bytes_in, bytes_home]) {
+            counter.store(0, Relaxed);
+        }
+        host_faults_before.store(host_faults(), Relaxed);
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -83,7 +107,30 @@ impl Counters {
             lends: self.lends.load(Relaxed),
             pages_imported: self.pages_imported.load(Relaxed),
             faults: self.faults.load(Relaxed),
-            host_faults: farptr_hmm::fault_counts().map_or(0, |counts| counts.total()),
+            host_faults: host_faults().saturating_sub(self.host_faults_before.load(Relaxed)),
         }
+    }
+}
+
+/// The faults that the process has taken; zero where that cannot be read.
+fn host_faults() -> u64 {
+    farptr_hmm::fault_counts().map_or(0, |counts| counts.total())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counting_starts_at_zero() {
+        let counters = Counters::default();
+        Counters::add(&counters.launches, 3);
+        Counters::add(&counters.bytes_home, 5);
+        let before = counters.stats();
+        assert_eq!((before.launches, before.bytes_home), (3, 5));
+        counters.begin();
+        let Stats { host_faults, .. } = counters.stats();
+        assert_eq!(counters.stats(), Stats { host_faults, ..Stats::default() });
+        assert!(host_faults < before.host_faults, "those of the process's start do not count");
     }
 }
