@@ -31,7 +31,7 @@ impl<K: KernelDesc> Kernel<K> {
     pub(crate) fn new(code: Arc<Code>) -> Result<Self, KernelError> {
         let declared = code.reflection.push_bytes as usize;
         let given = size_of::<K::Push>();
-        if declared != given {
+        if !code.reflection.takes_push(given) {
             return Err(KernelError::PushSize { kernel: K::NAME, declared, given });
         }
         Ok(Self { code, desc: PhantomData })
@@ -100,7 +100,9 @@ impl RawKernel {
         self.code.reflection.local_size
     }
 
-    /// Bytes of push constants.
+    /// Bytes of push constants that the kernel declares, from the first to the end of the last
+    /// member. A launch may be given the bytes that a type of the same members has on the CPU besides,
+    /// to fill up its alignment.
     #[must_use]
     pub fn push_bytes(&self) -> usize {
         self.code.reflection.push_bytes as usize
@@ -136,6 +138,13 @@ pub(crate) struct Code {
 }
 
 impl Code {
+    /// The bytes of push constants that the kernel declares, of those that it was given; `None` if
+    /// these are too few, or more than fill up the alignment.
+    pub(crate) fn push<'p>(&self, given: &'p [u8]) -> Option<&'p [u8]> {
+        let declared = self.reflection.push_bytes as usize;
+        self.reflection.takes_push(given.len()).then(|| &given[..declared])
+    }
+
     /// Checks a kernel's words against the device.
     pub(crate) fn new(
         device: &Arc<Device>,

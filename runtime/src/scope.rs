@@ -104,7 +104,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ) -> Result<(), LaunchError> {
         let groups = self.groups(K::NAME, kernel.code(), grid)?;
         let push = K::push(args);
-        let push = bytemuck::bytes_of(&push);
+        let push = checked_push(K::NAME, kernel.code(), bytemuck::bytes_of(&push))?;
         self.launch_checked(&Ask { kernel: K::NAME, code: kernel.code(), groups, push, options })
     }
 
@@ -112,8 +112,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// # Errors
     ///
-    /// As [`launch`](Self::launch), and [`LaunchError::PushSize`] when `push` is not as long as the
-    /// kernel's push constants.
+    /// As [`launch`](Self::launch), and [`LaunchError::PushSize`] when `push` is shorter than the
+    /// kernel's push constants, or longer than these filled up to their alignment.
     pub fn launch_raw(
         &mut self,
         kernel: &RawKernel,
@@ -123,7 +123,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ) -> Result<(), LaunchError> {
         let code = kernel.code();
         let groups = self.groups(kernel.name(), code, grid)?;
-        check_push(kernel, push)?;
+        let push = checked_push(kernel.name(), code, push)?;
         self.launch_checked(&Ask { kernel: kernel.name(), code, groups, push, options })
     }
 
@@ -172,9 +172,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let groups = self.groups(K::NAME, kernel.code(), grid)?;
         let pipeline = kernel.code().original(K::NAME)?;
         let push = K::push(args);
-        // SAFETY: 1. `groups` compared the device and keeps its limits; the size of `Push` was
-        // checked when the kernel was made; 2. the caller's promises.
-        unsafe { self.record(&pipeline, bytemuck::bytes_of(&push), groups) }
+        let push = checked_push(K::NAME, kernel.code(), bytemuck::bytes_of(&push))?;
+        // SAFETY: 1. `groups` compared the device and keeps its limits, and `push` is as long as the
+        // kernel declares; 2. the caller's promises.
+        unsafe { self.record(&pipeline, push, groups) }
     }
 
     /// As [`launch_unchecked`](Self::launch_unchecked), for a kernel whose words came at run time.
@@ -194,7 +195,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         push: &[u8],
     ) -> Result<(), LaunchError> {
         let groups = self.groups(kernel.name(), kernel.code(), grid)?;
-        check_push(kernel, push)?;
+        let push = checked_push(kernel.name(), kernel.code(), push)?;
         let pipeline = kernel.code().original(kernel.name())?;
         // SAFETY: 1. `groups` compared the device and keeps its limits, and the length was checked
         // above; 2. the caller's promises.
@@ -261,11 +262,12 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     }
 }
 
-/// Compares the length of push constants with what a kernel declares.
-fn check_push(kernel: &RawKernel, push: &[u8]) -> Result<(), LaunchError> {
-    let (declared, given) = (kernel.push_bytes(), push.len());
-    if declared == given {
-        return Ok(());
-    }
-    Err(LaunchError::PushSize { kernel: kernel.name(), declared, given })
+/// The push constants that a kernel declares, of those that it was given.
+fn checked_push<'p>(
+    kernel: &'static str,
+    code: &Code,
+    push: &'p [u8],
+) -> Result<&'p [u8], LaunchError> {
+    let (declared, given) = (code.reflection.push_bytes as usize, push.len());
+    code.push(push).ok_or(LaunchError::PushSize { kernel, declared, given })
 }

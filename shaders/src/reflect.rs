@@ -81,6 +81,9 @@ pub struct Reflection {
     pub local_size: [u32; 3],
     /// The size of the push constants in bytes, from offset 0 to the end of the last member.
     pub push_bytes: u32,
+    /// The alignment of the push constants in bytes, that of vectors as the standard layouts have it;
+    /// 1 where there are none.
+    pub push_align_bytes: u32,
     /// The capabilities that the module declares.
     pub capabilities: Vec<Capability>,
     /// The variables that need a descriptor: buffers, images and samplers that are bound.
@@ -88,6 +91,14 @@ pub struct Reflection {
 }
 
 impl Reflection {
+    /// Whether so many bytes can be given as push constants: as many as declared, or more up to what
+    /// a type of the same members has on the CPU, whose size is a multiple of its alignment.
+    #[must_use]
+    pub fn takes_push(&self, given_bytes: usize) -> bool {
+        let (declared, align) = (self.push_bytes as usize, self.push_align_bytes.max(1) as usize);
+        (declared..=declared.next_multiple_of(align)).contains(&given_bytes)
+    }
+
     /// Reads what a module declares that has one compute entry point.
     ///
     /// Only declarations are read; the code is not checked. Unknown instructions are passed over.
@@ -268,10 +279,12 @@ impl Declarations {
         let used = self.used(words, entry)?;
         let is_used = |variable: u32| used.as_ref().is_none_or(|used| used.contains(&variable));
         let mut blocks = self.push_blocks.iter().filter(|&&(variable, _)| is_used(variable));
-        let push_bytes = match (blocks.next(), blocks.next()) {
-            (None, _) => 0,
+        let (push_bytes, push_align_bytes) = match (blocks.next(), blocks.next()) {
+            (None, _) => (0, 1),
             (Some(&(_, pointer)), None) => {
-                self.types.pointee_size_bytes(pointer).ok_or(ReflectError::PushSize)?
+                let size = self.types.pointee_size_bytes(pointer);
+                let align = self.types.pointee_align_bytes(pointer);
+                size.zip(align).ok_or(ReflectError::PushSize)?
             }
             _ => return Err(ReflectError::SeveralPushBlocks { entry: entry.name.clone() }),
         };
@@ -282,6 +295,7 @@ impl Declarations {
             entry: entry.name.clone(),
             local_size,
             push_bytes,
+            push_align_bytes,
             descriptors: u32::try_from(descriptors).unwrap_or(u32::MAX),
             capabilities: self.capabilities,
         })

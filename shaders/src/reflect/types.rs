@@ -22,6 +22,7 @@ enum Type {
         count: u32,
     },
     Array {
+        element: u32,
         length: u32,
     },
     Struct {
@@ -57,7 +58,9 @@ impl Types {
             Some(Op::TypeMatrix) => {
                 self.declare(i, Type::Matrix { column: i.operand(1)?, count: i.operand(2)? })
             }
-            Some(Op::TypeArray) => self.declare(i, Type::Array { length: i.operand(2)? }),
+            Some(Op::TypeArray) => {
+                self.declare(i, Type::Array { element: i.operand(1)?, length: i.operand(2)? })
+            }
             Some(Op::TypeStruct) => self.declare(
                 i,
                 Type::Struct { members: i.operands[1.min(i.operands.len())..].to_vec() },
@@ -122,6 +125,34 @@ impl Types {
         }
     }
 
+    /// The alignment in bytes of what a pointer type points to, as a compiler for the CPU may see it:
+    /// the greatest of its parts, where vectors are aligned as the standard layouts align them.
+    pub(super) fn pointee_align_bytes(&self, pointer: u32) -> Option<u32> {
+        match self.types.get(&pointer)? {
+            Type::Pointer { pointee } => self.align_bytes(*pointee, 0),
+            _ => None,
+        }
+    }
+
+    fn align_bytes(&self, id: u32, depth: u32) -> Option<u32> {
+        if depth > DEPTH_LIMIT {
+            return None;
+        }
+        match self.types.get(&id)? {
+            Type::Scalar { size_bytes } => Some(*size_bytes),
+            Type::Pointer { .. } => Some(8),
+            Type::Vector { element, count } => self
+                .align_bytes(*element, depth + 1)?
+                .checked_mul(count.checked_next_power_of_two()?),
+            Type::Matrix { column, .. } => self.align_bytes(*column, depth + 1),
+            Type::Array { element, .. } => self.align_bytes(*element, depth + 1),
+            Type::Struct { members } => {
+                let mut aligns = members.iter().map(|&member| self.align_bytes(member, depth + 1));
+                aligns.try_fold(1, |most, align| Some(most.max(align?)))
+            }
+        }
+    }
+
     fn size_bytes(&self, id: u32, depth: u32) -> Option<u32> {
         if depth > DEPTH_LIMIT {
             return None;
@@ -135,7 +166,7 @@ impl Types {
             Type::Matrix { column, count } => {
                 self.size_bytes(*column, depth + 1)?.checked_mul(*count)
             }
-            Type::Array { length } => {
+            Type::Array { length, .. } => {
                 self.array_strides.get(&id)?.checked_mul(self.constant(*length)?)
             }
             Type::Struct { members } => self.struct_size_bytes(id, members, depth),
