@@ -8,11 +8,11 @@
 
 use crate::Fault;
 use farptr_hmm::VaRange;
-use farptr_shaders::{Capability, ReflectError, rewrite::RewriteError};
+use farptr_shaders::{Capability, ReflectError, abi::LOOP_WINDOW, rewrite::RewriteError};
 use std::{fmt, time::Duration};
 
 /// A Vulkan call that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{call} failed")]
 pub struct VulkanError {
     pub(crate) call: &'static str,
@@ -35,7 +35,7 @@ impl VulkanError {
 }
 
 /// Why no [`Runtime`](crate::Runtime) could be built.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The Vulkan loader library is not there.
@@ -106,7 +106,7 @@ const FORKED: &str = "the runtime belongs to the parent process, and its driver 
     before the first runtime is built";
 
 /// Why a kernel cannot run on a device.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelError {
     /// The words are not one compute kernel.
@@ -174,7 +174,7 @@ pub enum KernelError {
 }
 
 /// Why memory could not be lent.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LendError {
     /// The device sees the memory at another address, so kernels cannot use host pointers.
@@ -217,7 +217,7 @@ pub enum LendError {
 
 /// Why a launch was refused or failed. A refused launch ran nothing; what a failed one did is not
 /// all that it was to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LaunchError {
     /// The grid has no invocations.
@@ -313,12 +313,15 @@ pub enum LaunchError {
     Fault(Box<Fault>),
     /// The driver ended a loop of the kernel before its time, without a word.
     #[error(
-        "kernel `{kernel}`: the driver cut a loop short in {invocations} invocations; split the \
-         work over several launches"
+        "kernel `{kernel}`: the driver ends an invocation's loops after {limit} passes over all of \
+         them, and did so in {invocations} invocations; split the work over several launches of \
+         {LOOP_WINDOW} passes at most (farptr::shaders::abi::LOOP_WINDOW)"
     )]
     LoopCut {
         /// The kernel.
         kernel: &'static str,
+        /// After how many passes the driver was seen to end loops, when the runtime was built.
+        limit: u32,
         /// Invocations with such a loop.
         invocations: u32,
     },
@@ -391,7 +394,7 @@ pub enum LaunchError {
 }
 
 /// Any error of farptr, and the error type of [`Runtime::scope`](crate::Runtime::scope).
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No runtime could be built.
@@ -437,6 +440,26 @@ impl fmt::Display for Queued {
     }
 }
 
+/// As Rust prints an error that `main` returns, or that `unwrap` finds: in words, each cause on a
+/// line of its own.
+macro_rules! debug_in_words {
+    ($($error:ty),*) => {
+        $(impl fmt::Debug for $error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_causes(self, f)
+            }
+        })*
+    };
+}
+
+debug_in_words!(VulkanError, BuildError, KernelError, LendError, LaunchError, Error);
+
+fn write_causes(error: &dyn std::error::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{error}")?;
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.into_iter().try_for_each(|cause| write!(f, "\n  cause: {cause}"))
+}
+
 /// An error and its sources in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
@@ -447,4 +470,44 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_main_returns_is_printed_in_words_cause_by_cause() {
+        let call = VulkanError { call: "vkQueueSubmit", result: ash::vk::Result::NOT_READY };
+        let error = Error::from(LaunchError::from(call));
+        let said = format!("Error: {error:?}");
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(
+            lines[..2],
+            [
+                "Error: the launch could not be handed to the device",
+                "  cause: vkQueueSubmit failed",
+            ]
+        );
+        assert!(lines.len() == 3 && lines[2].starts_with("  cause: "), "{said}");
+        let boxed: Box<dyn std::error::Error> = BuildError::NoDevice.into();
+        assert_eq!(format!("{boxed:?}"), boxed.to_string());
+    }
+
+    #[test]
+    fn a_deadline_tells_running_from_waiting() {
+        let after = |queued| {
+            let deadline = Duration::from_millis(300);
+            LaunchError::Deadline { kernel: "k", deadline, queued }.to_string()
+        };
+        assert_eq!(
+            after(Duration::ZERO),
+            "kernel `k` was ended after it had run for 300ms; set a later deadline if it is right"
+        );
+        assert_eq!(
+            after(Duration::from_millis(2123)),
+            "kernel `k` was ended after it had run for 300ms, after 2.1s behind launches of \
+             others; set a later deadline if it is right"
+        );
+    }
 }

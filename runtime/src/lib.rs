@@ -93,7 +93,7 @@ pub use farptr_shaders::rewrite::{Access, RewriteError};
 pub use farptr_shaders::{KernelDesc, Ptr, PtrMut};
 pub use grid::Grid;
 pub use kernel::{Kernel, RawKernel};
-pub use launch::fault::{Fault, FaultReason, Nearest};
+pub use launch::fault::{Argument, Fault, FaultReason, Nearest};
 pub use launch::options::LaunchOptions;
 pub use lend::{Lent, LentMut};
 pub use runtime::Runtime;

@@ -53,7 +53,10 @@ fn a_loop_without_end_is_ended() {
         });
         let error = launch_failure(ended);
         if runtime.explain().cuts_loops() {
-            assert_eq!(error, LaunchError::LoopCut { kernel: "probe", invocations: 1 });
+            assert_eq!(
+                error,
+                LaunchError::LoopCut { kernel: "probe", limit: 65_535, invocations: 1 }
+            );
         } else {
             let (deadline, queued) = (Duration::from_millis(100), Duration::ZERO);
             assert_eq!(error, LaunchError::Deadline { kernel: "probe", deadline, queued });
@@ -76,7 +79,10 @@ fn a_loop_that_the_driver_cuts_is_an_error() {
             });
             if runtime.explain().cuts_loops() && passes > 65_535 {
                 let error = launch_failure(ended);
-                assert_eq!(error, LaunchError::LoopCut { kernel: "probe", invocations: 1 });
+                assert_eq!(
+                    error,
+                    LaunchError::LoopCut { kernel: "probe", limit: 65_535, invocations: 1 }
+                );
             } else {
                 ended.unwrap();
                 assert_eq!(result[0], passes);

@@ -84,6 +84,9 @@ pub struct Reflection {
     /// The alignment of the push constants in bytes, that of vectors as the standard layouts have it;
     /// 1 where there are none.
     pub push_align_bytes: u32,
+    /// The names of the values in the push constants, by their offsets in bytes, as far as the
+    /// module has names.
+    pub push_names: Vec<(u32, String)>,
     /// The capabilities that the module declares.
     pub capabilities: Vec<Capability>,
     /// The variables that need a descriptor: buffers, images and samplers that are bound.
@@ -279,12 +282,13 @@ impl Declarations {
         let used = self.used(words, entry)?;
         let is_used = |variable: u32| used.as_ref().is_none_or(|used| used.contains(&variable));
         let mut blocks = self.push_blocks.iter().filter(|&&(variable, _)| is_used(variable));
-        let (push_bytes, push_align_bytes) = match (blocks.next(), blocks.next()) {
-            (None, _) => (0, 1),
+        let (push_bytes, push_align_bytes, push_names) = match (blocks.next(), blocks.next()) {
+            (None, _) => (0, 1, Vec::new()),
             (Some(&(_, pointer)), None) => {
                 let size = self.types.pointee_size_bytes(pointer);
                 let align = self.types.pointee_align_bytes(pointer);
-                size.zip(align).ok_or(ReflectError::PushSize)?
+                let (size, align) = size.zip(align).ok_or(ReflectError::PushSize)?;
+                (size, align, self.types.pointee_names(pointer))
             }
             _ => return Err(ReflectError::SeveralPushBlocks { entry: entry.name.clone() }),
         };
@@ -296,6 +300,7 @@ impl Declarations {
             local_size,
             push_bytes,
             push_align_bytes,
+            push_names,
             descriptors: u32::try_from(descriptors).unwrap_or(u32::MAX),
             capabilities: self.capabilities,
         })
@@ -381,6 +386,13 @@ mod tests {
             assert_eq!(reflection.push_bytes, push_bytes);
             assert_eq!(reflection.descriptors, 0);
         }
+    }
+
+    #[test]
+    fn values_of_the_push_constants_have_names() {
+        let names = Reflection::of(saxpy::Kernel::words()).unwrap().push_names;
+        let expected = [(0, "x"), (8, "y"), (16, "n"), (20, "a")];
+        assert_eq!(names, expected.map(|(at, name)| (at, name.to_owned())));
     }
 
     #[test]

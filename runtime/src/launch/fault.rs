@@ -2,11 +2,11 @@
 
 use super::{
     control::Root,
-    report::{Place, Report},
+    report::{self, Report},
 };
 use crate::lends::{Lends, Segment};
 use farptr_hmm::{VaRange, VirtAddr};
-use farptr_shaders::rewrite::{Access, Analysis, Bounds, Site};
+use farptr_shaders::rewrite::{Access, Analysis, Bounds, Line, Site};
 use std::fmt;
 
 /// An access that was not allowed: what, where, by whom, and how far from what was lent.
@@ -21,8 +21,12 @@ pub struct Fault {
     pub access: Access,
     /// How many bytes from there.
     pub size_bytes: u32,
+    /// The argument whose pointer the access starts from, if it starts from one.
+    pub argument: Option<Argument>,
     /// The instruction, with its place in the source where that is known.
     pub instruction: String,
+    /// That place: it is known if the kernel was compiled with debug information (`-g`).
+    pub line: Option<Line>,
     /// The workgroup of the invocation.
     pub workgroup: [u32; 3],
     /// The invocation's number in its workgroup.
@@ -31,6 +35,34 @@ pub struct Fault {
     pub reason: FaultReason,
     /// The lend that was probably meant; absent where nothing was lent.
     pub nearest: Option<Nearest>,
+}
+
+/// A pointer in a kernel's push constants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Argument {
+    /// Its name in the kernel's source, if the module has names.
+    pub name: Option<String>,
+    /// Where it is in the push constants, in bytes.
+    pub offset_bytes: u32,
+    /// The address that was passed.
+    pub address: u64,
+}
+
+/// Addresses below are those of a null pointer, or of a member behind one: nothing is ever there.
+const NULL_BYTES: u64 = 4096;
+
+impl Fault {
+    /// Whether the pointer was null: the argument itself, or else what the kernel found in memory
+    /// or computed.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        match (&self.argument, self.reason) {
+            (Some(argument), _) => argument.address == 0,
+            (None, FaultReason::OutOfBounds | FaultReason::Unmapped) => self.address < NULL_BYTES,
+            (None, _) => false,
+        }
+    }
 }
 
 /// Why an access was not allowed.
@@ -78,21 +110,19 @@ impl fmt::Display for FaultReason {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kernel, address, access, size_bytes, instruction, reason, .. } = self;
-        let (group, invocation) = (self.workgroup, self.invocation);
+        let Self { kernel, address, access, size_bytes, reason, .. } = self;
         if *reason == FaultReason::OwnVariable {
-            return write!(
-                f,
-                "kernel `{kernel}`: index {} is {reason}: {instruction}, workgroup {group:?}, \
-                 invocation {invocation}",
-                address.cast_signed()
-            );
+            let index = address.cast_signed();
+            return write!(f, "kernel `{kernel}`: index {index} is {reason}: {}", Place(self));
         }
-        write!(
-            f,
-            "kernel `{kernel}`: {access} of {size_bytes} bytes at {address:#x} is {reason}: \
-             {instruction}, workgroup {group:?}, invocation {invocation}"
-        )?;
+        write!(f, "kernel `{kernel}`: {access} of {size_bytes} bytes at {address:#x}")?;
+        if let Some(argument) = &self.argument {
+            write!(f, " ({argument})")?;
+        }
+        if self.is_null() {
+            return write!(f, " goes through a null pointer: {}", Place(self));
+        }
+        write!(f, " is {reason}: {}", Place(self))?;
         match &self.nearest {
             None => write!(f, "; nothing was lent"),
             Some(Nearest { range, offset_bytes }) => {
@@ -100,6 +130,30 @@ impl fmt::Display for Fault {
                 write!(f, "; {} the lend {start:#x}..{end:#x}", Offset(*offset_bytes, range))
             }
         }
+    }
+}
+
+impl fmt::Display for Argument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.offset_bytes;
+        match &self.name {
+            Some(name) => write!(f, "argument {name}, byte {at} of the push constants"),
+            None => write!(f, "argument at byte {at} of the push constants"),
+        }
+    }
+}
+
+/// Says where in a kernel, and in which invocation, a fault was.
+struct Place<'f>(&'f Fault);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fault { instruction, workgroup, invocation, line, .. } = self.0;
+        write!(f, "{instruction}")?;
+        if line.is_none() {
+            write!(f, " (compile the kernel with -g to see its line)")?;
+        }
+        write!(f, ", workgroup {workgroup:?}, invocation {invocation}")
     }
 }
 
@@ -122,6 +176,8 @@ impl fmt::Display for Offset<'_> {
 pub(crate) struct Launched<'l> {
     pub(crate) kernel: &'static str,
     pub(crate) analysis: &'l Analysis,
+    /// What is in the push constants, by offset.
+    pub(crate) names: &'l [(u32, String)],
     pub(crate) roots: &'l [Root],
     pub(crate) lends: &'l Lends,
 }
@@ -130,8 +186,8 @@ impl Launched<'_> {
     /// The address that a report is about.
     pub(crate) fn address(&self, report: &Report) -> u64 {
         match report.place {
-            Place::Address(address) => address,
-            Place::Index(index) => self.address_of_index(report, index).unwrap_or(0),
+            report::Place::Address(address) => address,
+            report::Place::Index(index) => self.address_of_index(report, index).unwrap_or(0),
         }
     }
 
@@ -168,6 +224,16 @@ impl Launched<'_> {
         extent.unwrap_or((1, 1, None))
     }
 
+    /// The pointer whose index was checked, if an index was.
+    fn argument(&self, site: Option<&Site>) -> Option<Argument> {
+        let Bounds::Index(check) = site?.bounds else { return None };
+        let root = self.analysis.checks.get(check)?.root;
+        let offset_bytes = self.analysis.roots.get(root)?.push_offset_bytes;
+        let name = self.names.iter().find(|&&(at, _)| at == offset_bytes);
+        let name = name.map(|(_, name)| name.clone());
+        Some(Argument { name, offset_bytes, address: self.roots.get(root)?.address })
+    }
+
     /// The access that was not allowed: of those that were checked together, the first that is
     /// not; and its address.
     fn culprit(&self, report: &Report) -> (usize, u64) {
@@ -178,7 +244,7 @@ impl Launched<'_> {
             }
             _ => None,
         });
-        let (Some((joint, start)), Place::Address(_)) = (started, report.place) else {
+        let (Some((joint, start)), report::Place::Address(_)) = (started, report.place) else {
             return (report.site, address);
         };
         let accesses = joint.members.iter().map(|&(site, bytes)| (site, start.wrapping_add(bytes)));
@@ -219,7 +285,9 @@ impl Launched<'_> {
             address,
             access,
             size_bytes,
+            argument: self.argument(site),
             instruction: instruction(site),
+            line: site.and_then(|site| site.line.clone()),
             workgroup: report.workgroup,
             invocation: report.invocation,
             reason,
@@ -317,10 +385,18 @@ mod tests {
     #[test]
     fn a_report_of_no_known_site_still_gives_an_error() {
         let (analysis, lends) = (Analysis::default(), Lends::default());
-        let launched = Launched { kernel: "k", analysis: &analysis, roots: &[], lends: &lends };
-        let report =
-            Report { place: Place::Address(16), site: 7, workgroup: [1, 2, 3], invocation: 4 };
+        let launched =
+            Launched { kernel: "k", analysis: &analysis, names: &[], roots: &[], lends: &lends };
+        let report = Report {
+            place: report::Place::Address(16),
+            site: 7,
+            workgroup: [1, 2, 3],
+            invocation: 4,
+        };
         let text = launched.fault(&report).to_string();
-        assert!(text.contains("at 0x10 is out of bounds") && text.contains("nothing was lent"));
+        assert!(text.contains("at 0x10 goes through a null pointer: an unknown"), "{text}");
+        let report = Report { place: report::Place::Address(0x1_0000), ..report };
+        let text = launched.fault(&report).to_string();
+        assert!(text.contains("at 0x10000 is out of bounds") && text.contains("nothing was lent"));
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// The error for a log that is not clean.
+    /// The error for a log that is not clean, on a device that cuts loops after so many passes.
     ///
     /// A fault outweighs what it may have led to. An invocation that was stopped in a loop because
     /// the time was over looks like one that reached the limit.
@@ -24,15 +24,17 @@ impl Pending {
         log: &Log,
         lends: &Lends,
         overdue: Option<Overdue>,
+        cut_after: u32,
     ) -> LaunchError {
         let kernel = self.kernel;
         let fault = log.first().zip(self.code.analysis());
         if let Some((report, analysis)) = fault {
-            let launched = Launched { kernel, analysis, roots: &self.roots, lends };
+            let names = &self.code.reflection.push_names;
+            let launched = Launched { kernel, analysis, names, roots: &self.roots, lends };
             return LaunchError::Fault(Box::new(launched.fault(report)));
         }
         if log.cut > 0 {
-            return LaunchError::LoopCut { kernel, invocations: log.cut };
+            return LaunchError::LoopCut { kernel, limit: cut_after, invocations: log.cut };
         }
         if let Some(overdue) = overdue {
             return self.deadline(overdue);

@@ -160,7 +160,7 @@ impl Batch {
             }
             Counters::add(&device.counters.faults, u64::from(log.faults));
             if !log.is_clean() {
-                return Some(pending.failure(&log, lends, overdue));
+                return Some(pending.failure(&log, lends, overdue, device.cut_after()));
             }
         }
         let (_, last) = checked.pending.last()?;

@@ -43,8 +43,8 @@ pub(crate) struct Device {
     /// What stands in for memory that a check refused; there from the end of `open` until Drop.
     spare: Option<SharedBuffer>,
     control_layout: vk::DescriptorSetLayout,
-    /// Whether the device cuts loops short, once that was tried.
-    cuts_loops: OnceLock<bool>,
+    /// After how many passes the device cuts loops short, if it does, once that was tried.
+    cut_after: OnceLock<Option<u32>>,
     family: u32,
     memory: vk::PhysicalDeviceMemoryProperties,
     pub(crate) info: DeviceInfo,
@@ -91,7 +91,7 @@ impl Device {
             allocator: Mutex::new(None),
             spare: None,
             control_layout: vk::DescriptorSetLayout::null(),
-            cuts_loops: OnceLock::new(),
+            cut_after: OnceLock::new(),
             family,
             memory,
             info: physical.info.clone(),
@@ -117,14 +117,19 @@ impl Device {
     pub(crate) fn traits(&self) -> Traits {
         Traits {
             int64: self.info.capabilities.contains(&Capability::Int64),
-            cuts_loops: self.cuts_loops.get().copied().unwrap_or(true),
+            cuts_loops: self.cut_after.get().is_none_or(Option::is_some),
         }
     }
 
-    /// Notes whether the device cuts loops short.
-    pub(super) fn note_cuts_loops(&self, cuts: bool) {
+    /// Notes after how many passes the device cuts loops short, if it does.
+    pub(super) fn note_cut_after(&self, passes: Option<u32>) {
         // What was noted first holds: it was tried on the same device.
-        let _ = self.cuts_loops.set(cuts);
+        let _ = self.cut_after.set(passes);
+    }
+
+    /// After how many passes the device cuts loops short; 0 where it was not seen to.
+    pub(super) fn cut_after(&self) -> u32 {
+        self.cut_after.get().copied().flatten().unwrap_or(0)
     }
 
     /// The device addresses of zeroes to read and of memory to write.

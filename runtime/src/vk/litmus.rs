@@ -44,6 +44,6 @@ pub(crate) fn try_loops(device: &Arc<Device>, probe: &Arc<Pipeline>) -> Result<u
     // SAFETY: the buffer belongs to this device; `with_scope` has waited for the kernel.
     unsafe { buffer.destroy(device) };
     run?;
-    device.note_cuts_loops(links < ITERATIONS);
+    device.note_cut_after((links < ITERATIONS).then_some(links));
     Ok(links)
 }

@@ -309,7 +309,8 @@ impl Scope<'_, '_> {
         let (newest, overdue) = (runner.newest, runner.allowance.overdue());
         stop.words()[0].store(0, Relaxed);
         self.count(&costs);
-        let launched = Launched { kernel: ask.kernel, analysis, roots: &roots, lends: &self.lends };
+        let (kernel, names, lends) = (ask.kernel, &ask.code.reflection.push_names, &self.lends);
+        let launched = Launched { kernel, analysis, names, roots: &roots, lends };
         let ended = ended.map_err(|why| failure(&why, ask, &launched, &newest, overdue));
         let finished = self.finish_rounds(paged);
         ended.and(finished)
@@ -462,7 +463,11 @@ fn failure(
             }
             LaunchError::Fault(Box::new(fault))
         }
-        Ended::Cut => LaunchError::LoopCut { kernel, invocations: newest.cut },
+        Ended::Cut => LaunchError::LoopCut {
+            kernel,
+            limit: ask.code.device().cut_after(),
+            invocations: newest.cut,
+        },
         Ended::Exhausted => {
             let (limit, invocations) = (options.loop_limit, newest.exhausted);
             LaunchError::LoopLimit { kernel, limit, invocations }

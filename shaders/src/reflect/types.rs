@@ -6,6 +6,9 @@ use std::collections::HashMap;
 
 /// Nested types deeper than this have no size here; it ends type cycles in damaged modules.
 const DEPTH_LIMIT: u32 = 32;
+/// Types that are looked at for the names of values in push constants: more than those have room
+/// for. It ends type cycles in damaged modules.
+const NAMES_LIMIT: u32 = 1024;
 
 /// A type with a size.
 #[derive(Clone, Debug)]
@@ -43,6 +46,7 @@ pub(super) struct Types {
     array_strides: HashMap<u32, u32>,
     member_offsets: HashMap<(u32, u32), u32>,
     matrix_strides: HashMap<(u32, u32), u32>,
+    member_names: HashMap<(u32, u32), String>,
 }
 
 impl Types {
@@ -77,6 +81,13 @@ impl Types {
             }
             Some(Op::Decorate) => self.note_stride(i),
             Some(Op::MemberDecorate) => self.note_member(i),
+            Some(Op::MemberName) => {
+                // Names mean nothing to a driver: one that is no text is none.
+                if let Ok((name, _)) = i.string(2) {
+                    self.member_names.insert((i.operand(0)?, i.operand(1)?), name);
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -150,6 +161,58 @@ impl Types {
                 let mut aligns = members.iter().map(|&member| self.align_bytes(member, depth + 1));
                 aligns.try_fold(1, |most, align| Some(most.max(align?)))
             }
+        }
+    }
+
+    /// The names of the values in what a pointer type points to, with their offsets in bytes: as
+    /// `y`, `table[2]` or `lists.head`. Values without a name are left out.
+    pub(super) fn pointee_names(&self, pointer: u32) -> Vec<(u32, String)> {
+        let mut names = Vec::new();
+        if let Some(&Type::Pointer { pointee }) = self.types.get(&pointer) {
+            self.add_names(pointee, (0, ""), &mut names, &mut { NAMES_LIMIT });
+        }
+        names.sort();
+        names
+    }
+
+    /// Adds the names of the values in a type that is so far into the block and has this name; the
+    /// block itself has none. So many types are looked at.
+    fn add_names(
+        &self,
+        id: u32,
+        (at, name): (u32, &str),
+        names: &mut Vec<(u32, String)>,
+        left: &mut u32,
+    ) {
+        if *left == 0 {
+            return;
+        }
+        *left -= 1;
+        match self.types.get(&id) {
+            Some(Type::Struct { members }) => {
+                for (index, &member) in (0u32..).zip(members) {
+                    let place = (id, index);
+                    let named = self.member_names.get(&place).filter(|name| !name.is_empty());
+                    if let Some((own, offset)) = named.zip(self.member_offsets.get(&place)) {
+                        let dot = if name.is_empty() { "" } else { "." };
+                        let name = format!("{name}{dot}{own}");
+                        self.add_names(member, (at.saturating_add(*offset), &name), names, left);
+                    }
+                }
+            }
+            Some(Type::Array { element, length }) => {
+                let stride = self.array_strides.get(&id).copied().unwrap_or_default();
+                let length = self.constant(*length).unwrap_or_default();
+                for index in 0..length {
+                    let at = at.saturating_add(stride.saturating_mul(index));
+                    self.add_names(*element, (at, &format!("{name}[{index}]")), names, left);
+                    if *left == 0 {
+                        return;
+                    }
+                }
+            }
+            Some(_) if !name.is_empty() => names.push((at, name.to_owned())),
+            _ => {}
         }
     }
 
