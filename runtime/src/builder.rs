@@ -17,7 +17,7 @@ use crate::{
     },
 };
 use farptr_hmm::file_limit_as_error;
-use farptr_shaders::{KernelDesc, probe};
+use farptr_shaders::{KernelDesc, probe, rewrite::Fold};
 use std::{path::PathBuf, sync::Arc};
 
 /// Names a device by index or by a part of its name.
@@ -252,7 +252,7 @@ impl RuntimeBuilder {
         let words = probe::Kernel::words();
         let probe =
             kernels.get(name, words, None, Keep::WhileUsed).map_err(|error| chain(&error))?;
-        let original = probe.original(name).map_err(|error| chain(&error))?;
+        let original = probe.unchecked(name, Fold::None).map_err(|error| chain(&error))?;
         let ran = litmus::try_loops(&device, &original)
             .map_err(|error| format!("the probe kernel does not run: {}", chain(&error)))?;
         let loops = Loops { cut_after: (ran < litmus::ITERATIONS).then_some(ran) };

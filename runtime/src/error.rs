@@ -230,7 +230,8 @@ pub enum LaunchError {
     },
     /// The grid has more workgroups in a dimension than the device allows.
     #[error(
-        "kernel `{kernel}` was launched over {groups:?} workgroups, the device allows {limit:?}"
+        "kernel `{kernel}` was launched over {groups:?} workgroups, the device allows {limit:?}; \
+         Grid::cover, cover_2d and cover_3d have no such limit"
     )]
     GridTooLarge {
         /// The kernel.
@@ -240,29 +241,68 @@ pub enum LaunchError {
         /// The device's limits.
         limit: [u32; 3],
     },
-    /// [`Grid::cover`](crate::Grid::cover) asks for more invocations than can be numbered.
+    /// The grid asks for more invocations in a dimension than can be numbered.
     #[error(
-        "kernel `{kernel}` was launched over {invocations} invocations, a launch has at most \
-         {limit} or fewer, by the device's limits; split it"
+        "kernel `{kernel}` was launched over {invocations} invocations in one dimension; numbers of \
+         invocations have 32 bits, so that workgroups of this size have at most {limit}; split it"
     )]
     TooManyInvocations {
         /// The kernel.
         kernel: &'static str,
-        /// Invocations asked for.
-        invocations: usize,
-        /// The most that a launch can number.
+        /// Invocations asked for in the dimension.
+        invocations: u64,
+        /// The most that can be numbered, in whole workgroups.
         limit: u64,
+    },
+    /// The grid has more workgroups than the device allows in a dimension, and altogether too many
+    /// to be folded.
+    #[error(
+        "kernel `{kernel}` was launched over {groups:?} workgroups; a launch that goes beyond the \
+         device's limits of {limit:?} has fewer than 2^32 altogether; split it"
+    )]
+    TooManyWorkgroups {
+        /// The kernel.
+        kernel: &'static str,
+        /// Workgroups asked for.
+        groups: [u32; 3],
+        /// The device's limits.
+        limit: [u32; 3],
     },
     /// [`Grid::cover`](crate::Grid::cover) needs a kernel whose workgroups have one dimension.
     #[error(
         "kernel `{kernel}` has workgroups of {local_size:?}; Grid::cover needs one dimension, use \
-         Grid::groups"
+         Grid::cover_2d, Grid::cover_3d or Grid::groups"
     )]
     NotOneDimensional {
         /// The kernel.
         kernel: &'static str,
         /// Its workgroup size.
         local_size: [u32; 3],
+    },
+    /// [`Grid::cover_2d`](crate::Grid::cover_2d) needs a kernel whose workgroups have at most two
+    /// dimensions.
+    #[error(
+        "kernel `{kernel}` has workgroups of {local_size:?}; Grid::cover_2d needs two dimensions at \
+         most, use Grid::cover_3d or Grid::groups"
+    )]
+    NotTwoDimensional {
+        /// The kernel.
+        kernel: &'static str,
+        /// Its workgroup size.
+        local_size: [u32; 3],
+    },
+    /// The grid goes beyond the device's limits, and the kernel's words could not be changed for
+    /// that.
+    #[error(
+        "kernel `{kernel}` cannot be launched over more workgroups than the device allows in a \
+         dimension; launch over fewer"
+    )]
+    Fold {
+        /// The kernel.
+        kernel: &'static str,
+        /// What stands in the way.
+        #[source]
+        source: Box<RewriteError>,
     },
     /// The kernel belongs to another [`Runtime`](crate::Runtime).
     #[error("kernel `{kernel}` belongs to another runtime; get it from the one that launches it")]

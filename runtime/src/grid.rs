@@ -1,6 +1,10 @@
 //! How many invocations a launch runs.
 
-use crate::{LaunchError, select::Limits};
+use crate::{LaunchError, launch::control::Row, select::Limits};
+use farptr_shaders::rewrite::Fold;
+
+/// Invocations in one dimension: their numbers have 32 bits.
+const MAX_INVOCATIONS: u64 = 1 << 32;
 
 /// How many invocations a launch runs.
 ///
@@ -11,86 +15,191 @@ use crate::{LaunchError, select::Limits};
 ///
 /// let elements = vec![0.0f32; 1000];
 /// let one_each = Grid::cover(elements.len());
+/// let (width, height) = (640, 480);
+/// let one_per_pixel = Grid::cover_2d(width, height);
 /// let by_hand = Grid::groups(16, 1, 1);
-/// # let _ = (one_each, by_hand);
+/// # let _ = (one_each, one_per_pixel, by_hand);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid(Extent);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extent {
-    Cover(usize),
+    /// At least so many invocations; and how many dimensions the caller thought of.
+    Cover([usize; 3], u8),
     Groups([u32; 3]),
 }
 
 impl Grid {
-    /// At least `invocations` invocations, in whole workgroups.
+    /// At least `invocations` invocations along x, in whole workgroups.
     ///
-    /// The kernel must be one-dimensional, take its index from `GLOBAL_INDEX` of
-    /// `shaders/glsl/include/farptr.glsl`, and do nothing for an index beyond what it was asked
-    /// for: there are usually some more invocations than `invocations`, and large launches are
-    /// folded into two dimensions.
+    /// The kernel's workgroups must have one dimension, and it must do nothing for an index beyond
+    /// what it was asked for: there may be some more invocations in the last workgroup. Devices
+    /// limit the workgroups of a dimension (65,535 is common); covering grids do not: whatever the
+    /// size, `gl_GlobalInvocationID.x`, `gl_WorkGroupID.x` and `gl_NumWorkGroups.x` are what they
+    /// would be without that limit, and each is there once.
     #[must_use]
     pub const fn cover(invocations: usize) -> Self {
-        Self(Extent::Cover(invocations))
+        Self(Extent::Cover([invocations, 1, 1], 1))
     }
 
-    /// Exactly this many workgroups in each dimension.
+    /// At least `x` by `y` invocations, in whole workgroups of at most two dimensions.
+    ///
+    /// As [`cover`](Self::cover) otherwise: the kernel compares x and y with what it was asked for,
+    /// and no device limits them.
+    #[must_use]
+    pub const fn cover_2d(x: usize, y: usize) -> Self {
+        Self(Extent::Cover([x, y, 1], 2))
+    }
+
+    /// At least `x` by `y` by `z` invocations, in whole workgroups.
+    ///
+    /// As [`cover`](Self::cover) otherwise: the kernel compares x, y and z with what it was asked
+    /// for, and no device limits them.
+    #[must_use]
+    pub const fn cover_3d(x: usize, y: usize, z: usize) -> Self {
+        Self(Extent::Cover([x, y, z], 3))
+    }
+
+    /// Exactly this many workgroups in each dimension, no more than the device allows.
     #[must_use]
     pub const fn groups(x: u32, y: u32, z: u32) -> Self {
         Self(Extent::Groups([x, y, z]))
     }
 
-    /// The workgroups to dispatch for a kernel's workgroup size, within a device's limits.
+    /// What to dispatch for a kernel's workgroup size, within a device's limits.
     pub(crate) fn resolve(
         self,
         kernel: &'static str,
         local_size: [u32; 3],
         limits: &Limits,
-    ) -> Result<[u32; 3], LaunchError> {
+    ) -> Result<Dispatch, LaunchError> {
         let groups = match self.0 {
-            Extent::Cover(invocations) => {
-                return fold(invocations, kernel, local_size, limits);
-            }
             Extent::Groups(groups) => groups,
+            Extent::Cover(invocations, dimensions) => {
+                let [_, y, z] = local_size;
+                match dimensions {
+                    1 if (y, z) != (1, 1) => {
+                        return Err(LaunchError::NotOneDimensional { kernel, local_size });
+                    }
+                    2 if z != 1 => {
+                        return Err(LaunchError::NotTwoDimensional { kernel, local_size });
+                    }
+                    _ => whole_groups(invocations, kernel, local_size)?,
+                }
+            }
         };
         if groups.contains(&0) {
             return Err(LaunchError::EmptyGrid { kernel });
         }
-        if groups.iter().zip(limits.groups).any(|(&asked, limit)| asked > limit) {
-            return Err(LaunchError::GridTooLarge { kernel, groups, limit: limits.groups });
+        let limit = limits.groups;
+        let fits = groups.iter().zip(limit).all(|(&asked, limit)| asked <= limit);
+        if !fits && matches!(self.0, Extent::Groups(_)) {
+            return Err(LaunchError::GridTooLarge { kernel, groups, limit });
         }
-        Ok(groups)
+        check_numbers(groups, kernel, local_size)?;
+        if fits {
+            return Ok(Dispatch::of(groups));
+        }
+        let folded = fold(groups, limit);
+        let folded = folded.ok_or(LaunchError::TooManyWorkgroups { kernel, groups, limit })?;
+        let seen = Some(Virtual { groups, local_size });
+        Ok(Dispatch { groups: folded, seen })
     }
 }
 
-/// Folds enough workgroups for `invocations` into two dimensions, as few in the second as will do.
-fn fold(
-    invocations: usize,
+/// The workgroups of each dimension that cover so many invocations.
+fn whole_groups(
+    invocations: [usize; 3],
     kernel: &'static str,
     local_size: [u32; 3],
-    limits: &Limits,
 ) -> Result<[u32; 3], LaunchError> {
-    if invocations == 0 {
-        return Err(LaunchError::EmptyGrid { kernel });
+    let mut groups = [0; 3];
+    for ((groups, invocations), size) in groups.iter_mut().zip(invocations).zip(local_size) {
+        // What is beyond 32 bits is beyond the limit, whatever the size.
+        let invocations = u64::try_from(invocations).unwrap_or(u64::MAX);
+        let counted = u32::try_from(invocations.div_ceil(size.max(1).into()));
+        *groups = counted.map_err(|_| too_many(kernel, invocations, size))?;
     }
-    let [width, 1, 1] = local_size else {
-        return Err(LaunchError::NotOneDimensional { kernel, local_size });
-    };
-    let too_large =
-        LaunchError::TooManyInvocations { kernel, invocations, limit: u64::from(u32::MAX) };
-    let Ok(invocations) = u32::try_from(invocations) else {
-        return Err(too_large);
-    };
-    let groups = invocations.div_ceil(width);
-    let rows = groups.div_ceil(limits.groups[0]);
-    let columns = groups.div_ceil(rows);
-    // GLOBAL_INDEX is a 32-bit number, also in the invocations beyond the last one asked for.
-    let indices = u64::from(columns) * u64::from(rows) * u64::from(width);
-    if rows > limits.groups[1] || indices > 1 << 32 {
-        return Err(too_large);
+    Ok(groups)
+}
+
+/// Whether 32 bits are enough for the numbers of all invocations, those of the last workgroups
+/// included.
+fn check_numbers(
+    groups: [u32; 3],
+    kernel: &'static str,
+    local_size: [u32; 3],
+) -> Result<(), LaunchError> {
+    for (groups, size) in groups.into_iter().zip(local_size) {
+        let invocations = u64::from(groups) * u64::from(size);
+        if invocations > MAX_INVOCATIONS {
+            return Err(too_many(kernel, invocations, size));
+        }
     }
-    Ok([columns, rows, 1])
+    Ok(())
+}
+
+fn too_many(kernel: &'static str, invocations: u64, size: u32) -> LaunchError {
+    let size = u64::from(size.max(1));
+    LaunchError::TooManyInvocations { kernel, invocations, limit: MAX_INVOCATIONS / size * size }
+}
+
+/// A grid within the limits that has at least as many workgroups, and fewer than 2^32; or nothing
+/// where there is none.
+fn fold(groups: [u32; 3], limit: [u32; 3]) -> Option<[u32; 3]> {
+    let product = |[x, y, z]: [u64; 3]| x.checked_mul(y)?.checked_mul(z);
+    let total = product(groups.map(u64::from)).filter(|&total| total <= u64::from(u32::MAX))?;
+    let [columns, rows, layers] = limit.map(|limit| u64::from(limit.max(1)));
+    // As few as will do in z, then in y, and lines as short as that allows.
+    let lines = total.div_ceil(columns);
+    let depth = lines.div_ceil(rows);
+    let height = lines.div_ceil(depth);
+    let width = total.div_ceil(height * depth);
+    let all = product([width, height, depth])?;
+    let fits = depth <= layers && all <= u64::from(u32::MAX);
+    let [x, y, z] = [width, height, depth].map(|count| u32::try_from(count).ok());
+    fits.then_some([x?, y?, z?])
+}
+
+/// The workgroups of a launch: what the device is asked for, and what the kernel sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dispatch {
+    /// Workgroups to dispatch, within the device's limits.
+    pub(crate) groups: [u32; 3],
+    /// What the kernel sees, if that is another grid.
+    seen: Option<Virtual>,
+}
+
+/// The grid that a folded kernel sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Virtual {
+    groups: [u32; 3],
+    local_size: [u32; 3],
+}
+
+impl Dispatch {
+    /// Workgroups that are within the limits of every device.
+    pub(crate) fn of(groups: [u32; 3]) -> Self {
+        Self { groups, seen: None }
+    }
+
+    /// The form of kernels that this needs.
+    pub(crate) fn fold(&self) -> Fold {
+        match self.seen {
+            None => Fold::None,
+            Some(Virtual { groups: [_, 1, 1], .. }) => Fold::Line,
+            Some(_) => Fold::Space,
+        }
+    }
+
+    /// The control rows of the virtual grid, if there is one.
+    pub(crate) fn rows(&self) -> Option<[Row; 2]> {
+        let Virtual { groups: [x, y, z], local_size: [width, height, depth] } = self.seen?;
+        // `fold` saw that it is a 32-bit number.
+        let total = x.wrapping_mul(y).wrapping_mul(z);
+        Some([[x, y, z, total], [width, height, depth, 0]])
+    }
 }
 
 #[cfg(test)]
@@ -98,9 +207,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn limits(x: u32, y: u32) -> Limits {
+    fn limits(groups: [u32; 3]) -> Limits {
         Limits {
-            groups: [x, y, 1],
+            groups,
             group_size: [1024, 1, 1],
             group_invocations: 1024,
             push_bytes: 128,
@@ -108,55 +217,100 @@ mod tests {
         }
     }
 
+    fn resolved(grid: Grid, local_size: [u32; 3], limits: &Limits) -> ([u32; 3], Fold) {
+        let dispatch = grid.resolve("k", local_size, limits).unwrap();
+        (dispatch.groups, dispatch.fold())
+    }
+
     #[test]
-    fn small_covers_are_one_row() {
-        let limits = limits(65_535, 65_535);
-        assert_eq!(Grid::cover(1).resolve("k", [64, 1, 1], &limits), Ok([1, 1, 1]));
-        assert_eq!(Grid::cover(64).resolve("k", [64, 1, 1], &limits), Ok([1, 1, 1]));
-        assert_eq!(Grid::cover(65).resolve("k", [64, 1, 1], &limits), Ok([2, 1, 1]));
+    fn what_the_device_allows_is_dispatched_as_it_is() {
+        let limits = limits([65_535; 3]);
+        let line = |count| resolved(Grid::cover(count), [64, 1, 1], &limits);
+        assert_eq!(line(1), ([1, 1, 1], Fold::None));
+        assert_eq!(line(64), ([1, 1, 1], Fold::None));
+        assert_eq!(line(65), ([2, 1, 1], Fold::None));
+        assert_eq!(line(65_535 * 64), ([65_535, 1, 1], Fold::None));
+        assert_eq!(line(65_535 * 64 + 1), ([32_768, 2, 1], Fold::Line));
+        let flat = Grid::cover_2d(17, 9);
+        assert_eq!(resolved(flat, [8, 8, 1], &limits), ([3, 2, 1], Fold::None));
+        let tall = Grid::cover_2d(1, 65_536);
+        assert_eq!(resolved(tall, [1, 1, 1], &limits), ([32_768, 2, 1], Fold::Space));
     }
 
     #[test]
     fn empty_grids_are_refused() {
-        let limits = limits(65_535, 65_535);
+        let limits = limits([65_535; 3]);
         let empty = Err(LaunchError::EmptyGrid { kernel: "k" });
-        assert_eq!(Grid::cover(0).resolve("k", [64, 1, 1], &limits), empty);
-        assert_eq!(Grid::groups(3, 0, 1).resolve("k", [64, 1, 1], &limits), empty);
+        let grids = [
+            Grid::cover(0),
+            Grid::cover_2d(4, 0),
+            Grid::cover_2d(0, 4),
+            Grid::cover_3d(4, 4, 0),
+            Grid::groups(3, 0, 1),
+        ];
+        for grid in grids {
+            assert_eq!(grid.resolve("k", [64, 1, 1], &limits), empty, "{grid:?}");
+        }
     }
 
     #[test]
-    fn grids_beyond_the_limits_are_refused() {
-        let limits = limits(8, 4);
-        let error = Grid::groups(9, 1, 1).resolve("k", [64, 1, 1], &limits).unwrap_err();
+    fn grids_that_cannot_be_numbered_or_folded_are_refused() {
+        let small = limits([8, 4, 2]);
+        let refusal = |grid: Grid, local_size, limits: &Limits| {
+            grid.resolve("k", local_size, limits).unwrap_err()
+        };
+        let error = refusal(Grid::groups(9, 1, 1), [64, 1, 1], &small);
         assert!(matches!(error, LaunchError::GridTooLarge { .. }), "{error}");
-        let error = Grid::cover(64 * 33).resolve("k", [64, 1, 1], &limits).unwrap_err();
+        assert!(Grid::cover(64 * 64).resolve("k", [64, 1, 1], &small).is_ok());
+        let error = refusal(Grid::cover(64 * 64 + 1), [64, 1, 1], &small);
+        assert!(matches!(error, LaunchError::TooManyWorkgroups { .. }), "{error}");
+        let wide = limits([u32::MAX; 3]);
+        for grid in
+            [Grid::cover(usize::MAX), Grid::cover((1 << 32) + 1), Grid::groups(1 << 27, 1, 1)]
+        {
+            let error = refusal(grid, [64, 1, 1], &wide);
+            assert!(matches!(error, LaunchError::TooManyInvocations { .. }), "{error}");
+        }
+        let error = refusal(Grid::cover_3d(1, 1, (1 << 32) + 1), [1, 1, 1], &wide);
         assert!(matches!(error, LaunchError::TooManyInvocations { .. }), "{error}");
-        let error = Grid::cover(usize::MAX).resolve("k", [64, 1, 1], &limits).unwrap_err();
-        assert!(matches!(error, LaunchError::TooManyInvocations { .. }), "{error}");
+        let error = refusal(Grid::cover((1 << 32) - 1), [100, 1, 1], &wide);
+        let LaunchError::TooManyInvocations { limit, .. } = error else { panic!("{error}") };
+        assert_eq!(limit, (1 << 32) / 100 * 100, "the last workgroup's numbers would wrap");
+        assert!(Grid::cover(1 << 32).resolve("k", [64, 1, 1], &wide).is_ok());
+        let error = refusal(Grid::cover_3d(1 << 16, 1 << 16, 2), [1, 1, 1], &limits([9000; 3]));
+        assert!(matches!(error, LaunchError::TooManyWorkgroups { .. }), "{error}");
+    }
+
+    #[test]
+    fn workgroups_of_more_dimensions_than_are_covered_are_refused() {
+        let limits = limits([65_535; 3]);
         let error = Grid::cover(1).resolve("k", [8, 8, 1], &limits).unwrap_err();
         assert!(matches!(error, LaunchError::NotOneDimensional { .. }), "{error}");
+        let error = Grid::cover_2d(1, 1).resolve("k", [8, 8, 2], &limits).unwrap_err();
+        assert!(matches!(error, LaunchError::NotTwoDimensional { .. }), "{error}");
+        assert!(Grid::cover_3d(1, 1, 1).resolve("k", [8, 8, 2], &limits).is_ok());
     }
 
     proptest! {
         #[test]
-        fn covers_cover_and_keep_the_limits(
-            invocations in 1usize..5_000_000_000,
-            width in 1u32..1024,
-            x in 1u32..70_000,
-            y in 1u32..70_000,
+        fn folded_grids_keep_the_limits_and_waste_little(
+            groups in prop::array::uniform3(prop_oneof![1u32..40, 1u32..100_000, any::<u32>()]),
+            limit in prop::array::uniform3(prop_oneof![1u32..40, 1u32..70_000]),
         ) {
-            let limits = limits(x, y);
-            let resolved = Grid::cover(invocations).resolve("k", [width, 1, 1], &limits);
-            let room = u128::from(x) * u128::from(y) * u128::from(width);
-            match resolved {
-                Ok([columns, rows, depth]) => {
-                    let indices = u64::from(columns) * u64::from(rows) * u64::from(width);
-                    prop_assert!(columns <= x && rows <= y && depth == 1);
-                    prop_assert!(indices >= invocations as u64 && indices <= 1 << 32);
+            let total: u128 = groups.into_iter().map(u128::from).product();
+            let room: u128 = limit.into_iter().map(u128::from).product();
+            match fold(groups, limit) {
+                Some(folded) => {
+                    let all: u128 = folded.into_iter().map(u128::from).product();
+                    let lines = u128::from(folded[1]) * u128::from(folded[2]);
+                    prop_assert!(folded.iter().zip(limit).all(|(&count, limit)| count <= limit));
+                    prop_assert!(total <= all && all < total + lines && all < 1 << 32);
                 }
-                Err(_) => prop_assert!(
-                    room < invocations as u128 || invocations > u32::MAX as usize - 100_000_000
-                ),
+                // Where there is room, the number of the last workgroup might need a 33rd bit.
+                None => {
+                    let lines = total.div_ceil(limit[0].into()) + u128::from(limit[2]);
+                    prop_assert!(room < total || total + lines > 1 << 32, "{total} of {room}");
+                }
             }
         }
     }

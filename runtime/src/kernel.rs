@@ -8,7 +8,7 @@ use crate::{
 };
 use farptr_shaders::{
     KernelDesc, Reflection,
-    rewrite::{Analysis, Program, RewriteError, Variant},
+    rewrite::{self, Analysis, Fold, Program, RewriteError, Variant},
 };
 use std::{
     collections::HashMap,
@@ -125,6 +125,16 @@ impl fmt::Debug for RawKernel {
     }
 }
 
+/// A form of a kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Form {
+    /// The words as they are.
+    Original,
+    /// Not checked, for launches whose grid is folded.
+    Folded(Fold),
+    Checked(Variant),
+}
+
 /// The words and the entry point of a kernel, and the forms of it that are compiled so far.
 pub(crate) struct Code {
     device: Arc<Device>,
@@ -133,8 +143,7 @@ pub(crate) struct Code {
     pub(crate) reflection: Reflection,
     /// The kernel as the rewriting pass understood it, once a checked launch needed it.
     program: OnceLock<Result<Program, RewriteError>>,
-    /// By variant; the kernel as it is has none.
-    forms: Mutex<HashMap<Option<Variant>, Arc<Pipeline>>>,
+    forms: Mutex<HashMap<Form, Arc<Pipeline>>>,
 }
 
 impl Code {
@@ -191,9 +200,21 @@ impl Code {
         Some(self.program.get()?.as_ref().ok()?.analysis())
     }
 
-    /// The kernel as it is, compiled.
-    pub(crate) fn original(&self, kernel: &'static str) -> Result<Arc<Pipeline>, LaunchError> {
-        self.form(kernel, None, || Ok(Arc::clone(&self.words)))
+    /// The kernel without checks, compiled: as it is, unless the grid is folded.
+    pub(crate) fn unchecked(
+        &self,
+        kernel: &'static str,
+        fold: Fold,
+    ) -> Result<Arc<Pipeline>, LaunchError> {
+        if fold == Fold::None {
+            return self.form(kernel, Form::Original, || Ok(Arc::clone(&self.words)));
+        }
+        self.form(kernel, Form::Folded(fold), || {
+            let words = rewrite::fold(&self.words, Some(&self.reflection.entry), fold);
+            words
+                .map(Arc::from)
+                .map_err(|source| LaunchError::Fold { kernel, source: source.into() })
+        })
     }
 
     /// The kernel in the form of a variant, compiled.
@@ -202,7 +223,7 @@ impl Code {
         kernel: &'static str,
         variant: &Variant,
     ) -> Result<Arc<Pipeline>, LaunchError> {
-        self.form(kernel, Some(*variant), || {
+        self.form(kernel, Form::Checked(*variant), || {
             let program = self.program(kernel)?;
             // Pipelines have one descriptor set. Kernels with sets of their own were refused.
             if program.analysis().control_set != 0 {
@@ -215,7 +236,7 @@ impl Code {
     fn form(
         &self,
         kernel: &'static str,
-        form: Option<Variant>,
+        form: Form,
         words: impl FnOnce() -> Result<Arc<[u32]>, LaunchError>,
     ) -> Result<Arc<Pipeline>, LaunchError> {
         // The lock is held while the driver compiles, so that no form is compiled twice. A panic
@@ -227,7 +248,7 @@ impl Code {
         let words = words()?;
         let pipeline = self
             .pipelines
-            .compile(&self.device, &words, &self.reflection, form.is_some())
+            .compile(&self.device, &words, &self.reflection, form != Form::Original)
             .map_err(|source| LaunchError::Compile { kernel, source })?;
         let pipeline = Arc::new(pipeline);
         forms.insert(form, Arc::clone(&pipeline));

@@ -7,8 +7,8 @@
 
 pub use crate::vk::{Idle, Scope};
 use crate::{
-    Grid, Kernel, LaunchError, LaunchOptions, LendError, Lent, LentMut, RawKernel, kernel::Code,
-    vk::Ask,
+    Grid, Kernel, LaunchError, LaunchOptions, LendError, Lent, LentMut, RawKernel, grid::Dispatch,
+    kernel::Code, vk::Ask,
 };
 use bytemuck::{NoUninit, Pod};
 use farptr_shaders::KernelDesc;
@@ -69,7 +69,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// About this launch, which then does not run:
     ///
     /// * [`LaunchError::EmptyGrid`], [`LaunchError::GridTooLarge`],
-    ///   [`LaunchError::TooManyInvocations`] or [`LaunchError::NotOneDimensional`] when the grid
+    ///   [`LaunchError::TooManyInvocations`], [`LaunchError::TooManyWorkgroups`],
+    ///   [`LaunchError::NotOneDimensional`] or [`LaunchError::NotTwoDimensional`] when the grid
     ///   does not fit the kernel and the device.
     /// * [`LaunchError::ForeignKernel`] when the kernel belongs to another runtime.
     /// * [`LaunchError::Rewrite`] when the kernel does something that cannot be checked.
@@ -102,10 +103,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         args: K::Args<'scope>,
         options: &LaunchOptions,
     ) -> Result<(), LaunchError> {
-        let groups = self.groups(K::NAME, kernel.code(), grid)?;
+        let dispatch = self.dispatch(K::NAME, kernel.code(), grid)?;
         let push = K::push(args);
         let push = checked_push(K::NAME, kernel.code(), bytemuck::bytes_of(&push))?;
-        self.launch_checked(&Ask { kernel: K::NAME, code: kernel.code(), groups, push, options })
+        self.launch_checked(&Ask { kernel: K::NAME, code: kernel.code(), dispatch, push, options })
     }
 
     /// As [`launch_with`](Self::launch_with), for a kernel whose words came at run time.
@@ -122,18 +123,18 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         options: &LaunchOptions,
     ) -> Result<(), LaunchError> {
         let code = kernel.code();
-        let groups = self.groups(kernel.name(), code, grid)?;
+        let dispatch = self.dispatch(kernel.name(), code, grid)?;
         let push = checked_push(kernel.name(), code, push)?;
-        self.launch_checked(&Ask { kernel: kernel.name(), code, groups, push, options })
+        self.launch_checked(&Ask { kernel: kernel.name(), code, dispatch, push, options })
     }
 
     /// Compares a kernel with this scope, and resolves the grid.
-    fn groups(
+    fn dispatch(
         &self,
         kernel: &'static str,
         code: &Arc<Code>,
         grid: Grid,
-    ) -> Result<[u32; 3], LaunchError> {
+    ) -> Result<Dispatch, LaunchError> {
         if !Arc::ptr_eq(code.device(), self.device()) {
             return Err(LaunchError::ForeignKernel { kernel });
         }
@@ -169,13 +170,13 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         grid: Grid,
         args: K::Args<'scope>,
     ) -> Result<(), LaunchError> {
-        let groups = self.groups(K::NAME, kernel.code(), grid)?;
-        let pipeline = kernel.code().original(K::NAME)?;
+        let dispatch = self.dispatch(K::NAME, kernel.code(), grid)?;
+        let pipeline = kernel.code().unchecked(K::NAME, dispatch.fold())?;
         let push = K::push(args);
         let push = checked_push(K::NAME, kernel.code(), bytemuck::bytes_of(&push))?;
-        // SAFETY: 1. `groups` compared the device and keeps its limits, and `push` is as long as the
-        // kernel declares; 2. the caller's promises.
-        unsafe { self.record(&pipeline, push, groups) }
+        // SAFETY: 1. `dispatch` compared the device and keeps its limits, the pipeline is the form
+        // for its fold, and `push` is as long as the kernel declares; 2. the caller's promises.
+        unsafe { self.record(&pipeline, push, &dispatch) }
     }
 
     /// As [`launch_unchecked`](Self::launch_unchecked), for a kernel whose words came at run time.
@@ -194,12 +195,12 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         grid: Grid,
         push: &[u8],
     ) -> Result<(), LaunchError> {
-        let groups = self.groups(kernel.name(), kernel.code(), grid)?;
+        let dispatch = self.dispatch(kernel.name(), kernel.code(), grid)?;
         let push = checked_push(kernel.name(), kernel.code(), push)?;
-        let pipeline = kernel.code().original(kernel.name())?;
-        // SAFETY: 1. `groups` compared the device and keeps its limits, and the length was checked
-        // above; 2. the caller's promises.
-        unsafe { self.record(&pipeline, push, groups) }
+        let pipeline = kernel.code().unchecked(kernel.name(), dispatch.fold())?;
+        // SAFETY: 1. `dispatch` compared the device and keeps its limits, the pipeline is the form
+        // for its fold, and the length was checked above; 2. the caller's promises.
+        unsafe { self.record(&pipeline, push, &dispatch) }
     }
 
     /// Lends the memory of the whole process: kernels of this scope may use any address.

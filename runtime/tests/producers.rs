@@ -14,7 +14,7 @@ mod common;
 
 use farptr::{
     AccessMode, Backing, Error, Grid, KernelError, LaunchError, LaunchOptions, Runtime, VirtAddr,
-    shaders::rewrite::{Integers, Program, Search, Translation, Variant},
+    shaders::rewrite::{Fold, Integers, Program, Search, Translation, Variant},
 };
 use rayon::prelude::*;
 use std::{
@@ -98,6 +98,7 @@ fn variants() -> [Variant; 4] {
         joint: true,
         loop_guard: true,
         subgroup_faults: false,
+        fold: Fold::None,
     };
     [
         direct,
@@ -111,6 +112,7 @@ fn variants() -> [Variant; 4] {
         Variant {
             translation: Translation::Table { tree: false },
             subgroup_faults: true,
+            fold: Fold::Line,
             loop_guard: false,
             ..direct
         },

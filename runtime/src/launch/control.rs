@@ -204,6 +204,8 @@ pub(crate) struct Head {
     pub(crate) tree_entries: u32,
     /// The bisected segments.
     pub(crate) segments: u64,
+    /// The virtual grid, if the launch is folded.
+    pub(crate) grid: Option<[Row; control::GRID_ROWS as usize]>,
 }
 
 /// Puts a control block together. `segments` are [`records`], or empty where they are bisected.
@@ -229,6 +231,9 @@ pub(crate) fn rows(
     }
     let first = layout.segment_row(0) as usize;
     rows[first..first + segments.len()].copy_from_slice(segments);
+    if let Some((at, grid)) = layout.grid_row().zip(head.grid) {
+        rows[at as usize..].copy_from_slice(&grid);
+    }
     rows
 }
 

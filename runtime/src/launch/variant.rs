@@ -2,7 +2,9 @@
 
 use super::control::Window;
 use crate::lends::Lends;
-use farptr_shaders::rewrite::{Analysis, Integers, Search, Translation, Variant, control::Layout};
+use farptr_shaders::rewrite::{
+    Analysis, Fold, Integers, Search, Translation, Variant, control::Layout,
+};
 
 /// What a device does that decides on a kernel's form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +25,7 @@ pub(crate) fn choose(
     translation: Translation,
     windows: &[Window],
     segments: &Lends,
+    fold: Fold,
 ) -> Option<(Variant, Layout)> {
     let joint = analysis.joint_bytes();
     let apart = joint > 0 && !translation.faults() && segments.are_apart(joint);
@@ -37,6 +40,7 @@ pub(crate) fn choose(
         joint: apart,
         loop_guard: traits.cuts_loops,
         subgroup_faults: false,
+        fold,
     };
     if let Some(layout) = Layout::new(analysis, &variant) {
         return Some((variant, layout));
@@ -68,7 +72,8 @@ mod tests {
 
     fn chosen(traits: Traits, windows: &[Window], segments: u64) -> Variant {
         let analysis = Analysis::default();
-        choose(&analysis, traits, Translation::None, windows, &lends(segments, 4096)).unwrap().0
+        let segments = lends(segments, 4096);
+        choose(&analysis, traits, Translation::None, windows, &segments, Fold::None).unwrap().0
     }
 
     #[test]
@@ -86,7 +91,7 @@ mod tests {
         assert_eq!(analysis.joint_bytes(), 12, "the next link and the payload behind it");
         let joint = |translation, gap_bytes| {
             let (segments, traits) = (lends(3, gap_bytes), Traits::default());
-            choose(analysis, traits, translation, &[], &segments).unwrap().0.joint
+            choose(analysis, traits, translation, &[], &segments, Fold::None).unwrap().0.joint
         };
         assert!(joint(Translation::None, 12) && joint(Translation::Segments, 4096));
         assert!(!joint(Translation::None, 11) && !joint(Translation::Segments, 0));

@@ -8,10 +8,11 @@ use super::{
 };
 use crate::{
     LaunchError, VulkanError,
-    launch::{allowance::Overdue, pending::Pending},
+    launch::{allowance::Overdue, control::Row, pending::Pending},
     lends::Lends,
     stats::Counters,
 };
+use ash::vk;
 use std::{sync::Arc, time::Duration};
 
 /// Launches per submission: enough to make the cost of a submission small beside that of the
@@ -25,6 +26,8 @@ pub(super) struct Batch {
     /// Keeps the pipelines alive until the launches have completed.
     pipelines: Vec<Arc<Pipeline>>,
     checked: Option<Checked>,
+    /// Control blocks of folded launches that nobody checks.
+    grids: Option<Channel>,
 }
 
 /// What checked launches need besides.
@@ -39,7 +42,9 @@ impl Batch {
         let mut slot = device.take_slot()?;
         // SAFETY: the slot comes from this device and is not in use.
         match unsafe { slot.begin(device.raw()) } {
-            Ok(()) => Ok(Self { slot, launches: 0, pipelines: Vec::new(), checked: None }),
+            Ok(()) => {
+                Ok(Self { slot, launches: 0, pipelines: Vec::new(), checked: None, grids: None })
+            }
             Err(error) => {
                 device.return_slot(slot);
                 Err(error)
@@ -66,6 +71,21 @@ impl Batch {
     pub(super) fn channel(&mut self, rows: usize) -> Option<&mut Channel> {
         let checked = self.checked.as_mut()?;
         checked.channel.has_room(rows).then_some(&mut checked.channel)
+    }
+
+    /// Writes the control block of a folded launch that nobody checks, and gives its set and offset.
+    pub(super) fn grid_block(
+        &mut self,
+        device: &Device,
+        rows: &[Row],
+    ) -> Result<(vk::DescriptorSet, u32), VulkanError> {
+        let channel = match self.grids.take() {
+            Some(channel) => channel,
+            None => device.take_channel()?,
+        };
+        // A channel has room for as many launches as a batch has.
+        let channel = self.grids.insert(channel);
+        Ok((channel.set(), channel.write(rows)))
     }
 
     /// Records a launch behind those before it.
@@ -172,6 +192,9 @@ impl Batch {
         device.return_slot(self.slot);
         if let Some(checked) = self.checked {
             device.return_channel(checked.channel);
+        }
+        if let Some(channel) = self.grids {
+            device.return_channel(channel);
         }
     }
 }

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     LaunchError,
+    grid::Dispatch,
     kernel::Code,
     launch::{
         control::{self, Head, Record, Root, Row, Window},
@@ -36,7 +37,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) kernel: &'static str,
     pub(crate) code: &'a Arc<Code>,
     /// Workgroups, within the device's limits.
-    pub(crate) groups: [u32; 3],
+    pub(crate) dispatch: Dispatch,
     /// Push constants, as many as the kernel declares.
     pub(crate) push: &'a [u8],
     pub(crate) options: &'a LaunchOptions,
@@ -100,7 +101,8 @@ impl Scope<'_, '_> {
         windows: &[Window],
     ) -> Result<(Variant, Layout), LaunchError> {
         let traits = self.device.traits();
-        let chosen = variant::choose(analysis, traits, translation, windows, &self.lends);
+        let fold = ask.dispatch.fold();
+        let chosen = variant::choose(analysis, traits, translation, windows, &self.lends, fold);
         let lends = self.lends.len();
         chosen.ok_or(LaunchError::TooManyLends { kernel: ask.kernel, lends })
     }
@@ -145,6 +147,7 @@ impl Scope<'_, '_> {
             log,
             stop,
             segments,
+            grid: ask.dispatch.rows(),
             ..Head::default()
         };
         let rows = control::rows(&plan.layout, &head, plan.analysis, &plan.windows, &inline);
@@ -153,7 +156,13 @@ impl Scope<'_, '_> {
         let stop = self.stop.as_ref().filter(|_| self.unsettled);
         let copy = stop.map(|stop| WordCopy { from: stop.raw(), to: channel.before(post) });
         self.unsettled = true;
-        let work = Work { pipeline: &pipeline, control, push: ask.push, groups: ask.groups, copy };
+        let work = Work {
+            pipeline: &pipeline,
+            control,
+            push: ask.push,
+            groups: ask.dispatch.groups,
+            copy,
+        };
         // SAFETY: 1. `batch_with_room` began the batch for this device, to which the code belongs;
         // 2. groups and push constants keep the limits (`Ask`), the stop word lives as long as the
         // scope and the channel as the batch, and the module's argument holds.

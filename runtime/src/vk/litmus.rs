@@ -6,7 +6,7 @@
 //! loops on a second way, and a loop that was cut is an error instead of a wrong result.
 
 use super::{Device, Pipeline, buffer::SharedBuffer, with_scope};
-use crate::{Error, LaunchError, config::Config};
+use crate::{Error, LaunchError, config::Config, grid::Dispatch};
 use farptr_shaders::{
     KernelDesc, Ptr, PtrMut,
     probe::{Args, Kernel},
@@ -34,10 +34,11 @@ pub(crate) fn try_loops(device: &Arc<Device>, probe: &Arc<Pipeline>) -> Result<u
         limit: ITERATIONS,
     });
     let run = with_scope(device, &Arc::new(Config::DIRECT), |scope| {
+        let one = Dispatch::of([1, 1, 1]);
         // SAFETY: 1. the probe was compiled as it is for this device and its push constants, and
         // one group keeps every limit; 2. it reads the one link and writes two words, all in
         // `buffer`, at its device address.
-        let recorded = unsafe { scope.record(probe, bytemuck::bytes_of(&push), [1, 1, 1]) };
+        let recorded = unsafe { scope.record(probe, bytemuck::bytes_of(&push), &one) };
         recorded.map_err(LaunchError::into)
     });
     let links = words[RESULT_WORD].load(Relaxed);

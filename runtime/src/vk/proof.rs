@@ -13,7 +13,7 @@
 //! follow a wild pointer, so the comparison comes first.
 
 use super::{Ask, Device, Scope, with_scope};
-use crate::{Error, LaunchError, LaunchOptions, config::Config, kernel::Code};
+use crate::{Error, LaunchError, LaunchOptions, config::Config, grid::Dispatch, kernel::Code};
 use farptr_hmm::VirtAddr;
 use farptr_shaders::{
     KernelDesc,
@@ -97,17 +97,17 @@ fn follow(
     push: &[u8],
     config: &Config,
 ) -> Result<(), LaunchError> {
-    let groups = [1, 1, 1];
+    let dispatch = Dispatch::of([1, 1, 1]);
     if config.is_direct() {
-        let pipeline = probe.original(Kernel::NAME)?;
+        let pipeline = probe.unchecked(Kernel::NAME, dispatch.fold())?;
         // SAFETY: 1. the probe was compiled as it is for this device and its push constants, and
         // one group keeps every limit; 2. the kernel reads links of the pages of the chain, whose
         // device addresses equal their host addresses or `import` would have failed, and writes
         // two words of the result; both are borrowed by this scope.
-        return unsafe { scope.record(&pipeline, push, groups) };
+        return unsafe { scope.record(&pipeline, push, &dispatch) };
     }
     let options = LaunchOptions::new();
-    let ask = Ask { kernel: Kernel::NAME, code: probe, groups, push, options: &options };
+    let ask = Ask { kernel: Kernel::NAME, code: probe, dispatch, push, options: &options };
     scope.launch_checked(&ask)
 }
 

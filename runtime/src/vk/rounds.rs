@@ -295,7 +295,7 @@ impl Scope<'_, '_> {
                 pipeline: &pipeline,
                 control: None,
                 push: ask.push,
-                groups: ask.groups,
+                groups: ask.dispatch.groups,
                 copy: None,
             },
             rows,
@@ -329,6 +329,7 @@ impl Scope<'_, '_> {
             tree,
             tree_entries,
             segments,
+            grid: ask.dispatch.rows(),
         }
     }
 

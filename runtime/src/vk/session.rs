@@ -20,6 +20,7 @@ use super::{
 use crate::{
     Error, LaunchError, LendError, LentMut,
     config::Config,
+    grid::Dispatch,
     launch::allowance::Allowance,
     lends::{Lends, Segment},
     stats::Counters,
@@ -161,15 +162,15 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// # Safety
     ///
-    /// 1. The pipeline belongs to this scope's device, and has no control block; `push` and
-    ///    `groups` keep its limits.
+    /// 1. The pipeline belongs to this scope's device, and is not a checked one; `push` and
+    ///    `dispatch` keep its limits; the pipeline is the form for its fold.
     /// 2. With these push constants, the kernel touches only memory that stays valid until this
     ///    scope ends and that no other code uses in a conflicting way meanwhile.
     pub(crate) unsafe fn record(
         &mut self,
         pipeline: &Arc<Pipeline>,
         push: &[u8],
-        groups: [u32; 3],
+        dispatch: &Dispatch,
     ) -> Result<(), LaunchError> {
         if self.unsettled {
             self.settle()?;
@@ -181,7 +182,17 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             Some(batch) => batch,
             None => Batch::begin(&self.device)?,
         };
-        let work = Work { pipeline, control: None, push, groups, copy: None };
+        let control = match dispatch.rows() {
+            Some(rows) => match batch.grid_block(&self.device, &rows) {
+                Ok(control) => Some(control),
+                Err(error) => {
+                    self.recording = Some(batch);
+                    return Err(error.into());
+                }
+            },
+            None => None,
+        };
+        let work = Work { pipeline, control, push, groups: dispatch.groups, copy: None };
         // SAFETY: 1. `begin` made the slot from this device and began it; 2. the caller's promise.
         unsafe { batch.record(&self.device, &work) };
         batch.keep(pipeline);

@@ -12,6 +12,7 @@
 //! | [`TREE`] | entries of the tree's root, and three unused |
 //! | [`Layout::check_row`] | per [`Check`](super::Check): device address, first index, count |
 //! | [`Layout::segment_row`] | per segment, unless bisected: its record |
+//! | [`Layout::grid_row`] | if folded: workgroups in x, y, z and altogether; the size of each |
 //!
 //! Where a check's count is 0, its first index is 0 too, and its device address plus its
 //! `offset_bytes` is that of the zeroes. Without `offset_roots` the first index is 0. The root of
@@ -43,7 +44,7 @@
 //! Loops end once it is not 0, so the host ends a launch by writing it. It is 0 at first; launches
 //! learn through [`STOPPED`] what it was before them.
 
-use super::{Analysis, Search, Variant};
+use super::{Analysis, Fold, Search, Variant};
 
 /// The row of limits.
 pub const LIMITS: u32 = 0;
@@ -61,6 +62,8 @@ pub const LOOKUP: u32 = 3;
 pub const TREE: u32 = 4;
 /// The rows before the checks.
 pub const HEADER_ROWS: u32 = 5;
+/// Rows that describe the virtual grid. A folded kernel that is not checked has these alone.
+pub const GRID_ROWS: u32 = 2;
 /// The most rows: 16 KiB, the least that every device gives a uniform buffer (Vulkan
 /// specification, "Required Limits", `maxUniformBufferRange`).
 pub const MAX_ROWS: u32 = 1024;
@@ -101,6 +104,7 @@ pub struct Layout {
     checks: u32,
     segments: u32,
     reaches: u32,
+    grid_rows: u32,
 }
 
 impl Layout {
@@ -114,14 +118,21 @@ impl Layout {
         let checks = u32::try_from(analysis.checks.len()).ok()?;
         let reaches = u32::try_from(analysis.reaches.len()).ok()?;
         let fits = checks < MAX_ROWS && reaches < MAX_ROWS;
-        let layout = Self { checks, segments, reaches };
+        let grid_rows = if variant.fold == Fold::None { 0 } else { GRID_ROWS };
+        let layout = Self { checks, segments, reaches, grid_rows };
         (fits && layout.rows() <= MAX_ROWS).then_some(layout)
     }
 
     /// The number of rows.
     #[must_use]
     pub fn rows(&self) -> u32 {
-        self.segment_row(self.segments)
+        self.segment_row(self.segments) + self.grid_rows
+    }
+
+    /// The first of the rows that describe the virtual grid, if the launch is folded.
+    #[must_use]
+    pub fn grid_row(&self) -> Option<u32> {
+        (self.grid_rows > 0).then(|| self.segment_row(self.segments))
     }
 
     /// The row of a check.

@@ -1,11 +1,14 @@
 //! The kernel's entry point: whether to run at all, and what to report afterwards.
 //!
+//! In a folded launch it also says which workgroup of the virtual grid this is.
+//!
 //! The new entry point takes over the number of the old one, which becomes a function of its own,
 //! so that entry point and execution modes stay as they are.
 
 use super::control;
 use super::edit::{Edit, Id, id_operand};
 use super::flow::Flow;
+use super::grid::Virtual;
 use super::physical::Physical;
 use super::places::Places;
 use super::report::Reporter;
@@ -15,7 +18,7 @@ use super::{Analysis, RewriteError, Variant};
 use rspirv::dr::{Function, Instruction, Operand};
 use rspirv::spirv::{FunctionControl, Op};
 
-/// Wraps the only entry point.
+/// Wraps the only entry point of a checked kernel.
 pub(super) fn wrap_entry(
     edit: &mut Edit,
     shared: &Shared,
@@ -23,7 +26,55 @@ pub(super) fn wrap_entry(
     analysis: &Analysis,
     layout: &control::Layout,
     places: &Places,
+    grid: Option<&Virtual>,
 ) -> Result<(), RewriteError> {
+    let (name, kernel) = take_entry(edit, places)?;
+    let physical = Physical::declare(edit);
+    let mut reporter = Reporter { shared, variant, analysis, layout, physical, workgroup: None };
+    let function = entry_function(edit, name, |flow| {
+        let code = &mut flow.code;
+        let (row, word) = control::STOPPED;
+        let stopped = code.control_word(shared.control, row, word);
+        let (boolean, zero) = (code.edit.bool(), code.edit.word(0));
+        let mut wanted = code.ids(Op::IEqual, boolean, &[stopped, zero]);
+        let place = grid.map(|grid| grid.place(code));
+        if let Some(place) = &place {
+            wanted = code.ids(Op::LogicalAnd, boolean, &[wanted, place.exists]);
+            reporter.workgroup = Some(place.workgroup);
+        }
+        flow.when(wanted, |flow| {
+            if let Some((grid, place)) = grid.zip(place) {
+                grid.show(&mut flow.code, &place);
+            }
+            call(flow, kernel);
+        });
+        // Not inside: llvmpipe keeps a mask for each branch that a memory operation is in.
+        reporter.report(flow);
+    });
+    edit.module.functions.push(function);
+    Ok(())
+}
+
+/// Wraps the only entry point of a kernel that nobody checks.
+pub(super) fn wrap_folded(
+    edit: &mut Edit,
+    places: &Places,
+    grid: &Virtual,
+) -> Result<(), RewriteError> {
+    let (name, kernel) = take_entry(edit, places)?;
+    let function = entry_function(edit, name, |flow| {
+        let place = grid.place(&mut flow.code);
+        flow.when(place.exists, |flow| {
+            grid.show(&mut flow.code, &place);
+            call(flow, kernel);
+        });
+    });
+    edit.module.functions.push(function);
+    Ok(())
+}
+
+/// The number of the entry point, and the one that its function has from now on.
+fn take_entry(edit: &mut Edit, places: &Places) -> Result<(Id, Id), RewriteError> {
     let entry = edit.module.entry_points.first();
     let name = entry.and_then(|entry| id_operand(entry, 1));
     let name = name.ok_or_else(|| damaged("its entry point names no function"))?;
@@ -31,11 +82,7 @@ pub(super) fn wrap_entry(
     let void = edit.void();
     edit.note_type(kernel, void);
     rename(edit, name, kernel, places)?;
-    let physical = Physical::declare(edit);
-    let reporter = Reporter { shared, variant, analysis, layout, physical };
-    let function = entry_function(edit, &reporter, name, kernel);
-    edit.module.functions.push(function);
-    Ok(())
+    Ok((name, kernel))
 }
 
 /// Gives the entry point's function another number.
@@ -64,8 +111,8 @@ fn rename(edit: &mut Edit, old: Id, new: Id, places: &Places) -> Result<(), Rewr
     defined.then_some(()).ok_or_else(|| damaged("its entry point has no function"))
 }
 
-/// The new entry point: the kernel, unless an earlier launch failed, and the report.
-fn entry_function(edit: &mut Edit, reporter: &Reporter<'_>, name: Id, kernel: Id) -> Function {
+/// The new entry point.
+fn entry_function(edit: &mut Edit, name: Id, body: impl FnOnce(&mut Flow<'_>)) -> Function {
     let void = edit.void();
     let of = edit.function_type(void, &[]);
     let mut function = Function::new();
@@ -74,16 +121,13 @@ fn entry_function(edit: &mut Edit, reporter: &Reporter<'_>, name: Id, kernel: Id
     function.end = Some(Instruction::new(Op::FunctionEnd, None, None, vec![]));
     let label = edit.fresh();
     let mut flow = Flow::new(edit, label);
-    let (row, word) = control::STOPPED;
-    let stopped = flow.code.control_word(reporter.shared.control, row, word);
-    let (boolean, zero) = (flow.code.edit.bool(), flow.code.edit.word(0));
-    let wanted = flow.code.ids(Op::IEqual, boolean, &[stopped, zero]);
-    flow.when(wanted, |flow| {
-        flow.code.ids(Op::FunctionCall, void, &[kernel]);
-    });
-    // Not inside: llvmpipe keeps a mask for each branch that a memory operation is in.
-    reporter.report(&mut flow);
+    body(&mut flow);
     flow.end(Op::Return, vec![]);
     function.blocks = flow.finish();
     function
+}
+
+fn call(flow: &mut Flow<'_>, kernel: Id) {
+    let void = flow.code.edit.void();
+    flow.code.ids(Op::FunctionCall, void, &[kernel]);
 }

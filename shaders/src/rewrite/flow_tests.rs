@@ -7,8 +7,8 @@ use super::loops::bound_loops;
 use super::places::Places;
 use super::shared::Shared;
 use super::{
-    Access, Analysis, Bounds, Effects, Integers, Reach, RewriteError, Search, Site, Translation,
-    Variant,
+    Access, Analysis, Bounds, Effects, Fold, Integers, Reach, RewriteError, Search, Site,
+    Translation, Variant,
 };
 use rspirv::binary::Assemble;
 use rspirv::dr::Module;
@@ -152,6 +152,7 @@ fn variants() -> Vec<Variant> {
         joint: false,
         loop_guard: false,
         subgroup_faults: false,
+        fold: Fold::None,
     };
     let table = Translation::Table { tree: true };
     let bisected = Search::Bisected { steps: 5 };
@@ -188,7 +189,7 @@ fn rewrite(words: &[u32], variant: &Variant) -> Result<Vec<u32>, RewriteError> {
     let mut edit = Edit::new(module)?;
     let shared = Shared::declare(&mut edit, 0, 0);
     bound_loops(&mut edit, &shared, variant, &analysis.effects, &Places::default())?;
-    wrap_entry(&mut edit, &shared, variant, &analysis, &layout, &Places::default())?;
+    wrap_entry(&mut edit, &shared, variant, &analysis, &layout, &Places::default(), None)?;
     Ok(edit.finish().assemble())
 }
 

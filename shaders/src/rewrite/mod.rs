@@ -16,6 +16,7 @@ mod fault;
 mod flow;
 #[cfg(test)]
 mod flow_tests;
+mod grid;
 mod hoist;
 mod joint;
 mod keep;
@@ -43,9 +44,9 @@ mod variant;
 
 pub use analysis::{Access, Analysis, Bounds, Check, Effects, Joint, Line, Reach, Root, Site};
 pub use error::RewriteError;
-pub use program::Program;
+pub use program::{Program, fold};
 use shared::Shared;
-pub use variant::{Integers, Search, Translation, Variant};
+pub use variant::{Fold, Integers, Search, Translation, Variant};
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,8 @@
 use super::accesses::rewrite_accesses;
 use super::control::Layout;
 use super::edit::{Edit, Id, id_operand};
-use super::entry::wrap_entry;
+use super::entry::{wrap_entry, wrap_folded};
+use super::grid::Virtual;
 use super::keep::{keep_entry, keep_reachable, keep_used};
 use super::layouts::Layouts;
 use super::loops::bound_loops;
@@ -12,7 +13,7 @@ use super::places::Places;
 use super::plan::{Plan, plan};
 use super::sieve::{Source, damaged};
 use super::translate::{Translator, number};
-use super::{Analysis, RewriteError, Shared, Variant};
+use super::{Analysis, Fold, RewriteError, Shared, Variant};
 use rspirv::binary::Assemble;
 use rspirv::dr::Operand;
 use rspirv::spirv::{AddressingModel, BuiltIn, Capability, Decoration, Op};
@@ -70,14 +71,19 @@ impl Program {
     /// # Errors
     ///
     /// * [`RewriteError::TooManyChecks`] when the control block does not hold what it needs.
-    /// * [`RewriteError::Refused`] when a loop cannot be bounded, or the entry point has
-    ///   parameters.
+    /// * [`RewriteError::Refused`] when a loop cannot be bounded, the entry point has parameters, or
+    ///   the launch is folded and the kernel does more with a built-in value than load it.
     pub fn rewrite(&self, variant: &Variant) -> Result<Vec<u32>, RewriteError> {
         let layout = Layout::new(&self.analysis, variant).ok_or(RewriteError::TooManyChecks)?;
         let (mut edit, shared) = self.translated(variant, &layout);
         check_indices(&mut edit, &shared, number(self.plans.len()))?;
         bound_loops(&mut edit, &shared, variant, &self.analysis.effects, &self.places)?;
-        wrap_entry(&mut edit, &shared, variant, &self.analysis, &layout, &self.places)?;
+        let grid = match layout.grid_row() {
+            Some(row) => Some(Virtual::declare(&mut edit, shared.control, row, variant.fold)?),
+            None => None,
+        };
+        let (analysis, places) = (&self.analysis, &self.places);
+        wrap_entry(&mut edit, &shared, variant, analysis, &layout, places, grid.as_ref())?;
         Ok(edit.finish().assemble())
     }
 
@@ -91,6 +97,32 @@ impl Program {
         rewrite_accesses(&mut edit, &translator, &self.layouts, &self.plans);
         (edit, shared)
     }
+}
+
+/// Makes the form of a kernel for a folded launch that nobody checks: its words, but for the
+/// built-in values, which are those of the virtual grid.
+///
+/// Its control block has the rows of the grid alone, in the first descriptor set that the kernel
+/// does not use. It may do what [`Program::parse`] refuses.
+///
+/// # Errors
+///
+/// * [`RewriteError::Damaged`] when the words are no module.
+/// * [`RewriteError::Entry`] when there is no such entry point, or there are several.
+/// * [`RewriteError::Refused`] when the entry point has parameters, or the kernel does more with a
+///   built-in value than load it.
+pub fn fold(words: &[u32], entry: Option<&str>, fold: Fold) -> Result<Vec<u32>, RewriteError> {
+    let mut source = Source::read(words)?;
+    keep_entry(&mut source, entry)?;
+    let origins = keep_reachable(&mut source);
+    keep_used(&mut source.module);
+    let places = Places::of(&source, &origins);
+    let mut edit = Edit::new(std::mem::take(&mut source.module))?;
+    let set = free_set(&edit);
+    let control = edit.control(set, 0);
+    let grid = Virtual::declare(&mut edit, control, 0, fold)?;
+    wrap_folded(&mut edit, &places, &grid)?;
+    Ok(edit.finish().assemble())
 }
 
 /// Refuses modules whose pointers are not followed: those of OpenCL.

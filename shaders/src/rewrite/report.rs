@@ -41,6 +41,8 @@ pub(super) struct Reporter<'a> {
     pub(super) analysis: &'a Analysis,
     pub(super) layout: &'a control::Layout,
     pub(super) physical: Physical,
+    /// The workgroup as the kernel sees it, where that is not the one that is dispatched.
+    pub(super) workgroup: Option<[Id; 3]>,
 }
 
 /// What an invocation will report.
@@ -87,7 +89,7 @@ impl Reporter<'_> {
             if let Some(fault) = fault {
                 let address = self.fault_address(&mut flow.code);
                 end = self.collect(flow, fault, address, end);
-                entry = Self::entry(&mut flow.code, fault, address);
+                entry = self.entry(&mut flow.code, fault, address);
             }
             self.run(flow, &Report { steps: [first, end], count, entry });
         }
@@ -173,13 +175,10 @@ impl Reporter<'_> {
     }
 
     /// The words of a fault's entry.
-    fn entry(code: &mut Code<'_>, fault: Id, address: Id) -> Vec<Id> {
-        let (word, uvec3) = (code.edit.uint(32), code.edit.uvec(3));
-        let workgroup = input(code, BuiltIn::WorkgroupId, uvec3);
-        let [x, y, z] = [0, 1, 2].map(|part| {
-            let operands = vec![Operand::IdRef(workgroup), Operand::LiteralBit32(part)];
-            code.op(Op::CompositeExtract, word, operands)
-        });
+    fn entry(&self, code: &mut Code<'_>, fault: Id, address: Id) -> Vec<Id> {
+        let word = code.edit.uint(32);
+        let workgroup = self.workgroup;
+        let [x, y, z] = workgroup.unwrap_or_else(|| inputs(code, BuiltIn::WorkgroupId));
         let invocation = input(code, BuiltIn::LocalInvocationIndex, word);
         let [low, high] = Math::words(code, address);
         vec![low, high, x, y, z, invocation, fault]
@@ -277,6 +276,16 @@ fn speaks_for_subgroup(code: &mut Code<'_>, address: Id, is_index: Id, writes: I
     }
     let is_index = code.ids(Op::IEqual, boolean, &[is_index, one]);
     code.ids(Op::LogicalOr, boolean, &[speaks, is_index])
+}
+
+/// The three numbers of a built-in value.
+pub(super) fn inputs(code: &mut Code<'_>, builtin: BuiltIn) -> [Id; 3] {
+    let (word, uvec3) = (code.edit.uint(32), code.edit.uvec(3));
+    let value = input(code, builtin, uvec3);
+    [0, 1, 2].map(|part| {
+        let operands = vec![Operand::IdRef(value), Operand::LiteralBit32(part)];
+        code.op(Op::CompositeExtract, word, operands)
+    })
 }
 
 /// A built-in value as the type that is wanted; the kernel may have declared it signed.

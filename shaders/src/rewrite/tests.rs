@@ -3,6 +3,7 @@
 mod assembly;
 mod entries;
 mod glsl;
+mod grids;
 mod joints;
 mod machine;
 mod mutations;

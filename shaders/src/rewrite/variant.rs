@@ -20,6 +20,26 @@ pub struct Variant {
     pub loop_guard: bool,
     /// Invocations of a subgroup that miss the same page report it once.
     pub subgroup_faults: bool,
+    /// How the grid that the kernel sees is dispatched.
+    pub fold: Fold,
+}
+
+/// How the grid that a kernel sees is dispatched: as it is, or as another one that keeps a device's
+/// limits.
+///
+/// The kernel of a folded launch sees the *virtual* grid: its built-in values are those of a
+/// dispatch without limits. Workgroups are numbered x first, then y, then z, and the workgroup that
+/// is dispatched as number `n` is number `n` of the virtual grid. It does nothing where the virtual
+/// grid has fewer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Fold {
+    /// As it is.
+    #[default]
+    None,
+    /// The virtual grid is a line along x: it has one workgroup in y and z.
+    Line,
+    /// The virtual grid is any.
+    Space,
 }
 
 /// What becomes of an address that passed its check.

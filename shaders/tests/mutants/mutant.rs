@@ -1,7 +1,9 @@
 //! Damaged kernels, chosen by bytes: farptr's own with changes, or any words at all.
 #![allow(unreachable_pub, reason = "the test and the fuzz target each have a copy")]
 
-use farptr_shaders::rewrite::{Integers, Program, RewriteError, Search, Translation, Variant};
+use farptr_shaders::rewrite::{
+    Fold, Integers, Program, RewriteError, Search, Translation, Variant,
+};
 use farptr_shaders::{
     KernelDesc, affine, axpby, bfs, dot, empty, hadamard, probe, saxpy, spmv, walk,
 };
@@ -208,6 +210,7 @@ fn variant(byte: u8) -> Variant {
         joint: bit(7),
         loop_guard: bit(5),
         subgroup_faults: bit(6),
+        fold: if bit(6) == bit(7) { Fold::None } else { Fold::Space },
     }
 }
 

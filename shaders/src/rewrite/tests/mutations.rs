@@ -1,6 +1,6 @@
 //! Words that are no valid module: no panic, no endless work.
 
-use super::super::{Integers, Program, Search, Translation, Variant};
+use super::super::{Fold, Integers, Program, Search, Translation, Variant};
 use super::shipped::kernels;
 use super::tools::{is_valid, torture, validate, variants};
 use crate::{KernelDesc, saxpy};
@@ -152,6 +152,7 @@ fn words_that_are_no_module_are_damaged() {
         joint: false,
         loop_guard: false,
         subgroup_faults: false,
+        fold: Fold::None,
     };
     for words in [&[][..], &[1, 2, 3], &[0x0723_0203], &[0x0723_0203, 0x0001_0500, 0, u32::MAX, 0]]
     {

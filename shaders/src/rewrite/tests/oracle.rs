@@ -1,7 +1,7 @@
 //! What rewritten accesses do, in an interpreter, against what the contract says.
 
 use super::super::control::{self, Layout};
-use super::super::{Access, Bounds, Integers, Program, Search, Translation, Variant};
+use super::super::{Access, Bounds, Fold, Integers, Program, Search, Translation, Variant};
 use super::machine::{Machine, Value};
 use super::tools::assemble;
 use proptest::prelude::*;
@@ -85,6 +85,7 @@ fn case() -> impl Strategy<Value = Case> {
                 joint: false,
                 loop_guard: false,
                 subgroup_faults: false,
+                fold: Fold::None,
             };
             let first = if offset_roots { first } else { 0 };
             (Just((variant, lends)), to, any::<u64>()).prop_map(

@@ -1,6 +1,6 @@
 //! SPIRV-Tools as an independent judge: assembler and validator, found on the path.
 
-use super::super::{Integers, Search, Translation, Variant};
+use super::super::{Fold, Integers, Search, Translation, Variant};
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
@@ -99,6 +99,7 @@ pub(super) fn variants() -> Vec<Variant> {
                         joint: flags == 1,
                         loop_guard: flags == 1,
                         subgroup_faults: flags == 1,
+                        fold: if flags == 1 { Fold::Space } else { Fold::None },
                     });
                 }
             }
