@@ -19,6 +19,8 @@ use std::thread;
 const FILES: usize = 4;
 /// Bytes of address space for a driver's code, stacks and buffers.
 const MEMORY_BYTES: usize = 256 << 20;
+/// Bytes of a file in which a driver keeps the memory of a small runtime.
+const FILE_BYTES: u64 = 64 << 20;
 
 /// The failure, with the limit that is behind it if there is one.
 pub(crate) fn behind(failure: BuildError) -> BuildError {
@@ -31,13 +33,17 @@ pub(crate) fn behind(failure: BuildError) -> BuildError {
             | BuildError::NoSuchDevice { .. }
             | BuildError::Vulkan(_)
     );
-    let found = if by_machine { files().or_else(memory).or_else(threads) } else { None };
+    let found = if by_machine { shortage() } else { None };
     match found {
         Some(Shortage { lack, resource, limit }) => {
             BuildError::Shortage { lack, resource, limit, source: Box::new(failure) }
         }
         None => failure,
     }
+}
+
+fn shortage() -> Option<Shortage> {
+    files().or_else(memory).or_else(threads).or_else(file_bytes)
 }
 
 /// Too little of something.
@@ -99,6 +105,13 @@ fn threads() -> Option<Shortage> {
             Some(Shortage { lack, resource, limit })
         }
     }
+}
+
+fn file_bytes() -> Option<Shortage> {
+    let limit = limit(Resource::Fsize).filter(|&limit| limit < FILE_BYTES)?;
+    let lack = "the process can make no long files, in which some drivers keep memory".to_owned();
+    let resource = "RLIMIT_FSIZE, ulimit -f";
+    Some(Shortage { lack, resource, limit: format!("{limit} bytes") })
 }
 
 /// A resource limit of the process, if there is one.

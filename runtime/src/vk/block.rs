@@ -1,6 +1,6 @@
 //! Stretches of device memory with device addresses, on page boundaries.
 
-use super::{Device, Named, buffer::refused};
+use super::{Device, Named, buffer::allocate};
 use crate::VulkanError;
 use ash::vk;
 use farptr_shaders::rewrite::control::PAGE_BYTES;
@@ -135,9 +135,7 @@ fn allocate_and_bind(
         linear: true,
         allocation_scheme: AllocationScheme::GpuAllocatorManaged,
     };
-    let allocation = device
-        .with_allocator(|allocator| allocator.allocate(&desc))
-        .map_err(|error| refused(&error))?;
+    let allocation = allocate(device, &desc)?;
     // SAFETY: 1. the memory is live until the allocation is freed.
     let memory = unsafe { allocation.memory() };
     // SAFETY: 1. buffer and memory are live; 2. the buffer is new and bound once, to a part of the

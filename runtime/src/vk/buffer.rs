@@ -7,6 +7,11 @@ use gpu_allocator::{
     AllocationError, AllocationSizes, AllocatorDebugSettings, MemoryLocation,
     vulkan::{Allocation, AllocationCreateDesc, AllocationScheme, Allocator, AllocatorCreateDesc},
 };
+use rustix::{
+    io::Errno,
+    mm::{Advice, madvise},
+    process::{Resource, getrlimit},
+};
 use std::sync::atomic::AtomicU32;
 
 /// Bytes of the allocations that small buffers share.
@@ -108,9 +113,7 @@ fn allocate_and_bind(device: &Device, raw: vk::Buffer) -> Result<(Allocation, u6
         linear: true,
         allocation_scheme: AllocationScheme::GpuAllocatorManaged,
     };
-    let allocation = device
-        .with_allocator(|allocator| allocator.allocate(&desc))
-        .map_err(|error| refused(&error))?;
+    let allocation = allocate(device, &desc)?;
     // SAFETY: 1. the memory is live until the allocation is freed.
     let memory = unsafe { allocation.memory() };
     // SAFETY: 1. buffer and memory are live; 2. the buffer is new and bound once, to a part of the
@@ -130,8 +133,45 @@ fn allocate_and_bind(device: &Device, raw: vk::Buffer) -> Result<(Allocation, u6
     Ok((allocation, address))
 }
 
+/// Allocates memory of which the mapped part can be touched.
+pub(super) fn allocate(
+    device: &Device,
+    desc: &AllocationCreateDesc<'_>,
+) -> Result<Allocation, VulkanError> {
+    let allocated = device.with_allocator(|allocator| allocator.allocate(desc));
+    let allocation = allocated.map_err(|error| refused(&error))?;
+    if is_there(&allocation) {
+        return Ok(allocation);
+    }
+    device.with_allocator(|allocator| {
+        // As in `destroy`.
+        let _ = allocator.free(allocation);
+    });
+    let result = vk::Result::ERROR_OUT_OF_HOST_MEMORY;
+    Err(VulkanError { call: "vkAllocateMemory", result })
+}
+
+/// Whether there are pages behind mapped memory.
+///
+/// Some drivers keep device memory in a file and do not look whether they could make it long enough
+/// (Mesa 25); who touches the rest is ended by a signal. Files have an end where the process has a
+/// limit for them.
+fn is_there(allocation: &Allocation) -> bool {
+    let limited = getrlimit(Resource::Fsize).current.is_some();
+    let Some(start) = allocation.mapped_ptr().filter(|_| limited) else { return true };
+    let page_bytes = usize::try_from(farptr_hmm::PageSize::host().bytes()).unwrap_or(1);
+    let before = start.as_ptr().addr() % page_bytes;
+    let bytes = usize::try_from(allocation.size()).unwrap_or(0) + before;
+    let start = start.as_ptr().wrapping_byte_sub(before);
+    // SAFETY: the pages are mapped, from the one of the first byte to that of the last; reading
+    // them as the call does changes nothing.
+    let populated = unsafe { madvise(start, bytes, Advice::LinuxPopulateRead) };
+    // Other errors: memory of a card, or a kernel that does not know the advice (Linux 5.14 does).
+    populated != Err(Errno::FAULT)
+}
+
 /// The allocator's errors in Vulkan's words.
-pub(super) fn refused(error: &AllocationError) -> VulkanError {
+fn refused(error: &AllocationError) -> VulkanError {
     let result = match error {
         AllocationError::OutOfMemory => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
         AllocationError::FailedToMap(_) => vk::Result::ERROR_MEMORY_MAP_FAILED,
