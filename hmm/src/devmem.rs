@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::addr::PageNumber;
 
 /// A failure of a device's memory.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum DeviceError {
     /// There is no room, or not as much in one piece.

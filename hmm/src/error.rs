@@ -6,14 +6,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::io;
+use std::{fmt, io};
 
 use thiserror::Error;
 
 use crate::addr::{VaRange, VirtAddr};
 
 /// A failure to look up the areas of the address space with [`Maps`](crate::Maps).
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum MapsError {
     /// `/proc/self/maps` could not be opened.
@@ -58,7 +58,7 @@ pub enum MapsError {
 }
 
 /// A line of `/proc/<pid>/maps` that [`parse_maps`](crate::parse_maps) did not understand.
-#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[derive(Error, Clone, PartialEq, Eq)]
 #[error("line {line_number} does not describe a memory area: {line:?}")]
 pub struct ParseMapsError {
     line_number: usize,
@@ -78,7 +78,7 @@ impl ParseMapsError {
 }
 
 /// A failure to examine pages with [`Pagemap`](crate::Pagemap).
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum PagemapError {
     /// `/proc/self/pagemap` could not be opened.
@@ -122,7 +122,7 @@ pub enum PagemapError {
 }
 
 /// A failure to register for invalidations with [`Notifiers`](crate::Notifiers).
-#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+#[derive(Error, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RegisterError {
     /// The range contains no address.
@@ -134,7 +134,7 @@ pub enum RegisterError {
 }
 
 /// A host address space that cannot be asked or cannot be changed.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum HostError {
     /// The areas could not be looked up.
@@ -188,7 +188,7 @@ pub enum HostError {
 /// A walk by [`range_fault`](crate::range_fault) that did not answer for every page.
 ///
 /// The names in capitals are those of the kernel's error numbers.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum FaultError {
     /// `EFAULT`: a page is wanted that cannot be had. Nothing is mapped there, the area does not
@@ -238,9 +238,65 @@ pub enum FaultError {
 }
 
 /// A failure to read the process's page fault counters.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[error("getrusage did not give the page fault counters; a sandbox must allow the call")]
 pub struct FaultCountsError {
     #[from]
     source: io::Error,
+}
+
+/// What Rust prints of an error that `main` returns, or that `unwrap` finds: its message, and each
+/// cause on a line of its own.
+macro_rules! debug_in_words {
+    ($($error:ty),* $(,)?) => {
+        $(impl fmt::Debug for $error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_causes(self, f)
+            }
+        })*
+    };
+}
+
+debug_in_words!(
+    MapsError,
+    ParseMapsError,
+    PagemapError,
+    RegisterError,
+    HostError,
+    FaultError,
+    FaultCountsError,
+    crate::AttachError,
+    crate::BuildError,
+    crate::CopyError,
+    crate::DeviceError,
+    crate::DirtyError,
+    crate::FaultInError,
+    crate::MigrateError,
+    crate::OpenUffdError,
+    crate::WatchError,
+    crate::WouldBlock,
+);
+#[cfg(feature = "dmirror")]
+debug_in_words!(crate::DmirrorError);
+
+fn write_causes(error: &dyn std::error::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{error}")?;
+    let mut causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.try_for_each(|cause| write!(f, "\n  cause: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_main_returns_is_printed_in_words() {
+        let source = io::Error::other("no such mount");
+        let error: Box<dyn std::error::Error> = MapsError::Open { source }.into();
+        assert_eq!(
+            format!("Error: {error:?}"),
+            "Error: cannot open /proc/self/maps; procfs must be mounted on /proc\n  \
+             cause: no such mount"
+        );
+    }
 }

@@ -58,7 +58,7 @@ pub struct PageRun {
 }
 
 /// Why pages could not be faulted in.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum FaultInError {
     /// The attempt was cut short by something that passes; the pages may or may not be there.

@@ -5,13 +5,16 @@ mod uses;
 
 use crate::reflect::{types::Types, uses::Uses};
 use spirv::{Capability, Decoration, ExecutionMode, ExecutionModel, Op, StorageClass};
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 /// The number of words before the first instruction (SPIR-V specification, section 2.3).
 const HEADER_WORDS: usize = 5;
 
 /// Why words are not a kernel that farptr can run.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReflectError {
     /// The words do not begin with the header of a SPIR-V module.
@@ -64,6 +67,13 @@ pub enum ReflectError {
     /// The push constants have a type whose size the module does not fix.
     #[error("the push constants have no fixed size; use numbers, vectors and fixed arrays")]
     PushSize,
+}
+
+/// What Rust prints of an error that `main` returns: the message, which has no causes.
+impl fmt::Debug for ReflectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
 }
 
 /// What a kernel's words say about it.

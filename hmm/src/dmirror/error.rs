@@ -10,7 +10,7 @@ use crate::migrate::MigrateError;
 use crate::mirror::AttachError;
 
 /// A failure of a command, by the error number that the kernel's driver answers.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum DmirrorError {
     /// `EFAULT`: a page cannot be accessed.

@@ -311,7 +311,7 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, DeviceError>) -> Option<T> {
 }
 
 /// A failure of a migration as a whole. A page that stays is none.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum MigrateError {
     /// `EINVAL`: the range is empty or not made of whole pages.

@@ -38,7 +38,7 @@ const OPTIONAL: [Feature; 4] =
     [Feature::Move, Feature::Poison, Feature::WpHugetlbfsShmem, Feature::MissingShmem];
 
 /// A mirror that could not be built.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// There is no userfaultfd with what a mirror needs. Linux 6.4 has it.

@@ -24,7 +24,7 @@ pub struct DeviceId {
 }
 
 /// A device that could not be attached.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum AttachError {
     /// The mirror belongs to the parent process.

@@ -93,7 +93,7 @@ struct Shared {
 }
 
 /// A range that cannot be watched.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error(
     "{range} cannot be watched: it must be made of whole pages that are mapped, not be a file, and \
      not be watched by somebody else"

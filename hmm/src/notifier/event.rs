@@ -130,6 +130,6 @@ impl fmt::Debug for Invalidation<'_> {
 pub struct SeqSet(pub(super) ());
 
 /// The refusal of an invalidation that was not allowed to block.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(PartialEq, Eq, thiserror::Error)]
 #[error("a device could not be invalidated without waiting; the mapping must not change")]
 pub struct WouldBlock(pub(super) ());

@@ -14,7 +14,7 @@ use thiserror::Error;
 use crate::addr::VirtAddr;
 
 /// Memory that could not be read or written.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[error("the memory at {at} cannot be accessed")]
 #[non_exhaustive]
 pub struct CopyError {

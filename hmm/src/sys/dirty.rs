@@ -13,7 +13,7 @@ use super::uffd::{Feature, Features, Modes, OpenUffdError, Resolution, Tier, Uff
 use crate::addr::{PageSize, VaRange};
 
 /// A failure to track which pages are written.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum DirtyError {
     /// The kernel does not offer what tracking needs.

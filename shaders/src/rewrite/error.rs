@@ -5,7 +5,7 @@ use rspirv::spirv::Op;
 use std::fmt;
 
 /// Why a kernel cannot be rewritten exactly. Nothing is passed through unchecked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RewriteError {
     /// The words are not a module, or a damaged one.
@@ -37,6 +37,13 @@ pub enum RewriteError {
     /// The kernel needs more control rows than a uniform buffer holds.
     #[error("the kernel has too many kinds of access for one launch; split it")]
     TooManyChecks,
+}
+
+/// What Rust prints of an error that `main` returns: the message, which has no causes.
+impl fmt::Debug for RewriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
 }
 
 impl RewriteError {

@@ -10,7 +10,7 @@ use super::{Feature, Features};
 use crate::addr::VaRange;
 
 /// A failure to make a userfaultfd.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum OpenUffdError {
     /// Nobody would make a userfaultfd that serves faults taken inside the kernel.
