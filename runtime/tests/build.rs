@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{direct, runtime};
+use common::{direct, runtime, runtimes};
 use farptr::{AccessMode, BuildError, Error, Runtime, Tier};
 use std::{fs, process::Command};
 
@@ -158,4 +158,18 @@ fn a_cache_folder_that_cannot_be_written_is_only_reported() {
     let runtime = Runtime::builder().pipeline_cache(&blocker).build().unwrap();
     let text = runtime.explain().to_string();
     assert!(text.contains("not kept: cannot write"), "{text}");
+}
+
+#[test]
+fn a_new_runtime_has_done_nothing() {
+    for runtime in runtimes() {
+        let stats = runtime.stats();
+        // The process's other faults since then are among these, but not those of the start.
+        let process = farptr_hmm::fault_counts().unwrap().total();
+        assert!(stats.host_faults < process, "{stats:?} of {process}");
+        let done = [stats.launches, stats.rounds, stats.submissions, stats.lends, stats.faults];
+        assert_eq!(done, [0; 5], "{stats:?}");
+        let moved = [stats.pages_imported, stats.undone_rounds, stats.bytes_in, stats.bytes_home];
+        assert_eq!(moved, [0; 4], "{stats:?}");
+    }
 }

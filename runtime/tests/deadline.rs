@@ -93,8 +93,8 @@ fn stopping() {
     // Drivers compile at the first launch, which is not to count.
     add_one(&runtime, &kernel, &mut [0.0; PAGE / 4]).unwrap();
     let stop = || {
-        // SAFETY: the signal stops this process until another one continues it.
-        unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
+        // SAFETY: the signal stops this whole process until another one continues it.
+        unsafe { libc::raise(libc::SIGSTOP) };
     };
     let (mut memory, pager) = held(stop).unwrap();
     let y: &mut [f32] = bytemuck::cast_slice_mut(&mut memory);

@@ -100,3 +100,40 @@ fn is_pending() -> bool {
     // SAFETY: The pointer is to a set, if it was filled above; else the call is not made.
     filled == 0 && unsafe { libc::sigismember(set.as_ptr(), libc::SIGXFSZ) } == 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raise() {
+        // SAFETY: The signal goes to this thread, which has it blocked.
+        unsafe { libc::raise(libc::SIGXFSZ) };
+    }
+
+    #[test]
+    fn a_signal_about_long_files_is_not_delivered() {
+        let raised = file_limit_as_error(|| {
+            raise();
+            is_pending()
+        });
+        assert!(raised && !is_pending(), "it was taken, or this process would have ended");
+        let nested = file_limit_as_error(|| {
+            file_limit_as_error(raise);
+            is_pending()
+        });
+        assert!(!nested, "each takes its own");
+    }
+
+    #[test]
+    fn a_signal_that_was_waiting_goes_on_waiting() {
+        let ended = std::thread::spawn(|| {
+            let mask = FileLimitSignal::block().expect("the mask can be changed");
+            raise();
+            file_limit_as_error(|| ());
+            assert!(is_pending());
+            drop(mask);
+            assert!(!is_pending());
+        });
+        ended.join().expect("the assertions hold");
+    }
+}
