@@ -14,6 +14,12 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Says that a test does not run, straight to standard error, which the harness does not hold back.
+fn skip(test: &str, reason: &dyn std::fmt::Display) {
+    let line = format!("SKIP {test}: {reason}\n");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+}
+
 /// Whether there is a device; without one the test is skipped with the reason, or fails under CI.
 fn has_device(test: &str) -> bool {
     match farptr::Runtime::builder().build() {
@@ -22,7 +28,7 @@ fn has_device(test: &str) -> bool {
             panic!("{test} needs a device when CI is set: {error}")
         }
         Err(error) => {
-            eprintln!("SKIP {test}: {error}");
+            skip(test, &error);
             false
         }
     }
@@ -177,8 +183,7 @@ fn check_checked(case: &str, variants: &[&str]) {
     let direct = farptr::Runtime::builder().access(farptr::AccessMode::Direct).build();
     if let Err(error) = direct {
         assert!(std::env::var_os("CI").is_none(), "CI needs direct access: {error}");
-        eprintln!("SKIP {case}: {error}");
-        return;
+        return skip(case, &error);
     }
     check_results(&record(&[case, "--max-size", "16777216"]), case, variants);
 }
@@ -221,8 +226,7 @@ fn huge_pages_are_verified_where_there_are_any() {
     let enabled = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
     if !enabled.is_ok_and(|modes| modes.contains("[always]") || modes.contains("[madvise]")) {
         assert!(std::env::var_os("CI").is_none(), "CI needs transparent huge pages");
-        eprintln!("SKIP huge_pages_are_verified_where_there_are_any: the system gives none");
-        return;
+        return skip("huge_pages_are_verified_where_there_are_any", &"the system gives none");
     }
     let snapshot = record_without_vulkan(&["hmm-snapshot-thp", "--max-size", "2097152"]);
     check_results(&snapshot, "hmm-snapshot-thp", &["pagemap-scan", "farptr"]);
@@ -239,7 +243,7 @@ fn check_away(case: &str, variants: &[&str]) {
         return check_results(&checked(&output), case, variants);
     }
     let message = text(&output.stderr);
-    eprintln!("SKIP {case}: {message}");
+    skip(case, &message);
     if message.contains("in huge pages;") {
         assert!(std::env::var_os("CI").is_none(), "CI needs transparent huge pages");
         return;

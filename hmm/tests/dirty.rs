@@ -22,8 +22,6 @@ fn tracker() -> Option<DirtyTracker> {
     match DirtyTracker::open() {
         Ok(tracker) => Some(tracker),
         Err(error) => {
-            let name = thread::current().name().unwrap_or("?").to_owned();
-            let _ = writeln!(std::io::stderr(), "SKIP {name}: {error}");
             skip_where_needed("tracking of stores", error);
             None
         }
@@ -111,7 +109,7 @@ fn huge_pages_are_tracked_by_the_small_page() {
     let first = VaRange::from_len(inner.start(), huge.bytes()).expect("a range");
     common::write_byte(first.start());
     if look(first).huge_pages().is_none_or(|count| count.get() == 0) {
-        return common::skip("huge pages", "this kernel gives none");
+        return skip_where_needed("huge pages", "this kernel gives none");
     }
     tracker.track(first).expect("track");
     assert_eq!(tracker.take_written(first).expect("take"), []);

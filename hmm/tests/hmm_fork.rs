@@ -24,7 +24,7 @@ fn write_child(buffer: &Buffer, migrated: bool) {
         buffer.fill(0..pages);
         if migrated {
             if rig.mirror.tier() != Tier::KernelFaults {
-                return hmm_rig::skip("this tier moves no pages", !hmm_rig::is_root());
+                return hmm_rig::skip("this tier moves no pages; run as root", !hmm_rig::is_root());
             }
             let (_, reply) = rig.dev().migrate_to_dev(buffer.range(), None).expect("migrate");
             assert_eq!(reply.cpages, pages as u64);

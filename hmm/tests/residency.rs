@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::Write;
 
 use common::{
-    Arena, look, mincore_pages, page_bytes, pages_in, pages_per_huge, read_byte, skip,
+    Arena, look, mincore_pages, page_bytes, pages_in, pages_per_huge, read_byte, skip, skip_before,
     skip_where_needed, smaps_bytes, states, write_byte,
 };
 use farptr_hmm::{
@@ -127,7 +127,7 @@ fn guard_markers_are_entries_that_map_no_page() {
             assert_eq!(pages_in(&seen, PageState::Anonymous), [0]);
             assert_eq!(seen.swapped_pages(), PageCount::new(2));
         }
-        Err(error) => skip("guard markers", error),
+        Err(error) => skip_before((6, 13), "guard markers", error),
     }
 }
 
@@ -243,7 +243,7 @@ fn huge_page_of(arena: &Arena) -> VaRange {
 #[test]
 fn a_huge_page_counts_as_its_small_pages() {
     if let Some(reason) = huge_pages_forbidden() {
-        return skip("huge page", reason);
+        return skip_where_needed("huge page", reason);
     }
     let arena = Arena::new_huge(pages_per_huge());
     let huge = huge_page_of(&arena);
@@ -268,7 +268,7 @@ fn a_huge_page_counts_as_its_small_pages() {
 #[test]
 fn the_huge_page_of_zeroes_is_not_a_page_of_a_file() {
     if let Some(reason) = huge_pages_forbidden() {
-        return skip("huge page of zeroes", reason);
+        return skip_where_needed("huge page of zeroes", reason);
     }
     let arena = Arena::new_huge(pages_per_huge());
     let huge = huge_page_of(&arena);

@@ -173,6 +173,7 @@ fn the_packages_of_this_machine_are_ranked_and_walked() {
         return;
     }
     if !packages {
+        assert!(std::env::var_os("CI").is_none(), "in CI there is a package graph");
         let _ = writeln!(std::io::stderr(), "SKIP the package graph: this is not a Debian machine");
         return;
     }

@@ -18,7 +18,7 @@ use crate::owner::Owner;
 /// Slots hold the memory of ordinary code. Whoever could fill them or give them away at will would
 /// change values behind references, so only a mirror has this, and lends it for one call.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0423
 /// use farptr_hmm::{DeviceMemory, HostDevice, MirrorCall, Owner, PageCount, PageNumber};
 ///
 /// let device = HostDevice::new(Owner::new(), PageCount::new(8))?;

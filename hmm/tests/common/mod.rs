@@ -10,6 +10,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::fmt::Display;
+use std::io::Write;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -253,9 +254,10 @@ pub(crate) fn pages_in(residency: &Residency, state: PageState) -> Vec<usize> {
     pages
 }
 
-/// Says that a part of a test does not run, because this machine is not made for it.
+/// Says that a part of a test does not run, because this machine is not made for it: straight to
+/// standard error, which the harness does not hold back.
 pub(crate) fn skip(what: &str, reason: impl Display) {
-    eprintln!("SKIP {what}: {reason}");
+    let _ = writeln!(std::io::stderr(), "SKIP {what}: {reason}");
 }
 
 /// Says that a part of a test does not run, which must not happen in continuous integration.
@@ -265,7 +267,7 @@ pub(crate) fn skip_where_needed(what: &str, reason: impl Display) {
 }
 
 /// Says that a part of a test does not run, which is as it should be before the given Linux.
-fn skip_before(version: (u32, u32), what: &str, reason: impl Display) {
+pub(crate) fn skip_before(version: (u32, u32), what: &str, reason: impl Display) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("osrelease");
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     let mut next = || numbers.next().expect("a release number").expect("a release number");

@@ -322,7 +322,7 @@ impl Rig {
         if rig.mirror.tier() == Tier::KernelFaults {
             return Some(rig);
         }
-        skip("this tier moves no pages: system calls on them would fail", !is_root());
+        skip("this tier moves no pages: system calls on them would fail; run as root", !is_root());
         None
     }
 
@@ -404,14 +404,22 @@ impl HugePages {
     pub(crate) fn reserve(count: usize) -> Option<Self> {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::fs::read_to_string(RESERVED).ok()?;
-        let wanted = before.trim().parse::<usize>().ok()? + count;
+        let before = match std::fs::read_to_string(RESERVED) {
+            Ok(before) => before,
+            Err(error) => {
+                skip(format_args!("this kernel reserves no huge pages: {error}"), !is_root());
+                return None;
+            }
+        };
+        let wanted = before.trim().parse::<usize>().expect("a number") + count;
         if let Err(error) = std::fs::write(RESERVED, wanted.to_string()) {
-            skip(format_args!("huge pages cannot be reserved: {error}"), !is_root());
+            skip(format_args!("huge pages cannot be reserved: {error}; run as root"), !is_root());
             return None;
         }
         let reserved = Self { before, _alone: alone };
-        let got = std::fs::read_to_string(RESERVED).ok()?.trim().parse::<usize>().ok()?;
+        let got = std::fs::read_to_string(RESERVED).expect("readable before");
+        let got = got.trim().parse::<usize>().expect("a number");
+        // Memory in one piece runs out on any machine.
         if got < wanted {
             skip(format_args!("{got} of {wanted} huge pages could be reserved"), true);
             return None;

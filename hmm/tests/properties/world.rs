@@ -39,7 +39,7 @@ pub(crate) fn mirror(around: usize) -> Option<Arc<Mirror>> {
     if mirror.tier() == Tier::KernelFaults {
         return Some(Arc::new(mirror));
     }
-    skip("this tier moves no pages: system calls on them would fail", !is_root());
+    skip("this tier moves no pages: system calls on them would fail; run as root", !is_root());
     None
 }
 

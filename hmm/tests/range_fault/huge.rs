@@ -12,7 +12,7 @@ use std::ptr;
 use farptr_hmm::{PageSize, Pfn, Pfns, VaRange, VirtAddr};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 
-use crate::common::{Arena, page_bytes, pages_per_huge, skip, smaps_bytes};
+use crate::common::{Arena, page_bytes, pages_per_huge, skip, skip_where_needed, smaps_bytes};
 use crate::mirror::{Mirror, bytes, numbered};
 
 fn orders(pfns: &Pfns) -> Vec<(u64, u32, bool)> {
@@ -34,7 +34,7 @@ fn anon_write_huge() {
     assert_eq!(bytes(huge), numbered(0..pages));
 
     if smaps_bytes(arena.range().start(), "AnonHugePages") != huge.len_bytes() {
-        return skip("order of a huge page", "the kernel had none to give");
+        return skip_where_needed("order of a huge page", "the kernel had none to give");
     }
     assert_eq!(orders(&mirror.snapshot(huge)), [(pages as u64, 9, true)]);
     // The mapping reaches past a part of it, and the slot is that of the page itself.

@@ -115,7 +115,8 @@ impl Case {
         if mirror.tier() != Tier::KernelFaults {
             let root = rustix::process::geteuid().is_root();
             assert!(!root || std::env::var_os("CI").is_none(), "must run in CI");
-            eprintln!("SKIP: this tier moves no pages");
+            let line = b"SKIP the carrier: this tier moves no pages; run as root\n";
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), line);
             return None;
         }
         let device = HostDevice::new(Owner::new(), PageCount::new(64)).expect("a device");

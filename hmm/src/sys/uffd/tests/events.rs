@@ -185,6 +185,7 @@ fn huge_pages_are_made_without_a_word() {
         let (start, len) = raw(area.range());
         // SAFETY: The pages are the area's, and the advice changes no content.
         if unsafe { libc::madvise(start, len, MADV_COLLAPSE) } != 0 {
+            // Linux before 6.1 does not know the advice, and memory in one piece may have run out.
             return skip("collapse", std::io::Error::last_os_error(), true);
         }
         assert_eq!(area.huge_pages(0..huge_pages()), huge_pages());

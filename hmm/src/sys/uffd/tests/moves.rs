@@ -229,6 +229,7 @@ fn a_pinned_page_does_not_move() {
         app.number(0..3);
         let pinned = match pin(app.page(1)) {
             Ok(pinned) => pinned,
+            // Containers often forbid io_uring.
             Err(error) => return skip("pinned memory", error, true),
         };
         let busy = Resolution::Refused(Refusal::Busy);
