@@ -43,6 +43,7 @@ mod groups;
 mod indices;
 mod lists;
 mod model;
+mod nests;
 mod pointers;
 mod programs;
 mod rigs;

@@ -33,6 +33,21 @@ const SHAPES: &[(&str, &str)] = &[
         "uint i = 0; do { uint j = 0; do { acc += j; j++; } while (j < n); i++; } while (i < n);",
     ),
     (
+        "nested, left only by return",
+        "for (uint i = 0; i < n; i++) { uint k = i; do { if (words[k] == 7) return; k++; } while (true); }",
+    ),
+    (
+        "forever in a switch in a loop",
+        "for (uint i = 0; i < n; i++) { switch (acc & 3) { case 0: for (;;) { if (acc++ == n) return; } \
+         case 1: do { acc += 3; continue; } while (false); break; default: while (true) { return; } } \
+         acc ^= i; }",
+    ),
+    (
+        "behind jumps",
+        "for (uint i = 0; i < n; i++) { if (acc == i) { break; acc++; } else { continue; acc += 2; } \
+         for (uint j = 0; j < n; j++) { acc += j; continue; for (;;) acc++; } return; }",
+    ),
+    (
         "in sequence",
         "for (uint i = 0; i < n; i++) acc += i; for (uint i = 0; i < n; i++) acc ^= i;",
     ),

@@ -114,7 +114,7 @@ pub(super) fn keep_used(module: &mut Module) {
 }
 
 /// Removes the decorations of results that are removed.
-fn forget(module: &mut Module, removed: &HashSet<Id>) {
+pub(super) fn forget(module: &mut Module, removed: &HashSet<Id>) {
     if removed.is_empty() {
         return;
     }

@@ -20,7 +20,7 @@ pub(super) struct Loop {
     pub(super) continues_at_header: bool,
     /// A merge block for the header's conditional branch, which is to become a selection.
     pub(super) selection: Option<Id>,
-    /// A new merge block, where the kernel never gets to the old one.
+    /// The label of a new merge block, where the kernel never gets to the old one.
     pub(super) new_merge: Option<Id>,
     merge: Id,
 }
@@ -141,7 +141,9 @@ impl Shape {
                 Some(&position) if entered.contains(&position) => {
                     self.role_mut(position).ends.push(index);
                 }
-                _ => self.loops[index].new_merge = Some(edit.fresh()),
+                Some(_) => self.loops[index].new_merge = Some(edit.fresh()),
+                // It has one, which is still to be made.
+                None => self.loops[index].new_merge = Some(merge),
             }
         }
     }
@@ -272,7 +274,7 @@ fn live_targets(edit: &Edit, block: &Block) -> Vec<Id> {
 }
 
 /// Where a block branches to.
-fn targets(block: &Block) -> Vec<Id> {
+pub(super) fn targets(block: &Block) -> Vec<Id> {
     let Some(end) = terminator(block) else { return Vec::new() };
     let skipped = match end.class.opcode {
         Op::Branch => 0,
@@ -292,6 +294,6 @@ fn terminator(block: &Block) -> Option<&Instruction> {
     block.instructions.last()
 }
 
-fn label(block: &Block) -> Option<Id> {
+pub(super) fn label(block: &Block) -> Option<Id> {
     block.label.as_ref()?.result_id
 }

@@ -12,6 +12,7 @@
 //! ```
 
 use super::control;
+use super::dead::remove_dead_blocks;
 use super::edit::{Code, Edit, Id, id_operand};
 use super::flow::{Flow, block, selection_merge};
 use super::loop_guard::{BASE, Counters};
@@ -39,7 +40,7 @@ pub(super) fn bound_loops(
     let mut physical = None;
     let mut bound = Ok(());
     for function in &mut functions {
-        match Shape::of(edit, function, variant.loop_guard, places) {
+        match shape(edit, function, variant.loop_guard, places) {
             Ok(None) => {}
             Ok(Some(shape)) => {
                 let physical = *physical.get_or_insert_with(|| Physical::declare(edit));
@@ -60,6 +61,29 @@ pub(super) fn bound_loops(
     }
     edit.module.functions = functions;
     bound
+}
+
+/// The loops of a function, whose blocks without a way in are removed. Where a loop's merge block is
+/// never got to, its new one takes over all branches, and what only the old one led to has no way in
+/// either.
+fn shape(
+    edit: &mut Edit,
+    function: &mut Function,
+    guard: bool,
+    places: &Places,
+) -> Result<Option<Shape>, RewriteError> {
+    if !function.all_inst_iter().any(|i| i.class.opcode == Op::LoopMerge) {
+        return Ok(None);
+    }
+    remove_dead_blocks(edit, function);
+    let Some(shape) = Shape::of(edit, function, guard, places)? else { return Ok(None) };
+    let new_merges = shape.new_merges();
+    if new_merges.is_empty() {
+        return Ok(Some(shape));
+    }
+    replace_merges(function, &new_merges);
+    remove_dead_blocks(edit, function);
+    Shape::of(edit, function, guard, places)
 }
 
 /// What is the same for all loops of a kernel.
@@ -172,7 +196,6 @@ fn bound_function(
     let guarded = if rules.guard { shape.loops.len() } else { 0 };
     let counters: Vec<_> = (0..guarded).map(|_| Counters::declare(edit)).collect();
     let limits = start(edit, function, rules, &counters);
-    replace_merges(function, &shape.new_merges());
     let old = std::mem::take(&mut function.blocks);
     let mut rewriter = Rewriter {
         edit,
@@ -217,20 +240,16 @@ fn start(
 }
 
 /// Turns the branches to merge blocks that the kernel never gets to, which are never taken either,
-/// to their loops' new ones. What is left of the old blocks has no way in.
+/// to their loops' new ones. The old blocks have no way in then.
 fn replace_merges(function: &mut Function, new: &HashMap<Id, Id>) {
-    for block in &mut function.blocks {
-        let label = block.label.as_ref().and_then(|label| label.result_id);
-        if label.is_some_and(|label| new.contains_key(&label)) {
-            for phi in block.instructions.iter_mut().filter(|i| i.class.opcode == Op::Phi) {
-                *phi = Instruction::new(Op::Undef, phi.result_type, phi.result_id, vec![]);
-            }
-        }
-        let Some(end) = block.instructions.last_mut() else { continue };
-        if !matches!(end.class.opcode, Op::Branch | Op::BranchConditional | Op::Switch) {
-            continue;
-        }
-        for operand in &mut end.operands {
+    for instruction in function.blocks.iter_mut().flat_map(|block| &mut block.instructions) {
+        let named = match instruction.class.opcode {
+            Op::Branch | Op::BranchConditional | Op::Switch => usize::MAX,
+            // The merge block, and not the continue target, which may be the same block.
+            Op::LoopMerge => 1,
+            _ => continue,
+        };
+        for operand in instruction.operands.iter_mut().take(named) {
             if let Operand::IdRef(label) = operand
                 && let Some(&merge) = new.get(label)
             {
@@ -314,9 +333,6 @@ impl Rewriter<'_> {
             let mut merge = rest.remove(at);
             if let Some(operand) = merge.operands.get_mut(1) {
                 *operand = Operand::IdRef(found.continue_target);
-            }
-            if let (Some(after), Some(operand)) = (after, merge.operands.get_mut(0)) {
-                *operand = Operand::IdRef(after);
             }
             phis.push(merge);
             phis.push(Instruction::new(Op::Branch, None, None, vec![Operand::IdRef(check)]));

@@ -8,6 +8,7 @@ mod accesses;
 mod address;
 mod analysis;
 pub mod control;
+mod dead;
 mod edit;
 mod effects;
 mod entry;

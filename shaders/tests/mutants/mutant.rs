@@ -1,5 +1,9 @@
-//! Damaged kernels, chosen by bytes: farptr's own with changes, or any words at all.
+//! Damaged kernels, chosen by bytes: farptr's own or nests of loops with changes, or any words at
+//! all.
 #![allow(unreachable_pub, reason = "the test and the fuzz target each have a copy")]
+
+#[path = "../nests/nest.rs"]
+mod nest;
 
 use farptr_shaders::rewrite::{
     Fold, Integers, Program, RewriteError, Search, Translation, Variant,
@@ -7,6 +11,7 @@ use farptr_shaders::rewrite::{
 use farptr_shaders::{
     KernelDesc, affine, axpby, bfs, dot, empty, hadamard, probe, saxpy, spmv, walk,
 };
+use std::borrow::Cow;
 
 /// The words before the first instruction, and the one of them that bounds the ids.
 const HEADER_WORDS: usize = 5;
@@ -14,6 +19,9 @@ const BOUND: usize = 3;
 /// Output words per input word, and in any case, beyond which the pass has lost its way.
 const GROWTH: usize = 400;
 const LEAST_GROWTH: usize = 100_000;
+
+/// The first number of a kernel that is that of a nest.
+const NESTS: u8 = 128;
 
 /// Opcodes, by the SPIR-V specification's numbers.
 const LINE: u32 = 8;
@@ -180,6 +188,15 @@ fn result(instruction: &[u32]) -> Option<usize> {
     }
 }
 
+/// A kernel without changes, unless the number asks for other words.
+fn kernel(which: u8) -> Option<Cow<'static, [u32]>> {
+    if let Some(seed) = which.checked_sub(NESTS) {
+        return Some(nest::Nest::new(seed.into()).words().into());
+    }
+    let kernels = kernels();
+    kernels.get(usize::from(which) % (kernels.len() + 1)).map(|&words| words.into())
+}
+
 fn kernels() -> [&'static [u32]; 10] {
     [
         affine::Kernel::words(),
@@ -221,15 +238,14 @@ impl Mutant {
         let &[form, which, ref rest @ ..] = bytes else {
             return Self { words: Vec::new(), variant: variant(0), changes: Vec::new() };
         };
-        let kernels = kernels();
         let variant = variant(form);
-        let Some(kernel) = kernels.get(usize::from(which) % (kernels.len() + 1)) else {
+        let Some(kernel) = kernel(which) else {
             let words = rest.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
             return Self { words: words.collect(), variant, changes: Vec::new() };
         };
         let changes: Vec<Change> =
             rest.chunks_exact(5).map(|b| Change::decode([b[0], b[1], b[2], b[3], b[4]])).collect();
-        Self { words: change(kernel, &changes), variant, changes }
+        Self { words: change(&kernel, &changes), variant, changes }
     }
 
     /// Rewrites the module, which must not panic or grow without measure.

@@ -1,0 +1,34 @@
+//! Random nests of loops, switches and jumps, which must take the same way however they run: the
+//! generator also says what each gives.
+
+#[path = "../../../shaders/tests/nests/nest.rs"]
+mod nest;
+
+use crate::case::{Buffer, Case};
+use crate::rigs::quick_rigs;
+use crate::run::check_words;
+use nest::Nest;
+
+/// How many nests run.
+const NESTS: u32 = 120;
+/// Invocations, in workgroups of 8.
+const LANES: usize = 64;
+
+#[test]
+fn nests_take_the_same_way_however_they_run() {
+    let Some(rigs) = quick_rigs() else { return };
+    for seed in 0..NESTS {
+        let words = Nest::new(seed.into()).words();
+        // The seed lies in a lend of its own, for the oracle alone.
+        let case = Case::assembly("")
+            .lend(Buffer::random(u64::from(seed) + 500, LANES).writable())
+            .lend_silently(Buffer::words(&[seed]))
+            .groups(8)
+            .oracle(|image| {
+                let nest = Nest::new(image.words(1)[0].into());
+                let states: Vec<u32> = image.words(0).iter().map(|&s| nest.run(s)).collect();
+                image.set_words(0, &states);
+            });
+        check_words(&format!("nest {seed}"), &case, &rigs, &words);
+    }
+}

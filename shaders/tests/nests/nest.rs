@@ -1,0 +1,311 @@
+//! Nests of loops, switches and jumps that look random and are the same for the same seed: the
+//! program, what it computes, and its words.
+//!
+//! An invocation has a state, which each *note* changes and stores, so that the last word in memory
+//! tells which way the invocation took. It has fuel too, which each pass of a loop uses up, and
+//! returns without: most loops are left in other ways, and some only in that one.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(clippy::cast_possible_truncation, reason = "lengths of short lists")]
+
+#[path = "words.rs"]
+mod words;
+
+/// Statements inside statements, at most.
+const DEPTH: u32 = 4;
+/// Statements of a program, at most.
+const STATEMENTS: u32 = 24;
+/// Passes of all loops of an invocation, the last of which returns.
+pub(crate) const FUEL: u32 = 48;
+/// What a note multiplies the state by.
+pub(crate) const FACTOR: u32 = 1_664_525;
+
+/// A program: the statements of an invocation.
+#[derive(Debug)]
+pub struct Nest {
+    body: Vec<Statement>,
+    /// The statements are those of a function that returns the state, and that the kernel calls.
+    in_function: bool,
+}
+
+#[derive(Debug)]
+enum Statement {
+    /// Multiplies the state, adds this number, and stores it.
+    Note(u32),
+    If(Test, Vec<Statement>, Option<Vec<Statement>>),
+    Switch(Switch),
+    Loop(Loop),
+    Jump(Jump),
+    /// An instruction that says that nobody gets there, behind a condition that never holds.
+    Unreachable,
+}
+
+/// What a branch depends on.
+#[derive(Clone, Copy, Debug)]
+enum Test {
+    Constant(bool),
+    /// Whether two bits of the state, from this one on, are a number.
+    State(u32, u32),
+}
+
+#[derive(Debug)]
+struct Switch {
+    /// The first of the two bits of the state that are switched on.
+    bits: u32,
+    /// The value, the statements, and whether they go on to the next case's.
+    cases: Vec<(u32, Vec<Statement>, bool)>,
+    default: Vec<Statement>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Tests before the body, in a block of its own as glslang does, or in the header.
+    First { in_header: bool },
+    /// Tests behind the body.
+    Last,
+    /// Never tests.
+    Forever,
+    /// One block that is header, body and continue target.
+    Single,
+}
+
+#[derive(Debug)]
+struct Loop {
+    form: Form,
+    test: Test,
+    body: Vec<Statement>,
+    /// What is done between two passes: no jumps, no loops.
+    step: Vec<Statement>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Jump {
+    Break,
+    Continue,
+    Return,
+}
+
+/// Where an invocation goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Next,
+    Jump(Jump),
+}
+
+impl Nest {
+    pub fn new(seed: u64) -> Self {
+        let mut draw = Draw { state: seed, left: STATEMENTS };
+        let in_function = draw.one_in(3);
+        let mut body = vec![Statement::Note(draw.word() | 1)];
+        body.extend(draw.statements(0, &[Jump::Return]));
+        body.push(Statement::Note(draw.word() | 1));
+        Self { body, in_function }
+    }
+
+    /// The words of a kernel of 8 invocations a workgroup. Its push constants are the address of
+    /// the states, a word for each invocation.
+    pub fn words(&self) -> Vec<u32> {
+        words::words(self)
+    }
+
+    /// The word that an invocation leaves in the place of its first state.
+    pub fn run(&self, state: u32) -> u32 {
+        let mut run = Run { state, fuel: FUEL };
+        run.all(&self.body);
+        if self.in_function { !run.state } else { run.state }
+    }
+}
+
+/// An invocation that runs.
+struct Run {
+    state: u32,
+    fuel: u32,
+}
+
+impl Run {
+    fn all(&mut self, statements: &[Statement]) -> Way {
+        for statement in statements {
+            let way = self.one(statement);
+            if way != Way::Next {
+                return way;
+            }
+        }
+        Way::Next
+    }
+
+    fn one(&mut self, statement: &Statement) -> Way {
+        match statement {
+            Statement::Note(add) => {
+                self.state = self.state.wrapping_mul(FACTOR).wrapping_add(*add);
+                Way::Next
+            }
+            Statement::If(test, yes, _) if self.holds(*test) => self.all(yes),
+            Statement::If(_, _, no) => self.all(no.as_deref().unwrap_or_default()),
+            Statement::Switch(switch) => self.switch(switch),
+            Statement::Loop(found) => self.repeat(found),
+            Statement::Jump(jump) => Way::Jump(*jump),
+            Statement::Unreachable => Way::Next,
+        }
+    }
+
+    fn holds(&self, test: Test) -> bool {
+        match test {
+            Test::Constant(value) => value,
+            Test::State(bits, value) => self.state >> bits & 3 == value,
+        }
+    }
+
+    fn switch(&mut self, switch: &Switch) -> Way {
+        let value = self.state >> switch.bits & 3;
+        let mut at = switch.cases.iter().position(|(case, ..)| *case == value);
+        while let Some((_, body, falls)) = at.and_then(|at| switch.cases.get(at)) {
+            match self.all(body) {
+                Way::Next if *falls => at = at.map(|at| at + 1),
+                Way::Next | Way::Jump(Jump::Break) => return Way::Next,
+                way => return way,
+            }
+        }
+        // No case, or the last one went on.
+        match self.all(&switch.default) {
+            Way::Jump(Jump::Break) => Way::Next,
+            way => way,
+        }
+    }
+
+    fn repeat(&mut self, found: &Loop) -> Way {
+        loop {
+            if matches!(found.form, Form::First { .. }) && !self.holds(found.test) {
+                return Way::Next;
+            }
+            self.fuel -= 1;
+            if found.form == Form::Single {
+                self.all(&found.body);
+                if self.fuel <= 1 || !self.holds(found.test) {
+                    return Way::Next;
+                }
+                continue;
+            }
+            if self.fuel == 0 {
+                return Way::Jump(Jump::Return);
+            }
+            match self.all(&found.body) {
+                Way::Jump(Jump::Break) => return Way::Next,
+                Way::Jump(Jump::Return) => return Way::Jump(Jump::Return),
+                Way::Next | Way::Jump(Jump::Continue) => {}
+            }
+            self.all(&found.step);
+            if found.form == Form::Last && !self.holds(found.test) {
+                return Way::Next;
+            }
+        }
+    }
+}
+
+/// A stream of choices (SplitMix64), and how many statements are left.
+struct Draw {
+    state: u64,
+    left: u32,
+}
+
+impl Draw {
+    fn word(&mut self) -> u32 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) >> 32) as u32
+    }
+
+    fn below(&mut self, end: u32) -> u32 {
+        self.word() % end
+    }
+
+    fn one_in(&mut self, times: u32) -> bool {
+        self.below(times) == 0
+    }
+
+    fn test(&mut self) -> Test {
+        match self.below(6) {
+            0 => Test::Constant(false),
+            1 => Test::Constant(true),
+            // The upper bits are the more random ones.
+            _ => Test::State(16 + self.below(14), self.below(4)),
+        }
+    }
+
+    fn note(&mut self) -> Statement {
+        Statement::Note(self.word() | 1)
+    }
+
+    /// Statements, with the jumps that are allowed there. Some stand behind a jump, where nobody
+    /// gets to.
+    fn statements(&mut self, depth: u32, jumps: &[Jump]) -> Vec<Statement> {
+        let count = self.below(if depth == 0 { 5 } else { 4 });
+        let mut statements = Vec::new();
+        for _ in 0..count {
+            if self.left == 0 {
+                break;
+            }
+            self.left -= 1;
+            statements.push(self.statement(depth, jumps));
+        }
+        statements
+    }
+
+    fn statement(&mut self, depth: u32, jumps: &[Jump]) -> Statement {
+        let kinds = if depth < DEPTH { 16 } else { 5 };
+        match self.below(kinds) {
+            0 | 1 => self.note(),
+            2 | 3 if !jumps.is_empty() => {
+                Statement::Jump(jumps[self.below(jumps.len() as u32) as usize])
+            }
+            4 => Statement::Unreachable,
+            5..8 => {
+                let (test, yes) = (self.test(), self.statements(depth + 1, jumps));
+                let no = self.one_in(2).then(|| self.statements(depth + 1, jumps));
+                Statement::If(test, yes, no)
+            }
+            8 | 9 => Statement::Switch(self.switch(depth, jumps)),
+            10.. => Statement::Loop(self.repeat(depth)),
+            _ => self.note(),
+        }
+    }
+
+    fn switch(&mut self, depth: u32, jumps: &[Jump]) -> Switch {
+        let mut inside = jumps.to_vec();
+        if !inside.contains(&Jump::Break) {
+            inside.push(Jump::Break);
+        }
+        let bits = 16 + self.below(14);
+        let mut cases = Vec::new();
+        for value in 0..self.below(4) {
+            let body = self.statements(depth + 1, &inside);
+            cases.push((value, body, self.one_in(3)));
+        }
+        let default = self.statements(depth + 1, &inside);
+        Switch { bits, cases, default }
+    }
+
+    fn repeat(&mut self, depth: u32) -> Loop {
+        let form = match self.below(8) {
+            0 | 1 => Form::First { in_header: false },
+            2 => Form::First { in_header: true },
+            3 | 4 => Form::Last,
+            5 => Form::Single,
+            _ => Form::Forever,
+        };
+        let test = self.test();
+        if form == Form::Single {
+            return Loop { form, test, body: vec![self.note()], step: Vec::new() };
+        }
+        let jumps = [Jump::Break, Jump::Continue, Jump::Return];
+        let body = self.statements(depth + 1, &jumps);
+        let mut step = Vec::new();
+        if self.one_in(2) {
+            step.push(self.note());
+        }
+        if self.one_in(4) {
+            let (test, note) = (self.test(), self.note());
+            step.push(Statement::If(test, vec![note], None));
+        }
+        Loop { form, test, body, step }
+    }
+}
