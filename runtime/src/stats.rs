@@ -29,9 +29,9 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes copied from the device to lent memory.
     pub bytes_home: u64,
-    /// Page faults that the whole process took on the CPU since, minor and major. In direct access on a
-    /// software device these are the demand paging of kernels, among the process's other faults.
-    /// Zero where a sandbox forbids to read them.
+    /// Page faults that the whole process took on the CPU since, minor and major. In direct access
+    /// on a software device these are the demand paging of kernels, among the process's other
+    /// faults. Zero where a sandbox forbids to read them.
     pub host_faults: u64,
 }
 
