@@ -6,8 +6,8 @@
 //! [`LendError`] about memory, [`LaunchError`] about one launch. Broken invariants of farptr's own
 //! are assertions, not errors.
 
-use crate::Fault;
-use farptr_hmm::VaRange;
+use crate::{Fault, FaultReason};
+use farptr_hmm::{MapsError, VaRange};
 use farptr_shaders::{Capability, ReflectError, abi::LOOP_WINDOW, rewrite::RewriteError};
 use std::{fmt, time::Duration};
 
@@ -200,6 +200,29 @@ pub enum LendError {
         /// The call that failed.
         #[source]
         source: VulkanError,
+    },
+    /// The kernel does not say what is mapped, which lending the process needs.
+    #[error(
+        "the memory of the process cannot be lent: what is mapped cannot be looked up; mount procfs \
+         on /proc, or lend what the kernel touches piece by piece"
+    )]
+    NoMaps {
+        /// What failed.
+        #[source]
+        source: MapsError,
+    },
+    /// A system call is refused that lending the process needs: by a sandbox (seccomp), or by the
+    /// kernel's configuration.
+    #[error(
+        "the memory of the process cannot be lent: the system refuses {call}; allow it in the \
+         sandbox, or lend what the kernel touches piece by piece"
+    )]
+    Refused {
+        /// The call.
+        call: &'static str,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
     },
     /// The process was forked from the one that built the runtime.
     #[error("{FORKED}")]
@@ -424,6 +447,19 @@ pub enum LaunchError {
         kernel: &'static str,
         /// The first byte that is not known to have been written, or taken back.
         address: u64,
+    },
+    /// Results could not be written to memory that was not lent by itself, although the mapping
+    /// allows it: see [`lend_process`](crate::Scope::lend_process). Nothing of the launch is there.
+    #[error(
+        "results of kernel `{kernel}` cannot be written to memory at {address:#x}: it is {reason}"
+    )]
+    Unwritable {
+        /// The kernel.
+        kernel: &'static str,
+        /// The first byte that was to be written.
+        address: u64,
+        /// What keeps it from being written.
+        reason: FaultReason,
     },
     /// The process was forked from the one that built the runtime.
     #[error("{FORKED}")]

@@ -21,6 +21,12 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// until a kernel touches them. The pages under the slice are imported once per scope. An empty
     /// slice can be lent.
     ///
+    /// Shared mappings of one file, or of one piece of shared memory, at several addresses are one
+    /// memory to kernels too: what a kernel writes at one lent address it reads at the others. Where
+    /// the device works on copies ([`Backing::Copy`](crate::Backing::Copy), or what cannot be
+    /// imported), that takes `/proc/self/maps`, and does not hold for a private mapping of the file,
+    /// which may keep showing what was there before.
+    ///
     /// # Errors
     ///
     /// * [`LendError::AddressDiffers`] when the device sees this memory at another address.
@@ -219,6 +225,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///   again on what is there now, or fails with [`LaunchError::Fault`]. So it is as one that ran
     ///   at that moment, and a mapping put in the place of one that is gone is written only if it
     ///   cannot be told from it.
+    /// * Memory that is mapped at several addresses is one memory. If it is lent with
+    ///   [`lend`](Self::lend) too, and may be written at either address, the launch fails with
+    ///   [`FaultReason::Aliased`](crate::FaultReason::Aliased).
     /// * One exception: where bytes of a page have changed twice in a launch, others work on the
     ///   page too. Those bytes, unless the kernel writes them, may change again; what the kernel
     ///   read of them may then be older.
@@ -230,7 +239,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// # Errors
     ///
-    /// [`LendError::Process`] when the device has no memory for it.
+    /// * [`LendError::Process`] when the device has no memory for it.
+    /// * [`LendError::NoMaps`] when `/proc/self/maps` cannot be read.
+    /// * [`LendError::Refused`] when a sandbox refuses the system calls `process_vm_readv` or
+    ///   `process_vm_writev`.
     ///
     /// # Safety
     ///

@@ -10,22 +10,25 @@
 mod common;
 #[path = "common/glsl.rs"]
 mod glsl;
+#[path = "common/ways.rs"]
+mod ways;
 
 use common::build;
 use farptr::{
     AccessMode, Backing, Error, Grid, LaunchError, LaunchOptions, LentMut, RawKernel, Runtime,
-    RuntimeBuilder, Scope,
+    Scope,
 };
 use glsl::{Level, glsl};
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
+use ways::ways;
 
 /// Words that are lent for reading, and for writing: some pages each.
 const READ: usize = 6_000;
 const WRITTEN: usize = 3_000;
-/// Into how many pieces the words for writing are cut; every second one is lent.
+/// Into how many pieces the words for writing are cut: they touch.
 const PIECES: usize = 12;
 
 /// `y = 3 y + x`, for one argument and the other.
@@ -93,25 +96,12 @@ fn kernel(runtime: &Runtime, name: &'static str, source: &str) -> RawKernel {
     unsafe { runtime.raw_kernel(name, &words) }.unwrap()
 }
 
-/// Every way to reach host memory: as it is, imported, copied in several ways, and some of each.
 fn rigs() -> Vec<Rig> {
-    let mirrored = |backing| Runtime::builder().access(AccessMode::Mirrored).backing(backing);
-    let copying = || mirrored(Backing::Copy);
-    let ways: [(&'static str, RuntimeBuilder); 7] = [
-        ("direct", Runtime::builder().access(AccessMode::Direct)),
-        ("imported", mirrored(Backing::Import)),
-        ("some of each", mirrored(Backing::Import).refuse_imports_above(8 * 1024)),
-        ("copied", copying()),
-        ("copied to a few pages", copying().device_budget(3 * 4096)),
-        ("copied by the device", copying().staged_copies(true)),
-        ("copied out of order", copying().serve_faults(5, 3)),
-    ];
-    let rig = |(name, builder)| {
-        let runtime = build(builder)?;
+    let rig = |(name, runtime)| {
         let (mix, gather) = (kernel(&runtime, "mix", MIX), kernel(&runtime, "gather", GATHER));
-        Some(Rig { name, runtime, mix, gather })
+        Rig { name, runtime, mix, gather }
     };
-    ways.into_iter().filter_map(rig).collect()
+    ways().into_iter().map(rig).collect()
 }
 
 fn numbers(len: usize) -> Vec<u64> {
@@ -160,7 +150,7 @@ impl Rig {
                         lend(s, &mut model, words, width, (first, len))?;
                     }
                     Step::LendMut(piece) => {
-                        let piece = piece % PIECES / 2 * 2;
+                        let piece = piece % PIECES;
                         if let Some(memory) = pieces[piece].take() {
                             model.pieces[piece] = Some(s.lend_mut(memory)?);
                         }
@@ -182,7 +172,7 @@ impl Rig {
         (words, table): (&[u32], u64),
         step: &Step,
     ) -> Result<(), LaunchError> {
-        let lent = |piece: usize| piece % PIECES / 2 * 2;
+        let lent = |piece: usize| piece % PIECES;
         match *step {
             Step::Launch { lend, first, piece, len, gather } => {
                 let (piece, lends) = (lent(piece), model.lends.len());
@@ -273,6 +263,48 @@ fn a_lend_that_swallows_another_is_reached_whole() {
         for case in &cases {
             rig.check(&[&[Step::LendMut(0)], &case[..]].concat());
         }
+    }
+}
+
+#[test]
+fn lends_that_touch_where_pages_do_are_told_apart() {
+    // More than a chunk of frames, and than the pages of a small budget.
+    const PAGES: usize = 280;
+    let copying = || Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy);
+    // Three pages a round would be a hundred rounds.
+    let plain = ways().into_iter().filter(|(name, _)| *name != "copied out of order");
+    let none = [
+        ("no memory of the device's own", copying().device_budget(0)),
+        ("none, copied by the device", copying().device_budget(0).staged_copies(true)),
+    ];
+    let none = none.into_iter().filter_map(|(name, builder)| Some((name, build(builder)?)));
+    for (name, runtime) in plain.chain(none) {
+        let mix = kernel(&runtime, "mix", MIX);
+        let ones = vec![1u32; 1024 * PAGES];
+        let mut memory = memmap2::MmapMut::map_anon(4096 * PAGES).unwrap();
+        let all: &mut [u32] = bytemuck::cast_slice_mut(&mut memory);
+        let (low, high) = all.split_at_mut(8 * 1024);
+        runtime
+            .scope(|s| {
+                let ones = s.lend(&ones)?.ptr().address();
+                let mut lent = Vec::new();
+                for page in low.chunks_mut(1024) {
+                    lent.push(s.lend_mut(page)?);
+                }
+                lent.push(s.lend_mut(high)?);
+                for _ in 0..2 {
+                    for y in &lent {
+                        let ([a, b], n) = (y.ptr().into(), y.len());
+                        let push = [ones as u32, (ones >> 32) as u32, a, b, n as u32];
+                        let push = bytemuck::cast_slice(&push);
+                        s.launch_raw(&mix, Grid::cover(n), push, &LaunchOptions::new())?;
+                    }
+                }
+                Ok(())
+            })
+            .unwrap();
+        let all: &[u32] = bytemuck::cast_slice(&memory);
+        assert!(all.iter().all(|&word| word == 4), "{name}");
     }
 }
 

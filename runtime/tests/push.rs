@@ -89,7 +89,7 @@ fn bytes_may_be_as_many_as_declared_or_filled_up_and_no_others() {
         for given in 0..=40 {
             let mut y = [0];
             let ended = runtime.scope(|s| {
-                let mut push = vec![0u8; 40];
+                let mut push = [0u8; 40];
                 push[8..16].copy_from_slice(&s.lend_mut(&mut y)?.ptr().address().to_le_bytes());
                 push[16..20].copy_from_slice(&3u32.to_le_bytes());
                 let (grid, options) = (Grid::groups(1, 1, 1), LaunchOptions::new());

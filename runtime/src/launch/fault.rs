@@ -76,10 +76,34 @@ pub enum FaultReason {
     ReadOnly,
     /// The address is not a multiple of what the kernel promised.
     Misaligned,
-    /// Nothing is mapped there.
+    /// Nothing is mapped there, or a file that ends before.
     Unmapped,
     /// The mapping does not allow it.
     Protected,
+    /// A userfaultfd watches the memory, and system calls cannot reach it: the page is missing or
+    /// write-protected, and the userfaultfd was opened for faults of user mode only
+    /// (`UFFD_USER_MODE_ONLY`). Touch the pages before the launch, or lend them with
+    /// [`lend`](crate::Scope::lend).
+    Userfaultfd,
+    /// The memory is the page in which the kernel keeps the time for the process, `[vvar]`.
+    Vvar,
+    /// The memory is a ring of performance events.
+    PerfRing,
+    /// The memory belongs to a device or a driver, and system calls cannot reach it.
+    Special,
+    /// The mapping allows it, and system calls fail there: a guard page, secret memory, or memory
+    /// that is broken.
+    Unreachable,
+    /// A sandbox has begun to refuse the system calls `process_vm_readv` and `process_vm_writev`.
+    Refused,
+    /// `/proc/self/maps` cannot be read any more, so that nobody knows what is mapped.
+    NoMaps,
+    /// The memory is lent as well, at this other address, and written at one of the two: lend it
+    /// once, or use the lend's address.
+    Aliased {
+        /// The address of a byte of the page, in the lend.
+        other: u64,
+    },
     /// An index leaves one of the kernel's own variables: an array, a vector or a matrix. The
     /// address then is the index, and no lend is near.
     OwnVariable,
@@ -97,12 +121,28 @@ pub struct Nearest {
 
 impl fmt::Display for FaultReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Aliased { other } = self {
+            return write!(
+                f,
+                "in memory that is lent at another address, {other:#x}, and written at one of them"
+            );
+        }
         f.write_str(match self {
             Self::OutOfBounds => "out of bounds",
             Self::ReadOnly => "lent for reading only",
             Self::Misaligned => "misaligned",
             Self::Unmapped => "not mapped",
             Self::Protected => "not allowed by the mapping",
+            Self::Userfaultfd => "watched by a userfaultfd that serves user mode only",
+            Self::Vvar => "in [vvar], which the kernel keeps for itself and the CPU",
+            Self::PerfRing => "in a ring of performance events, which system calls cannot reach",
+            Self::Special => "in memory of a device or a driver, which system calls cannot reach",
+            Self::Unreachable => "in a mapping that allows it, but system calls fail there",
+            Self::Refused => {
+                "out of reach: a sandbox refuses process_vm_readv and process_vm_writev"
+            }
+            Self::NoMaps => "unknown memory: /proc/self/maps cannot be read any more",
+            Self::Aliased { .. } => "lent at another address",
             Self::OwnVariable => "beyond the kernel's own variable",
         })
     }

@@ -4,37 +4,64 @@
 //! Other threads may change the mapping at any time; what is done about it is in `DESIGN.md`, "The
 //! door to the process". Between launches nothing is kept.
 
+mod commit;
+
 use super::{
     PAGE_BYTES,
     pages::Pages,
     rounds::{Fault, Memory},
+    shared::Place,
     table::Entry,
 };
-use farptr_hmm::{VirtAddr, Vma};
-use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
-    ops::Range,
-};
+use commit::Busy;
+use farptr_hmm::Vma;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// The memory of the process, through system calls that fail instead of crashing.
 pub(crate) trait Host: Send {
-    /// What is mapped, lowest first. Nothing if the kernel does not say.
-    fn areas(&mut self) -> Vec<Vma>;
+    /// Forgets which areas there were: those that are asked for from here on are as they are then.
+    fn look_again(&mut self);
+
+    /// The area that has an address, if any has.
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::NoMaps`] if the kernel does not say.
+    fn area(&mut self, address: u64) -> Result<Option<Vma>, Denial>;
 
     /// Reads memory and returns whether all of it could be read.
     fn read(&mut self, from: u64, bytes: &mut [u8]) -> bool;
 
     /// Writes memory and returns whether all of it could be written.
     fn write(&mut self, to: u64, bytes: &[u8]) -> bool;
+
+    /// Why memory of an area that may be accessed cannot be read, or not be written. Slow.
+    fn hindrance(&mut self, address: u64) -> Denial;
 }
 
-/// Why a page cannot be brought in.
+/// Why a page cannot be brought in, or not be written home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Denial {
     /// There is no memory.
     Unmapped,
     /// There is, but the process itself may not read, or not write it.
     Protected,
+    /// The area allows it, and system calls fail there: [`Host::hindrance`] may know more.
+    Unreachable,
+    /// A userfaultfd for user-mode faults only has the page.
+    Userfaultfd,
+    /// The kernel's own page for the clock.
+    Vvar,
+    /// A ring of performance events.
+    PerfRing,
+    /// Memory of a device or a driver.
+    Special,
+    /// The system call is refused by a sandbox.
+    Refused,
+    /// The kernel does not tell any more what is mapped.
+    NoMaps,
+    /// The page is lent too, at this other address, and may be written at one of the two.
+    Aliased(u64),
     /// The device has the page and all that is needed of it: the address is not one for the access.
     Misaligned,
 }
@@ -49,12 +76,16 @@ pub(crate) enum Change {
     /// Memory changed while it was written: the byte at this address, and those after it, may be
     /// what the round wrote or not.
     Raced(u64),
+    /// The byte at this address cannot be written, and what the round wrote is home nowhere.
+    Unwritable(u64, Denial),
 }
 
 /// The door: what the device has of the process's memory during a launch.
 pub(crate) struct Door {
     host: Box<dyn Host>,
     pages: BTreeMap<u64, Page>,
+    /// The open pages of shared mappings, by what they are of. Those of one place have one frame.
+    shared: HashMap<Place, Vec<u64>>,
     /// Frames that no page has.
     free: Vec<u64>,
     /// Pages that were dropped during this launch because they had changed.
@@ -63,79 +94,20 @@ pub(crate) struct Door {
     written: bool,
 }
 
-/// How often the change of any byte of a page has a launch run again. After that somebody writes
-/// to it all the time, and may go on to change those bytes that changed before.
-const PATIENCE: u32 = 2;
-
 /// How many bytes of what a pointer leads to are searched for pointers: a large node.
 const OBJECT_BYTES: usize = 128;
 
 /// How many objects are searched for each page that may be brought in.
 const VISITS: usize = 16;
 
-/// What others do to a page while a launch runs.
-#[derive(Default)]
-struct Busy {
-    /// How often its bytes were found changed.
-    changes: u32,
-    /// Which bytes: one for each of the page, or none yet.
-    bytes: Vec<bool>,
-}
-
-impl Busy {
-    /// Notes which bytes have changed.
-    fn note(&mut self, before: &[u8], now: &[u8]) {
-        self.changes += 1;
-        self.bytes.resize(before.len(), false);
-        for (changed, (before, now)) in self.bytes.iter_mut().zip(before.iter().zip(now)) {
-            *changed |= before != now;
-        }
-    }
-
-    /// Whether only such bytes have changed as did before, often enough.
-    fn expects(&self, before: &[u8], now: &[u8]) -> bool {
-        let known = |(&changed, (before, now)): (&bool, (&u8, &u8))| changed || before == now;
-        self.changes >= PATIENCE && self.bytes.iter().zip(before.iter().zip(now)).all(known)
-    }
-}
-
-/// A stretch of a page that a round wrote.
-struct Written {
-    page: u64,
-    offset: usize,
-    bytes: Vec<u8>,
-}
-
-/// Why not all of what a round wrote is home.
-enum Refused {
-    /// This page has changed, or cannot be written. Nothing of the round is home.
-    Page(u64),
-    /// Memory changed meanwhile, here. What the round wrote may be home in part.
-    Raced(u64),
-}
-
-impl Written {
-    /// The address of the first byte.
-    fn place(&self) -> u64 {
-        self.page * PAGE_BYTES + self.offset as u64
-    }
-
-    /// Which bytes of the page.
-    fn own(&self) -> Range<usize> {
-        self.offset..self.offset + self.bytes.len()
-    }
-
-    /// Whether the bytes are at home.
-    fn is_home(&self, host: &mut dyn Host) -> bool {
-        let mut now = vec![0; self.bytes.len()];
-        host.read(self.place(), &mut now) && now == self.bytes
-    }
-}
-
 /// What the device has of a page.
 struct Page {
     frame: u64,
     identity: Identity,
+    /// What the page is of, if it is shared.
+    place: Option<Place>,
+    /// The page must not be written, because it is lent at this other address.
+    lent: Option<u64>,
     /// The bytes that were copied in.
     snapshot: Vec<u8>,
     write: bool,
@@ -164,13 +136,11 @@ struct Identity {
 }
 
 impl Identity {
-    fn of(areas: &[Vma], page: u64) -> Option<Self> {
-        let address = VirtAddr::new(page * PAGE_BYTES);
-        let after = areas.partition_point(|area| area.range.end() <= address);
-        let area = areas.get(after).filter(|area| area.range.contains(address))?;
-        let offset = area.offset_bytes.wrapping_add(address.get() - area.range.start().get());
+    fn of(area: &Vma, page: u64) -> Self {
+        let ahead = (page * PAGE_BYTES).wrapping_sub(area.range.start().get());
+        let offset = area.offset_bytes.wrapping_add(ahead);
         let file = area.is_file_backed().then_some((area.device, area.inode, offset));
-        Some(Self { flags: area.flags, file })
+        Self { flags: area.flags, file }
     }
 }
 
@@ -185,7 +155,7 @@ impl Door {
     /// A door without open pages.
     pub(crate) fn new(host: Box<dyn Host>) -> Self {
         let (pages, free, busy) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        Self { host, pages, free, busy, written: false }
+        Self { host, pages, shared: HashMap::new(), free, busy, written: false }
     }
 
     /// Copies in the pages of a queue, in its order, and at most so many.
@@ -205,7 +175,7 @@ impl Door {
         memory: &mut M,
         pages: &mut Pages,
     ) -> Result<Served, M::Error> {
-        let areas = self.host.areas();
+        self.host.look_again();
         let mut served = Served::default();
         let mut leads = VecDeque::new();
         let wrote = self.written;
@@ -214,7 +184,7 @@ impl Door {
                 break;
             }
             let want = Want { page: fault.address / PAGE_BYTES, write: fault.write };
-            match self.open(want, &areas, memory, pages)? {
+            match self.open(want, memory, pages)? {
                 Ok(false) => {}
                 Ok(true) => {
                     served.pages += 1;
@@ -230,7 +200,7 @@ impl Door {
         if self.written && !wrote && chased > 0 {
             served.pages += self.allow_writing(memory, pages)?;
         }
-        self.chase(leads, chased, &mut served, &areas, memory, pages)?;
+        self.chase(leads, chased, &mut served, memory, pages)?;
         Ok(served)
     }
 
@@ -242,7 +212,8 @@ impl Door {
         pages: &mut Pages,
     ) -> Result<usize, M::Error> {
         let mut count = 0;
-        let read_only = |open: &Page| !open.write && open.identity.flags.write;
+        let read_only =
+            |open: &Page| !open.write && open.identity.flags.write && open.lent.is_none();
         for (&page, open) in self.pages.iter_mut().filter(|(_, open)| read_only(open)) {
             open.allow_writing(page, memory, pages)?;
             count += 1;
@@ -260,7 +231,6 @@ impl Door {
         mut leads: VecDeque<u64>,
         chased: usize,
         served: &mut Served,
-        areas: &[Vma],
         memory: &mut M,
         pages: &mut Pages,
     ) -> Result<(), M::Error> {
@@ -277,7 +247,7 @@ impl Door {
                 let page = object / PAGE_BYTES;
                 // What others write to is brought in only if the kernel asks for it.
                 if !self.pages.contains_key(&page) && !self.busy.contains_key(&page) {
-                    let opened = self.open(Want { page, write: false }, areas, memory, pages)?;
+                    let opened = self.open(Want { page, write: false }, memory, pages)?;
                     let Ok(opened) = opened else { continue };
                     left -= usize::from(opened);
                     served.pages += usize::from(opened);
@@ -309,178 +279,75 @@ impl Door {
     fn open<M: Memory>(
         &mut self,
         Want { page, write }: Want,
-        areas: &[Vma],
         memory: &mut M,
         pages: &mut Pages,
     ) -> Result<Result<bool, Denial>, M::Error> {
         if self.pages.get(&page).is_some_and(|open| open.write || !write) {
             return Ok(Ok(false));
         }
-        let Some(identity) = Identity::of(areas, page) else {
-            return Ok(Err(Denial::Unmapped));
+        let area = match self.host.area(page * PAGE_BYTES) {
+            Ok(Some(area)) => area,
+            Ok(None) => return Ok(Err(Denial::Unmapped)),
+            Err(denial) => return Ok(Err(denial)),
         };
+        let identity = Identity::of(&area, page);
         if !identity.flags.read || (write && !identity.flags.write) {
             return Ok(Err(Denial::Protected));
         }
+        let place = Place::of(&area, page, &mut pages.shared.files);
+        let lent = place.and_then(|place| pages.shared.lent_elsewhere(place, page));
+        if let Some((other, writable)) = lent
+            && (write || writable)
+        {
+            return Ok(Err(Denial::Aliased(other)));
+        }
         self.written |= write;
-        let write = self.written && identity.flags.write;
+        let lent = lent.map(|(other, _)| other);
+        let write = self.written && identity.flags.write && lent.is_none();
         if let Some(open) = self.pages.get_mut(&page) {
             // Should it be another area by now, the commit will find out.
             return open.allow_writing(page, memory, pages).map(Ok);
         }
         let mut snapshot = vec![0; PAGE_BYTES as usize];
         if !self.host.read(page * PAGE_BYTES, &mut snapshot) {
-            return Ok(Err(Denial::Unmapped));
+            return Ok(Err(Denial::Unreachable));
         }
-        let frame = match self.free.pop() {
-            Some(frame) => frame,
-            None => memory.allocate(PAGE_BYTES)?,
-        };
-        memory.write(frame, &snapshot)?;
-        let entry = Entry::new(frame, write);
-        if !pages.table.set_page(page, entry, |bytes| memory.allocate(bytes))? {
-            self.free.push(frame);
-            return Ok(Err(Denial::Unmapped));
-        }
-        self.pages.insert(page, Page { frame, identity, snapshot, write });
-        Ok(Ok(true))
+        let open = Page { frame: 0, identity, place, lent, snapshot, write };
+        Ok(if self.enter(page, open, memory, pages)? { Ok(true) } else { Err(Denial::Unmapped) })
     }
 
-    /// Writes home what a round without faults wrote, if it was computed from what is still there.
-    ///
-    /// # Errors
-    ///
-    /// What the device's memory returns; nothing was written home then.
-    pub(crate) fn commit<M: Memory>(
+    /// Gives a page that was read a frame, and returns whether the table reaches that far.
+    fn enter<M: Memory>(
         &mut self,
+        page: u64,
+        mut open: Page,
         memory: &mut M,
         pages: &mut Pages,
-    ) -> Result<Change, M::Error> {
-        let changes = self.changes(memory)?;
-        let mut stale = self.stale(&changes);
-        if stale.is_empty() {
-            match self.write_home(&changes) {
-                Ok(()) => return Ok(Change::Nothing),
-                Err(Refused::Page(page)) => stale.push(page),
-                Err(Refused::Raced(address)) => return Ok(Change::Raced(address)),
+    ) -> Result<bool, M::Error> {
+        let twins = open.place.and_then(|place| self.shared.get(&place));
+        let twin = twins.and_then(|twins| self.pages.get(twins.first()?));
+        if let Some(twin) = twin {
+            // The same memory: what the device has of it, and what that is compared with.
+            (open.frame, open.snapshot) = (twin.frame, twin.snapshot.clone());
+        } else {
+            open.frame = match self.free.pop() {
+                Some(frame) => frame,
+                None => memory.allocate(PAGE_BYTES)?,
+            };
+            memory.write(open.frame, &open.snapshot)?;
+        }
+        let entry = Entry::new(open.frame, open.write);
+        if !pages.table.set_page(page, entry, |bytes| memory.allocate(bytes))? {
+            if twin.is_none() {
+                self.free.push(open.frame);
             }
+            return Ok(false);
         }
-        for &page in &stale {
-            self.busy.entry(page).or_default();
-            self.drop_page(page, pages);
+        if let Some(place) = open.place {
+            self.shared.entry(place).or_default().push(page);
         }
-        // Pages that the round wrote are needed again. What cannot be had any more, the next round
-        // finds out.
-        let mut needed: Vec<u64> = changes.iter().map(|written| written.page).collect();
-        needed.dedup();
-        needed.retain(|page| stale.contains(page));
-        let areas = if needed.is_empty() { Vec::new() } else { self.host.areas() };
-        for page in needed {
-            let _ = self.open(Want { page, write: true }, &areas, memory, pages)?;
-        }
-        Ok(Change::Pages)
-    }
-
-    /// The stretches that the round wrote: page, offset, new bytes.
-    fn changes<M: Memory>(&self, memory: &mut M) -> Result<Vec<Written>, M::Error> {
-        let mut changes = Vec::new();
-        let mut bytes = vec![0; PAGE_BYTES as usize];
-        for (&page, open) in self.pages.iter().filter(|(_, open)| open.write) {
-            memory.read(open.frame, &mut bytes)?;
-            let mut offset = 0;
-            let pairs = || bytes.iter().zip(&open.snapshot);
-            while let Some(skip) = pairs().skip(offset).position(|(new, old)| new != old) {
-                let start = offset + skip;
-                let length = pairs().skip(start).take_while(|(new, old)| new != old).count();
-                let bytes = bytes[start..start + length].to_vec();
-                changes.push(Written { page, offset: start, bytes });
-                offset = start + length;
-            }
-        }
-        Ok(changes)
-    }
-
-    /// The open pages whose bytes or area are no longer those that were copied in. The areas come
-    /// last: they are looked at right before what was written goes home.
-    fn stale(&mut self, changes: &[Written]) -> Vec<u64> {
-        let open: Vec<u64> = self.pages.keys().copied().collect();
-        let (mut stale, kept): (Vec<u64>, Vec<u64>) =
-            open.into_iter().partition(|&page| !self.is_current(page, changes));
-        let areas = self.host.areas();
-        stale.extend(kept.into_iter().filter(|&page| !self.is_same_area(&areas, page)));
-        stale
-    }
-
-    /// Whether the bytes of an open page are those that were copied in: all of them, but for those
-    /// that others change all the time and the round did not write.
-    fn is_current(&mut self, page: u64, changes: &[Written]) -> bool {
-        let Some(open) = self.pages.get(&page) else {
-            return false;
-        };
-        let (before, mut now) = (&open.snapshot, [0; PAGE_BYTES as usize]);
-        if !self.host.read(page * PAGE_BYTES, &mut now) {
-            return false;
-        }
-        if now == before[..] {
-            return true;
-        }
-        let expected = |busy: &Busy| busy.expects(before, &now);
-        if self.busy.get(&page).is_some_and(expected) && own_match(changes, page, &now, before) {
-            return true;
-        }
-        self.busy.entry(page).or_default().note(before, &now);
-        false
-    }
-
-    /// Whether an open page is part of what it was part of when it was copied in.
-    fn is_same_area(&self, areas: &[Vma], page: u64) -> bool {
-        let open = self.pages.get(&page);
-        open.is_some_and(|open| Identity::of(areas, page) == Some(open.identity))
-    }
-
-    /// Writes stretches home: each page is looked at again right before, and its area afterwards.
-    ///
-    /// If one must not or cannot be written, those before it are taken back.
-    fn write_home(&mut self, changes: &[Written]) -> Result<(), Refused> {
-        let mut looked_at = None;
-        for (position, written) in changes.iter().enumerate() {
-            let page = written.page;
-            let current = looked_at == Some(page) || self.is_current(page, changes);
-            if !current || !self.host.write(written.place(), &written.bytes) {
-                self.take_back(&changes[..position])?;
-                return Err(Refused::Page(page));
-            }
-            looked_at = Some(page);
-        }
-        self.confirm(changes)
-    }
-
-    /// Writes the bytes back that were there before, unless others have changed them since.
-    fn take_back(&mut self, changes: &[Written]) -> Result<(), Refused> {
-        for written in changes.iter().rev() {
-            let open = self.pages.get(&written.page);
-            let old = open.and_then(|open| open.snapshot.get(written.own())).unwrap_or_default();
-            let host = &mut self.host;
-            if !written.is_home(host.as_mut()) || !host.write(written.place(), old) {
-                return Err(Refused::Raced(written.place()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Finds out whether what was written is there, in the areas that were looked at before.
-    fn confirm(&mut self, changes: &[Written]) -> Result<(), Refused> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let areas = self.host.areas();
-        for written in changes {
-            let same = self.is_same_area(&areas, written.page);
-            if !same || !written.is_home(self.host.as_mut()) {
-                return Err(Refused::Raced(written.place()));
-            }
-        }
-        Ok(())
+        self.pages.insert(page, open);
+        Ok(true)
     }
 
     /// Makes what a round wrote undone, on the device.
@@ -504,19 +371,26 @@ impl Door {
         self.written = false;
     }
 
+    /// Drops a page, and all others that have its frame.
     fn drop_page(&mut self, page: u64, pages: &mut Pages) {
-        if let Some(open) = self.pages.remove(&page) {
-            self.free.push(open.frame);
+        let Some(open) = self.pages.get(&page) else { return };
+        let frame = open.frame;
+        let twins = open.place.and_then(|place| self.shared.remove(&place));
+        for page in twins.unwrap_or_else(|| vec![page]) {
+            self.pages.remove(&page);
             // An absent entry needs no room.
             let _ = pages.table.set_page(page, Entry::ABSENT, |_| Err(()));
         }
+        self.free.push(frame);
     }
-}
 
-/// Whether the bytes of a page that a round wrote are at home what they were before.
-fn own_match(changes: &[Written], page: u64, now: &[u8], before: &[u8]) -> bool {
-    let mut own = changes.iter().filter(|written| written.page == page).map(Written::own);
-    own.all(|own| now[own.clone()] == before[own])
+    /// Says why a fault cannot be served, as exactly as anybody can.
+    pub(crate) fn explain(&mut self, fault: &Fault, denial: Denial) -> Denial {
+        match denial {
+            Denial::Unreachable => self.host.hindrance(fault.address),
+            known => known,
+        }
+    }
 }
 
 /// What came of a queue.

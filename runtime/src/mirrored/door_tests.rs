@@ -3,8 +3,9 @@ use super::super::{
     soft::{Home, Launch, Op, Soft},
     table::Width,
 };
+use super::commit::{Refused, Written};
 use super::*;
-use farptr_hmm::{VaRange, VmaFlags};
+use farptr_hmm::{VaRange, VirtAddr, VmaFlags};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 const START: u64 = 0x7000_0000_0000;
@@ -27,7 +28,7 @@ struct Process {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
-    Areas,
+    Area(u64),
     Read(u64),
     Write(u64),
 }
@@ -70,10 +71,13 @@ impl Fake {
 }
 
 impl Host for Fake {
-    fn areas(&mut self) -> Vec<Vma> {
+    fn look_again(&mut self) {}
+
+    fn area(&mut self, address: u64) -> Result<Option<Vma>, Denial> {
         let mut process = self.lock();
-        process.called(Call::Areas);
-        let area = |(&start, &(flags, _)): (&u64, &(VmaFlags, Vec<u8>))| Vma {
+        let start = address & !0xfff;
+        process.called(Call::Area(start));
+        let area = |&(flags, _): &(VmaFlags, Vec<u8>)| Vma {
             range: VaRange::from_len(VirtAddr::new(start), PAGE_BYTES).unwrap(),
             flags,
             offset_bytes: 0,
@@ -81,7 +85,11 @@ impl Host for Fake {
             inode: process.inodes.get(&start).copied().unwrap_or(0),
             name: None,
         };
-        process.areas.iter().map(area).collect()
+        Ok(process.areas.get(&start).map(area))
+    }
+
+    fn hindrance(&mut self, _: u64) -> Denial {
+        Denial::Unreachable
     }
 
     fn read(&mut self, from: u64, bytes: &mut [u8]) -> bool {
@@ -378,7 +386,9 @@ fn each_page_is_looked_at_right_before_it_is_written_and_afterwards() {
     let pages = [START, MIDDLE, MIDDLE + PAGE_BYTES];
     let writes = pages.map(|page| [Call::Read(page), Call::Write(page)]).concat();
     let looks = pages.map(Call::Read).to_vec();
-    let commit = [looks.clone(), vec![Call::Areas], writes, vec![Call::Areas], looks].concat();
+    let areas = pages.map(Call::Area).to_vec();
+    let last = pages.map(|page| [Call::Area(page), Call::Read(page)]).concat();
+    let commit = [looks, areas, writes, last].concat();
     assert!(calls.ends_with(&commit), "{calls:?}");
 }
 

@@ -4,12 +4,14 @@
 //! behind the traits [`rounds::Memory`], [`rounds::Run`] and [`door::Host`].
 #![allow(clippy::cast_possible_truncation, reason = "hosts are 64-bit: `farptr_hmm` sees to it")]
 
+pub(crate) mod areas;
 pub(crate) mod door;
 pub(crate) mod pages;
 mod prefetch;
 pub(crate) mod rounds;
+pub(crate) mod shared;
 #[cfg(test)]
-mod soft;
+pub(crate) mod soft;
 pub(crate) mod table;
 
 pub(crate) use farptr_shaders::rewrite::control::PAGE_BYTES;

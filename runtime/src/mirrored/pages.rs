@@ -3,10 +3,16 @@
 //! Plans are lists of copies between lent bytes and frames; who executes them is elsewhere. A copy
 //! carries lent bytes only: the neighbours on a partly lent page are on no list.
 
-use super::table::{Entry, Flat, Table};
+use super::{
+    shared::Shared,
+    table::{Entry, Flat, Table},
+};
 use farptr_hmm::VaRange;
 use farptr_shaders::rewrite::control::PAGE_BYTES;
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+};
 
 /// A stretch of lent bytes, at home and in frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +68,8 @@ pub(crate) struct Lend {
     flat: Flat,
     /// The launch under way has missed a page for writing, or will write by what is known of it.
     written: bool,
+    /// Pages, by their place, whose memory lies at other lent addresses too: the number of it.
+    twins: HashMap<usize, usize>,
 }
 
 /// All lends of a scope, and the device's table of them.
@@ -73,6 +81,12 @@ pub(crate) struct Pages {
     by_address: BTreeMap<(u64, u64), usize>,
     /// The longest lend: how far below an address its lend can start.
     longest: u64,
+    /// What is lent of files, and which of it twice.
+    pub(crate) shared: Shared,
+    /// The frames of memory that lies at several addresses, by its number.
+    twin_frames: HashMap<usize, u64>,
+    /// Single frames that no page has any more.
+    free: Vec<u64>,
 }
 
 impl Lend {
@@ -150,13 +164,16 @@ impl Lend {
         Copy { home: start, device, bytes: end - start }
     }
 
-    /// Adds a copy for each page in a state, joining neighbours.
+    /// Adds a copy for each page in a state, joining neighbours, but none of another lend: what two
+    /// lends have is lent apart, and copied apart.
     fn plan(&self, wanted: impl Fn(State) -> bool, plan: &mut Vec<Copy>) {
+        let mut own = Vec::new();
         for (page, &state) in self.states.iter().enumerate() {
             if wanted(state) {
-                join(plan, self.copy(page));
+                join(&mut own, self.copy(page));
             }
         }
+        plan.append(&mut own);
     }
 }
 
@@ -188,11 +205,25 @@ impl Pages {
         let flat = self.table.add_flat(pages, table);
         let frames = frames.map_or_else(|| Frames::Single(vec![0; pages]), Frames::Run);
         let states = vec![State::Absent; pages];
-        self.lends.push(Lend { range, writable, states, frames, flat, written: false });
+        let twins = HashMap::new();
+        self.lends.push(Lend { range, writable, states, frames, flat, written: false, twins });
         let (start, end) = (range.start().get(), range.end().get());
         self.by_address.insert((start, end), self.lends.len() - 1);
         self.longest = self.longest.max(range.len_bytes());
         self.lends.len() - 1
+    }
+
+    /// Says which pages of a new lend, by their place in it, are the same memory as others: pages
+    /// of one number get one frame. The lend's frames are not in one stretch.
+    pub(crate) fn pair(&mut self, lend: usize, twins: HashMap<usize, usize>) {
+        let lend = &mut self.lends[lend];
+        debug_assert!(twins.is_empty() || lend.run_start().is_none(), "frames are found singly");
+        lend.twins = twins;
+    }
+
+    /// Whether some memory lies at several lent addresses.
+    pub(crate) fn has_twins(&self) -> bool {
+        self.shared.has_twins()
     }
 
     /// The lends, by position.
@@ -236,23 +267,35 @@ impl Pages {
         mut allocate: impl FnMut() -> Result<u64, E>,
     ) -> Result<Vec<Copy>, E> {
         for missing in pages {
-            if let Frames::Single(frames) = &mut self.lends[missing.lend].frames
-                && frames[missing.page] == 0
-            {
-                frames[missing.page] = allocate()?;
-            }
-        }
-        let mut plan = Vec::new();
-        for &Missing { lend, page, write } in pages {
-            let lend = &mut self.lends[lend];
-            if !lend.lacks(page, write) {
+            let lend = &mut self.lends[missing.lend];
+            let Frames::Single(frames) = &mut lend.frames else { continue };
+            if frames[missing.page] != 0 {
                 continue;
             }
-            if lend.states[page] == State::Absent {
-                join(&mut plan, lend.copy(page));
+            let twin = lend.twins.get(&missing.page);
+            let held = twin.and_then(|twin| self.twin_frames.get(twin)).copied();
+            let frame = match held.or_else(|| self.free.pop()) {
+                Some(frame) => frame,
+                None => allocate()?,
+            };
+            frames[missing.page] = frame;
+            self.twin_frames.extend(twin.map(|&twin| (twin, frame)));
+        }
+        let mut plan = Vec::new();
+        for missing in pages.chunk_by(|a, b| a.lend == b.lend) {
+            let mut own = Vec::new();
+            for &Missing { lend, page, write } in missing {
+                let lend = &mut self.lends[lend];
+                if !lend.lacks(page, write) {
+                    continue;
+                }
+                if lend.states[page] == State::Absent {
+                    join(&mut own, lend.copy(page));
+                }
+                lend.states[page] = if write { State::Write } else { State::Read };
+                self.table.set(lend.flat, page, Entry::new(lend.frame(page), write));
             }
-            lend.states[page] = if write { State::Write } else { State::Read };
-            self.table.set(lend.flat, page, Entry::new(lend.frame(page), write));
+            plan.append(&mut own);
         }
         Ok(plan)
     }
@@ -281,18 +324,44 @@ impl Pages {
         for position in 0..self.lends.len() {
             self.drop_pages(position, |state| state >= State::Write);
         }
+        // A frame may have been written through another page of it.
+        self.forget_twins();
     }
 
     /// Drops all that the device has of a lend, because home has changed. It was flushed before.
     pub(crate) fn forget(&mut self, lend: usize) {
         self.drop_pages(lend, |_| true);
+        self.forget_twins();
     }
 
-    /// Takes a lend away that another one, for reading too, has swallowed.
-    pub(crate) fn retire(&mut self, lend: usize) {
+    /// Drops all that the device has of memory that lies at several addresses: home has changed at
+    /// one of them, or a frame. It was flushed before.
+    pub(crate) fn forget_twins(&mut self) {
+        for lend in &mut self.lends {
+            for &page in lend.twins.keys() {
+                lend.states[page] = State::Absent;
+                self.table.set(lend.flat, page, Entry::ABSENT);
+            }
+        }
+    }
+
+    /// Takes a lend away in whose place there will be another one, and returns the stretch of its
+    /// frames, if they are in one. It was flushed before.
+    pub(crate) fn retire(&mut self, lend: usize) -> Option<u64> {
         self.forget(lend);
-        let range = self.lends[lend].range;
+        let lend = &mut self.lends[lend];
+        let range = lend.range;
         self.by_address.remove(&(range.start().get(), range.end().get()));
+        let twins = std::mem::take(&mut lend.twins);
+        lend.states.clear();
+        match std::mem::replace(&mut lend.frames, Frames::Single(Vec::new())) {
+            Frames::Run(start) => Some(start),
+            Frames::Single(frames) => {
+                let own = (0..).zip(frames).filter(|(page, _)| !twins.contains_key(page));
+                self.free.extend(own.map(|(_, frame)| frame).filter(|&frame| frame != 0));
+                None
+            }
+        }
     }
 
     fn drop_pages(&mut self, lend: usize, dropped: impl Fn(State) -> bool) {

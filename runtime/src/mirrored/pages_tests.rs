@@ -54,6 +54,22 @@ fn lends_that_share_a_page_share_no_frame() {
 }
 
 #[test]
+fn lends_that_touch_are_copied_apart_wherever_their_frames_are() {
+    let mut pages = Pages::default();
+    let low = pages.add(range(0x1000, 0x1000), true, Some(0x10_0000), 0x50_0000);
+    let high = pages.add(range(0x2000, 0x1000), true, Some(0x10_1000), 0x51_0000);
+    let all = [missing(low, 0, true), missing(high, 0, true)];
+    let copies = [
+        Copy { home: 0x1000, device: 0x10_0000, bytes: 0x1000 },
+        Copy { home: 0x2000, device: 0x10_1000, bytes: 0x1000 },
+    ];
+    assert_eq!(pages.serve(&all, NO_ROOM).unwrap(), copies);
+    assert_eq!(pages.undo(), copies);
+    pages.commit();
+    assert_eq!(pages.flush(), copies);
+}
+
+#[test]
 fn nested_lends_are_found() {
     let mut pages = Pages::default();
     let outer = pages.add(range(0x1000, 0x10000), false, None, 0x50_0000);

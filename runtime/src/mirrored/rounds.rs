@@ -191,6 +191,8 @@ pub(crate) enum Ended<E> {
     NoProgress,
     /// Memory of the process changed, at this address, while results were written there.
     Raced(u64),
+    /// Results cannot be written to memory of the process, at this address.
+    Unwritable(u64, Denial),
     /// The device failed.
     Device(E),
 }
@@ -227,11 +229,16 @@ pub(crate) fn launch<M: Run>(
     memory: &mut M,
     pages: &mut Pages,
     mut door: Option<&mut Door>,
-    plan: Plan,
+    mut plan: Plan,
     written: &[usize],
     costs: &mut Costs,
 ) -> Result<(), Ended<M::Error>> {
-    if plan.needs_home() {
+    if pages.has_twins() && plan.replay == Replay::Overwrite {
+        // What is written at one address may be read at another.
+        plan.replay = Replay::Undo;
+    }
+    // A page that is brought in must find at home what the device has of it at another address.
+    if plan.needs_home() || pages.has_twins() {
         flush(memory, pages, costs).map_err(Ended::Device)?;
     }
     pages.begin(written);
@@ -277,6 +284,9 @@ impl<M: Run> Rounds<'_, M> {
                     Change::Nothing => return Ok(()),
                     Change::Pages => self.undo()?,
                     Change::Raced(address) => return Err(Ended::Raced(address)),
+                    Change::Unwritable(address, why) => {
+                        return Err(Ended::Unwritable(address, why));
+                    }
                 }
             } else {
                 self.undo()?;
@@ -344,8 +354,13 @@ impl<M: Run> Rounds<'_, M> {
         if wanted.len() + opened > 0 {
             return Ok(());
         }
-        Err(match (denied, report) {
-            (Some((fault, denial)), _) => Ended::Fault(fault, denial),
+        let explained = |(fault, denial): (Fault, Option<Denial>)| {
+            let door = self.door.as_deref_mut().zip(denial);
+            let denial = door.map(|(door, denial)| door.explain(&fault, denial));
+            Ended::Fault(fault, denial)
+        };
+        Err(match (denied.map(explained), report) {
+            (Some(ended), _) => ended,
             (None, Report { cut: 1.., .. }) => Ended::Cut,
             (None, Report { exhausted: 1.., .. }) => Ended::Exhausted,
             (None, _) => Ended::NoProgress,

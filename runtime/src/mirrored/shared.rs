@@ -19,9 +19,16 @@ pub(crate) struct FileId(usize);
 /// The files behind shared mappings.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
-    /// By the numbers that Linux gives: the names, each with its identity.
-    known: HashMap<(Device, u64), Vec<(Option<OsString>, FileId)>>,
+    /// By the numbers that Linux gives: the names.
+    known: HashMap<(Device, u64), Vec<Named>>,
     count: usize,
+}
+
+/// A name of a file.
+#[derive(Debug)]
+struct Named {
+    name: Option<OsString>,
+    file: FileId,
 }
 
 impl Files {
@@ -30,22 +37,25 @@ impl Files {
     /// Some file systems give equal numbers to files of different subvolumes. So files whose names
     /// differ are compared by what their names lead to, where that can be found out.
     pub(crate) fn of(&mut self, area: &Vma) -> Option<FileId> {
-        if !area.flags.shared || !area.is_file_backed() {
+        if !is_shared(area) {
             return None;
         }
         let names = self.known.entry((area.device, area.inode)).or_default();
-        if let Some((_, file)) = names.iter().find(|(name, _)| *name == area.name) {
-            return Some(*file);
+        if let Some(known) = names.iter().find(|known| known.name == area.name) {
+            return Some(known.file);
         }
         let path = area.path().map(PathBuf::from);
-        let same = names.iter().find(|(name, _)| !differ(name.as_ref(), path.as_ref()));
-        let file = same.map(|&(_, file)| file).unwrap_or_else(|| {
-            self.count += 1;
-            FileId(self.count - 1)
-        });
-        names.push((area.name.clone(), file));
+        let same = names.iter().find(|known| !differ(known.name.as_ref(), path.as_ref()));
+        let file = same.map_or(FileId(self.count), |known| known.file);
+        self.count += usize::from(file == FileId(self.count));
+        names.push(Named { name: area.name.clone(), file });
         Some(file)
     }
+}
+
+/// Whether the memory of an area may lie at other addresses too.
+pub(crate) fn is_shared(area: &Vma) -> bool {
+    area.flags.shared && area.is_file_backed()
 }
 
 /// Whether two names are known to lead to different files.
@@ -173,9 +183,9 @@ impl Shared {
         !self.twins.is_empty()
     }
 
-    /// The address at which bytes of a page are lent, if it was lent at all, and whether for
-    /// writing.
-    pub(crate) fn lent(&self, place: Place) -> Option<(u64, bool)> {
+    /// The address at which bytes of a page are lent, if that is on another page than this one, and
+    /// whether for writing.
+    pub(crate) fn lent_elsewhere(&self, place: Place, page: u64) -> Option<(u64, bool)> {
         let Place { file, offset } = place;
         let first = (Place { file, offset: offset.saturating_sub(self.longest) }, 0);
         let last = (Place { file, offset: offset + PAGE_BYTES }, 0);
@@ -184,6 +194,7 @@ impl Shared {
             let byte = address + offset.saturating_sub(place.offset);
             (byte, stretch.writable)
         });
-        lends.max_by_key(|&(_, writable)| writable)
+        let elsewhere = lends.filter(|&(byte, _)| byte / PAGE_BYTES != page);
+        elsewhere.max_by_key(|&(_, writable)| writable)
     }
 }

@@ -62,6 +62,22 @@ impl Arena {
         Some(self.keep(block))
     }
 
+    /// Gives back what [`reserve`](Self::reserve) returned, all copies to and from it included.
+    ///
+    /// # Safety
+    ///
+    /// No pending command uses it, and nobody will.
+    pub(super) unsafe fn release(&mut self, start: u64) -> Result<(), VulkanError> {
+        self.settle()?;
+        if let Some(block) = self.blocks.remove(&start) {
+            self.budget = self.budget.saturating_add(block.bytes());
+            // SAFETY: the block was made for this device; the caller's promise, and `settle` has
+            // waited for the copies.
+            unsafe { block.destroy(&self.device) };
+        }
+        Ok(())
+    }
+
     /// Whole pages in one stretch: of device-local memory within the budget, of the host's beyond.
     pub(super) fn allocate(&mut self, bytes: u64) -> Result<u64, VulkanError> {
         let bytes = bytes.next_multiple_of(PAGE_BYTES);
@@ -96,8 +112,10 @@ impl Arena {
 
     /// Copies lent bytes to the device.
     pub(super) fn copy_in(&mut self, homes: &Homes, copies: &[Copy]) -> Result<(), VulkanError> {
-        copies.iter().try_for_each(|&Copy { home, device, bytes }| {
-            self.write(device, homes.bytes(home, bytes))
+        copies.iter().try_for_each(|&copy| {
+            self.each_block(copy, |arena, Copy { home, device, bytes }| {
+                arena.write(device, homes.bytes(home, bytes))
+            })
         })
     }
 
@@ -107,9 +125,27 @@ impl Arena {
         homes: &mut Homes,
         copies: &[Copy],
     ) -> Result<(), VulkanError> {
-        copies.iter().try_for_each(|&Copy { home, device, bytes }| {
-            self.read(device, homes.bytes_mut(home, bytes))
+        copies.iter().try_for_each(|&copy| {
+            self.each_block(copy, |arena, Copy { home, device, bytes }| {
+                arena.read(device, homes.bytes_mut(home, bytes))
+            })
         })
+    }
+
+    /// Splits a copy where a block ends: the next one may begin at the very next address.
+    fn each_block(
+        &mut self,
+        mut copy: Copy,
+        mut act: impl FnMut(&mut Self, Copy) -> Result<(), VulkanError>,
+    ) -> Result<(), VulkanError> {
+        while copy.bytes > 0 {
+            let (block, offset) = find(&mut self.blocks, copy.device);
+            let bytes = copy.bytes.min(block.bytes() - offset as u64);
+            act(self, Copy { bytes, ..copy })?;
+            let (home, device) = (copy.home + bytes, copy.device + bytes);
+            copy = Copy { home, device, bytes: copy.bytes - bytes };
+        }
+        Ok(())
     }
 
     /// Writes device memory, at the latest when [`settle`](Self::settle) returns.

@@ -82,7 +82,8 @@ impl Scope<'_, '_> {
         if self.needs_rounds(ask) || (!argued && !self.lends.is_reachable()) {
             return self.launch_in_rounds(ask);
         }
-        if let Some(paged) = &mut self.paged {
+        // With imports, what runs without rounds works at home and never in frames.
+        if let Some(paged) = self.paged.as_mut().filter(|_| !self.config.imports()) {
             paged.note_written();
         }
         let windows = control::windows(analysis, &roots);

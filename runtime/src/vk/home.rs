@@ -1,7 +1,13 @@
 //! Lent memory, and the memory of the process, as bytes at addresses.
 
-use crate::mirrored::door::Host;
-use farptr_hmm::{Maps, VaRange, VirtAddr, Vma, read_bytes, write_bytes};
+use crate::{
+    LendError,
+    mirrored::{
+        areas::Areas,
+        door::{Denial, Host},
+    },
+};
+use farptr_hmm::{CopyError, VaRange, VirtAddr, Vma, read_bytes, write_bytes};
 use std::collections::BTreeMap;
 
 /// The ranges that a scope has lent.
@@ -64,27 +70,53 @@ fn length(bytes: u64) -> usize {
     usize::try_from(bytes).expect("lent bytes are in memory")
 }
 
+/// What Linux says of memory that a system call may not touch.
+const EFAULT: i32 = 14;
+
 /// The memory of the whole process, for as long as its owner lives.
 pub(super) struct Process {
-    maps: Option<Maps>,
+    areas: Areas,
 }
 
 impl Process {
-    /// Opens the memory of the process for writing.
+    /// Opens the memory of the process for writing, after a try of every system call that the
+    /// work needs.
     ///
     /// # Safety
     ///
     /// Until this value is dropped, its bytes may be read and written as through a pointer of
     /// their owners: what nobody shares with the user of this value is not used by it.
-    pub(super) unsafe fn open() -> Self {
-        Self { maps: Maps::open().ok() }
+    pub(super) unsafe fn open() -> Result<Self, LendError> {
+        let areas = Areas::open().map_err(|source| LendError::NoMaps { source })?;
+        let refused =
+            |call| move |error: CopyError| LendError::Refused { call, source: error.source };
+        try_reading().map_err(refused("process_vm_readv"))?;
+        try_writing().map_err(refused("process_vm_writev"))?;
+        Ok(Self { areas })
     }
 }
 
+/// Reads a word of this function's own.
+fn try_reading() -> Result<(), CopyError> {
+    let word = 0x5eed_u64;
+    read_bytes(VirtAddr::of(&word), &mut [0; 8])
+}
+
+/// Writes a word of this function's own.
+fn try_writing() -> Result<(), CopyError> {
+    let mut word = 0_u64;
+    let there = std::ptr::from_mut(&mut word).expose_provenance() as u64;
+    // SAFETY: 1. and 2. the word is this function's, plain data, and nobody else has its address.
+    unsafe { write_bytes(VirtAddr::new(there), &[1; 8]) }
+}
+
 impl Host for Process {
-    fn areas(&mut self) -> Vec<Vma> {
-        let areas = self.maps.as_ref().and_then(|maps| maps.vmas(VaRange::USER).ok());
-        areas.unwrap_or_default()
+    fn look_again(&mut self) {
+        self.areas.renew();
+    }
+
+    fn area(&mut self, address: u64) -> Result<Option<Vma>, Denial> {
+        self.areas.at(address).map_err(|_| Denial::NoMaps)
     }
 
     fn read(&mut self, from: u64, bytes: &mut [u8]) -> bool {
@@ -95,4 +127,18 @@ impl Host for Process {
         // SAFETY: the promise to `open`, for both.
         unsafe { write_bytes(VirtAddr::new(to), bytes) }.is_ok()
     }
+
+    fn hindrance(&mut self, address: u64) -> Denial {
+        let refused = read_bytes(VirtAddr::new(address), &mut [0]);
+        match refused.map_err(|error| error.source.raw_os_error()) {
+            // The call is allowed, and this memory cannot be had, or not be written.
+            Ok(()) if try_writing().is_err() => Denial::Refused,
+            Ok(()) | Err(Some(EFAULT) | None) => self.areas.hindrance(address),
+            Err(_) => Denial::Refused,
+        }
+    }
 }
+
+#[cfg(test)]
+#[path = "home_tests.rs"]
+mod tests;

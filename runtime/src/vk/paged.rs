@@ -8,14 +8,17 @@ use crate::{
     lends::{Lends, Segment},
     mirrored::{
         PAGE_BYTES,
+        areas::Areas,
         door::Door,
         pages::{Copy, Pages, pages_of},
         rounds::{self, Costs, Memory},
+        shared::is_shared,
     },
+    stats::Counters,
 };
-use farptr_hmm::{VaRange, VirtAddr};
+use farptr_hmm::{Maps, VaRange, VirtAddr, Vma};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
@@ -39,6 +42,8 @@ pub(super) struct Paged {
     bisected: Option<Bisected>,
     /// The device may have written since the last flush.
     pub(super) written: bool,
+    /// The areas of the process, if the kernel tells.
+    areas: Option<Areas>,
 }
 
 /// Memory that each launch fills anew with the records of segments: no launch runs beside another.
@@ -97,10 +102,11 @@ impl Paged {
             door: None,
             bisected: None,
             written: false,
+            areas: Maps::open().ok().map(Areas::of),
         })
     }
 
-    /// Gives every segment a table.
+    /// Gives every segment a table. Nothing is running.
     ///
     /// # Safety
     ///
@@ -110,42 +116,105 @@ impl Paged {
         device: &Device,
         lends: &Lends,
     ) -> Result<(), VulkanError> {
-        for segment in lends.iter() {
+        let is_new = |segment: &&Segment| {
             let known = self.placed.get(&segment.range.start());
-            if known.is_some_and(|placed| placed.range == segment.range) {
-                continue;
-            }
-            let within = self.placed.range(segment.range.start()..segment.range.end());
-            let swallowed: Vec<VirtAddr> = within.map(|(&start, _)| start).collect();
-            for start in swallowed {
-                self.retire(device, start);
-            }
+            known.is_none_or(|placed| placed.range != segment.range)
+        };
+        let new: Vec<Segment> = lends.iter().filter(is_new).copied().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        if let Some(areas) = &mut self.areas {
+            areas.renew();
+        }
+        if self.pages.has_twins() {
+            self.bring_home(device)?;
+        }
+        let mut paired = BTreeSet::new();
+        for segment in &new {
+            self.retire_within(device, segment.range)?;
             // SAFETY: the caller's promise.
             unsafe { self.memory.homes.add(segment.range, segment.writable) };
-            self.add(device, segment)?;
+            let areas = self.areas_of(segment.range);
+            paired.extend(self.pages.shared.add(segment.range, segment.writable, &areas));
+        }
+        self.retire_paired(device, lends, &paired)?;
+        for segment in lends.iter() {
+            if !self.placed.contains_key(&segment.range.start()) {
+                self.add(device, segment)?;
+            }
         }
         Ok(())
     }
 
+    /// Takes segments away that another one has swallowed.
+    fn retire_within(&mut self, device: &Device, range: VaRange) -> Result<(), VulkanError> {
+        let within = self.placed.range(range.start()..range.end());
+        let swallowed: Vec<VirtAddr> = within.map(|(&start, _)| start).collect();
+        for start in swallowed {
+            self.retire(device, start)?;
+        }
+        self.pages.shared.remove(range);
+        Ok(())
+    }
+
+    /// Takes segments away that need frames in common with new ones.
+    fn retire_paired(
+        &mut self,
+        device: &Device,
+        lends: &Lends,
+        addresses: &BTreeSet<u64>,
+    ) -> Result<(), VulkanError> {
+        if addresses.is_empty() {
+            return Ok(());
+        }
+        self.bring_home(device)?;
+        for &address in addresses {
+            if let Some(segment) = lends.containing(VirtAddr::new(address)) {
+                self.retire(device, segment.range.start())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bring_home(&mut self, device: &Device) -> Result<(), VulkanError> {
+        let bytes = self.flush()?;
+        Counters::add(&device.counters.bytes_home, bytes);
+        Ok(())
+    }
+
+    /// The areas that a segment is in; none where the kernel does not tell.
+    fn areas_of(&mut self, range: VaRange) -> Vec<Vma> {
+        let areas = self.areas.as_mut().and_then(|areas| areas.within(range).ok());
+        areas.unwrap_or_default()
+    }
+
     fn add(&mut self, device: &Device, segment: &Segment) -> Result<(), VulkanError> {
         let range = segment.range;
+        let areas = if self.pages.has_twins() { self.areas_of(range) } else { Vec::new() };
+        let twins = self.pages.shared.twins(range, &areas);
         let pages = pages_of(range) as u64;
         let table = self.memory.arena.allocate(pages * 8)?;
         let words = pages / PAGES_PER_WORD + 2;
         let bitmap = SharedBuffer::new(device, words * 4)?;
         bitmap.words().iter().for_each(|word| word.store(0, Relaxed));
-        let frames = self.memory.arena.reserve(pages * PAGE_BYTES);
+        let apart = twins.is_empty();
+        let frames = if apart { self.memory.arena.reserve(pages * PAGE_BYTES) } else { None };
         let lend = self.pages.add(range, segment.writable, frames, table);
+        self.pages.pair(lend, twins);
         self.placed.insert(range.start(), Placed { lend, range, bitmap });
         Ok(())
     }
 
-    fn retire(&mut self, device: &Device, start: VirtAddr) {
-        if let Some(placed) = self.placed.remove(&start) {
-            self.pages.retire(placed.lend);
-            // SAFETY: the bitmap is this device's; rounds are waited for.
-            unsafe { placed.bitmap.destroy(device) };
+    fn retire(&mut self, device: &Device, start: VirtAddr) -> Result<(), VulkanError> {
+        let Some(placed) = self.placed.remove(&start) else { return Ok(()) };
+        // SAFETY: the bitmap is this device's; rounds are waited for.
+        unsafe { placed.bitmap.destroy(device) };
+        if let Some(frames) = self.pages.retire(placed.lend) {
+            // SAFETY: no page has these frames any more, and nothing is running.
+            unsafe { self.memory.arena.release(frames) }?;
         }
+        Ok(())
     }
 
     /// The segments as a kernel sees them that looks up pages.
@@ -199,6 +268,20 @@ impl Paged {
         let below = self.placed.range(..=start).next_back();
         if let Some((_, placed)) = below.filter(|(_, placed)| placed.range.contains(start)) {
             self.pages.forget(placed.lend);
+        }
+    }
+
+    /// Drops what the device has of memory that the host is about to change through a segment: also
+    /// at other addresses, where that is known, or everything, where it is not known yet.
+    pub(super) fn forget_home(&mut self, segment: &Segment) {
+        if self.placed.contains_key(&segment.range.start()) {
+            return self.forget(segment.range.start());
+        }
+        if let Some(areas) = &mut self.areas {
+            areas.renew();
+        }
+        if self.areas_of(segment.range).iter().any(is_shared) {
+            self.placed.values().for_each(|placed| self.pages.forget(placed.lend));
         }
     }
 

@@ -237,21 +237,14 @@ impl Scope<'_, '_> {
         if self.device.is_inherited() {
             return Err(LendError::Forked);
         }
-        let failed = |source| LendError::Process { source };
-        let mut paged = self.take_paged().map_err(failed)?;
-        if paged.door.is_none() {
-            let memory = &mut paged.memory;
-            let made = paged.pages.table.add_tree(width(), |bytes| memory.allocate(bytes));
-            if let Err(error) = made {
-                self.paged = Some(paged);
-                return Err(failed(error));
-            }
+        let mut paged = self.take_paged().map_err(|source| LendError::Process { source })?;
+        let opened = match paged.door {
+            Some(_) => Ok(()),
             // SAFETY: the caller's promise.
-            let process = unsafe { Process::open() };
-            paged.door = Some(Door::new(Box::new(process)));
-        }
+            None => unsafe { open_door(&mut paged) },
+        };
         self.paged = Some(paged);
-        Ok(())
+        opened
     }
 
     fn take_paged(&mut self) -> Result<Box<Paged>, VulkanError> {
@@ -264,7 +257,12 @@ impl Scope<'_, '_> {
     fn rounds_with(&mut self, ask: &Ask<'_>, paged: &mut Paged) -> Result<(), LaunchError> {
         // SAFETY: what `Lends` has was borrowed for 'env when it was lent, mutably where it is
         // writable, as plain data; an `Idle`, which alone gives access to it, borrows the scope.
-        unsafe { paged.place(&self.device, &self.lends) }?;
+        let placed = unsafe { paged.place(&self.device, &self.lends) };
+        // Segments that were placed anew are no longer where they were, whatever became of others.
+        if !self.config.imports() {
+            self.note_resident(paged);
+        }
+        placed?;
         let analysis = ask.code.program(ask.kernel)?.analysis();
         let roots = control::roots(analysis, ask.push, &self.lends);
         let mut windows = control::windows(analysis, &roots);
@@ -374,6 +372,8 @@ impl Scope<'_, '_> {
             for segment in self.lends.iter().filter(|segment| segment.delta.is_some()) {
                 paged.forget(segment.range.start());
             }
+            // What is reached at home may be reached in frames too, at another address.
+            paged.pages.forget_twins();
             return Ok(());
         }
         self.note_resident(paged);
@@ -402,7 +402,9 @@ impl Scope<'_, '_> {
     /// Drops what the device has of a segment, which the host is about to change.
     pub(super) fn forget_copies(&mut self, start: VirtAddr) {
         if let Some(mut paged) = self.paged.take() {
-            paged.forget(start);
+            if let Some(segment) = self.lends.containing(start) {
+                paged.forget_home(segment);
+            }
             if !self.config.imports() {
                 self.note_resident(&paged);
             }
@@ -456,12 +458,7 @@ fn failure(
             let (workgroup, invocation) = (fault.group, fault.invocation);
             let report = report::Report { place, site: fault.site as usize, workgroup, invocation };
             let mut fault = launched.fault(&report);
-            match denial {
-                Some(Denial::Unmapped) => fault.reason = FaultReason::Unmapped,
-                Some(Denial::Protected) => fault.reason = FaultReason::Protected,
-                Some(Denial::Misaligned) => fault.reason = FaultReason::Misaligned,
-                None => {}
-            }
+            fault.reason = denial.map_or(fault.reason, reason);
             LaunchError::Fault(Box::new(fault))
         }
         Ended::Cut => LaunchError::LoopCut {
@@ -477,6 +474,9 @@ fn failure(
         Ended::TooManyFaults => LaunchError::TooManyFaults { kernel, limit: options.max_faults },
         Ended::NoProgress => LaunchError::NoProgress { kernel },
         Ended::Raced(address) => LaunchError::Raced { kernel, address },
+        Ended::Unwritable(address, why) => {
+            LaunchError::Unwritable { kernel, address, reason: reason(why) }
+        }
         Ended::Deadline | Ended::Device(Failure::Deadline) => deadline,
         Ended::Device(Failure::Vulkan(error)) => error.into(),
     }
@@ -487,6 +487,38 @@ fn failure(
 fn worked() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
+}
+
+/// What a denial is called in an error.
+fn reason(denial: Denial) -> FaultReason {
+    match denial {
+        Denial::Unmapped => FaultReason::Unmapped,
+        Denial::Protected => FaultReason::Protected,
+        Denial::Unreachable => FaultReason::Unreachable,
+        Denial::Userfaultfd => FaultReason::Userfaultfd,
+        Denial::Vvar => FaultReason::Vvar,
+        Denial::PerfRing => FaultReason::PerfRing,
+        Denial::Special => FaultReason::Special,
+        Denial::Refused => FaultReason::Refused,
+        Denial::NoMaps => FaultReason::NoMaps,
+        Denial::Aliased(other) => FaultReason::Aliased { other },
+        Denial::Misaligned => FaultReason::Misaligned,
+    }
+}
+
+/// Opens the memory of the process, if the system lets it be looked at.
+///
+/// # Safety
+///
+/// As [`Process::open`].
+unsafe fn open_door(paged: &mut Paged) -> Result<(), LendError> {
+    // SAFETY: the caller's promise.
+    let process = unsafe { Process::open() }?;
+    let memory = &mut paged.memory;
+    let made = paged.pages.table.add_tree(width(), |bytes| memory.allocate(bytes));
+    made.map_err(|source| LendError::Process { source })?;
+    paged.door = Some(Door::new(Box::new(process)));
+    Ok(())
 }
 
 /// How many bits the addresses of this process have, by what is mapped.

@@ -1,0 +1,100 @@
+use super::*;
+use crate::mirrored::{
+    PAGE_BYTES,
+    door::Door,
+    pages::Pages,
+    rounds::{self, Costs, Plan, Replay},
+    soft::{self, Launch, Op, Soft},
+    table::Width,
+};
+use farptr_hmm::{Maps, MapsSource};
+use memmap2::MmapMut;
+use std::sync::{Arc, Mutex};
+
+/// A process that can be asked, after its door has been used, how often it asked the kernel.
+struct Shared(Arc<Mutex<Process>>);
+
+impl Host for Shared {
+    fn look_again(&mut self) {
+        self.0.lock().unwrap().look_again();
+    }
+
+    fn area(&mut self, address: u64) -> Result<Option<Vma>, Denial> {
+        self.0.lock().unwrap().area(address)
+    }
+
+    fn read(&mut self, from: u64, bytes: &mut [u8]) -> bool {
+        self.0.lock().unwrap().read(from, bytes)
+    }
+
+    fn write(&mut self, to: u64, bytes: &[u8]) -> bool {
+        self.0.lock().unwrap().write(to, bytes)
+    }
+
+    fn hindrance(&mut self, address: u64) -> Denial {
+        self.0.lock().unwrap().hindrance(address)
+    }
+}
+
+/// Adds one to each item of a list on a device in software, and returns the rounds that it took and
+/// how often the kernel was asked what is mapped.
+fn walk(head: u64, source: MapsSource) -> Option<(u64, u64)> {
+    let areas = Areas::of(Maps::open_with(source).ok()?);
+    let process = Arc::new(Mutex::new(Process { areas }));
+    let mut door = Door::new(Box::new(Shared(Arc::clone(&process))));
+    let program = vec![
+        Op::Set { to: 0, value: head },
+        Op::Bump { register: 0, offset: 8 },
+        Op::Follow { register: 0, offset: 0 },
+        Op::Again { register: 0 },
+    ];
+    let mut device = Soft::new(soft::Home { start: 0, bytes: Vec::new() }, vec![program]);
+    let mut pages = Pages::default();
+    let room = |bytes| rounds::Memory::allocate(&mut device, bytes);
+    pages.table.add_tree(Width::Bits47, room).unwrap();
+    let plan = Plan {
+        replay: Replay::Undo,
+        transactional: false,
+        follows: true,
+        max_rounds: 1000,
+        max_faults: u64::MAX,
+        service: Some(rounds::Service { seed: 1, most_per_round: 1 }),
+    };
+    let (mut launch, mut costs) = (Launch::new(device, &pages), Costs::default());
+    rounds::launch(&mut launch, &mut pages, Some(&mut door), plan, &[], &mut costs).unwrap();
+    let questions = process.lock().unwrap().areas.questions();
+    Some((costs.rounds, questions))
+}
+
+#[test]
+fn the_kernel_is_asked_once_a_round_however_many_areas_there_are() {
+    const PAGES: usize = 20;
+    let bytes = usize::try_from(PAGE_BYTES).unwrap();
+    let mut list = MmapMut::map_anon(PAGES * bytes).unwrap();
+    let head = list.as_mut_ptr().expose_provenance() as u64;
+    for page in 1..PAGES {
+        let next = head + (page * bytes) as u64;
+        list[(page - 1) * bytes..][..8].copy_from_slice(&next.to_le_bytes());
+    }
+    // Each map is an area, with one between it and the next.
+    let mut others = Vec::new();
+    for walks in 1..3u8 {
+        for source in [MapsSource::Query, MapsSource::Text] {
+            let Some((rounds, questions)) = walk(head, source) else { continue };
+            // A round that misses a page asks once, the last one before and after it writes.
+            assert_eq!((rounds, questions), (PAGES as u64 + 2, rounds + 1), "{source:?}");
+        }
+        if walks == 1 {
+            for number in 0..2000 {
+                let map = MmapMut::map_anon(bytes).unwrap();
+                others.push(if number % 2 == 0 {
+                    Ok(map)
+                } else {
+                    Err(map.make_read_only().unwrap())
+                });
+            }
+        }
+    }
+    assert_eq!(others.len(), 2000);
+    assert!((0..PAGES).all(|page| list[page * bytes + 8] >= 2));
+}

@@ -1,0 +1,21 @@
+//! Every way in which a device reaches host memory.
+#![allow(unreachable_pub, reason = "shared by test binaries")]
+
+use crate::common::build;
+use farptr::{AccessMode, Backing, Runtime, RuntimeBuilder};
+
+/// Host memory as it is, imported, copied in several ways, and some of each.
+pub fn ways() -> Vec<(&'static str, Runtime)> {
+    let mirrored = |backing| Runtime::builder().access(AccessMode::Mirrored).backing(backing);
+    let copying = || mirrored(Backing::Copy);
+    let ways: [(&'static str, RuntimeBuilder); 7] = [
+        ("direct", Runtime::builder().access(AccessMode::Direct)),
+        ("imported", mirrored(Backing::Import)),
+        ("some of each", mirrored(Backing::Import).refuse_imports_above(8 * 1024)),
+        ("copied", copying()),
+        ("copied to a few pages", copying().device_budget(3 * 4096)),
+        ("copied by the device", copying().staged_copies(true)),
+        ("copied out of order", copying().serve_faults(5, 3)),
+    ];
+    ways.into_iter().filter_map(|(name, builder)| Some((name, build(builder)?))).collect()
+}
