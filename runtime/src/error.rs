@@ -203,8 +203,8 @@ pub enum LendError {
     },
     /// The kernel does not say what is mapped, which lending the process needs.
     #[error(
-        "the memory of the process cannot be lent: what is mapped cannot be looked up; mount procfs \
-         on /proc, or lend what the kernel touches piece by piece"
+        "the memory of the process cannot be lent: what is mapped cannot be looked up; mount \
+         procfs on /proc, or lend what the kernel touches piece by piece"
     )]
     NoMaps {
         /// What failed.

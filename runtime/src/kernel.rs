@@ -101,8 +101,8 @@ impl RawKernel {
     }
 
     /// Bytes of push constants that the kernel declares, from the first to the end of the last
-    /// member. A launch may be given the bytes that a type of the same members has on the CPU besides,
-    /// to fill up its alignment.
+    /// member. A launch may be given a few more: those that a type of the same members has on the
+    /// CPU to fill up its alignment.
     #[must_use]
     pub fn push_bytes(&self) -> usize {
         self.code.reflection.push_bytes as usize

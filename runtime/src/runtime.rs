@@ -92,8 +92,8 @@ impl Runtime {
     ///
     /// * [`KernelError::Words`] when the words are not one compute kernel: also when they have
     ///   several entry points and [`KernelDesc::ENTRY`] names none, or one that is not there.
-    /// * [`KernelError::PushSize`] when [`KernelDesc::Push`] is shorter than the kernel says, or longer
-    ///   than that filled up to its alignment.
+    /// * [`KernelError::PushSize`] when [`KernelDesc::Push`] is shorter than the kernel says, or
+    ///   longer than that filled up to its alignment.
     /// * [`KernelError::Descriptors`] when the kernel binds resources instead of taking addresses.
     /// * [`KernelError::Limit`] or [`KernelError::Capability`] when the device cannot run it, or
     ///   its Vulkan version takes no SPIR-V of the kernel's version (1.6 needs Vulkan 1.3).

@@ -21,11 +21,11 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// until a kernel touches them. The pages under the slice are imported once per scope. An empty
     /// slice can be lent.
     ///
-    /// Shared mappings of one file, or of one piece of shared memory, at several addresses are one
-    /// memory to kernels too: what a kernel writes at one lent address it reads at the others. Where
-    /// the device works on copies ([`Backing::Copy`](crate::Backing::Copy), or what cannot be
-    /// imported), that takes `/proc/self/maps`, and does not hold for a private mapping of the file,
-    /// which may keep showing what was there before.
+    /// Shared mappings of one file, or of one piece of shared memory, at several addresses are
+    /// one memory to kernels too: what a kernel writes at one lent address it reads at the others.
+    /// Where the device works on copies ([`Backing::Copy`](crate::Backing::Copy), or what cannot
+    /// be imported), they are found in `/proc/self/maps`, and without that file they do not see
+    /// each other's writes. A private mapping of the file may go on to show what was there before.
     ///
     /// # Errors
     ///

@@ -2,8 +2,7 @@
 //!
 //! # Safety
 //!
-//! Kernels made at run time are valid because a compiler made them. One is launched unchecked, on what
-//! its scope has lent.
+//! Kernels made at run time are valid because a compiler made them; none is launched unchecked.
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 mod common;

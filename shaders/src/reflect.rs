@@ -91,8 +91,8 @@ pub struct Reflection {
     pub local_size: [u32; 3],
     /// The size of the push constants in bytes, from offset 0 to the end of the last member.
     pub push_bytes: u32,
-    /// The alignment of the push constants in bytes, that of vectors as the standard layouts have it;
-    /// 1 where there are none.
+    /// The alignment of the push constants in bytes, that of vectors as the standard layouts have
+    /// it; 1 where there are none.
     pub push_align_bytes: u32,
     /// The names of the values in the push constants, by their offsets in bytes, as far as the
     /// module has names.
@@ -104,8 +104,8 @@ pub struct Reflection {
 }
 
 impl Reflection {
-    /// Whether so many bytes can be given as push constants: as many as declared, or more up to what
-    /// a type of the same members has on the CPU, whose size is a multiple of its alignment.
+    /// Whether so many bytes can be given as push constants: as many as declared, or more, up to
+    /// what a type of the same members has on the CPU, whose size is a multiple of its alignment.
     #[must_use]
     pub fn takes_push(&self, given_bytes: usize) -> bool {
         let (declared, align) = (self.push_bytes as usize, self.push_align_bytes.max(1) as usize);

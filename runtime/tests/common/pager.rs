@@ -8,14 +8,15 @@
 //! Each request goes with the structure that the kernel's header pairs with it. A copy reads a
 //! buffer that lives until the call returns, and fills missing pages alone, of a range whose owner
 //! asked for it.
-#![allow(unreachable_pub, reason = "shared by test binaries")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use linux_raw_sys::{
     general::{
-        UFFD_EVENT_PAGEFAULT, UFFD_USER_MODE_ONLY, UFFDIO_REGISTER_MODE_MISSING, uffd_msg,
-        uffdio_api, uffdio_copy, uffdio_range, uffdio_register,
+        UFFD_EVENT_PAGEFAULT, UFFD_USER_MODE_ONLY, UFFDIO_REGISTER_MODE_MISSING,
+        UFFDIO_REGISTER_MODE_WP, uffd_msg, uffdio_api, uffdio_copy, uffdio_range, uffdio_register,
+        uffdio_writeprotect,
     },
-    ioctl::{UFFDIO_API, UFFDIO_COPY, UFFDIO_REGISTER},
+    ioctl::{UFFDIO_API, UFFDIO_COPY, UFFDIO_REGISTER, UFFDIO_WRITEPROTECT},
 };
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
@@ -28,6 +29,8 @@ use std::{ops::Range, thread::JoinHandle};
 
 /// The version of the userfaultfd interface (`UFFD_API` of `linux/userfaultfd.h`).
 const UFFD_API: u64 = 0xaa;
+/// `UFFDIO_WRITEPROTECT_MODE_WP` of `linux/userfaultfd.h`.
+const PROTECT: u64 = 1;
 
 /// Serves a range's missing pages until it is stopped, and counts them.
 pub struct Pager {
@@ -42,21 +45,7 @@ impl Pager {
         page_bytes: usize,
         page: impl Fn(usize) -> Vec<u8> + Send + 'static,
     ) -> io::Result<Self> {
-        let flags = UserfaultfdFlags::CLOEXEC
-            | UserfaultfdFlags::NONBLOCK
-            | UserfaultfdFlags::from_bits_retain(UFFD_USER_MODE_ONLY);
-        // SAFETY: opening the descriptor has no effect on memory.
-        let uffd = unsafe { userfaultfd(flags) }?;
-        request::<{ UFFDIO_API as Opcode }, _>(
-            &uffd,
-            &mut uffdio_api { api: UFFD_API, features: 0, ioctls: 0 },
-        )?;
-        let mut register = uffdio_register {
-            range: uffdio_range { start: range.start, len: range.end - range.start },
-            mode: u64::from(UFFDIO_REGISTER_MODE_MISSING),
-            ioctls: 0,
-        };
-        request::<{ UFFDIO_REGISTER as Opcode }, _>(&uffd, &mut register)?;
+        let uffd = watch(&range, UFFDIO_REGISTER_MODE_MISSING)?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
         let stopped = stop.try_clone().map_err(|_| io::Errno::MFILE)?;
         let thread = std::thread::spawn(move || {
@@ -74,6 +63,32 @@ impl Pager {
         rustix::io::write(&self.stop, &1u64.to_ne_bytes()).expect("an eventfd takes a count");
         self.thread.join().expect("the pager does not panic").expect("the pager's calls succeed")
     }
+}
+
+/// A userfaultfd that watches a range.
+fn watch(range: &Range<u64>, mode: u32) -> io::Result<OwnedFd> {
+    let flags = UserfaultfdFlags::CLOEXEC
+        | UserfaultfdFlags::NONBLOCK
+        | UserfaultfdFlags::from_bits_retain(UFFD_USER_MODE_ONLY);
+    // SAFETY: opening the descriptor has no effect on memory.
+    let uffd = unsafe { userfaultfd(flags) }?;
+    request::<{ UFFDIO_API as Opcode }, _>(
+        &uffd,
+        &mut uffdio_api { api: UFFD_API, features: 0, ioctls: 0 },
+    )?;
+    let range = uffdio_range { start: range.start, len: range.end - range.start };
+    let mut register = uffdio_register { range, mode: u64::from(mode), ioctls: 0 };
+    request::<{ UFFDIO_REGISTER as Opcode }, _>(&uffd, &mut register)?;
+    Ok(uffd)
+}
+
+/// Protects present pages from writes until the descriptor is dropped; nobody serves the faults.
+pub fn write_protect(range: Range<u64>) -> io::Result<OwnedFd> {
+    let uffd = watch(&range, UFFDIO_REGISTER_MODE_WP)?;
+    let range = uffdio_range { start: range.start, len: range.end - range.start };
+    let mut protect = uffdio_writeprotect { range, mode: PROTECT };
+    request::<{ UFFDIO_WRITEPROTECT as Opcode }, _>(&uffd, &mut protect)?;
+    Ok(uffd)
 }
 
 /// Waits for a fault (true) or the order to stop (false).

@@ -136,8 +136,8 @@ impl Types {
         }
     }
 
-    /// The alignment in bytes of what a pointer type points to, as a compiler for the CPU may see it:
-    /// the greatest of its parts, where vectors are aligned as the standard layouts align them.
+    /// The alignment in bytes of what a pointer type points to, as a compiler for the CPU may see
+    /// it: the greatest of its parts, with vectors aligned as the standard layouts align them.
     pub(super) fn pointee_align_bytes(&self, pointer: u32) -> Option<u32> {
         match self.types.get(&pointer)? {
             Type::Pointer { pointee } => self.align_bytes(*pointee, 0),
