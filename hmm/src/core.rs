@@ -4,12 +4,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::addr::{PageSize, VaRange, VirtAddr};
+use crate::addr::{PageSize, VaRange};
 use crate::gate::Gate;
 use crate::notifier::{Event, InvalidationGuard, Notifiers};
 use crate::removal::Removals;
@@ -19,6 +17,10 @@ use crate::sys::carry::Carrier;
 use crate::sys::device::DeviceMemory;
 use crate::sys::uffd::{MarkFinder, Resolution, Signal, Wakeup};
 use crate::table::{DeviceIndex, PageTable};
+
+pub(crate) use crate::fatal::{die, or_die};
+pub(crate) use crate::pages::{above, bytes_of, count_of, page_bytes, pages_from, pages_in};
+pub(crate) use crate::patience::Patience;
 
 /// How many devices a mirror has room for.
 pub(crate) const DEVICES: usize = 16;
@@ -232,56 +234,4 @@ impl Core {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
     }
-}
-
-/// Ends the process: others would wait for ever, or find zeroes where their bytes were.
-pub(crate) fn die(reason: &dyn fmt::Display) -> ! {
-    eprintln!("farptr: the memory of this process cannot be kept true any more: {reason}");
-    std::process::abort();
-}
-
-/// Lets others go on before a request is made again: first the processor, then time.
-#[derive(Debug, Default)]
-pub(crate) struct Patience {
-    tries: u32,
-}
-
-impl Patience {
-    const YIELDS: u32 = 20;
-
-    const MOST: u32 = 1000;
-
-    /// Whether waiting for what may never come has lasted long enough.
-    pub(crate) fn is_at_an_end(&self) -> bool {
-        self.tries > Self::MOST
-    }
-
-    pub(crate) fn pause(&mut self) {
-        self.tries += 1;
-        if self.tries < Self::YIELDS {
-            thread::yield_now();
-        } else {
-            thread::sleep(Duration::from_micros(50));
-        }
-    }
-}
-
-/// The bytes of a page of the host.
-pub(crate) fn page_bytes() -> u64 {
-    PageSize::host().bytes()
-}
-
-/// `count` pages from `start` on.
-pub(crate) fn pages_from(start: VirtAddr, count: usize) -> VaRange {
-    VaRange::from_len(start, count as u64 * page_bytes()).unwrap_or_default()
-}
-
-/// The address `pages` pages above `at`.
-pub(crate) fn above(at: VirtAddr, pages: usize) -> VirtAddr {
-    VirtAddr::new(at.get() + pages as u64 * page_bytes())
-}
-
-/// Counts the pages of a short range.
-pub(crate) fn count_of(range: VaRange) -> usize {
-    usize::try_from(range.page_count(PageSize::host()).get()).unwrap_or(usize::MAX)
 }

@@ -9,7 +9,9 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::addr::{PageCount, VaRange, VirtAddr};
-use crate::core::{Core, State, above, count_of, page_bytes, pages_from};
+use crate::core::{
+    Core, State, above, bytes_of, count_of, or_die, page_bytes, pages_from, pages_in,
+};
 use crate::device_pages::Hold;
 use crate::notifier::Event;
 use crate::sync::MutexGuard;
@@ -25,6 +27,8 @@ pub(crate) const MEMORY_TRIES: u32 = 100;
 /// How many pages are fetched before they are put where they belong: few enough that their bytes
 /// are still in the cache of the processor by then.
 const PORTION: usize = 64;
+
+const TOO_SHORT: &str = "a buffer is too short for the pages that come home";
 
 /// Whoever brings pages home.
 pub(crate) trait Carry {
@@ -66,19 +70,12 @@ pub(crate) fn bring_next(
     };
     let guard = core.invalidate(event, run.range);
     let device = core.lock().device(run.first.device);
-    if let Some(device) = device {
-        let count = count_of(run.range);
-        let mut coming = Homecoming {
-            core,
-            run,
-            count,
-            unmarked: 0,
-            memory_tries: 0,
-            unfetched: PageSet::default(),
-        };
-        coming.run(carry, &*device);
-        device.free(&MirrorCall::BY_MIRROR, run.first.slot, PageCount::new(count as u64));
-    }
+    let device = or_die(device, "a page is on a device that is not attached");
+    let count = count_of(run.range);
+    let unfetched = PageSet::default();
+    let mut coming = Homecoming { core, run, count, unmarked: 0, memory_tries: 0, unfetched };
+    coming.run(carry, &*device);
+    device.free(&MirrorCall::BY_MIRROR, run.first.slot, PageCount::new(count as u64));
     drop(guard);
     Some(run.range)
 }
@@ -89,7 +86,8 @@ fn claim(core: &Core, mover: Mover, range: VaRange, limit: usize) -> Option<Held
     let run = state.table.next_held(range, limit.min(BLOCK) as u64)?;
     for index in 0..count_of(run.range) {
         // A page that is in the table has room there.
-        let _ = state.table.set(above(run.range.start(), index), Place::Transit(mover, index));
+        let set = state.table.set(above(run.range.start(), index), Place::Transit(mover, index));
+        or_die(set.ok(), "no room to note that a page is on its way home");
     }
     Some(run)
 }
@@ -118,12 +116,12 @@ impl Homecoming<'_> {
         let run = self.run.first;
         let first = |index| run.advance(index as u64);
         let buffer = carry.buffer();
-        let whole = buffer.get_mut(bytes_of(pages.clone())).unwrap_or_default();
+        let whole = or_die(buffer.get_mut(bytes_of(pages.clone())), TOO_SHORT);
         if copy_out(device, first(pages.start), whole) {
             return;
         }
         for index in pages {
-            let page = buffer.get_mut(bytes_of(index..index + 1)).unwrap_or_default();
+            let page = or_die(buffer.get_mut(bytes_of(index..index + 1)), TOO_SHORT);
             if !copy_out(device, first(index), page) {
                 self.unfetched.insert(index);
             }
@@ -226,7 +224,7 @@ impl Homecoming<'_> {
                 self.core.carrier.copy_home(range.start(), src, Wakeup::Now)
             }
         };
-        let mut settled = usize::try_from(outcome.done_bytes / page_bytes()).unwrap_or(0);
+        let mut settled = pages_in(outcome.done_bytes);
         // The request has woken whoever waits for these pages. He finds them, whatever the table
         // says; and what he then changes is read after this.
         // Counted under the lock, which `Mirror::stats` takes: who was woken sees his page counted.
@@ -244,10 +242,7 @@ impl Homecoming<'_> {
     fn put_frames(&mut self, host: &HostDevice, index: usize, range: VaRange) -> Outcome {
         let (slot, count) = (self.run.first.advance(index as u64).slot, count_of(range));
         let count = PageCount::new(count as u64);
-        let refused = Outcome { done_bytes: 0, resolution: Resolution::Vanished };
-        let Ok(src) = host.frames().range_of(slot, count) else {
-            return refused;
-        };
+        let src = or_die(host.frames().range_of(slot, count).ok(), "a page is in no slot");
         let cleared = self.core.carrier.unmark(range);
         if cleared != Resolution::Done {
             return Outcome { done_bytes: 0, resolution: cleared };
@@ -290,11 +285,6 @@ fn together(state: &State, mover: Mover, at: VirtAddr, pages: Range<usize>) -> V
     let (transit, first) = (state.table.transit(mover), pages.start);
     let follows = |&next: &usize| transit.at(next) == Some(above(at, next - first));
     pages_from(at, pages.take_while(follows).count())
-}
-
-fn bytes_of(pages: Range<usize>) -> Range<usize> {
-    let page = usize::try_from(page_bytes()).unwrap_or(0);
-    pages.start * page..pages.end * page
 }
 
 fn joined(first: VaRange, next: VaRange) -> Option<VaRange> {

@@ -63,6 +63,7 @@ mod devmem;
 #[cfg(feature = "dmirror")]
 mod dmirror;
 mod error;
+mod fatal;
 mod fault;
 mod fill;
 mod gate;
@@ -78,6 +79,8 @@ mod mirror;
 mod model;
 mod notifier;
 mod owner;
+mod pages;
+mod patience;
 mod pfn;
 mod process;
 mod range;

@@ -2,11 +2,15 @@
 
 use super::{Content, Passenger, Route, Skip, Voyage};
 use crate::addr::{PageCount, PageNumber, VaRange};
-use crate::core::{State, above, count_of, page_bytes, pages_from};
+use crate::core::{State, above, count_of, pages_from, pages_in};
 use crate::sync::MutexGuard;
 use crate::sys::survey::{PageSet, Survey};
 use crate::sys::uffd::{Refusal, Resolution};
 use crate::table::{Mover, Place};
+
+/// How often something is removed that is in the way, before the pages stay for this time: somebody
+/// may go on reading there.
+const CLEARINGS: u32 = 100;
 
 impl<'m> Voyage<'m> {
     /// Enters the pages into the list of those in transit. From now on faults on them wait.
@@ -84,18 +88,48 @@ impl<'m> Voyage<'m> {
         let Some((state, stays)) = self.lock_claimed(index, count) else {
             return 1;
         };
-        let range = pages_from(range.start(), stays);
-        let outcome = core.carrier.move_out(dst.start(), range);
-        drop(state);
-        let moved = usize::try_from(outcome.done_bytes / page_bytes()).unwrap_or(0);
-        self.set_content(index, moved, content);
         if content == Content::Slot {
-            self.note_filled(index, moved);
+            self.note_filled(index, stays);
         }
-        if outcome.resolution == Resolution::Done || moved > 0 {
-            return moved;
+        let departure = core.carrier.move_out(dst.start(), pages_from(range.start(), stays));
+        drop(state);
+        let moved = pages_in(departure.outcome.done_bytes);
+        self.set_content(index, moved, content);
+        match departure.outcome.resolution {
+            Resolution::Done => moved,
+            _ if moved > 0 => moved,
+            Resolution::AlreadyThere if self.clear_way(index, departure.in_the_way) => 0,
+            Resolution::Refused(Refusal::Unsuitable) if self.unlock_destination() => 0,
+            why => self.refused(index, count, why),
         }
-        self.refused(index, count, outcome.resolution)
+    }
+
+    /// Makes holes of the part of the destination in which there is something, but nothing of what
+    /// is moved: zeroes that somebody read there. Tells whether it is worth another try.
+    fn clear_way(&mut self, index: usize, part: VaRange) -> bool {
+        self.clearings += 1;
+        if part.is_empty() || self.clearings > CLEARINGS {
+            return false;
+        }
+        let slot = self.pages.get(index).and_then(|page| page.slot);
+        match self.device.as_host().zip(slot) {
+            Some((host, slot)) => {
+                self.empty(host, slot, PageCount::new(count_of(part) as u64)).is_ok()
+            }
+            None => self.make_holes(part),
+        }
+    }
+
+    /// Unlocks the destination, once: the program may have locked all memory of the process, while
+    /// these pages are not locked. Tells whether it is worth another try.
+    fn unlock_destination(&mut self) -> bool {
+        if std::mem::replace(&mut self.unlocked, true) {
+            return false;
+        }
+        match self.device.as_host() {
+            Some(host) => host.frames().unlock().is_ok(),
+            None => self.scratch.staging.unlock().is_ok(),
+        }
     }
 
     /// Notes why a page did not move, and how many others will not for the same reason.

@@ -2,7 +2,7 @@
 
 use super::{Collected, Content, Copied, Skip, Voyage, guarded};
 use crate::addr::PageCount;
-use crate::core::page_bytes;
+use crate::core::{bytes_of, or_die};
 use crate::sys::copy::read_bytes;
 use crate::sys::device::MirrorCall;
 use crate::sys::survey::Survey;
@@ -50,7 +50,7 @@ impl Voyage<'_> {
         let Some(slot) = page.slot else {
             return self.skip(index, count, Skip::NoDeviceMemory);
         };
-        let bytes = bytes_of(index, count);
+        let bytes = bytes_of(index..index + count);
         let copied = match page.content {
             Content::Slot | Content::Home | Content::Dropped => return,
             Content::Staging => {
@@ -63,7 +63,7 @@ impl Voyage<'_> {
             .is_some(),
             Content::Protected => {
                 let at = self.at(index);
-                let buffer = self.scratch.buffer.get_mut(bytes).unwrap_or_default();
+                let buffer = or_die(self.scratch.buffer.get_mut(bytes), "a buffer is too short");
                 if read_bytes(at, buffer).is_err() {
                     return self.skip(index, count, Skip::Unreadable);
                 }
@@ -74,9 +74,4 @@ impl Voyage<'_> {
             self.skip(index, count, Skip::DeviceFailed);
         }
     }
-}
-
-fn bytes_of(index: usize, count: usize) -> std::ops::Range<usize> {
-    let page = usize::try_from(page_bytes()).unwrap_or(0);
-    index * page..(index + count) * page
 }

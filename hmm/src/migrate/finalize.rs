@@ -2,7 +2,7 @@
 
 use super::{Content, Copied, Finalized, Passenger, Skip, Voyage};
 use crate::addr::{PageCount, VaRange};
-use crate::core::{State, above, count_of, page_bytes, pages_from};
+use crate::core::{State, above, count_of, or_die, pages_from, pages_in};
 use crate::sys::device::MirrorCall;
 use crate::sys::uffd::{Modes, Outcome, Refusal, Resolution, Wakeup};
 use crate::table::{Held, Mover, Place};
@@ -50,11 +50,13 @@ impl Voyage<'_> {
         };
         state.own_drop = Some(range);
         drop(state);
-        let dropped = self.core.carrier.drop_copied(range, lease);
+        let stayed = self.core.carrier.drop_copied(range, lease);
         self.core.lock().own_drop = None;
-        match dropped {
-            Ok(()) => self.set_content(index, count, Content::Dropped),
-            Err(_) => self.skip(index, count, Skip::Changed),
+        for (place, page) in self.pages.iter_mut().skip(index).take(count).enumerate() {
+            match stayed.is_occupied(place) {
+                true => page.skip = Some(Skip::Unmovable),
+                false => page.content = Content::Dropped,
+            }
         }
     }
 
@@ -94,7 +96,10 @@ impl Voyage<'_> {
 
     /// Marks the holes and says who holds the pages.
     fn settle_away(&mut self, state: &mut State, index: usize, range: VaRange) -> usize {
-        let content = self.pages.get(index).map_or(Content::Home, |page| page.content);
+        if self.find_at_home(index, range) {
+            return 0;
+        }
+        let content = self.content(index);
         let may_wait = content == Content::Dropped || !self.patience.is_at_an_end();
         let reason = match self.core.carrier.mark(range) {
             Resolution::Done => None,
@@ -110,17 +115,34 @@ impl Voyage<'_> {
         let (device, hold) = (self.order.device, self.order.hold);
         let pages = self.pages.iter().skip(index).take(count_of(range));
         for (offset, page) in pages.enumerate() {
-            let slot = page.slot.unwrap_or_default();
+            let slot = or_die(page.slot, "a page went to a device without a slot");
             let held = Held { device, slot, hold, huge: page.huge };
             // The page is in the table, so there is room for it.
-            let _ = state.table.set(above(range.start(), offset), Place::Device(held));
+            let set = state.table.set(above(range.start(), offset), Place::Device(held));
+            or_die(set.ok(), "no room to note that a page is on a device");
         }
         count_of(range)
     }
 
+    /// Finds pages that are where they belong, and says so: they never left. A page was taken for
+    /// moved that a change of mappings, not yet read then, had only taken along. Under the lock
+    /// nobody else fills the hole of a page in transit.
+    fn find_at_home(&mut self, index: usize, range: VaRange) -> bool {
+        let survey = self.core.carrier.look(range);
+        let pages = self.pages.iter_mut().skip(index).take(count_of(range)).enumerate();
+        for (_, page) in pages.filter(|(place, _)| survey.present.contains(*place)) {
+            (page.content, page.skip) = (Content::Home, Some(Skip::Changed));
+        }
+        survey.present.len() > 0
+    }
+
+    fn content(&self, index: usize) -> Content {
+        or_die(self.pages.get(index), "a page under migration is not in its block").content
+    }
+
     /// Puts pages back where they belong.
     fn settle_home(&mut self, state: &mut State, index: usize, range: VaRange) -> usize {
-        let content = self.pages.get(index).map_or(Content::Home, |page| page.content);
+        let content = self.content(index);
         let mut outcome = self.put_back(index, range, content);
         if outcome.done_bytes == 0 && outcome.resolution == Resolution::AlreadyThere {
             // Marks were placed in a part of the range.
@@ -130,7 +152,7 @@ impl Voyage<'_> {
             }
         }
         let is_elsewhere = !matches!(content, Content::Protected | Content::Nothing);
-        let mut settled = usize::try_from(outcome.done_bytes / page_bytes()).unwrap_or(0);
+        let mut settled = pages_in(outcome.done_bytes);
         if settled == 0 {
             match outcome.resolution {
                 Resolution::Retry | Resolution::Refused(Refusal::NoMemory) => return 0,
@@ -144,11 +166,16 @@ impl Voyage<'_> {
 
     fn put_back(&self, index: usize, range: VaRange, content: Content) -> Outcome {
         let count = count_of(range);
-        let slot = self.pages.get(index).and_then(|page| page.slot);
         let src = match content {
-            Content::Slot => slot.and_then(|slot| self.slot_range(slot, 1)),
-            Content::Staging => Some(self.staged(index, count)),
-            Content::Home => None,
+            Content::Slot => {
+                let slot = self.pages.get(index).and_then(|page| page.slot);
+                let src = slot.and_then(|slot| self.slot_range(slot, 1));
+                or_die(src, "a page went to a device without a slot")
+            }
+            Content::Staging => self.staged(index, count),
+            Content::Home => {
+                return Outcome { done_bytes: range.len_bytes(), resolution: Resolution::Done };
+            }
             Content::Dropped => {
                 let resolution = Resolution::Refused(Refusal::Unsuitable);
                 return Outcome { done_bytes: 0, resolution };
@@ -158,9 +185,6 @@ impl Voyage<'_> {
                 let done_bytes = if lifted == Resolution::Done { range.len_bytes() } else { 0 };
                 return Outcome { done_bytes, resolution: lifted };
             }
-        };
-        let Some(src) = src else {
-            return Outcome { done_bytes: range.len_bytes(), resolution: Resolution::Done };
         };
         // Slots of neighbouring pages need not be neighbours.
         let moved = self.core.carrier.move_home(range.start(), src, Wakeup::Later);
@@ -193,14 +217,23 @@ impl Voyage<'_> {
         }
     }
 
-    /// Drops what was moved to the staging memory, which meanwhile is not watched: else the kernel
-    /// would wait until the handler has read about it.
+    /// Drops what was moved to the staging memory. What cannot be dropped is in the way of the next
+    /// migration, which tries again and then skips.
     pub(super) fn empty_staging(&mut self) {
-        let (uffd, range) = (self.core.carrier.uffd(), self.scratch.staging.range());
-        // What cannot be dropped, or watched again, is in the way of the next migration, which
-        // tries again and then skips.
-        let _ = uffd.unregister(range);
-        self.scratch.staging.clear();
-        let _ = uffd.register(range, Modes::PROTECTED);
+        let is_clean = self.make_holes(self.scratch.staging.range());
+        self.scratch.staging.set_clean(is_clean);
+    }
+
+    /// Makes holes of a part of the staging memory, which meanwhile is not watched: else the kernel
+    /// would wait until the handler has read about it. Tells whether they are holes and watched.
+    pub(super) fn make_holes(&mut self, part: VaRange) -> bool {
+        let uffd = self.core.carrier.uffd();
+        let _ = uffd.unregister(part);
+        let cleared = self.scratch.staging.clear(part).is_ok();
+        let watched = uffd.register(part, Modes::PROTECTED).is_ok();
+        if !watched {
+            self.scratch.staging.set_clean(false);
+        }
+        cleared && watched
     }
 }

@@ -186,6 +186,10 @@ struct Voyage<'m> {
     range: VaRange,
     pages: Vec<Passenger>,
     patience: Patience,
+    /// How often something was in the way of a move and was removed.
+    clearings: u32,
+    /// Whether the destination was unlocked.
+    unlocked: bool,
     /// From before anything changes until everything has.
     _guard: InvalidationGuard,
 }

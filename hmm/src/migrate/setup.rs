@@ -34,7 +34,19 @@ impl<'m> Setup<'m> {
         let pages = (0..count_of(range)).map(|index| passenger(above(range.start(), index), areas));
         let pages = pages.collect();
         let patience = Patience::default();
-        Self(Voyage { core, scratch, device, order, range, pages, patience, _guard: guard })
+        let (clearings, unlocked) = (0, false);
+        Self(Voyage {
+            core,
+            scratch,
+            device,
+            order,
+            range,
+            pages,
+            patience,
+            clearings,
+            unlocked,
+            _guard: guard,
+        })
     }
 
     /// Takes the pages from their places.
@@ -157,7 +169,7 @@ impl Voyage<'_> {
 
     /// Makes slots holes, to which huge pages can be moved whole. Meanwhile they are not watched:
     /// else the kernel would wait until the handler has read about each drop.
-    fn empty(
+    pub(super) fn empty(
         &self,
         host: &HostDevice,
         first: PageNumber,
@@ -167,10 +179,14 @@ impl Voyage<'_> {
             return Ok(());
         }
         let (uffd, range) = (self.core.carrier.uffd(), host.frames().range_of(first, count)?);
-        // What is not watched again is no place to move to; its pages then stay.
+        // What is still watched is dropped too, only more slowly.
         let _ = uffd.unregister(range);
         let cleared = host.frames().clear(first, count);
-        let _ = uffd.register(range, Modes::PROTECTED);
+        if let Err(error) = uffd.register(range, Modes::PROTECTED) {
+            // No place to move to: not empty, so that who wants them next tries again.
+            host.frames().note_filled(first, count);
+            return Err(DeviceError::Other { source: error.into() });
+        }
         cleared
     }
 

@@ -123,6 +123,12 @@ impl Mirror {
         &self.core().carrier.injection
     }
 
+    /// The addresses of the staging memory.
+    #[cfg(test)]
+    pub(crate) fn staging(&self) -> VaRange {
+        self.core().lock().staging
+    }
+
     /// Returns which faults the mirror can serve. Pages are moved only if it is
     /// [`Tier::KernelFaults`]: in the other tier a system call on a page that is away would fail.
     #[must_use]

@@ -113,8 +113,6 @@ pub(super) const REGISTER_MINOR: u64 = raw::UFFDIO_REGISTER_MODE_MINOR as u64;
 pub(super) const MODE_DONT_WAKE: u64 = raw::UFFDIO_COPY_MODE_DONTWAKE as u64;
 /// In the mode of copy and continue: the new pages are write-protected.
 pub(super) const MODE_PROTECT: u64 = raw::UFFDIO_COPY_MODE_WP as u64;
-/// In the mode of move: a hole in the source is no error.
-pub(super) const MOVE_ALLOW_HOLES: u64 = 1 << 1;
 /// In the mode of writeprotect: protect, rather than lift protection.
 pub(super) const PROTECT_ON: u64 = 1 << 0;
 /// In the mode of writeprotect, when protection is lifted: wake nobody.

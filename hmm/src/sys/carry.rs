@@ -16,22 +16,30 @@
 //!    while one is unread. So what the table says is true when the request is made.
 //! 4. All of this is about memory that is watched: of other memory no message tells. So before
 //!    pages are taken, the kernel is asked under the same lock whether they are watched.
-//! 5. Pages are moved into holes only, and under the lock nobody else fills them. A page that is
-//!    found in one afterwards is the one that was to go there, whatever the kernel counts.
+//! 5. Pages are moved into holes only. A page that was at the source before, and afterwards is at
+//!    the destination and not at the source, was moved, whatever the kernel counts. Nothing else
+//!    counts as moved but a hole that has a hole for its destination.
 
 #[cfg(test)]
 pub(crate) mod injection;
+mod moves;
 #[cfg(test)]
 mod tests;
 
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::lease::Lease;
-use super::mmap::{MemoryError, drop_pages};
+use super::mmap::{Locked, MemoryError, drop_pages};
 use super::owned::Owned;
 use super::survey::{Survey, Surveyor};
-use super::uffd::{Fill, Outcome, Refusal, Resolution, SourceHoles, Uffd, Wakeup};
-use crate::addr::{PageSize, VaRange, VirtAddr};
+use super::uffd::{Fill, Outcome, Refusal, Resolution, Uffd, Wakeup};
+use crate::addr::{VaRange, VirtAddr};
+use crate::fatal::{die, or_die};
+use crate::pages::{count_of, pages_from};
+use crate::patience::Patience;
+use moves::Move;
+
+pub(crate) use moves::Departure;
 
 /// A userfaultfd through which pages are carried.
 #[derive(Debug)]
@@ -92,72 +100,55 @@ impl Carrier {
     /// Moves pages that are in transit to `dst`, which is memory of the mirror or a device. Holes
     /// count as moved. Pages that are not watched are [`Resolution::Vanished`]: nobody who touches
     /// their holes would wait.
-    pub(crate) fn move_out(&self, dst: VirtAddr, src: VaRange) -> Outcome {
-        within_one_area(src, |src| {
+    pub(crate) fn move_out(&self, dst: VirtAddr, src: VaRange) -> Departure {
+        let mut in_the_way = VaRange::default();
+        let outcome = within_one_area(src, |src| {
+            // Rule 1. The destination belongs to the mirror or to a device that has given it out
+            // for this.
+            let mut departure = Move::new(self, Request::MoveOut, dst, src, Wakeup::Later);
+            // After the look: where a message is unread, it may have been a look at other memory.
             let watched = self.uffd.check_watched(src);
             if watched != Resolution::Done {
                 return Outcome { done_bytes: 0, resolution: watched };
             }
-            // Rule 1. The destination belongs to the mirror or to a device that has given it out
-            // for this.
-            self.move_counted(Request::MoveOut, dst, src, Wakeup::Later)
-        })
+            let outcome = departure.run();
+            if outcome.done_bytes == 0 && outcome.resolution == Resolution::AlreadyThere {
+                in_the_way = departure.free_of_pages();
+            }
+            outcome
+        });
+        Departure { outcome, in_the_way }
     }
 
     /// Moves pages from where [`Carrier::move_out`] put them to where they belong.
     pub(crate) fn move_home(&self, dst: VirtAddr, src: VaRange, wakeup: Wakeup) -> Outcome {
         // Rule 2. The source is where the content was put, which nobody needs there once it is
         // home.
-        within_one_area(src, |src| self.move_counted(Request::MoveHome, dst, src, wakeup))
+        within_one_area(src, |src| Move::new(self, Request::MoveHome, dst, src, wakeup).run())
     }
 
-    /// Moves pages and counts those that the kernel forgot to count.
-    ///
-    /// Linux 6.18 moves neighbouring pages together. If a page fault comes between it and the first
-    /// of them it begins again, and then forgets to go on behind those that it moved: it finds its
-    /// own pages in its way, and says so (`EEXIST`) without counting them.
-    fn move_counted(&self, kind: Request, dst: VirtAddr, src: VaRange, wakeup: Wakeup) -> Outcome {
-        let mut done_bytes = 0;
-        while let Some((to, rest)) = behind(dst, src, done_bytes) {
-            let outcome = self.attempt(kind, rest, |rest| {
-                // SAFETY: 1. and 2. The callers give the rules that allow it.
-                unsafe { self.uffd.move_pages(to, rest, SourceHoles::Skip, wakeup) }
-            });
-            done_bytes += outcome.done_bytes;
-            let resolution = outcome.resolution;
-            if resolution != Resolution::AlreadyThere {
-                return Outcome { done_bytes, resolution };
-            }
-            let uncounted = behind(dst, src, done_bytes).map_or(0, |(to, rest)| {
-                let bytes = self.moved_bytes(to, rest);
-                if wakeup == Wakeup::Now && bytes > 0 {
-                    // Waking fails only if the process ends.
-                    let _ = self.uffd.wake(VaRange::from_len(to, bytes).unwrap_or_default());
+    /// Surveys pages of which it has to be known where they are. If that cannot be found out, the
+    /// process ends: whatever was done next could lose bytes.
+    pub(crate) fn look(&self, range: VaRange) -> Survey {
+        let mut patience = Patience::default();
+        loop {
+            match self.survey(range) {
+                Ok(survey) => return survey,
+                Err(error) if patience.is_at_an_end() => {
+                    die(&format_args!("cannot find out which pages of {range} are there: {error}"))
                 }
-                bytes
-            });
-            if uncounted == 0 {
-                return Outcome { done_bytes, resolution };
+                Err(_) => patience.pause(),
             }
-            done_bytes += uncounted;
         }
-        Outcome { done_bytes, resolution: Resolution::Done }
     }
 
-    /// How many bytes from the start on are at the destination of a move and no more at its source.
-    fn moved_bytes(&self, dst: VirtAddr, src: VaRange) -> u64 {
-        let size = PageSize::host();
-        let dst = VaRange::from_len(dst, src.len_bytes()).unwrap_or_default();
-        let surveys =
-            self.surveyor.survey(src).and_then(|from| Ok((from, self.surveyor.survey(dst)?)));
-        let Ok((from, to)) = surveys else {
-            return 0;
-        };
-        let count = usize::try_from(src.page_count(size).get()).unwrap_or(0);
-        let is_there =
-            |survey: &Survey, page| survey.present.contains(page) || survey.swapped.contains(page);
-        let moved = |&page: &usize| is_there(&to, page) && !is_there(&from, page);
-        (0..count).take_while(moved).count() as u64 * size.bytes()
+    fn survey(&self, range: VaRange) -> rustix::io::Result<Survey> {
+        #[cfg(test)]
+        if let Some(failure) = self.injection.next(Request::Survey) {
+            let all = failure.resolution == Resolution::AlreadyThere;
+            return if all { Ok(Survey::of_pages()) } else { Err(rustix::io::Errno::NOMEM) };
+        }
+        self.surveyor.survey(range)
     }
 
     /// Copies pages from memory of the mirror or a device to where they belong.
@@ -208,18 +199,23 @@ impl Carrier {
         self.attempt_whole(Request::Unmark, range, |range| self.uffd.clear_marks(range))
     }
 
-    /// Drops pages in transit whose content was copied to a device. The thread that reads the
-    /// messages of the userfaultfd must be another.
-    pub(crate) fn drop_copied(&self, range: VaRange, lease: &Lease) -> Result<(), MemoryError> {
+    /// Drops pages in transit whose content was copied to a device, and tells which of them are
+    /// still there: those of memory that is locked. The thread that reads the messages of the
+    /// userfaultfd must be another.
+    pub(crate) fn drop_copied(&self, range: VaRange, lease: &Lease) -> Survey {
         debug_assert!(lease.range().contains_range(&range), "{range} is not leased");
-        #[cfg(test)]
-        if self.injection.next(Request::DropCopied).is_some() {
-            let source = std::io::Error::from(std::io::ErrorKind::ResourceBusy);
-            return Err(MemoryError::Advise { what: "drop", range, source });
+        let drop = |range| {
+            // SAFETY: 1. The caller found private anonymous memory there, and the lease says that
+            // nobody has replaced it since. 2. Rule 1, and the content is on a device.
+            let dropped = unsafe { drop_pages(range, Locked::Stays) };
+            let unsuitable = Resolution::Refused(Refusal::Unsuitable);
+            if dropped.is_ok() { Resolution::Done } else { unsuitable }
+        };
+        // A drop that fails has perhaps dropped the pages of areas before the one that it failed in.
+        match self.attempt_whole(Request::DropCopied, range, drop) {
+            Resolution::Done => Survey::default(),
+            _ => self.look(range),
         }
-        // SAFETY: 1. The caller found private anonymous memory there, and the lease says that
-        // nobody has replaced it since. 2. Rule 1, and the content is on a device.
-        unsafe { drop_pages(range) }
     }
 }
 
@@ -234,14 +230,14 @@ pub(crate) enum Request {
     Unprotect,
     Mark,
     Unmark,
-    #[cfg(test)]
     DropCopied,
+    #[cfg(test)]
+    Survey,
 }
 
 /// Makes a request that the kernel grants within one area only, and refuses as if there were no
 /// area if the range spans two: tries a shorter range until it knows about the first page.
-fn within_one_area(range: VaRange, request: impl Fn(VaRange) -> Outcome) -> Outcome {
-    let size = PageSize::host();
+fn within_one_area(range: VaRange, mut request: impl FnMut(VaRange) -> Outcome) -> Outcome {
     let mut part = range;
     loop {
         let outcome = request(part);
@@ -249,19 +245,12 @@ fn within_one_area(range: VaRange, request: impl Fn(VaRange) -> Outcome) -> Outc
             outcome.resolution,
             Resolution::Vanished | Resolution::Refused(Refusal::Unsuitable)
         );
-        let half = part.page_count(size).get() / 2;
-        if outcome.done_bytes > 0 || !unclear || half == 0 {
+        let count = count_of(part);
+        if outcome.done_bytes > 0 || !unclear || count < 2 {
             return outcome;
         }
-        part = VaRange::from_len(part.start(), half * size.bytes()).unwrap_or_default();
+        part = pages_from(part.start(), count / 2);
     }
-}
-
-/// What is left of a move when so many bytes are done; `None` if nothing is.
-fn behind(dst: VirtAddr, src: VaRange, done_bytes: u64) -> Option<(VirtAddr, VaRange)> {
-    let start = src.start().checked_add(done_bytes)?;
-    let rest = VaRange::new(start, src.end()).filter(|rest| !rest.is_empty())?;
-    Some((dst.checked_add(done_bytes)?, rest))
 }
 
 /// Memory of the mirror to which pages are moved on their way to a device.
@@ -285,18 +274,32 @@ impl Staging {
 
     /// Bytes that were moved here, by their place.
     pub(crate) fn bytes(&self, place: std::ops::Range<usize>) -> &[u8] {
-        self.memory.get(place).unwrap_or_default()
+        or_die(self.memory.get(place), "the staging memory is too short")
     }
 
-    /// Whether the last attempt to make everything a hole was successful.
+    /// Whether all of it was holes when it was last emptied, and it is watched.
     pub(crate) fn is_clean(&self) -> bool {
         self.is_clean
     }
 
-    /// Makes everything a hole again. The thread that reads the messages must be another.
-    pub(crate) fn clear(&mut self) {
+    /// Notes whether it is.
+    pub(crate) fn set_clean(&mut self, is_clean: bool) {
+        self.is_clean = is_clean;
+    }
+
+    /// Makes a part of it holes again. The thread that reads the messages must be another.
+    pub(crate) fn clear(&mut self, part: VaRange) -> Result<(), MemoryError> {
+        if !self.memory.range().contains_range(&part) {
+            die(&format_args!("{part} is not in the staging memory"));
+        }
         // SAFETY: 1. The memory is a mapping of the crate's. 2. It is borrowed mutably: whoever
         // had pages here has taken them on.
-        self.is_clean = unsafe { drop_pages(self.memory.range()) }.is_ok();
+        unsafe { drop_pages(part, Locked::Goes) }
+    }
+
+    /// Takes back what the program did by locking all memory of the process: pages cannot be moved
+    /// between locked and other memory.
+    pub(crate) fn unlock(&self) -> Result<(), MemoryError> {
+        self.memory.unlock()
     }
 }

@@ -7,11 +7,14 @@
 
 use crate::addr::{PageCount, PageNumber, PageSize, VaRange, VirtAddr};
 use crate::devmem::DeviceError;
+use crate::fatal::or_die;
 use crate::sync::{Mutex, lock};
 
 use super::copy::{read_bytes, write_bytes};
-use super::mmap::{HugePages, Mapping, drop_pages};
+use super::mmap::{HugePages, Locked, Mapping, MemoryError, drop_pages};
 use super::owned::Owned;
+
+const NO_FRAME: &str = "a frame was meant that a device does not have";
 
 /// Frames in the memory of this process. Frame `n` is `n` pages behind the start.
 #[derive(Debug)]
@@ -36,13 +39,12 @@ struct State {
 }
 
 fn get(bits: &[u64], bit: usize) -> bool {
-    bits.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 != 0)
+    or_die(bits.get(bit / 64), NO_FRAME) >> (bit % 64) & 1 != 0
 }
 
 fn set(bits: &mut [u64], bit: usize, to: bool) {
-    if let Some(word) = bits.get_mut(bit / 64) {
-        *word = *word & !(1 << (bit % 64)) | u64::from(to) << (bit % 64);
-    }
+    let word = or_die(bits.get_mut(bit / 64), NO_FRAME);
+    *word = *word & !(1 << (bit % 64)) | u64::from(to) << (bit % 64);
 }
 
 impl State {
@@ -96,6 +98,9 @@ impl HostFrames {
 
     /// Gives frames back. Allocates nothing and drops no page.
     pub(crate) fn free(&self, first: PageNumber, count: PageCount) {
+        if self.range_of(first, count).is_err() {
+            return;
+        }
         let mut state = lock(&self.state);
         for frame in frames(first, count) {
             if get(&state.taken, frame) {
@@ -114,16 +119,25 @@ impl HostFrames {
         !frames(first, count).any(used)
     }
 
-    /// Makes taken frames holes, which read as zeroes and to which pages can be moved.
+    /// Makes taken frames holes, which read as zeroes and to which pages can be moved. They count
+    /// as empty only once they are: a drop that fails leaves them as they were noted.
     pub(crate) fn clear(&self, first: PageNumber, count: PageCount) -> Result<(), DeviceError> {
         let range = self.range_of(first, count)?;
         if self.is_empty(first, count) {
             return Ok(());
         }
-        self.note(first, count, false, !is_huge(count));
         // SAFETY: 1. The range is a part of the mapping. 2. The frames are taken by the caller,
         // who wants them to be zeroes; nobody refers to them.
-        unsafe { drop_pages(range) }.map_err(|error| DeviceError::Other { source: error.into() })
+        unsafe { drop_pages(range, Locked::Goes) }
+            .map_err(|error| DeviceError::Other { source: error.into() })?;
+        self.note(first, count, false, !is_huge(count));
+        Ok(())
+    }
+
+    /// Takes back what the program did by locking all memory of the process: pages cannot be moved
+    /// between locked and other memory.
+    pub(crate) fn unlock(&self) -> Result<(), MemoryError> {
+        self.memory.unlock()
     }
 
     fn note(&self, first: PageNumber, count: PageCount, dirty: bool, tables: bool) {
@@ -134,7 +148,7 @@ impl HostFrames {
         }
     }
 
-    /// Notes that frames hold pages.
+    /// Notes that frames may hold pages, before anything is done that fills them.
     pub(crate) fn note_filled(&self, first: PageNumber, count: PageCount) {
         self.note(first, count, true, !is_huge(count));
     }
@@ -163,9 +177,11 @@ impl HostFrames {
         self.memory.range()
     }
 
-    /// Reads bytes from the start of a frame on.
+    /// Reads bytes from the start of a frame on. A hole that is read is none afterwards.
     pub(crate) fn read(&self, first: PageNumber, bytes: &mut [u8]) -> Result<(), DeviceError> {
-        let range = self.range_of(first, pages_of(bytes.len()))?;
+        let count = pages_of(bytes.len());
+        let range = self.range_of(first, count)?;
+        self.note_filled(first, count);
         read_bytes(range.start(), bytes).map_err(|e| DeviceError::Other { source: e.into() })
     }
 
@@ -187,8 +203,9 @@ fn is_huge(count: PageCount) -> bool {
 }
 
 fn frames(first: PageNumber, count: PageCount) -> std::ops::Range<usize> {
-    let first = usize::try_from(first.get()).unwrap_or(usize::MAX);
-    first..first.saturating_add(usize::try_from(count.get()).unwrap_or(0))
+    let [first, count] = [first.get(), count.get()].map(|n| usize::try_from(n).ok());
+    let end = first.zip(count).and_then(|(first, count)| first.checked_add(count));
+    or_die(first, NO_FRAME)..or_die(end, NO_FRAME)
 }
 
 fn pages_of(len: usize) -> PageCount {

@@ -45,6 +45,11 @@ impl Mapping {
     }
 
     #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "as mapped memory has it")]
+    pub(crate) fn unlock(&self) -> Result<(), MemoryError> {
+        Ok(())
+    }
+
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "as mapped memory has it")]
     pub(crate) fn populate(&self) -> Result<(), MemoryError> {
         Ok(())
     }

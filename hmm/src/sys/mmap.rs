@@ -10,7 +10,8 @@ use std::ffi::c_void;
 use std::io;
 use std::ptr::{self, NonNull};
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munlock, munmap};
 use thiserror::Error;
 
 use crate::addr::{PageSize, VaRange, VirtAddr};
@@ -76,10 +77,9 @@ impl Mapping {
         align: PageSize,
         huge: HugePages,
     ) -> Result<Self, MemoryError> {
-        let fail =
-            |source: rustix::io::Errno| MemoryError::Map { len_bytes, source: source.into() };
+        let fail = |source: Errno| MemoryError::Map { len_bytes, source: source.into() };
         let page = PageSize::host().bytes();
-        let too_much = rustix::io::Errno::NOMEM;
+        let too_much = Errno::NOMEM;
         let rounded = len_bytes.max(1).checked_next_multiple_of(page);
         let rounded = rounded.ok_or_else(|| fail(too_much))?;
         let slack = align.bytes().saturating_sub(page);
@@ -95,14 +95,14 @@ impl Mapping {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: Without a fixed place the kernel maps memory where there is none.
         let base = unsafe { mmap_anonymous(ptr::null_mut(), len, access, flags) }?;
-        let base = NonNull::new(base).ok_or(rustix::io::Errno::NOMEM)?;
+        let base = NonNull::new(base).ok_or(Errno::NOMEM)?;
         Ok(Self { base, len })
     }
 
     /// Gives back what lies before the first aligned address and past the length from there on.
     fn trim(mut self, len_bytes: u64, align: PageSize) -> rustix::io::Result<Self> {
         let range = self.range();
-        let start = range.start().align_up(align).ok_or(rustix::io::Errno::NOMEM)?;
+        let start = range.start().align_up(align).ok_or(Errno::NOMEM)?;
         let head = start.offset_from(range.start()).unwrap_or(0);
         self.split_front(head)?;
         let tail = self.range().len_bytes().saturating_sub(len_bytes);
@@ -120,7 +120,7 @@ impl Mapping {
         // after this: the mapping is said to begin behind them.
         unsafe { munmap(start.as_ptr(), bytes) }?;
         let base = start.as_ptr().wrapping_byte_add(bytes);
-        self.base = NonNull::new(base).ok_or(rustix::io::Errno::NOMEM)?;
+        self.base = NonNull::new(base).ok_or(Errno::NOMEM)?;
         self.len -= bytes;
         Ok(())
     }
@@ -170,6 +170,16 @@ impl Mapping {
         self.advise(Advice::LinuxWipeOnFork, "wipe on fork")
     }
 
+    /// Takes back what the program did by locking all memory of the process.
+    pub(crate) fn unlock(&self) -> Result<(), MemoryError> {
+        // SAFETY: The range is this mapping, and its content does not change.
+        unsafe { munlock(self.base.as_ptr(), self.len) }.map_err(|source| MemoryError::Advise {
+            what: "unlock",
+            range: self.range(),
+            source: source.into(),
+        })
+    }
+
     fn advise(&self, advice: Advice, what: &'static str) -> Result<(), MemoryError> {
         // SAFETY: The range is this mapping, and the advices passed here change no content in this
         // process.
@@ -190,7 +200,17 @@ impl Drop for Mapping {
     }
 }
 
-/// Drops the pages of a page-aligned range, leaving holes.
+/// What a drop does to memory that is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Locked {
+    /// Its pages stay, and the drop is refused.
+    Stays,
+    /// Its pages are dropped too.
+    Goes,
+}
+
+/// Drops the pages of a page-aligned range, leaving holes. A drop that fails may have dropped the
+/// pages of areas before the one that it failed in.
 ///
 /// If a userfaultfd that reports [`Event::Remove`](super::uffd::Event::Remove) watches the range,
 /// the call waits until the message is read: the thread that reads messages must not make it.
@@ -200,12 +220,19 @@ impl Drop for Mapping {
 /// 1. The range is private anonymous memory.
 /// 2. The caller may take the content of the range away: until it is given back, whoever touches
 ///    the range waits, if it is watched, or finds zeroes.
-pub(crate) unsafe fn drop_pages(range: VaRange) -> Result<(), MemoryError> {
+pub(crate) unsafe fn drop_pages(range: VaRange, locked: Locked) -> Result<(), MemoryError> {
     let fail = |source: io::Error| MemoryError::Advise { what: "drop", range, source };
     let len = usize::try_from(range.len_bytes()).map_err(|e| fail(io::Error::other(e)))?;
-    // SAFETY: The advice takes the content of the range away, which the caller allows.
-    unsafe { madvise(range.start().as_mut_ptr(), len, Advice::LinuxDontNeed) }
-        .map_err(|errno| fail(errno.into()))
+    let drop = |advice| {
+        // SAFETY: The advice takes the content of the range away, which the caller allows.
+        unsafe { madvise(range.start().as_mut_ptr(), len, advice) }
+    };
+    let dropped = match (drop(Advice::LinuxDontNeed), locked) {
+        // Linux 5.18 drops locked memory if asked in so many words.
+        (Err(Errno::INVAL), Locked::Goes) => drop(Advice::LinuxDontneedLocked),
+        (dropped, _) => dropped,
+    };
+    dropped.map_err(|errno| fail(errno.into()))
 }
 
 #[cfg(test)]
@@ -247,13 +274,34 @@ mod tests {
         mapping.populate().expect("populate");
         let second = mapping.range().pages(page).nth(1).expect("a page");
         // SAFETY: The page is the mapping's, which is anonymous and which nobody else knows.
-        unsafe { drop_pages(second) }.expect("drop");
+        unsafe { drop_pages(second, Locked::Stays) }.expect("drop");
         assert_eq!(present(second), PageCount::ZERO);
         assert_eq!(present(mapping.range()), PageCount::new(3));
         let unaligned = VaRange::from_len(second.start().checked_add(1).expect("an address"), 1);
         // SAFETY: As above.
-        let error = unsafe { drop_pages(unaligned.expect("a range")) }.expect_err("unaligned");
+        let dropped = unsafe { drop_pages(unaligned.expect("a range"), Locked::Goes) };
+        let error = dropped.expect_err("unaligned");
         assert!(error.to_string().contains("drop"), "{error}");
+    }
+
+    #[test]
+    fn locked_pages_are_dropped_only_if_they_are_to_be() {
+        let page = PageSize::host();
+        let mapping = Mapping::new(2 * page.bytes(), page, HugePages::Never).expect("memory");
+        let range = mapping.range();
+        // SAFETY: The memory is the mapping's, and its content does not change.
+        unsafe { rustix::mm::mlock(mapping.base.as_ptr(), mapping.len) }.expect("mlock");
+        assert_eq!(present(range), PageCount::new(2));
+        // SAFETY: The pages are the mapping's, which is anonymous and which nobody else knows.
+        unsafe { drop_pages(range, Locked::Stays) }.expect_err("locked");
+        assert_eq!(present(range), PageCount::new(2));
+        // SAFETY: As above.
+        unsafe { drop_pages(range, Locked::Goes) }.expect("drop");
+        assert_eq!(present(range), PageCount::ZERO);
+        mapping.unlock().expect("unlock");
+        mapping.populate().expect("populate");
+        // SAFETY: As above.
+        unsafe { drop_pages(range, Locked::Stays) }.expect("no longer locked");
     }
 
     #[test]

@@ -43,6 +43,11 @@ impl<T: Pod> Owned<T> {
         self.memory.range()
     }
 
+    /// Takes back what the program did by locking all memory of the process.
+    pub(crate) fn unlock(&self) -> Result<(), MemoryError> {
+        self.memory.unlock()
+    }
+
     /// Makes the pages be there, so that touching them takes no fault.
     pub(crate) fn populate(&self) -> Result<(), MemoryError> {
         self.memory.populate()

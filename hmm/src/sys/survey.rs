@@ -10,7 +10,9 @@ use std::ops::Range;
 
 use super::abi;
 use super::scan::Scanner;
-use crate::addr::{PageSize, VaRange};
+use crate::addr::VaRange;
+use crate::fatal::{die, or_die};
+use crate::pages::count_of;
 
 /// How many pages a survey covers at most: one table of the lowest level.
 pub(crate) const SURVEY_PAGES: usize = 512;
@@ -34,9 +36,14 @@ impl PageSet {
 
     /// Puts a page into the set.
     pub(crate) fn insert(&mut self, page: usize) {
-        if let Some(word) = self.words.get_mut(page / 64) {
-            *word |= 1 << (page % 64);
-        }
+        let word = or_die(self.words.get_mut(page / 64), "a survey covers too many pages");
+        *word |= 1 << (page % 64);
+    }
+
+    /// Takes a page out of the set.
+    fn remove(&mut self, page: usize) {
+        let word = or_die(self.words.get_mut(page / 64), "a survey covers too many pages");
+        *word &= !(1 << (page % 64));
     }
 
     fn insert_all(&mut self, pages: Range<usize>) {
@@ -57,6 +64,26 @@ pub(crate) struct Survey {
     pub(crate) huge: PageSet,
 }
 
+impl Survey {
+    /// Finds every page there.
+    #[cfg(test)]
+    pub(crate) fn of_pages() -> Self {
+        Self { present: PageSet { words: [u64::MAX; SURVEY_PAGES / 64] }, ..Self::default() }
+    }
+
+    /// Tells whether anything is in the place of a page: a page, one in swap or in flight, a mark.
+    pub(crate) fn is_occupied(&self, page: usize) -> bool {
+        self.present.contains(page) || self.swapped.contains(page)
+    }
+
+    /// Notes that a page has turned out to be a hole.
+    pub(crate) fn vacate(&mut self, page: usize) {
+        for set in [&mut self.present, &mut self.swapped, &mut self.zero, &mut self.huge] {
+            set.remove(page);
+        }
+    }
+}
+
 /// Surveys the page table of this process.
 #[derive(Debug)]
 pub(crate) struct Surveyor {
@@ -71,6 +98,9 @@ impl Surveyor {
 
     /// Surveys a page-aligned range of at most [`SURVEY_PAGES`] pages. Allocates nothing.
     pub(crate) fn survey(&self, range: VaRange) -> rustix::io::Result<Survey> {
+        if count_of(range) > SURVEY_PAGES {
+            die(&format_args!("a survey of {range} covers too many pages"));
+        }
         let wanted = abi::SCAN_PRESENT | abi::SCAN_SWAPPED;
         let returned = wanted | abi::SCAN_ZERO | abi::SCAN_HUGE;
         let mut survey = Survey::default();
@@ -94,17 +124,16 @@ impl Surveyor {
 
 /// The places of the pages of `run` in `range`, in which it lies.
 fn places(range: VaRange, run: VaRange) -> Range<usize> {
-    let size = PageSize::host();
-    let before = VaRange::new(range.start(), run.start()).unwrap_or_default();
-    let first = usize::try_from(before.page_count(size).get()).unwrap_or(SURVEY_PAGES);
-    let count = usize::try_from(run.page_count(size).get()).unwrap_or(0);
-    first..first.saturating_add(count).min(SURVEY_PAGES)
+    let before = VaRange::new(range.start(), run.start());
+    let first = count_of(or_die(before, "a survey found pages that it was not to look at"));
+    first..first + count_of(run)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::owned::Owned;
     use super::*;
+    use crate::addr::PageSize;
     use crate::sys::mmap::HugePages;
 
     #[test]

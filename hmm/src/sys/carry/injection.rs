@@ -29,6 +29,8 @@ pub(crate) enum Half {
     Done,
     /// It is done, and not counted.
     Uncounted,
+    /// It is counted, and not done.
+    Imagined,
 }
 
 /// Counts the requests of a carrier, and lets some fail.
@@ -66,9 +68,12 @@ impl Request {
                 matches!(resolution, Resolution::Retry | Resolution::Refused(Refusal::NoMemory))
             }
             Self::Unprotect | Self::Unmark => resolution == Resolution::Retry,
-            Self::MoveOut | Self::MoveHome | Self::CopyHome | Self::ZeroHome | Self::DropCopied => {
-                true
-            }
+            Self::Survey
+            | Self::MoveOut
+            | Self::MoveHome
+            | Self::CopyHome
+            | Self::ZeroHome
+            | Self::DropCopied => true,
         }
     }
 
@@ -79,6 +84,7 @@ impl Request {
             Self::Protect | Self::Unprotect | Self::Mark | Self::Unmark => {
                 resolution != Resolution::Retry
             }
+            Self::Survey => false,
             Self::MoveOut | Self::MoveHome | Self::CopyHome | Self::ZeroHome | Self::DropCopied => {
                 true
             }
@@ -89,7 +95,9 @@ impl Request {
 impl Failure {
     /// Counts a request; the failure if it is this one's turn.
     fn turn(&mut self, kind: Request) -> Option<Self> {
-        if self.on.is_some_and(|on| on != kind) || !kind.may_end_as(self.resolution) {
+        // A survey changes nothing: it fails only if that is what a test is about.
+        let is_meant = self.on.map_or(kind != Request::Survey, |on| on == kind);
+        if !is_meant || !kind.may_end_as(self.resolution) {
             return None;
         }
         if self.after > 0 {
@@ -110,7 +118,21 @@ impl Failure {
         // What is done and not counted is a page at least.
         let least = u64::from(self.half == Half::Uncounted);
         let half = (range.page_count(size).get() / 2).max(least) * size.bytes();
-        if self.half == Half::Undone || half == 0 {
+        let done_bytes = match self.half {
+            Half::Undone => 0,
+            Half::Imagined => half,
+            Half::Done | Half::Uncounted => return self.after_half(range, half, request),
+        };
+        Outcome { done_bytes, resolution: self.resolution }
+    }
+
+    fn after_half(
+        self,
+        range: VaRange,
+        half: u64,
+        request: impl FnOnce(VaRange) -> Outcome,
+    ) -> Outcome {
+        if half == 0 {
             return Outcome { done_bytes: 0, resolution: self.resolution };
         }
         let done = request(VaRange::from_len(range.start(), half).unwrap_or_default());

@@ -6,6 +6,7 @@
 //! changes by atomic accesses only. The device hands everything on to one that keeps the promises
 //! of the trait.
 
+mod moves;
 mod stores;
 
 use std::sync::Arc;
@@ -80,6 +81,8 @@ unsafe impl DeviceMemory for Copying {
 struct Case {
     mirror: Mirror,
     used: Box<dyn Fn() -> PageCount>,
+    /// Where pages go first: the first slots of the device, or the staging memory.
+    destination: VaRange,
     id: DeviceId,
     memory: Owned<u8>,
     lease: Option<Lease>,
@@ -120,6 +123,7 @@ impl Case {
             return None;
         }
         let device = HostDevice::new(Owner::new(), PageCount::new(64)).expect("a device");
+        let destination = if kind.copies { mirror.staging() } else { device.frames().range() };
         let (id, used): (_, Box<dyn Fn() -> PageCount>) = if kind.copies {
             let device = Arc::new(Copying(device));
             (mirror.attach(Arc::clone(&device) as _), Box::new(move || device.0.used()))
@@ -132,7 +136,7 @@ impl Case {
         for index in (0..PAGES).filter(|index| !EMPTY.contains(index)) {
             memory[index * page()..(index + 1) * page()].copy_from_slice(&content(index));
         }
-        let mut case = Self { mirror, used, id, memory, lease: None };
+        let mut case = Self { mirror, used, destination, id, memory, lease: None };
         if kind.read_only {
             case.forbid_writing();
         }

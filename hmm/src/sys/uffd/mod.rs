@@ -47,7 +47,7 @@ pub use feature::{Feature, Features};
 pub use open::{Route, Tier};
 pub(crate) use protect::MarkFinder;
 pub(crate) use register::{Modes, Operation, Operations};
-pub(crate) use resolve::{Fill, Outcome, Refusal, Resolution, SourceHoles, Wakeup};
+pub(crate) use resolve::{Fill, Outcome, Refusal, Resolution, Wakeup};
 pub(crate) use wait::Signal;
 
 use super::atfork::{ForkHook, ForkMark, HookRegistration, register_hook};

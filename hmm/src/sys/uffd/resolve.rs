@@ -114,15 +114,6 @@ impl Fill {
     }
 }
 
-/// What a hole in the memory that pages are moved from means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum SourceHoles {
-    /// The move ends there, as [`Resolution::Vanished`].
-    Stop,
-    /// There is nothing to move; the hole counts as moved.
-    Skip,
-}
-
 impl Uffd {
     /// Fills holes from `dst` on with a copy of the memory `src`. Marks and poison give way to it.
     ///
@@ -168,7 +159,9 @@ impl Uffd {
         })
     }
 
-    /// Moves the pages of `src` into holes from `dst` on, leaving holes. Nothing is copied.
+    /// Moves the pages of `src` into holes from `dst` on, leaving holes. Nothing is copied. A hole in
+    /// the source ends the move, as [`Resolution::Vanished`]: were the kernel asked to pass over
+    /// holes, it could loop without end (Linux 6.18), as `DESIGN.md` tells.
     ///
     /// The source is private anonymous memory, which need not be watched; the destination is
     /// watched and mapped with the same permissions, for writing; else the move is refused as
@@ -180,20 +173,10 @@ impl Uffd {
     ///    what their owner expects to find.
     /// 2. The caller may take the content of the source away: until it is given back, whoever
     ///    touches the source waits, if the source is watched, or finds zeroes.
-    pub(crate) unsafe fn move_pages(
-        &self,
-        dst: VirtAddr,
-        src: VaRange,
-        holes: SourceHoles,
-        wakeup: Wakeup,
-    ) -> Outcome {
-        let holes = match holes {
-            SourceHoles::Stop => 0,
-            SourceHoles::Skip => abi::MOVE_ALLOW_HOLES,
-        };
+    pub(crate) unsafe fn move_pages(&self, dst: VirtAddr, src: VaRange, wakeup: Wakeup) -> Outcome {
         self.drive(src.len_bytes(), |offset, len| {
             let (dst, src) = (dst.get() + offset, src.start().get() + offset);
-            let mut arg = uffdio_move { dst, src, len, mode: holes | wakeup.mode(), move_: 0 };
+            let mut arg = uffdio_move { dst, src, len, mode: wakeup.mode(), move_: 0 };
             // SAFETY: 1. `fd` is a userfaultfd. 2. The request takes this structure. 3. It moves
             // pages from the source to holes in the destination, which the caller allows.
             let status = unsafe { request::<{ abi::UFFDIO_MOVE }, _>(self.as_fd(), &mut arg) };

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use rustix::mm::{Advice, MprotectFlags, MremapFlags};
 
-use super::super::{
-    Event, FaultKind, Feature, Fill, Modes, Resolution, Signal, SourceHoles, Wakeup,
-};
+use super::super::{Event, FaultKind, Feature, Fill, Modes, Resolution, Signal, Wakeup};
 use super::rig::{
     Area, Rig, done, each_tier, ended, huge_pages, page_bytes, raw, retried, skip, spawn,
     spawn_read,
@@ -204,9 +202,9 @@ fn permissions_and_advice_are_not_reported() {
             area.advise(0..2, advice).expect("advice");
         }
         let staging = rig.area(1, Modes::MISSING);
-        let (out, holes) = (area.page(1), SourceHoles::Stop);
+        let out = area.page(1);
         // SAFETY: Both areas are the test's.
-        assert_eq!(unsafe { rig.move_pages(staging.at(0), out, holes, Wakeup::Now) }, done(1));
+        assert_eq!(unsafe { rig.move_pages(staging.at(0), out, Wakeup::Now) }, done(1));
         rig.expect_silence();
         area.check(0..1);
     });
@@ -252,15 +250,14 @@ fn nothing_is_filled_while_a_message_is_unread() {
             source.number(0..1);
             let unmapper = spawn(&area, |area| area.unmap(7..8));
             rig.await_readable();
-            let (retry, src, holes) =
-                (ended(0, Resolution::Retry), source.range(), SourceHoles::Stop);
+            let (retry, src) = (ended(0, Resolution::Retry), source.range());
             for _ in 0..3 {
                 // SAFETY: The areas are the test's, and nobody writes the source.
                 let copied = unsafe { rig.copy(area.at(0), src, Fill::Plain, Wakeup::Now) };
                 // SAFETY: The area is the test's.
                 let zeroed = unsafe { rig.zero(area.page(1), Wakeup::Now) };
                 // SAFETY: The areas are the test's.
-                let moved = unsafe { rig.move_pages(area.at(2), src, holes, Wakeup::Now) };
+                let moved = unsafe { rig.move_pages(area.at(2), src, Wakeup::Now) };
                 let poisoned = rig.poison(area.page(3), Wakeup::Now);
                 assert_eq!([copied, zeroed, moved, poisoned], [retry; 4]);
                 assert_eq!(rig.write_protect(area.page(4)), Resolution::Retry);

@@ -7,8 +7,8 @@ use rustix::mm::Advice;
 
 use super::super::super::atfork::{ForkHook, ForkMark, register_hook};
 use super::super::{
-    Event, Feature, Features, Fill, MarkFinder, Modes, Outcome, Refusal, Resolution, SourceHoles,
-    Tier, Uffd, UffdError, Wakeup,
+    Event, Feature, Features, Fill, MarkFinder, Modes, Outcome, Refusal, Resolution, Tier, Uffd,
+    UffdError, Wakeup,
 };
 use super::rig::{Area, Rig, alone, done, ended, page_bytes, skip, skip_tier, spawn};
 use crate::addr::VaRange;
@@ -43,7 +43,7 @@ fn wait(pid: i32) -> u8 {
 
 fn shift(uffd: &Uffd, dst: &Area, src: &Area) -> Outcome {
     // SAFETY: Both areas are the test's.
-    unsafe { uffd.move_pages(dst.at(0), src.range(), SourceHoles::Stop, Wakeup::Now) }
+    unsafe { uffd.move_pages(dst.at(0), src.range(), Wakeup::Now) }
 }
 
 /// Runs a test in every tier, with nobody else about.
@@ -219,8 +219,7 @@ fn a_reported_fork_lets_the_child_be_served() {
         app.number(0..2);
         rig.watch(&app, Modes::MISSING);
         // SAFETY: Both areas are the test's.
-        let moved =
-            unsafe { rig.move_pages(staging.at(0), app.page(0), SourceHoles::Stop, Wakeup::Now) };
+        let moved = unsafe { rig.move_pages(staging.at(0), app.page(0), Wakeup::Now) };
         assert_eq!(moved, done(1));
         let forker = spawn(&app, |app| fork(|| app.read(0) * 16 + app.read(1)));
         let Event::Fork(child) = rig.expect_event() else { panic!("expected a fork") };

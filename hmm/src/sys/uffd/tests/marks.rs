@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rustix::mm::{Advice, MprotectFlags, MremapFlags};
 
 use super::super::{
-    Event, FaultKind, Feature, Features, Fill, MarkFinder, Modes, Resolution, SourceHoles, Tier,
-    Uffd, UffdError, Wakeup,
+    Event, FaultKind, Feature, Features, Fill, MarkFinder, Modes, Resolution, Tier, Uffd,
+    UffdError, Wakeup,
 };
 use super::rig::{Area, Rig, done, each_tier, ended, raw, skip, spawn, spawn_read};
 use crate::addr::VaRange;
@@ -82,9 +82,9 @@ fn a_mark_is_in_the_way_of_all_but_copies() {
         staging.number(0..1);
         let in_the_way = ended(0, Resolution::AlreadyThere);
         let shift = |rig: &Rig| {
-            let (holes, wakeup) = (SourceHoles::Stop, Wakeup::Now);
+            let wakeup = Wakeup::Now;
             // SAFETY: Both areas are the test's.
-            unsafe { rig.move_pages(area.at(0), staging.range(), holes, wakeup) }
+            unsafe { rig.move_pages(area.at(0), staging.range(), wakeup) }
         };
         assert_eq!(shift(rig), in_the_way);
         // SAFETY: The area is the test's.
@@ -108,9 +108,9 @@ fn a_page_moved_out_leaves_a_hole_that_takes_a_mark() {
         let (area, staging) = (Area::new(4), rig.area(4, Modes::MISSING));
         area.number(0..4);
         rig.watch(&area, both());
-        let (out, holes) = (area.pages(1..3), SourceHoles::Stop);
+        let out = area.pages(1..3);
         // SAFETY: Both areas are the test's.
-        let moved = unsafe { rig.move_pages(staging.at(1), out, holes, Wakeup::Now) };
+        let moved = unsafe { rig.move_pages(staging.at(1), out, Wakeup::Now) };
         assert_eq!(moved, done(2));
         assert_eq!(rig.place_marks(out).expect("marks"), Resolution::Done);
         assert_eq!(marks(area.range()), [out]);

@@ -7,7 +7,7 @@ use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::mm::{MprotectFlags, ProtFlags};
 
 use super::super::super::scan::{Scan, Scanner};
-use super::super::{Feature, Modes, Outcome, Refusal, Resolution, SourceHoles, Uffd, Wakeup};
+use super::super::{Feature, Modes, Outcome, Refusal, Resolution, Uffd, Wakeup};
 use super::rig::{
     Area, Rig, done, each_tier, ended, huge_pages, page_bytes, raw, skip, spawn_read,
 };
@@ -17,13 +17,13 @@ use crate::sys::abi;
 const MOVE: [Feature; 1] = [Feature::Move];
 const UNSUITABLE: Resolution = Resolution::Refused(Refusal::Unsuitable);
 
-fn shift(uffd: &Uffd, dst: VirtAddr, src: VaRange, holes: SourceHoles) -> Outcome {
+fn shift(uffd: &Uffd, dst: VirtAddr, src: VaRange) -> Outcome {
     // SAFETY: Both are areas of the test, which says what they are to hold.
-    unsafe { uffd.move_pages(dst, src, holes, Wakeup::Now) }
+    unsafe { uffd.move_pages(dst, src, Wakeup::Now) }
 }
 
 fn shift_all(uffd: &Uffd, dst: &Area, src: &Area) -> Outcome {
-    shift(uffd, dst.at(0), src.range(), SourceHoles::Stop)
+    shift(uffd, dst.at(0), src.range())
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_huge_page_moves_whole() {
         let pages = huge_pages();
         app.write(pages - 1, 77);
         rig.watch(&staging, Modes::MISSING);
-        let moved = shift(rig, staging.at(pages), app.pages(0..pages), SourceHoles::Stop);
+        let moved = shift(rig, staging.at(pages), app.pages(0..pages));
         assert_eq!(moved, done(pages));
         assert_eq!(staging.huge_pages(pages..2 * pages), pages);
         assert_eq!(app.present(0..pages), 0);
@@ -93,7 +93,7 @@ fn a_huge_page_is_split_to_move_a_part_of_it() {
         app.number(0..pages);
         // A processor that remembers the page for the time being keeps it from being split.
         let moved = loop {
-            let moved = shift(rig, staging.at(0), app.pages(0..3), SourceHoles::Stop);
+            let moved = shift(rig, staging.at(0), app.pages(0..3));
             if moved != ended(0, Resolution::Refused(Refusal::Busy)) {
                 break moved;
             }
@@ -119,15 +119,16 @@ fn the_page_of_zeroes_moves_too() {
 }
 
 #[test]
-fn a_hole_in_the_source_stops_the_move_or_counts_as_moved() {
+fn a_hole_in_the_source_stops_the_move() {
     each_tier(&MOVE, |rig| {
         let (app, staging) = (Area::new(4), rig.area(4, Modes::MISSING));
         app.number(0..2);
         app.number(3..4);
         assert_eq!(shift_all(rig, &staging, &app), ended(2, Resolution::Vanished));
         assert_eq!(shift_all(rig, &staging, &Area::new(1)), ended(0, Resolution::Vanished));
-        let rest = shift(rig, staging.at(2), app.pages(2..4), SourceHoles::Skip);
-        assert_eq!(rest, done(2));
+        let hole = shift(rig, staging.at(2), app.pages(2..4));
+        assert_eq!(hole, ended(0, Resolution::Vanished));
+        assert_eq!(shift(rig, staging.at(3), app.page(3)), done(1));
         assert_eq!(staging.present(0..4), 3);
         assert_eq!(staging.read(3), 4);
     });
@@ -138,7 +139,7 @@ fn a_page_in_the_way_stops_the_move() {
     each_tier(&MOVE, |rig| {
         let (app, staging) = (Area::new(4), rig.area(4, Modes::MISSING));
         app.number(0..4);
-        assert_eq!(shift(rig, staging.at(2), app.page(2), SourceHoles::Stop), done(1));
+        assert_eq!(shift(rig, staging.at(2), app.page(2)), done(1));
         app.write(2, 99);
         assert_eq!(shift_all(rig, &staging, &app), ended(2, Resolution::AlreadyThere));
         assert_eq!((app.present(0..4), staging.present(0..4)), (2, 3));
@@ -238,7 +239,7 @@ fn a_pinned_page_does_not_move() {
         drop(pinned);
         // The kernel lets go of the page a while after the file is closed.
         let rest = loop {
-            let rest = shift(rig, staging.at(1), app.pages(1..3), SourceHoles::Stop);
+            let rest = shift(rig, staging.at(1), app.pages(1..3));
             if rest.resolution != busy {
                 break rest;
             }
@@ -289,6 +290,6 @@ fn a_move_from_nowhere_moves_nothing() {
         assert_eq!(shift_all(rig, &staging, &gone), ended(0, UNSUITABLE));
         gone.check(0..1);
         let far: &Rig = rig;
-        assert_eq!(shift(far, staging.at(0), gone.page(0), SourceHoles::Stop), done(1));
+        assert_eq!(shift(far, staging.at(0), gone.page(0)), done(1));
     });
 }
