@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::addr::VaRange;
-use crate::core::{Core, State};
+use crate::core::{Core, State, pages_from, pages_in};
 use crate::home::MEMORY_TRIES;
 use crate::sys::uffd::{Refusal, Resolution, Wakeup};
 use crate::table::Place;
@@ -18,7 +18,7 @@ pub(crate) fn fill(core: &Core, page: VaRange, write: bool, tries: u32) -> bool 
     let around = if write { page } else { free_around(core, &state, page) };
     let mut filled = core.carrier.zero_home(around);
     // What a request for zeroes fills was absent.
-    state.removals.settle(first_bytes(around, filled.done_bytes));
+    state.removals.settle(pages_from(around.start(), pages_in(filled.done_bytes)));
     if filled.done_bytes == 0 && filled.resolution == Resolution::AlreadyThere {
         // There may be the mark of a page that is about to be dropped.
         if core.carrier.unmark(page) == Resolution::Retry {
@@ -42,10 +42,6 @@ pub(crate) fn fill(core: &Core, page: VaRange, write: bool, tries: u32) -> bool 
     drop(state);
     core.wake(around);
     true
-}
-
-fn first_bytes(range: VaRange, bytes: u64) -> VaRange {
-    VaRange::from_len(range.start(), bytes).unwrap_or_default()
 }
 
 /// The pages from this one on that may be filled with it: none of them is away.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use crate::addr::{PageSize, VaRange, VirtAddr};
-use crate::core::{Core, Patience, State, die, page_bytes, pages_from};
+use crate::core::{Core, Patience, State, bytes_of, count_of, die, or_die, page_bytes, pages_from};
 use crate::fill::{fill, unprotect};
 use crate::home::{Carry, bring_next};
 use crate::notifier::Event as Change;
@@ -80,8 +80,7 @@ fn run_or_die(mut handler: Handler) {
 
 impl Handler {
     fn new(core: Arc<Core>) -> Result<Self, MemoryError> {
-        let bytes = usize::try_from(BLOCK as u64 * page_bytes()).unwrap_or(0);
-        let buffer = Owned::new(bytes, HugePages::Prefer)?;
+        let buffer = Owned::new(bytes_of(0..BLOCK).len(), HugePages::Prefer)?;
         buffer.populate()?;
         Ok(Self { core, events: Events::new(), faults: Queue::new(), buffer })
     }
@@ -127,7 +126,7 @@ impl Handler {
                         note(&mut state, &event, &mut changes);
                         if let Event::Remap { from, to } = event {
                             // Who waits for a page that a mover had claimed there looks again.
-                            core.wake(VaRange::from_len(to, from.len_bytes()).unwrap_or_default());
+                            core.wake(pages_from(to, count_of(from)));
                         }
                     }
                 }
@@ -151,7 +150,7 @@ impl Handler {
         let size = if huge { huge_bytes() } else { core.fault_around };
         let mut rest = page.pages_covering(size);
         while let Some(brought) = bring_next(core, self, rest, BLOCK) {
-            rest = VaRange::new(brought.end(), rest.end()).unwrap_or_default();
+            rest = or_die(VaRange::new(brought.end(), rest.end()), "a page that was not asked for");
         }
     }
 
@@ -230,10 +229,12 @@ fn note(state: &mut State, event: &Event, changes: &mut Queue<(Change, VaRange)>
             state.removals.settle(from);
             (Change::Unmap, from)
         }
-        Event::Fault(_) | Event::Fork(_) | Event::Unknown(_) => return,
+        Event::Unknown(kind) => {
+            die(&format_args!("a change of mappings of an unknown kind, {kind}"))
+        }
+        Event::Fault(_) | Event::Fork(_) => return,
     };
-    // There is room for as many as one read takes.
-    let _ = changes.push(change);
+    or_die(changes.push(change).ok(), "more changes of mappings than one read takes");
 }
 
 fn rekey(state: &mut State, from: VaRange, to: VirtAddr) {

@@ -31,8 +31,8 @@ pub enum DmirrorError {
         /// Where.
         addr: VirtAddr,
     },
-    /// `EINVAL`: the range cannot be migrated at all.
-    #[error("EINVAL: {addr} cannot be migrated")]
+    /// `EINVAL`: the range cannot be migrated at all, or is not made of whole pages.
+    #[error("EINVAL: {addr} is not the start of whole pages, or cannot be migrated")]
     Invalid {
         /// The first address that cannot.
         addr: VirtAddr,

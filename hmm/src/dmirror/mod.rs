@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::addr::{PageCount, PageSize, VaRange, VirtAddr};
-use crate::core::page_bytes;
+use crate::core::{bytes_of, count_of, or_die, page_bytes};
 use crate::device_pages::Hold;
 use crate::error::FaultError;
 use crate::fault::{range_fault, snapshot};
@@ -130,8 +130,8 @@ impl Dmirror {
     pub fn read(&self, range: VaRange) -> Result<(Vec<u8>, Reply), DmirrorError> {
         let mut bytes = vec![0; len_of(range)];
         let reply = self.each_page(range, false, |index, entry, at| {
-            let page = bytes_of(index);
-            let page = bytes.get_mut(page).unwrap_or_default();
+            let page = bytes_of(index..index + 1);
+            let page = or_die(bytes.get_mut(page), "a read is too short for its pages");
             match entry.slot {
                 Some(slot) => Ok(self.device.read(slot, page)?),
                 None => read_bytes(at, page).map_err(|_| DmirrorError::Fault { addr: at }),
@@ -152,7 +152,8 @@ impl Dmirror {
     pub fn write(&self, lease: &Lease, bytes: &[u8]) -> Result<Reply, DmirrorError> {
         assert_eq!(lease.range().len_bytes(), bytes.len() as u64, "the lease of {lease:?}");
         self.each_page(lease.range(), true, |index, entry, at| {
-            let page = bytes.get(bytes_of(index)).unwrap_or_default();
+            let page =
+                or_die(bytes.get(bytes_of(index..index + 1)), "a write is too short for its pages");
             match entry.slot {
                 Some(slot) => Ok(lease.write_slot(at, &self.device, slot, page)?),
                 None => lease.write_home(at, page).map_err(|_| DmirrorError::Fault { addr: at }),
@@ -168,6 +169,9 @@ impl Dmirror {
         write: bool,
         mut act: impl FnMut(usize, Entry, VirtAddr) -> Result<(), DmirrorError>,
     ) -> Result<Reply, DmirrorError> {
+        if !range.is_aligned(PageSize::host()) {
+            return Err(DmirrorError::Invalid { addr: range.start() });
+        }
         self.revalidate(range)?;
         let mut reply = Reply::default();
         let deadline = Instant::now() + DEADLINE;
@@ -435,10 +439,5 @@ impl Drop for Dmirror {
 }
 
 fn len_of(range: VaRange) -> usize {
-    usize::try_from(range.len_bytes()).unwrap_or(0)
-}
-
-fn bytes_of(index: usize) -> std::ops::Range<usize> {
-    let page = usize::try_from(page_bytes()).unwrap_or(0);
-    index * page..(index + 1) * page
+    bytes_of(0..count_of(range)).len()
 }

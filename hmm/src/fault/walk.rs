@@ -228,7 +228,8 @@ impl EntryRun {
         }
         let size = PageSize::host();
         let skipped = addr.page_number(size).offset_from(self.range.start().page_number(size));
-        let slot = self.slot.checked_add(skipped.unwrap_or_default()).unwrap_or(self.slot);
-        Pfn::valid(flags, slot, self.mapping)
+        let slot = skipped.and_then(|skipped| self.slot.checked_add(skipped));
+        // A host that numbers its pages past the last number has no page there.
+        slot.map_or(Pfn::ERROR, |slot| Pfn::valid(flags, slot, self.mapping))
     }
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::fork::Fork;
 use super::{Mirror, Shared};
 use crate::addr::PageSize;
-use crate::core::{Core, Parts, page_bytes};
+use crate::core::{Core, Parts, bytes_of, page_bytes};
 use crate::error::HostError;
 use crate::handler;
 use crate::migrate::Scratch;
@@ -151,7 +151,7 @@ fn open(tier: Option<Tier>) -> Result<Uffd, OpenUffdError> {
 }
 
 fn block_bytes() -> usize {
-    usize::try_from(BLOCK as u64 * page_bytes()).unwrap_or(0)
+    bytes_of(0..BLOCK).len()
 }
 
 fn setup(what: &'static str) -> impl Fn(io::Error) -> BuildError {

@@ -4,6 +4,7 @@
 
 use super::{Mirror, block_size};
 use crate::addr::{PageSize, VaRange};
+use crate::core::{pages_from, pages_in};
 use crate::device_pages::DeviceRun;
 use crate::error::HostError;
 use crate::host::{Access, Detail, FaultInError, HostMm, PageRun};
@@ -73,7 +74,7 @@ impl Mirror {
             return;
         }
         let bytes = core.carrier.zero_home(range).done_bytes;
-        let filled = VaRange::from_len(range.start(), bytes).unwrap_or_default();
+        let filled = pages_from(range.start(), pages_in(bytes));
         state.removals.settle(filled);
         drop(state);
         core.wake(filled);

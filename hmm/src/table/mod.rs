@@ -16,6 +16,8 @@ use std::cell::Cell;
 use bytemuck::{Pod, Zeroable};
 
 use crate::addr::{PageCount, PageNumber, PageSize, VaRange, VirtAddr};
+use crate::fatal::or_die;
+use crate::pages::page_bytes;
 use crate::sys::mmap::{HugePages, MemoryError};
 use crate::sys::owned::Owned;
 
@@ -28,6 +30,9 @@ pub(crate) const BLOCK: usize = 512;
 
 /// Blocks that only pages moved by `mremap` may use, which cannot be refused.
 const SPARE: usize = 1024;
+
+/// What never happens: a page would be taken for one at home whose bytes are elsewhere.
+const DAMAGED: &str = "the table of the pages that are away is damaged";
 
 /// How many runs of slots may wait to be given back.
 const GARBAGE: usize = 1 << 16;
@@ -86,9 +91,7 @@ impl Transit {
     }
 
     fn set(&mut self, index: usize, at: VirtAddr) {
-        if let Some(slot) = self.at.get_mut(index) {
-            *slot = at;
-        }
+        *or_die(self.at.get_mut(index), DAMAGED) = at;
     }
 }
 
@@ -121,13 +124,9 @@ pub(crate) struct PageTable {
     handler: Transit,
 }
 
-fn page_bytes() -> u64 {
-    PageSize::host().bytes()
-}
-
 fn split(at: VirtAddr) -> (u64, usize) {
     let page = at.page_number(PageSize::host()).get();
-    (page / BLOCK as u64, usize::try_from(page % BLOCK as u64).unwrap_or(0))
+    (page / BLOCK as u64, or_die(usize::try_from(page % BLOCK as u64).ok(), DAMAGED))
 }
 
 fn join(number: u64, index: usize) -> VirtAddr {
@@ -156,7 +155,11 @@ impl PageTable {
     }
 
     fn used(&self) -> &[BlockRef] {
-        self.index.get(..self.blocks).unwrap_or_default()
+        or_die(self.index.get(..self.blocks), DAMAGED)
+    }
+
+    fn block(&self, found: usize) -> BlockRef {
+        or_die(self.used().get(found).copied(), DAMAGED)
     }
 
     fn find(&self, number: u64) -> Result<usize, usize> {
@@ -169,16 +172,16 @@ impl PageTable {
     }
 
     fn word(&self, block: BlockRef, index: usize) -> Entry {
-        self.words.get(block.node as usize * BLOCK + index).copied().unwrap_or_default()
+        or_die(self.words.get(block.node as usize * BLOCK + index).copied(), DAMAGED)
     }
 
     /// Says where a page is.
     pub(crate) fn place(&self, at: VirtAddr) -> Place {
         let (number, index) = split(at);
-        let Ok(found) = self.find(number) else {
-            return Place::Home;
-        };
-        self.used().get(found).map_or(Place::Home, |&block| self.word(block, index).place())
+        match self.find(number) {
+            Ok(found) => self.word(self.block(found), index).place(),
+            Err(_) => Place::Home,
+        }
     }
 
     /// Tells whether a migration may use another block.
@@ -209,12 +212,8 @@ impl PageTable {
     }
 
     fn replace(&mut self, found: usize, index: usize, entry: Entry) -> Place {
-        let Some(block) = self.index.get_mut(found) else {
-            return Place::Home;
-        };
-        let Some(word) = self.words.get_mut(block.node as usize * BLOCK + index) else {
-            return Place::Home;
-        };
+        let block = or_die(self.index.get_mut(found), DAMAGED);
+        let word = or_die(self.words.get_mut(block.node as usize * BLOCK + index), DAMAGED);
         let old = std::mem::replace(word, entry);
         block.away += u32::from(entry != Entry::HOME);
         block.away -= u32::from(old != Entry::HOME);
@@ -238,15 +237,13 @@ impl PageTable {
         let end = self.blocks;
         self.blocks += 1;
         self.index.copy_within(position..end, position + 1);
-        if let Some(block) = self.index.get_mut(position) {
-            *block = BlockRef { number, node, away: 0 };
-        }
+        *or_die(self.index.get_mut(position), DAMAGED) = BlockRef { number, node, away: 0 };
         Ok(position)
     }
 
     /// Takes a block out whose words are all zero.
     fn close_block(&mut self, found: usize) {
-        let node = self.index.get(found).map_or(0, |block| block.node);
+        let node = self.block(found).node;
         self.index.copy_within(found + 1..self.blocks, found);
         self.blocks -= 1;
         if let Some(free) = self.free.get_mut(self.freed) {
@@ -289,7 +286,7 @@ impl PageTable {
     }
 
     fn run_from(&self, at: VirtAddr, first: Held, range: VaRange, limit: u64) -> HeldRun {
-        let rest = VaRange::new(at, range.end()).unwrap_or_default();
+        let rest = or_die(VaRange::new(at, range.end()), DAMAGED);
         let most = rest.page_count(PageSize::host()).get().min(limit).max(1);
         let (mut number, mut from) = split(at);
         let mut count = 0;
@@ -297,7 +294,7 @@ impl PageTable {
             && let Some(&block) = self.used().get(found)
         {
             let start = block.node as usize * BLOCK;
-            let words = self.words.get(start + from..start + BLOCK).unwrap_or_default();
+            let words = or_die(self.words.get(start + from..start + BLOCK), DAMAGED);
             let follows = |&(page, &word): &(u64, &Entry)| {
                 page < most && word == Entry::new(Place::Device(first.advance(page)))
             };
@@ -309,7 +306,7 @@ impl PageTable {
             (number, from) = (number + 1, 0);
         }
         HeldRun {
-            range: VaRange::from_len(at, count.max(1) * page_bytes()).unwrap_or_default(),
+            range: or_die(VaRange::from_len(at, count.max(1) * page_bytes()), DAMAGED),
             first,
         }
     }
@@ -334,7 +331,7 @@ impl PageTable {
         let mut rest = range;
         while let Some((at, _)) = self.next_away(rest) {
             let end = self.forget_in_block(at, range.end());
-            rest = VaRange::new(end, range.end()).unwrap_or_default();
+            rest = or_die(VaRange::new(end, range.end()), DAMAGED);
         }
     }
 
@@ -345,10 +342,10 @@ impl PageTable {
         let Ok(found) = self.find(number) else {
             return end;
         };
-        let start = self.used().get(found).map_or(0, |block| block.node as usize * BLOCK);
+        let start = self.block(found).node as usize * BLOCK;
         let mut forgotten = 0;
         for index in start + from..start + to {
-            let word = self.words.get_mut(index).map(std::mem::take).unwrap_or_default();
+            let word = std::mem::take(or_die(self.words.get_mut(index), DAMAGED));
             forgotten += u32::from(word != Entry::HOME);
             match word.place() {
                 Place::Device(held) => {
@@ -359,11 +356,10 @@ impl PageTable {
                 Place::Home => {}
             }
         }
-        if let Some(block) = self.index.get_mut(found) {
-            block.away -= forgotten;
-            if block.away == 0 {
-                self.close_block(found);
-            }
+        let block = or_die(self.index.get_mut(found), DAMAGED);
+        block.away -= forgotten;
+        if block.away == 0 {
+            self.close_block(found);
         }
         end
     }
@@ -374,7 +370,7 @@ impl PageTable {
         self.forget(VaRange::from_len(to, from.len_bytes()).ok_or(Full)?);
         let mut rest = from;
         while let Some((at, place)) = self.next_away(rest) {
-            rest = VaRange::new(at, from.end()).unwrap_or_default();
+            rest = or_die(VaRange::new(at, from.end()), DAMAGED);
             let new = at.offset_from(from.start()).and_then(|offset| to.checked_add(offset));
             self.set(at, Place::Home)?;
             self.set(new.ok_or(Full)?, place)?;
@@ -385,7 +381,7 @@ impl PageTable {
     /// Keeps a slot to be given back. Without room for it, it stays taken.
     pub(crate) fn discard(&mut self, held: Held) {
         let new = Garbage { device: held.device.0.into(), slot: held.slot.get(), count: 1 };
-        let filled = self.garbage.get_mut(..self.garbage_len).unwrap_or_default();
+        let filled = or_die(self.garbage.get_mut(..self.garbage_len), DAMAGED);
         if let Some(last) = filled.last_mut()
             && (last.device, last.slot + last.count) == (new.device, new.slot)
         {
