@@ -2,7 +2,7 @@
 
 use super::{Content, Copied, Finalized, Passenger, Skip, Voyage};
 use crate::addr::{PageCount, VaRange};
-use crate::core::{State, above, count_of, or_die, pages_from, pages_in};
+use crate::core::{State, above, count_of, die, or_die, pages_from, pages_in};
 use crate::sys::device::MirrorCall;
 use crate::sys::uffd::{Modes, Outcome, Refusal, Resolution, Wakeup};
 use crate::table::{Held, Mover, Place};
@@ -77,6 +77,10 @@ impl Voyage<'_> {
         let follows = |&next: &usize| transit.at(next) == Some(above(at, next - index));
         let count = 1 + (index + 1..index + alike.max(1)).take_while(follows).count();
         let range = pages_from(at, count);
+        let left = !matches!(self.content(index), Content::Home | Content::Protected);
+        if left && self.find_at_home(index, range) {
+            return 0;
+        }
         let settled = if self.pages.get(index).is_some_and(Passenger::goes) {
             self.settle_away(&mut state, index, range)
         } else {
@@ -96,10 +100,10 @@ impl Voyage<'_> {
 
     /// Marks the holes and says who holds the pages.
     fn settle_away(&mut self, state: &mut State, index: usize, range: VaRange) -> usize {
-        if self.find_at_home(index, range) {
-            return 0;
-        }
         let content = self.content(index);
+        if content == Content::Home {
+            die(&format_args!("{range} was to go to a device and was never taken"));
+        }
         let may_wait = content == Content::Dropped || !self.patience.is_at_an_end();
         let reason = match self.core.carrier.mark(range) {
             Resolution::Done => None,
@@ -126,14 +130,25 @@ impl Voyage<'_> {
 
     /// Finds pages that are where they belong, and says so: they never left. A page was taken for
     /// moved that a change of mappings, not yet read then, had only taken along. Under the lock
-    /// nobody else fills the hole of a page in transit.
+    /// nobody else fills the hole of a page in transit; but what is there may be another mapping
+    /// while a message is unread, so the kernel is asked afterwards. Tells whether to begin again.
     fn find_at_home(&mut self, index: usize, range: VaRange) -> bool {
-        let survey = self.core.carrier.look(range);
+        let core = self.core;
+        let survey = core.carrier.look(range);
+        let mut again = false;
         let pages = self.pages.iter_mut().skip(index).take(count_of(range)).enumerate();
-        for (_, page) in pages.filter(|(place, _)| survey.present.contains(*place)) {
-            (page.content, page.skip) = (Content::Home, Some(Skip::Changed));
+        for (place, page) in pages.filter(|(place, _)| survey.present.contains(*place)) {
+            let at = pages_from(above(range.start(), place), 1);
+            match core.carrier.uffd().check_watched(at) {
+                Resolution::Done => {
+                    (page.content, page.skip) = (Content::Home, Some(Skip::Changed));
+                    again = true;
+                }
+                Resolution::Retry => again = true,
+                _ => {}
+            }
         }
-        survey.present.len() > 0
+        again
     }
 
     fn content(&self, index: usize) -> Content {
