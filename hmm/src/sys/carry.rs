@@ -211,7 +211,7 @@ impl Carrier {
             let unsuitable = Resolution::Refused(Refusal::Unsuitable);
             if dropped.is_ok() { Resolution::Done } else { unsuitable }
         };
-        // A drop that fails has perhaps dropped the pages of areas before the one that it failed in.
+        // A drop that fails may have dropped the pages of areas before the one it failed in.
         match self.attempt_whole(Request::DropCopied, range, drop) {
             Resolution::Done => Survey::default(),
             _ => self.look(range),

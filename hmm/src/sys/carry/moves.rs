@@ -110,8 +110,8 @@ impl<'c> Move<'c> {
     }
 
     /// Finds out whether a page of the source that was not there when one looked is a hole, because
-    /// it was dropped or reclaimed: [`Resolution::Done`] if so. It may also have been taken along by
-    /// a change of mappings that is still to be read, unless it is memory of the mirror.
+    /// it was dropped or reclaimed: [`Resolution::Done`] if so. It may also have been taken along
+    /// by a change of mappings that is still to be read, unless it is memory of the mirror.
     fn confirm_hole(&self, page: usize) -> Resolution {
         match self.kind {
             Request::MoveHome => Resolution::Done,

@@ -159,8 +159,8 @@ impl Uffd {
         })
     }
 
-    /// Moves the pages of `src` into holes from `dst` on, leaving holes. Nothing is copied. A hole in
-    /// the source ends the move, as [`Resolution::Vanished`]: were the kernel asked to pass over
+    /// Moves the pages of `src` into holes from `dst` on, leaving holes. Nothing is copied. A hole
+    /// in the source ends the move, as [`Resolution::Vanished`]: were the kernel asked to pass over
     /// holes, it could loop without end (Linux 6.18), as `DESIGN.md` tells.
     ///
     /// The source is private anonymous memory, which need not be watched; the destination is
