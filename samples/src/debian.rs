@@ -35,6 +35,14 @@ pub struct Debian {
     pub dropped: usize,
 }
 
+impl Debian {
+    /// Why files contributed nothing, each in a line.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.skipped.iter().map(|error| format!("left out: {}", error.one_line())).collect()
+    }
+}
+
 /// Loads the package graph of the machine below `root` (`/` for this one). With `recommends` a
 /// recommended package counts as a dependency.
 ///
@@ -296,6 +304,27 @@ Depends: exim-likeness
         ]);
         let debian = load(root.path(), false).unwrap();
         assert_eq!((debian.graph.edges(), debian.skipped.len()), (1, 2));
+        let list = root.path().join("var/lib/apt/lists/y_Packages");
+        let told = format!("left out: {}: not a package list", list.display());
+        assert!(debian.notes()[1].starts_with(&told), "{:?}", debian.notes());
+    }
+
+    #[test]
+    fn marks_and_line_ends_of_other_systems_change_nothing() {
+        let text = "Package: a\nDepends: b, c\n\nPackage: b\nDepends:\n c\n\nPackage: c\n";
+        let plain = load(machine(&[(STATUS, text.as_bytes())]).path(), false).unwrap();
+        assert_eq!(plain.graph.edges(), 3);
+        for other in [format!("\u{feff}{text}"), text.replace('\n', "\r\n")] {
+            let debian = load(machine(&[(STATUS, other.as_bytes())]).path(), false).unwrap();
+            assert_eq!(debian.graph, plain.graph, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_several_frames_is_read_whole() {
+        let both = [lz4("Package: a\nDepends: b\n\n"), lz4("Package: b\n")].concat();
+        let root = machine(&[("var/lib/apt/lists/x_Packages.lz4", &both)]);
+        assert_eq!(load(root.path(), false).unwrap().graph.edges(), 1);
     }
 
     #[test]

@@ -67,12 +67,13 @@ impl Graph {
     }
 
     /// Takes the pattern of a square matrix: an entry in row `i` and column `j` is an edge from
-    /// `i` to `j`. Vertices are named by their row, counted from 1 as in Matrix Market files.
+    /// `i` to `j`, and with `symmetric` from `j` to `i`. Vertices are named by their row, counted
+    /// from 1 as in Matrix Market files.
     ///
     /// # Errors
     /// - [`Problem::NotSquare`] for a matrix that is not square
     /// - what [`from_edges`](Self::from_edges) refuses
-    pub fn from_csr(matrix: CsrView<'_>) -> Result<Self, Problem> {
+    pub fn from_csr(matrix: CsrView<'_>, symmetric: bool) -> Result<Self, Problem> {
         let CsrView { rows, cols, .. } = matrix;
         if rows != cols {
             return Err(Problem::NotSquare { rows, cols });
@@ -82,7 +83,7 @@ impl Graph {
             columns.iter().map(move |&to| (from, to))
         };
         let edges = (0..rows).zip(0u32..).flat_map(edges_of).collect();
-        Self::from_edges(rows, edges, false, Names::Numbered { first: 1 })
+        Self::from_edges(rows, edges, symmetric, Names::Numbered { first: 1 })
     }
 
     /// Number of vertices.
@@ -298,10 +299,12 @@ mod tests {
     #[test]
     fn a_matrix_gives_its_pattern() {
         let matrix = Csr::from_triplets(2, 2, vec![(0, 1, 0.0), (1, 1, 4.0)]).unwrap();
-        let graph = Graph::from_csr(matrix.view()).unwrap();
+        let graph = Graph::from_csr(matrix.view(), false).unwrap();
         assert_eq!((graph.targets(), graph.find("1")), (&[1, 1][..], Some(0)));
+        let both = Graph::from_csr(matrix.view(), true).unwrap();
+        assert_eq!((both.neighbours(0), both.neighbours(1)), (&[1][..], &[0, 1][..]));
         let wide = Csr::from_triplets(2, 3, vec![(0, 1, 1.0)]).unwrap();
-        let problem = Graph::from_csr(wide.view()).unwrap_err();
+        let problem = Graph::from_csr(wide.view(), true).unwrap_err();
         assert_eq!(problem, Problem::NotSquare { rows: 2, cols: 3 });
     }
 

@@ -1,13 +1,17 @@
 //! Input files: whole texts, plain or compressed.
 
+mod compressed;
+
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use crate::error::{Problem, SampleError};
 
-/// Reads a text file, decompressing gzip and lz4 frames by their first bytes. Bytes that are not
-/// UTF-8 (a comment in Latin-1, say) become replacement characters.
+/// Reads a text file, decompressing gzip and lz4 by their first bytes. Bytes that are not UTF-8 (a
+/// comment in Latin-1, say) become replacement characters; a byte order mark and a last Ctrl-Z are
+/// left out, and every line ends in a line feed.
 ///
 /// # Errors
 /// - [`SampleError::Read`] when the file cannot be opened or read
@@ -16,10 +20,15 @@ pub fn read_text(path: &Path) -> Result<String, SampleError> {
     let name = path.display();
     let raw = read_all(path).map_err(|source| SampleError::read(path, source))?;
     let bytes = decompress(raw).map_err(|problem| problem.in_input(name))?;
-    if bytes.is_empty() {
+    let text = text_of(bytes);
+    let plain = plain(&text);
+    if plain.is_empty() {
         return Err(Problem::Empty.in_input(path.display()));
     }
-    Ok(text_of(bytes))
+    match plain {
+        Cow::Borrowed(same) if same.len() == text.len() => Ok(text),
+        changed => Ok(changed.into_owned()),
+    }
 }
 
 /// Whether a file begins with these bytes; a shorter file does not.
@@ -41,33 +50,32 @@ fn read_all(path: &Path) -> io::Result<Vec<u8>> {
 
 fn decompress(raw: Vec<u8>) -> Result<Vec<u8>, Problem> {
     match raw.as_slice() {
-        [0x1f, 0x8b, ..] => inflate("gzip", flate2::read::MultiGzDecoder::new(raw.as_slice())),
-        [0x04, 0x22, 0x4d, 0x18, ..] => lz4_frames(&raw),
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => Err(Problem::Compression { kind: "xz" }),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Err(Problem::Compression { kind: "zstd" }),
-        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Err(Problem::Compression { kind: "bzip2" }),
-        _ => Ok(raw),
+        [0x1f, 0x8b, ..] => compressed::gzip(&raw),
+        bytes if compressed::begins_lz4(bytes) => compressed::lz4(bytes),
+        bytes => match compressed::other_kind(bytes) {
+            Some(kind) => Err(Problem::Compression { kind }),
+            None => Ok(raw),
+        },
     }
 }
 
-/// Reads one lz4 frame. The decoder takes an end between two blocks for the end of the frame, so
-/// the end mark, four zero bytes before the optional checksum, is looked for here.
-fn lz4_frames(raw: &[u8]) -> Result<Vec<u8>, Problem> {
-    const CONTENT_CHECKSUM: u8 = 1 << 2;
-    let tail = if raw.get(4).is_some_and(|flags| flags & CONTENT_CHECKSUM != 0) { 8 } else { 4 };
-    let mark = raw.len().checked_sub(tail).and_then(|at| raw.get(at..at + 4));
-    if mark != Some(&[0; 4]) {
-        return Err(Problem::Damaged { kind: "lz4", detail: "no end mark".into() });
+/// The text that readers go through: without a byte order mark, and without the mark of its end
+/// that some old systems write (Ctrl-Z), with lines that end in a line feed alone.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = without_tail(text, &['\u{1a}']);
+    if text.contains('\r') {
+        Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n"))
+    } else {
+        Cow::Borrowed(text)
     }
-    inflate("lz4", lz4_flex::frame::FrameDecoder::new(raw))
 }
 
-fn inflate(kind: &'static str, mut reader: impl Read) -> Result<Vec<u8>, Problem> {
-    let mut bytes = Vec::new();
-    match reader.read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(Problem::Damaged { kind, detail: error.to_string() }),
-    }
+/// A text without the marks at its end, and without what is among them and behind.
+pub(crate) fn without_tail<'a>(text: &'a str, marks: &[char]) -> &'a str {
+    let is_tail = |c: char| c.is_ascii_whitespace() || marks.contains(&c);
+    let content = text.trim_end_matches(is_tail).len();
+    text[content..].find(marks).map_or(text, |at| &text[..content + at])
 }
 
 fn text_of(bytes: Vec<u8>) -> String {
@@ -115,6 +123,16 @@ mod tests {
     fn other_compressions_are_named() {
         let problem = decompress(b"\xfd7zXZ\0rest".to_vec()).unwrap_err();
         assert_eq!(problem, Problem::Compression { kind: "xz" });
+    }
+
+    #[test]
+    fn marks_and_line_ends_of_other_systems_are_no_text() {
+        assert_eq!(plain("\u{feff}1 2\r\n"), "1 2\n");
+        assert_eq!(plain("1 2\n\u{1a}"), "1 2\n");
+        assert_eq!(plain("1 2\r\n\u{1a}\r\n\u{1a}\n"), "1 2\n");
+        assert_eq!(plain("1\u{1a} 2\n\n"), "1\u{1a} 2\n\n");
+        assert_eq!(plain("é 1\r2 3\r\n4\r"), "é 1\n2 3\n4\n");
+        assert!(matches!(plain("1 2\n"), Cow::Borrowed("1 2\n")));
     }
 
     #[test]

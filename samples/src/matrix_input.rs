@@ -16,6 +16,7 @@ pub struct MatrixInput {
     arrays: Arrays,
     graph: Option<Graph>,
     generated: bool,
+    notes: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -36,7 +37,8 @@ impl MatrixInput {
         } else {
             Arrays::Vectors(matrix_market::read(path)?)
         };
-        Ok(Self { name: path.display().to_string(), arrays, graph: None, generated: false })
+        let (name, notes) = (path.display().to_string(), Vec::new());
+        Ok(Self { name, arrays, graph: None, generated: false, notes })
     }
 
     /// Makes the link matrix of the packages that a Debian machine knows, for PageRank.
@@ -44,10 +46,11 @@ impl MatrixInput {
     /// # Errors
     /// What [`debian::load`] reports.
     pub fn debian(root: &Path) -> Result<Self, SampleError> {
-        let graph = debian::load(root, false)?.graph;
+        let packages = debian::load(root, false)?;
+        let (notes, graph) = (packages.notes(), packages.graph);
         let links = graph.link_matrix().map_err(|problem| problem.in_input("debian"))?;
         let arrays = Arrays::Vectors(links);
-        Ok(Self { name: "debian".into(), arrays, graph: Some(graph), generated: false })
+        Ok(Self { name: "debian".into(), arrays, graph: Some(graph), generated: false, notes })
     }
 
     /// Generates the matrix of a 2-D Poisson problem.
@@ -57,7 +60,8 @@ impl MatrixInput {
     pub fn poisson(grid: usize) -> Result<Self, SampleError> {
         let name = format!("poisson {grid}x{grid}");
         let matrix = generate::poisson_2d(grid).map_err(|problem| problem.in_input(&name))?;
-        Ok(Self { name, arrays: Arrays::Vectors(matrix), graph: None, generated: true })
+        let (arrays, notes) = (Arrays::Vectors(matrix), Vec::new());
+        Ok(Self { name, arrays, graph: None, generated: true, notes })
     }
 
     /// The matrix, where it lies.
@@ -73,6 +77,12 @@ impl MatrixInput {
     #[must_use]
     pub fn graph(&self) -> Option<&Graph> {
         self.graph.as_ref()
+    }
+
+    /// What is to be said about where it came from.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Whether the matrix is known to be symmetric and positive definite, because it was generated.

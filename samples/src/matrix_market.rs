@@ -17,7 +17,8 @@ use std::path::Path;
 
 use crate::csr::{Csr, Triplet};
 use crate::error::SampleError;
-use crate::input::read_text;
+use crate::input::{plain, read_text, without_tail};
+pub(crate) use header::is_banner;
 use header::{Header, Symmetry};
 
 /// Reads a Matrix Market file, plain or compressed.
@@ -29,7 +30,8 @@ pub fn read(path: &Path) -> Result<Csr, SampleError> {
     parse(&path.display().to_string(), &read_text(path)?)
 }
 
-/// Parses the text of a Matrix Market file; `name` stands for it in messages.
+/// Parses the text of a Matrix Market file; `name` stands for it in messages. A byte order mark and
+/// what pads the end, zero bytes or Ctrl-Z, are no part of the text.
 ///
 /// Entries at the same place are added up. A symmetric or skew-symmetric file lists the lower
 /// triangle, the matrix has both. Pattern entries have the value 1.
@@ -39,16 +41,20 @@ pub fn read(path: &Path) -> Result<Csr, SampleError> {
 /// outside the declared size, a value that is not finite, more or fewer entries than declared, and
 /// kinds that are not read here (array, complex, hermitian).
 pub fn parse(name: &str, text: &str) -> Result<Csr, SampleError> {
+    let text = plain(text);
+    // Padding of a file is no entry. That nothing is lost with it, the declared count tells.
+    let text = without_tail(&text, &['\0', '\u{1a}']);
     let header = Header::parse(name, text)?;
     let mut triplets = entries::parse(name, text, &header)?;
     mirror(&mut triplets, header.symmetry);
     Csr::from_triplets(header.rows, header.cols, triplets).map_err(|problem| problem.in_input(name))
 }
 
-/// Whether a text begins like a Matrix Market file.
+/// Whether a text is meant to be a Matrix Market file: whether a banner, or what would be one but for a
+/// slip, is in its first lines.
 #[must_use]
 pub fn has_banner(text: &str) -> bool {
-    header::begins_with_banner(text)
+    header::begins_with_banner(&plain(text))
 }
 
 /// Adds the upper triangle that a symmetric file leaves out.
@@ -101,6 +107,32 @@ mod tests {
         let text = "%%matrixmarket  MATRIX Coordinate Real General\r\n% c\r\n\r\n \
                     1\t1 1 \r\n\r\n1  1 +.5E+01";
         assert_eq!(matrix(text).val, [5.0]);
+    }
+
+    #[test]
+    fn marks_padding_and_a_missing_sign_change_nothing() {
+        let text = "%%MatrixMarket matrix coordinate real symmetric\n2 2 2\n1 1 2\n2 1 3\n";
+        let expected = matrix(text);
+        for other in [
+            format!("\u{feff}{text}"),
+            format!("{text}\u{1a}"),
+            format!("{text}\0\0\0"),
+            format!("{text}\u{1a}\0\0"),
+            format!("{text}\0\0\n"),
+            text.replace('\n', "\r"),
+            text.replace("%%", "%"),
+        ] {
+            assert!(has_banner(&other), "{other:?}");
+            assert_eq!(matrix(&other), expected, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn comments_of_edge_lists_are_no_banners() {
+        for text in ["# made from MatrixMarket files\n1 2\n", "% MatrixMarket\n1 2\n", "1 2\n", ""]
+        {
+            assert!(!has_banner(text), "{text}");
+        }
     }
 
     #[test]

@@ -144,3 +144,11 @@ fn print(outcome: &Outcome, json: bool) -> io::Result<()> {
     }
     write!(out, "{}", report::table(std::slice::from_ref(&outcome.report)))
 }
+
+/// Says on standard error what was assumed about an input.
+pub fn say_notes(sample: &str, input: &str, notes: &[String]) {
+    for note in notes {
+        // A note that nobody can read is no reason to stop.
+        let _ = writeln!(io::stderr(), "{sample}: {input}: {note}");
+    }
+}

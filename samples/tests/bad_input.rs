@@ -36,7 +36,7 @@ fn matrix_line(content: impl AsRef<[u8]>) -> String {
 
 fn graph_line(content: impl AsRef<[u8]>) -> String {
     let (_dir, path) = file(content);
-    line_of(graph_input::read(&path), &path)
+    line_of(graph_input::read(&path, false), &path)
 }
 
 fn gzip(text: &str) -> Vec<u8> {
@@ -107,6 +107,24 @@ matrix_cases! {
     a_comment_among_entries: "2 2 2\n1 1 1\n% two of them\n"
         => "FILE:4: \"% two of them\" is not an entry of the form \"row column value\"; \
             correct the line";
+    a_comment_more_than_entries: "2 2 2\n1 1 1\n% why\n2 2 1\n"
+        => "FILE:4: \"% why\" is not an entry of the form \"row column value\"; \
+            correct the line";
+    a_comment_and_too_few_entries: "2 2 4\n1 1 1\n% why\n2 2 1\n"
+        => "FILE:4: \"% why\" is not an entry of the form \"row column value\"; \
+            correct the line";
+    zero_bytes_among_entries: "2 2 2\n1 1 1\n\0\0\n2 2 1\n"
+        => "FILE:4: \"\\0\\0\" is not an entry of the form \"row column value\"; \
+            correct the line";
+    zero_bytes_in_place_of_an_entry: "2 2 2\n1 1 1\n\0\0\0\0\0\0"
+        => "FILE: cut short: 2 entries declared, 1 found; fetch or write the file again";
+    the_end_mark_of_dos_in_place_of_an_entry: "2 2 2\r\n1 1 1\r\n\u{1a}"
+        => "FILE: cut short: 2 entries declared, 1 found; fetch or write the file again";
+    an_entry_that_breaks_off: "3 3 3\n1 1 1\n2 1"
+        => "FILE: cut short: 3 entries declared, 1 found; fetch or write the file again";
+    a_second_file_behind: "1 1 1\n1 1 1\n%%MatrixMarket matrix coordinate real general\n1 1 1\n1 1 1\n"
+        => "FILE:4: \"%%MatrixMarket matrix coordinate real ge...\" is not an entry of the form \
+            \"row column value\"; correct the line";
     duplicates_that_overflow: "1 1 2\n1 1 3e38\n1 1 3e38\n"
         => "FILE: value inf is not a finite 32-bit number; replace or remove the value";
 }
@@ -126,7 +144,7 @@ fn a_file_that_is_not_there() {
 fn a_directory() {
     let dir = tempdir().unwrap();
     assert_eq!(
-        line_of(graph_input::read(dir.path()), dir.path()),
+        line_of(graph_input::read(dir.path(), false), dir.path()),
         "FILE: cannot be read: Is a directory (os error 21); check the path and its permissions"
     );
 }
@@ -231,6 +249,73 @@ fn edges_that_are_not() {
     }
 }
 
+/// What is nearly a Matrix Market banner must not be a comment of an edge list: its symmetry would be
+/// lost, and its size line would be an edge.
+#[test]
+fn banners_with_a_slip() {
+    let body = "2 2 1\n2 1\n";
+    for banner in [
+        "%%%MatrixMarket matrix coordinate pattern symmetric",
+        "%% MatrixMarket matrix coordinate pattern symmetric",
+        "#%%MatrixMarket matrix coordinate pattern symmetric",
+        "MatrixMarket matrix coordinate pattern symmetric",
+        "% matrixmarket matrix coordinate pattern symmetric",
+        "%MatrixMarket matrix",
+        "% a comment first\n\n%%MatrixMarket matrix coordinate pattern symmetric",
+        "\n%%MatrixMarket matrix coordinate pattern symmetric",
+    ] {
+        let line = graph_line(format!("{banner}\n{body}"));
+        assert!(
+            line.starts_with("FILE:1: not a Matrix Market file: the first line is no"),
+            "{line}"
+        );
+    }
+    assert_eq!(
+        graph_line(format!("1 2\n%%MatrixMarket matrix coordinate pattern symmetric\n{body}")),
+        "FILE:2: a Matrix Market banner inside an edge list; \
+         give one file a graph, with the banner in its first line"
+    );
+}
+
+#[test]
+fn size_lines_without_a_banner() {
+    for (text, line, shown) in [
+        ("3 3 2\n1 2\n2 3\n", 1, "3 3 2"),
+        ("% comment\n\n3 4 2\n1 4\n3 3\n", 3, "3 4 2"),
+        ("3 3 2\n1 2 0.5\n2 3 7\n", 1, "3 3 2"),
+        // Cut short, but no other line has such a field.
+        ("3 3 99\n1 2\n2 3\n", 1, "3 3 99"),
+        ("3 3 99\n1 2 0.5\n2 3 0.25\n", 1, "3 3 99"),
+    ] {
+        assert_eq!(
+            graph_line(text),
+            format!(
+                "FILE:{line}: \"{shown}\" reads like the size line of a Matrix Market file without \
+                 its banner; write \"%%MatrixMarket matrix coordinate pattern general\", or what it \
+                 is, before it; if it is an edge, move it behind another"
+            )
+        );
+    }
+}
+
+#[test]
+fn bipartite_lists() {
+    assert_eq!(
+        graph_line("% bip unweighted\n% 2 2 2\n1 1\n2 2\n"),
+        "FILE: bipartite, as \"% bip unweighted\" says: the same id names a vertex of either side; \
+         add a number to the ids of one column, and remove the comment"
+    );
+}
+
+#[test]
+fn zero_bytes_in_an_edge_list() {
+    assert_eq!(
+        graph_line("1 2\n\0\0\0"),
+        "FILE:2: \"\\0\\0\\0\" is not an edge of the form \"from to\"; \
+         write two whole numbers a line, comments after # or %"
+    );
+}
+
 #[test]
 fn graphs_without_edges() {
     assert_eq!(
@@ -249,7 +334,7 @@ fn a_graph_of_a_matrix_that_is_not_square() {
 
 #[test]
 fn a_start_that_is_not_there() {
-    let graph = edge_list::parse("g.txt", "10 20\n10 30\n", false).unwrap();
+    let graph = edge_list::parse("g.txt", "10 20\n10 30\n", false).unwrap().graph;
     let error = graph.start("g.txt", Some("40")).unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert_eq!(

@@ -20,12 +20,18 @@ fn device() -> bool {
 }
 
 fn run(program: &str, args: &[&str]) -> Output {
+    command(program, args).output().unwrap()
+}
+
+fn command(program: &str, args: &[&str]) -> Command {
     let path = match program {
         "spmv" => env!("CARGO_BIN_EXE_spmv"),
         "demo" => env!("CARGO_BIN_EXE_demo"),
         _ => env!("CARGO_BIN_EXE_graph-walk"),
     };
-    Command::new(path).args(args).env("FARPTR_VALIDATION", "1").output().unwrap()
+    let mut command = Command::new(path);
+    command.args(args).env("FARPTR_VALIDATION", "1");
+    command
 }
 
 /// The report of a run in direct access that must be verified.
@@ -166,6 +172,48 @@ fn an_edge_list_is_searched_from_a_vertex_by_name() {
     assert!(text.contains("search  from 20: 3 vertices reached in 3 levels"), "{text}");
 }
 
+/// A graph of SNAP's, of 3 edges.
+fn snap(folder: &Path, comment: &str) -> String {
+    let path = folder.join("snap.txt");
+    fs::write(&path, format!("{comment}\n10 20\n20 30\n30 40\n")).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn edges_lead_both_ways_where_that_is_asked_for_or_said() {
+    if !device() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (comment, undirected, reached, said) in [
+        (
+            "# Undirected graph: a.txt",
+            false,
+            4,
+            ": undirected, as \"# Undirected graph: a.txt\" says",
+        ),
+        ("# a graph", true, 4, ""),
+        ("# a graph", false, 2, ": taken for directed: "),
+        ("# Directed graph", false, 2, ""),
+        ("% sym unweighted", false, 4, ": undirected, as \"% sym unweighted\" says"),
+    ] {
+        let graph = snap(folder.path(), comment);
+        let args = ["--graph", &graph, "--start", "30", "--quiet", "--undirected"];
+        let output = run("graph-walk", &args[..if undirected { 6 } else { 5 }]);
+        let (text, notes) = (text_of(&output.stdout), text_of(&output.stderr));
+        assert!(text.contains(&format!("search  from 30: {reached} vertices")), "{text}");
+        let begin = format!("graph-walk: {graph}{said}");
+        assert!(
+            if said.is_empty() { notes.is_empty() } else { notes.starts_with(&begin) },
+            "{notes}"
+        );
+    }
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
 #[test]
 fn the_packages_of_this_machine_are_ranked_and_walked() {
     let packages = fs::metadata("/var/lib/dpkg/status").is_ok_and(|file| file.len() > 0);
@@ -194,6 +242,7 @@ fn bad_usage_exits_with_2() {
         ("graph-walk", &["--scale", "99"]),
         ("graph-walk", &["--walkers", "0"]),
         ("graph-walk", &["--graph", "x", "--scale", "3"]),
+        ("graph-walk", &["--undirected"]),
         ("graph-walk", &["--nonsense"]),
     ] {
         let (status, text) = failure(program, args);

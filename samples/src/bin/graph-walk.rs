@@ -7,20 +7,26 @@ use std::process::ExitCode;
 use clap::Parser;
 use farptr_samples::args::CommonArgs;
 use farptr_samples::error::SampleError;
+use farptr_samples::graph_input::GraphInput;
 use farptr_samples::linked::{Linked, Walkers};
 use farptr_samples::progress::Progress;
 use farptr_samples::reference::{UNREACHED, bfs_levels, random_walks};
 use farptr_samples::report::Input;
-use farptr_samples::run::{Outcome, Run, conclude};
+use farptr_samples::run::{Outcome, Run, conclude, say_notes};
 use farptr_samples::{Graph, debian, generate, graph_input};
 
 /// Searches and walks a graph of nodes that are linked by host pointers
 #[derive(Debug, Parser)]
 #[command(name = "graph-walk", version)]
 struct Args {
-    /// Read a graph: Matrix Market or a whitespace edge list, plain or gzip
+    /// Read a graph: Matrix Market or a whitespace edge list, plain, gzip or lz4
     #[arg(long, value_name = "FILE", conflicts_with_all = ["debian", "scale"])]
     graph: Option<PathBuf>,
+
+    /// Take each edge of the file both ways; an edge list is taken for directed unless its comments
+    /// say otherwise (SNAP's "# Undirected graph", KONECT's "% sym")
+    #[arg(long, requires = "graph")]
+    undirected: bool,
 
     /// Take the dependency graph of the packages that this Debian machine knows
     #[arg(long, conflicts_with = "scale")]
@@ -81,17 +87,26 @@ fn run(args: &Args) -> Result<Outcome, SampleError> {
 }
 
 fn load(args: &Args, progress: Progress) -> Result<((Graph, u32), Input), SampleError> {
-    let _stage = progress.stage("loading", None);
-    let (name, graph) = match &args.graph {
-        Some(path) => (path.display().to_string(), graph_input::read(path)?),
-        None if args.debian => ("debian".to_owned(), debian::load(Path::new("/"), false)?.graph),
+    let stage = progress.stage("loading", None);
+    let (name, graph, notes) = match &args.graph {
+        Some(path) => {
+            let GraphInput { graph, notes } = graph_input::read(path, args.undirected)?;
+            (path.display().to_string(), graph, notes)
+        }
+        None if args.debian => {
+            let packages = debian::load(Path::new("/"), false)?;
+            let notes = packages.notes();
+            ("debian".to_owned(), packages.graph, notes)
+        }
         None => {
             let (scale, edges) = (args.scale, generate::EDGE_FACTOR);
             let name = format!("kronecker {scale}");
             let graph = generate::kronecker(scale, edges, u64::from(args.seed));
-            (name.clone(), graph.map_err(|problem| problem.in_input(name))?)
+            (name.clone(), graph.map_err(|problem| problem.in_input(name))?, Vec::new())
         }
     };
+    drop(stage);
+    say_notes("graph-walk", &name, &notes);
     let start = graph.start(&name, args.start.as_deref())?;
     let (rows, entries) = (graph.vertices() as u64, graph.edges() as u64);
     Ok(((graph, start), Input { name, rows, cols: rows, entries }))

@@ -13,7 +13,7 @@ use farptr_samples::progress::Progress;
 use farptr_samples::rank::{Ranks, rank};
 use farptr_samples::reference::spmv_f64;
 use farptr_samples::report::Input;
-use farptr_samples::run::{Outcome, Run, conclude};
+use farptr_samples::run::{Outcome, Run, conclude, say_notes};
 use farptr_samples::solve::{Solution, solve};
 use farptr_samples::{CsrView, SampleError, csr_file, generate};
 
@@ -21,7 +21,7 @@ use farptr_samples::{CsrView, SampleError, csr_file, generate};
 #[derive(Debug, Parser)]
 #[command(name = "spmv", version)]
 struct Args {
-    /// Read a matrix: Matrix Market, plain or gzip, or a binary file made with --save (mapped)
+    /// Read a matrix: Matrix Market, plain, gzip or lz4, or a binary file made with --save (mapped)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["debian", "grid"])]
     matrix: Option<PathBuf>,
     /// Rank the packages that this Debian machine knows, by PageRank
@@ -74,7 +74,7 @@ fn run(args: &Args) -> Result<Outcome, SampleError> {
 }
 
 fn load(args: &Args, progress: Progress) -> Result<(MatrixInput, Input), SampleError> {
-    let _stage = progress.stage("loading", None);
+    let stage = progress.stage("loading", None);
     let input = match &args.matrix {
         Some(path) => MatrixInput::file(path)?,
         None if args.debian => MatrixInput::debian(Path::new("/"))?,
@@ -83,7 +83,9 @@ fn load(args: &Args, progress: Progress) -> Result<(MatrixInput, Input), SampleE
     if let Some(path) = &args.save {
         csr_file::save(path, input.view())?;
     }
+    drop(stage);
     let described = input.describe();
+    say_notes("spmv", &described.name, input.notes());
     Ok((input, described))
 }
 

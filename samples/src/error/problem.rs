@@ -226,6 +226,21 @@ pub enum Problem {
         /// The line, shortened.
         text: String,
     },
+    /// A Matrix Market banner after the first edge of an edge list.
+    #[error("a Matrix Market banner inside an edge list")]
+    BannerInside,
+    /// An edge list that begins with what looks like the size line of a Matrix Market file.
+    #[error("\"{text}\" reads like the size line of a Matrix Market file without its banner")]
+    NoBanner {
+        /// The line, shortened.
+        text: String,
+    },
+    /// An edge list whose edges join two sets of vertices, which are numbered alike.
+    #[error("bipartite, as \"{text}\" says: the same id names a vertex of either side")]
+    Bipartite {
+        /// The comment, shortened.
+        text: String,
+    },
     /// A stanza of a package list that does not parse.
     #[error("not a package list: {detail}")]
     Stanza {
@@ -273,6 +288,14 @@ impl Problem {
             Self::Locked => "wait until the other process has finished",
             Self::EmptyGraph { .. } => "give a graph with at least one edge",
             Self::Edge { .. } => "write two whole numbers a line, comments after # or %",
+            Self::BannerInside => "give one file a graph, with the banner in its first line",
+            Self::NoBanner { .. } => {
+                "write \"%%MatrixMarket matrix coordinate pattern general\", or what it is, before \
+                 it; if it is an edge, move it behind another"
+            }
+            Self::Bipartite { .. } => {
+                "add a number to the ids of one column, and remove the comment"
+            }
             Self::Stanza { .. } | Self::NoPackage => "run \"apt-get update\" to fetch it again",
         }
     }

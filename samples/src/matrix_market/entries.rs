@@ -60,20 +60,31 @@ fn count(block: &str) -> usize {
     block.lines().filter(|line| !is_blank(line)).count()
 }
 
+/// Compares the lines with the declared count. What is no entry is not counted, but shown: a comment,
+/// say. A last line that breaks off is what a cut file ends in.
 fn check_count(name: &str, text: &str, header: &Header, found: usize) -> Result<(), SampleError> {
     let declared = header.entries;
+    if found == declared {
+        return Ok(());
+    }
+    let lines = || numbered(text, header.body).filter(|(_, line)| !is_blank(line));
+    let last_is_part = || lines().last().is_some_and(|(_, line)| is_part(header, line));
+    let broken_off = found < declared && !text.ends_with('\n') && last_is_part();
+    let found = found - usize::from(broken_off);
+    let mut whole = lines().take(found);
+    if let Some((number, problem)) =
+        whole.find_map(|(number, line)| shape(header, line).err().map(|problem| (number, problem)))
+    {
+        return Err(problem.in_line(name, number));
+    }
     if found < declared {
         return Err(Problem::TooFewEntries { declared, found }.in_input(name));
     }
-    if found > declared {
-        let surplus = numbered(text, header.body).filter(|(_, line)| !is_blank(line)).nth(declared);
-        let problem = Problem::TooManyEntries { declared, found };
-        return Err(surplus.map_or_else(
-            || problem.clone().in_input(name),
-            |(line, _)| problem.clone().in_line(name, line),
-        ));
+    let problem = Problem::TooManyEntries { declared, found };
+    match lines().nth(declared) {
+        Some((number, _)) => Err(problem.in_line(name, number)),
+        None => Err(problem.in_input(name)),
     }
-    Ok(())
 }
 
 /// The entries of one block, or why there are none.
@@ -143,16 +154,35 @@ fn explain(name: &str, text: &str, header: &Header, begin: usize, detail: String
     Problem::Syntax { detail }.in_input(name)
 }
 
-fn wrong(header: &Header, line: &str) -> Option<Problem> {
+/// The row, the column and the value of a line that is not blank.
+type Fields<'a> = (&'a str, &'a str, Option<&'a str>);
+
+fn shape<'a>(header: &Header, line: &'a str) -> Result<Fields<'a>, Problem> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-    let (row, col, value) = match (fields.as_slice(), header.field) {
-        ([], _) => return None,
-        (&[row, col], Field::Pattern) => (row, col, None),
-        (&[row, col, value], Field::Real | Field::Integer) => (row, col, Some(value)),
+    match (fields.as_slice(), header.field) {
+        (&[row, col], Field::Pattern) => Ok((row, col, None)),
+        (&[row, col, value], Field::Real | Field::Integer) => Ok((row, col, Some(value))),
         (_, field) => {
             let form = if field == Field::Pattern { "row column" } else { "row column value" };
-            return Some(Problem::Entry { text: excerpt(line), form });
+            Err(Problem::Entry { text: excerpt(line), form })
         }
+    }
+}
+
+/// Whether a line is the beginning of an entry: numbers, and too few.
+fn is_part(header: &Header, line: &str) -> bool {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let whole = if header.field == Field::Pattern { 2 } else { 3 };
+    fields.len() < whole && fields.iter().all(|field| field.parse::<u64>().is_ok())
+}
+
+fn wrong(header: &Header, line: &str) -> Option<Problem> {
+    if is_blank(line) {
+        return None;
+    }
+    let (row, col, value) = match shape(header, line) {
+        Ok(fields) => fields,
+        Err(problem) => return Some(problem),
     };
     let place = index("row", row, header.rows).and_then(|row| {
         let col = index("column", col, header.cols)?;

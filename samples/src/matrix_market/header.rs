@@ -32,9 +32,28 @@ pub(super) struct Header {
     pub(super) body: usize,
 }
 
+/// Whether a line is a banner, or would be one but for a slip: without one of its percent signs, or
+/// with a space behind them.
+pub(crate) fn is_banner(line: &str) -> bool {
+    let (signs, rest) = line.split_at(line.len() - line.trim_start_matches(SIGNS).len());
+    let word = "matrixmarket";
+    let named = rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    let spelled =
+        |kind: &str| rest.to_ascii_lowercase().split_whitespace().any(|word| word == kind);
+    let close = !signs.is_empty() && signs.bytes().all(|sign| sign == b'%');
+    named && (close || spelled("coordinate") || spelled("array"))
+}
+
+/// What may stand before the word of a banner.
+const SIGNS: [char; 4] = ['%', '#', ' ', '\t'];
+
+/// Whether a banner is among the blank lines and comments that a text begins with.
 pub(super) fn begins_with_banner(text: &str) -> bool {
-    let first = text.split_ascii_whitespace().next();
-    first.is_some_and(|word| word.eq_ignore_ascii_case("%%MatrixMarket"))
+    let is_data = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with(SIGNS);
+    // Without its signs a banner looks like data.
+    let data = text.lines().find(is_data);
+    let head = text.lines().take_while(|line| !is_data(line));
+    head.chain(data).any(is_banner)
 }
 
 impl Header {
@@ -54,7 +73,8 @@ impl Header {
 fn parse_banner(line: &str) -> Result<(Field, Symmetry), Problem> {
     let lower = line.to_ascii_lowercase();
     let words: Vec<&str> = lower.split_ascii_whitespace().collect();
-    let ["%%matrixmarket", "matrix", format, field, symmetry] = words[..] else {
+    // With one sign, as other readers take it.
+    let ["%%matrixmarket" | "%matrixmarket", "matrix", format, field, symmetry] = words[..] else {
         return Err(Problem::NotMatrixMarket);
     };
     let unsupported = |kind: &str| Err(Problem::Kind { kind: excerpt(kind) });
