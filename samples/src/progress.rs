@@ -2,7 +2,7 @@
 //! quiet.
 
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -39,13 +39,18 @@ impl Progress {
         let shown = match self {
             Self::Quiet => Shown::Nothing,
             Self::Lines => {
-                eprintln!("{name} ...");
+                say(&format!("{name} ..."));
                 Shown::Lines(Lines::new(name, total), Instant::now())
             }
             Self::Bars => Shown::Bar(bar(name, total)),
         };
         Stage { done: 0, shown }
     }
+}
+
+/// Writes a line to standard error. That nobody can read it is no reason to stop.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// A stage of the work in progress.
@@ -70,7 +75,7 @@ impl Stage {
             Shown::Bar(bar) => bar.set_position(self.done),
             Shown::Lines(lines, begin) => {
                 if let Some(line) = lines.line(begin.elapsed(), self.done) {
-                    eprintln!("{line}");
+                    say(&line);
                 }
             }
         }

@@ -115,7 +115,7 @@ fn open(args: &CommonArgs) -> Result<Runtime, SampleError> {
 }
 
 /// Prints what a run came to and gives the process's exit status: 0 for a verified run, 1 for a
-/// failure, 2 for bad usage.
+/// failure, 2 for bad usage. That nobody reads the report changes none of them.
 #[must_use]
 pub fn conclude(sample: &str, json: bool, run: Result<Outcome, SampleError>) -> ExitCode {
     let printed = run.and_then(|outcome| {
@@ -134,15 +134,28 @@ pub fn conclude(sample: &str, json: bool, run: Result<Outcome, SampleError>) -> 
 }
 
 fn print(outcome: &Outcome, json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut text = String::new();
     if json {
-        serde_json::to_writer(&mut out, &outcome.report)?;
-        return writeln!(out);
+        text += &serde_json::to_string(&outcome.report)?;
+        text += "\n";
+    } else {
+        outcome.lines.iter().for_each(|line| text += &format!("{line}\n"));
+        text += &report::table(std::slice::from_ref(&outcome.report));
     }
-    for line in &outcome.lines {
-        writeln!(out, "{line}")?;
+    print_text(&text)
+}
+
+/// Writes to standard output. A reader that has gone, as `head` does, has read what it wanted: that
+/// is no failure.
+///
+/// # Errors
+/// Whatever else the write reports.
+pub fn print_text(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
     }
-    write!(out, "{}", report::table(std::slice::from_ref(&outcome.report)))
 }
 
 /// Says on standard error what was assumed about an input.

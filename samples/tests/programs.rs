@@ -214,6 +214,59 @@ fn text_of(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// The end of a pipe that nobody reads.
+fn closed_pipe() -> std::io::PipeWriter {
+    std::io::pipe().unwrap().1
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    if !device() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let graph = snap(folder.path(), "# a graph");
+    let walk = ["--graph", &graph, "--undirected"];
+    let walk_json = ["--graph", &graph, "--undirected", "--json"];
+    for (program, args) in [
+        ("spmv", &["--grid", "8"][..]),
+        ("spmv", &["--grid", "8", "--json"]),
+        ("graph-walk", &walk),
+        ("graph-walk", &walk_json),
+    ] {
+        let quiet = [args, &["--quiet"]].concat();
+        let output = command(program, &quiet).stdout(closed_pipe()).output().unwrap();
+        assert_eq!((output.status.code(), text_of(&output.stderr)), (Some(0), String::new()));
+        // Nor does it matter that nobody reads the progress and the notes.
+        let output = command(program, args).stderr(closed_pipe()).output().unwrap();
+        assert!(output.status.success() && !output.stdout.is_empty(), "{output:?}");
+    }
+    let both = command("graph-walk", &["--graph", "/no/such/file"])
+        .stdout(closed_pipe())
+        .stderr(closed_pipe())
+        .status();
+    assert_eq!(both.unwrap().code(), Some(1));
+    let help = command("graph-walk", &["--help"]).stdout(closed_pipe()).output().unwrap();
+    assert_eq!((help.status.code(), text_of(&help.stderr)), (Some(0), String::new()));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    if !device() {
+        return;
+    }
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    for args in [&["--grid", "8", "--quiet"][..], &["--grid", "8", "--quiet", "--json"]] {
+        let output = command("spmv", args).stdout(full()).output().unwrap();
+        let line = text_of(&output.stderr);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            line.starts_with("spmv: standard output: cannot be written: No space left"),
+            "{line}"
+        );
+    }
+}
+
 #[test]
 fn the_packages_of_this_machine_are_ranked_and_walked() {
     let packages = fs::metadata("/var/lib/dpkg/status").is_ok_and(|file| file.len() > 0);
@@ -230,6 +283,9 @@ fn the_packages_of_this_machine_are_ranked_and_walked() {
     assert!(output.status.success(), "{text}");
     let verified = text.lines().filter(|line| line.contains("debian") && line.ends_with("  yes"));
     assert_eq!(verified.count(), 2, "{text}");
+    let unread = command("demo", &["--quiet"]).stdout(closed_pipe()).output().unwrap();
+    let said = text_of(&unread.stderr);
+    assert!(unread.status.success() && !said.contains("Broken pipe"), "{said}");
 }
 
 #[test]

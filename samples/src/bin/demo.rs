@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use farptr_samples::report::{Report, table};
+use farptr_samples::run::print_text;
 
 const SAMPLES: [&str; 2] = ["spmv", "graph-walk"];
 
@@ -25,7 +26,7 @@ fn run() -> Result<bool, String> {
     let folder = own.parent().unwrap_or(Path::new("."));
     let reports: Vec<Report> =
         SAMPLES.iter().map(|name| sample(&folder.join(name))).collect::<Result<_, _>>()?;
-    let printed = write!(io::stdout(), "{}", table(&reports));
+    let printed = print_text(&table(&reports));
     printed.map_err(|error| format!("standard output cannot be written: {error}"))?;
     Ok(reports.iter().all(|report| report.verified))
 }
