@@ -2,8 +2,9 @@
 //! instruction came from is kept.
 
 use super::edit::{Id, id_operand};
+use super::opaque::Opaque;
 use super::{Line, RewriteError};
-use rspirv::binary::{Consumer, ParseAction, Parser};
+use rspirv::binary::{Consumer, ParseAction, ParseState as State, Parser};
 use rspirv::dr::{Instruction, Loader, Module, ModuleHeader, Operand};
 use rspirv::grammar::reflect::is_block_terminator;
 use rspirv::spirv::{MAGIC_NUMBER, Op};
@@ -52,10 +53,11 @@ impl Source {
     /// Reads a module.
     pub(super) fn read(words: &[u32]) -> Result<Self, RewriteError> {
         check_words(words)?;
-        let mut sieve = Sieve::new(words);
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let opaque = Opaque::of(words);
+        let mut sieve = Sieve::new(words, opaque.instructions);
+        let bytes: Vec<u8> = opaque.words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let parsed = Parser::new(&bytes, &mut sieve).parse();
-        parsed.map_err(|state| damaged(&state.to_string()))?;
+        parsed.map_err(|state| sieve.unread(&state))?;
         let Sieve { loader, modes, origins, model, strings, sources, .. } = sieve;
         let mut module = loader.module();
         module.execution_modes.extend(modes);
@@ -119,15 +121,27 @@ fn check_words(words: &[u32]) -> Result<(), RewriteError> {
         if length == 0 || words.len() - word < length {
             return Err(damaged("an instruction is cut short"));
         }
-        // rspirv's parser expects a constant's operands there, and panics on others.
-        let is_operation = first & 0xffff == Op::SpecConstantOp as u32;
-        let nested = words.get(word + 3).copied().and_then(Op::from_u32);
-        if is_operation && (length < 4 || !nested.is_some_and(is_constant_operation)) {
-            return Err(damaged("a specialisation constant has an operation it may not have"));
+        if first & 0xffff == Op::SpecConstantOp as u32 {
+            let operation = words.get(word + 3).filter(|_| length >= 4);
+            check_operation(*operation.ok_or_else(|| damaged("an operation is missing"))?, word)?;
         }
         word += length;
     }
     Ok(())
+}
+
+/// Refuses operations of specialisation constants other than those of shaders.
+fn check_operation(number: u32, word: usize) -> Result<(), RewriteError> {
+    let name = match Op::from_u32(number) {
+        Some(op) if is_constant_operation(op) => return Ok(()),
+        Some(op) => format!("Op{op:?}"),
+        None => format!("instruction {number}"),
+    };
+    let reason = format!(
+        "its operation, {name}, is not one of those of specialisation constants \
+                          of shaders; compute it in the kernel"
+    );
+    Err(RewriteError::refused(Op::SpecConstantOp, word, None, &reason))
 }
 
 /// Whether an operation may make a specialisation constant (SPIR-V specification,
@@ -191,6 +205,8 @@ fn is_constant_operation(op: Op) -> bool {
 struct Sieve<'w> {
     words: &'w [u32],
     word: usize,
+    /// What the parser takes for null constants.
+    opaque: HashMap<Id, Instruction>,
     bound: u32,
     loader: Loader,
     in_function: bool,
@@ -210,10 +226,11 @@ struct Sieve<'w> {
 }
 
 impl<'w> Sieve<'w> {
-    fn new(words: &'w [u32]) -> Self {
+    fn new(words: &'w [u32], opaque: HashMap<Id, Instruction>) -> Self {
         Self {
             words,
             word: HEADER_WORDS,
+            opaque,
             bound: words.get(3).copied().unwrap_or_default(),
             loader: Loader::new(),
             in_function: false,
@@ -227,6 +244,34 @@ impl<'w> Sieve<'w> {
             origins: Vec::new(),
             model: None,
         }
+    }
+
+    /// The error for an instruction that cannot be read, the next one: it is damaged, or newer than
+    /// the parser.
+    fn unread(&self, state: &State) -> RewriteError {
+        use rspirv::binary::DecodeError as D;
+        let reason = match state {
+            State::OpcodeUnknown(..) => "the instruction is not known; it may be newer than farptr",
+            State::TypeUnsupported(..) => "numbers of its type are not known",
+            State::OperandError(
+                D::StreamExpected(_) | D::LimitReached(_) | D::DecodeStringFailed(..),
+            ) => return damaged(&state.to_string()),
+            State::OperandError(_) => {
+                "one of its operands is not known; it may be newer than farptr"
+            }
+            State::ConsumerError(error) => match error.downcast_ref::<RewriteError>() {
+                Some(error) => return error.clone(),
+                None => return damaged(&state.to_string()),
+            },
+            _ => return damaged(&state.to_string()),
+        };
+        let number = self.words.get(self.word).map_or(0, |first| first & 0xffff);
+        let instruction = match Op::from_u32(number) {
+            Some(op) => format!("Op{op:?}"),
+            None => format!("instruction {number}"),
+        };
+        let reason = format!("{reason} ({state})");
+        RewriteError::Refused { instruction, word: self.word, line: None, reason }
     }
 
     /// Notes an instruction that is not passed on. Returns whether it was one.
@@ -321,6 +366,8 @@ impl Consumer for Sieve<'_> {
     }
 
     fn consume_instruction(&mut self, instruction: Instruction) -> ParseAction {
+        let null = instruction.result_id.filter(|_| instruction.class.opcode == Op::ConstantNull);
+        let instruction = null.and_then(|id| self.opaque.remove(&id)).unwrap_or(instruction);
         let word = self.word;
         self.word += self.words.get(word).map_or(1, |first| (first >> 16) as usize);
         if instruction.result_id.is_some_and(|id| id == 0 || id >= self.bound) {

@@ -5,6 +5,7 @@ mod entries;
 mod glsl;
 mod grids;
 mod joints;
+mod literals;
 mod machine;
 mod mutations;
 mod oracle;
