@@ -1,24 +1,30 @@
 //! Rewriting the instructions that access memory through physical pointers.
 
-use super::Access;
 use super::edit::{Code, Edit, Id};
 use super::hoist::Hoist;
 use super::layouts::Layouts;
 use super::memory::Memory;
 use super::plan::Plan;
+use super::size::Size;
 use super::split::{self, Piece};
 use super::table::Gate;
 use super::translate::{Translator, number};
+use super::{Access, RewriteError};
 use rspirv::dr::{Instruction, Operand};
 use rspirv::spirv::{Op, StorageClass};
 
 /// Rewrites every access; control flow stays as it is.
+///
+/// # Errors
+///
+/// The form outgrows its bound.
 pub(super) fn rewrite_accesses(
     edit: &mut Edit,
     translator: &Translator<'_>,
     layouts: &Layouts,
     plans: &[Plan],
-) {
+    size: &mut Size,
+) -> Result<(), RewriteError> {
     let mut functions = std::mem::take(&mut edit.module.functions);
     let mut rest = plans;
     let mut site = 0;
@@ -32,12 +38,14 @@ pub(super) fn rewrite_accesses(
             let mut code = Code::new(edit);
             code.hoist = hoist.take();
             for (i, instruction) in instructions.into_iter().enumerate() {
+                let before = code.instructions.len();
                 let here = rest.iter().take_while(|plan| plan.at == (f, b, i)).count();
                 let (plans, others) = rest.split_at(here);
                 rest = others;
                 let rewriter = Rewriter { translator, layouts, site, plans };
                 rewriter.rewrite(&mut code, instruction);
                 site += number(here);
+                size.add(&code.instructions[before..])?;
             }
             block.instructions = code.instructions;
             hoist = code.hoist;
@@ -47,6 +55,7 @@ pub(super) fn rewrite_accesses(
         }
     }
     edit.module.functions = functions;
+    Ok(())
 }
 
 /// Rewrites one instruction.

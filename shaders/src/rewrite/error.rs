@@ -37,6 +37,15 @@ pub enum RewriteError {
     /// The kernel needs more control rows than a uniform buffer holds.
     #[error("the kernel has too many kinds of access for one launch; split it")]
     TooManyChecks,
+    /// The form that a launch needs would be larger than [`most_words`](super::most_words) allows.
+    #[error(
+        "the kernel needs more than {most} words with its checks; split it, or access large \
+         structures in parts"
+    )]
+    TooLarge {
+        /// The most words that it may have.
+        most: usize,
+    },
 }
 
 /// What Rust prints of an error that `main` returns: the message, which has no causes.

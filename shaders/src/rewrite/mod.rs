@@ -39,6 +39,7 @@ mod segments;
 mod shared;
 mod sieve;
 mod sites;
+mod size;
 mod split;
 mod table;
 mod translate;
@@ -48,6 +49,7 @@ pub use analysis::{Access, Analysis, Bounds, Check, Effects, Joint, Line, Reach,
 pub use error::RewriteError;
 pub use program::{Program, fold};
 use shared::Shared;
+pub use size::most_words;
 pub use variant::{Fold, Integers, Search, Translation, Variant};
 
 #[cfg(test)]

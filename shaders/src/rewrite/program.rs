@@ -12,6 +12,7 @@ use super::own_arrays::check_indices;
 use super::places::Places;
 use super::plan::{Plan, plan};
 use super::sieve::{Source, damaged};
+use super::size::Size;
 use super::translate::{Translator, number};
 use super::{Analysis, Fold, RewriteError, Shared, Variant};
 use rspirv::binary::Assemble;
@@ -26,6 +27,8 @@ pub struct Program {
     layouts: Layouts,
     plans: Vec<Plan>,
     analysis: Analysis,
+    /// How many words the kernel has.
+    words: usize,
     /// Where functions, loops and switches are in the source.
     places: Places,
 }
@@ -57,7 +60,7 @@ impl Program {
         analysis.entry = name;
         analysis.control_set = free_set(&edit);
         analysis.int64 = edit.declares(Capability::Int64);
-        Ok(Self { edit, layouts, plans, analysis, places })
+        Ok(Self { edit, layouts, plans, analysis, words: words.len(), places })
     }
 
     /// What is known about the kernel, whatever the variant.
@@ -71,11 +74,13 @@ impl Program {
     /// # Errors
     ///
     /// * [`RewriteError::TooManyChecks`] when the control block does not hold what it needs.
+    /// * [`RewriteError::TooLarge`] when it would have more than [`most_words`](super::most_words).
     /// * [`RewriteError::Refused`] when a loop cannot be bounded, the entry point has parameters, or
     ///   the launch is folded and the kernel does more with a built-in value than load it.
     pub fn rewrite(&self, variant: &Variant) -> Result<Vec<u32>, RewriteError> {
         let layout = Layout::new(&self.analysis, variant).ok_or(RewriteError::TooManyChecks)?;
-        let (mut edit, shared) = self.translated(variant, &layout);
+        let mut size = Size::of(self.words);
+        let (mut edit, shared) = self.translated(variant, &layout, &mut size)?;
         check_indices(&mut edit, &shared, number(self.plans.len()))?;
         bound_loops(&mut edit, &shared, variant, &self.analysis.effects, &self.places)?;
         let grid = match layout.grid_row() {
@@ -84,18 +89,29 @@ impl Program {
         };
         let (analysis, places) = (&self.analysis, &self.places);
         wrap_entry(&mut edit, &shared, variant, analysis, &layout, places, grid.as_ref())?;
-        Ok(edit.finish().assemble())
+        let words = edit.finish().assemble();
+        size.set(words.len())?;
+        Ok(words)
     }
 
     /// The kernel with its accesses rewritten, and the variables that they use.
-    pub(super) fn translated(&self, variant: &Variant, layout: &Layout) -> (Edit, Shared) {
+    ///
+    /// # Errors
+    ///
+    /// The form outgrows its bound.
+    pub(super) fn translated(
+        &self,
+        variant: &Variant,
+        layout: &Layout,
+        size: &mut Size,
+    ) -> Result<(Edit, Shared), RewriteError> {
         let mut edit = self.edit.clone();
         edit.allow_physical_pointers();
         let shared = Shared::declare(&mut edit, self.analysis.control_set, 0);
         let (analysis, joints) = (&self.analysis, Default::default());
         let translator = Translator { shared: &shared, analysis, layout, variant, joints };
-        rewrite_accesses(&mut edit, &translator, &self.layouts, &self.plans);
-        (edit, shared)
+        rewrite_accesses(&mut edit, &translator, &self.layouts, &self.plans, size)?;
+        Ok((edit, shared))
     }
 }
 

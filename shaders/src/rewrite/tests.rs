@@ -11,4 +11,5 @@ mod mutations;
 mod oracle;
 mod refusals;
 mod shipped;
+mod size;
 mod tools;

@@ -1,6 +1,6 @@
 //! Instructions whose literals have a length or number that depends on something else.
 
-use super::super::{Integers, Program, RewriteError, Search, Translation, Variant};
+use super::super::{Fold, Integers, Program, RewriteError, Search, Translation, Variant};
 use super::tools::{assemble, validate};
 
 const VARIANT: Variant = Variant {
@@ -11,6 +11,7 @@ const VARIANT: Variant = Variant {
     integers: Integers::Pairs,
     loop_guard: true,
     subgroup_faults: false,
+    fold: Fold::None,
 };
 
 /// Operations of specialisation constants of every shape that shaders have.

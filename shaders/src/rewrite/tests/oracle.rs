@@ -1,6 +1,7 @@
 //! What rewritten accesses do, in an interpreter, against what the contract says.
 
 use super::super::control::{self, Layout};
+use super::super::size::Size;
 use super::super::{Access, Bounds, Fold, Integers, Program, Search, Translation, Variant};
 use super::machine::{Machine, Value};
 use super::tools::assemble;
@@ -244,7 +245,9 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let bounds: Vec<_> = analysis.sites.iter().map(|site| site.bounds).collect();
     prop_assert_eq!(bounds, [Bounds::Index(0), Bounds::Address(0)]);
     let layout = Layout::new(analysis, &case.variant).expect("it is small");
-    let module = program.translated(&case.variant, &layout).0.finish();
+    let mut size = Size::of(1 << 16);
+    let translated = program.translated(&case.variant, &layout, &mut size);
+    let module = translated.expect("it is small").0.finish();
     let mut machine = Machine::new(&module);
     let reaches: Vec<_> = analysis.reaches.iter().map(|reach| reach.access).collect();
     prepare(&mut machine, case, &layout, &reaches);
