@@ -4,11 +4,13 @@
 #[path = "common/checked.rs"]
 mod checked;
 mod common;
+#[path = "common/glsl.rs"]
+mod glsl;
 
-use checked::{assert_usable, endless, follow, launch_failure};
-use common::runtimes;
+use checked::{assert_usable, endless, fault, follow, launch_failure};
+use common::{or_skip, runtimes};
 use farptr::shaders::probe;
-use farptr::{LaunchError, LaunchOptions};
+use farptr::{Access, AccessMode, Backing, Grid, LaunchError, LaunchOptions, Runtime};
 use std::time::Duration;
 
 #[test]
@@ -88,5 +90,38 @@ fn a_loop_that_the_driver_cuts_is_an_error() {
                 assert_eq!(result[0], passes);
             }
         }
+    }
+}
+
+/// Invocations that wait for each other run on after a fault, through loops that may be longer than
+/// the driver allows: why they are there says the fault, and it is what is reported.
+#[test]
+fn a_fault_is_named_though_a_loop_behind_it_is_too_long() {
+    const FAR: u32 = 100_000_000;
+    let copied = Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy);
+    for runtime in runtimes().into_iter().chain(or_skip(copied)) {
+        let kernel = glsl::kernel(&runtime, "lost.comp");
+        // All invocations are lost, or as many as a driver may run as one and the others are not.
+        let cases = [(10, 0, 32), (60_000, 0, 32), (65_530, 0, 32), (100_000, 0, 32)];
+        let more = [(100_000, 1, 32), (100_000, 0, 8), (100_000, 1, 16)];
+        for (passes, writes, lost) in cases.into_iter().chain(more) {
+            let (y, mut z) = (vec![3u32; 1000], vec![4u32; 1000]);
+            let mut start = 0;
+            let ended = runtime.scope(|s| {
+                let (y, z) = (s.lend(&y)?.ptr().address(), s.lend_mut(&mut z)?.ptr().address());
+                start = if writes == 1 { z } else { y };
+                let mut push = [z.to_le_bytes(), y.to_le_bytes()].concat();
+                let words = [FAR, passes, writes, lost];
+                push.extend(words.iter().flat_map(|word: &u32| word.to_le_bytes()));
+                let options = LaunchOptions::new();
+                Ok(s.launch_raw(&kernel, Grid::groups(1, 1, 1), &push, &options)?)
+            });
+            let what = format!("{} access, {passes} passes, {lost} lost", runtime.access());
+            let fault = fault(ended);
+            assert_eq!(fault.address, start + u64::from(FAR) * 4, "{what}");
+            let access = if writes == 1 { Access::Write } else { Access::Read };
+            assert_eq!(fault.access, access, "{what}");
+        }
+        assert_usable(&runtime);
     }
 }

@@ -71,10 +71,14 @@ impl Log {
     }
 
     /// Takes note of how many invocations failed. Those that could not even say how had no
-    /// iterations left, because the driver had cut a loop short.
+    /// iterations left, because the driver had cut a loop short; nor had those that could say that
+    /// they faulted, if none of them could say where.
     pub(crate) fn count_failures(&mut self, failures: u32) {
         let known = self.faults.saturating_add(self.cut).saturating_add(self.exhausted);
         self.cut = self.cut.saturating_add(failures.saturating_sub(known));
+        if self.reports.is_empty() {
+            self.cut = self.cut.saturating_add(self.faults);
+        }
     }
 
     /// Whether the launch did everything that it was to do.
@@ -165,6 +169,23 @@ mod tests {
         assert_eq!(log.cut, 0);
         log.count_failures(5);
         assert_eq!((log.faults, log.cut), (2, 3));
+    }
+
+    #[test]
+    fn who_could_not_say_where_it_faulted_was_cut_short() {
+        let mut words = vec![0; log_words(4) as usize];
+        words[LogWord::Faults as usize] = 3;
+        for queued in [0, 3] {
+            // Places in the queue were asked for, or not even that; none is filled.
+            words[LogWord::Queued as usize] = queued;
+            words[LogWord::Capacity as usize] = 4;
+            let mut log = Log::decode(&words);
+            log.count_failures(0);
+            assert_eq!((log.faults, log.cut), (3, 3));
+        }
+        let mut log = log(2, 4, &[[1, 2, 3, 4, 5, 6, 0], [2; 7]]);
+        log.count_failures(0);
+        assert_eq!((log.faults, log.cut), (2, 0), "one of them could");
     }
 
     #[test]

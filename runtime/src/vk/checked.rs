@@ -140,9 +140,10 @@ impl Scope<'_, '_> {
         let channel = batch.channel(rows).expect("the batch was chosen for its room");
         let (post, log) = channel.post();
         let [zeroes, sink] = self.device.spare();
+        let cuts_loops = self.device.traits().cuts_loops;
         let head = Head {
             loop_limit: ask.options.loop_limit,
-            loop_limit_after_fault: ask.options.loop_limit_after_fault(),
+            loop_limit_after_fault: ask.options.loop_limit_after_fault(cuts_loops),
             zeroes,
             sink,
             log,

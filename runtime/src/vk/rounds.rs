@@ -316,10 +316,11 @@ impl Scope<'_, '_> {
 
     fn round_head(&self, ask: &Ask<'_>, paged: &Paged, stop: &SharedBuffer, segments: u64) -> Head {
         let [zeroes, sink] = self.device.spare();
+        let cuts_loops = self.device.traits().cuts_loops;
         let (tree, tree_entries) = paged.pages.table.root().unwrap_or((0, 0));
         Head {
             loop_limit: ask.options.loop_limit,
-            loop_limit_after_fault: ask.options.loop_limit_after_fault(),
+            loop_limit_after_fault: ask.options.loop_limit_after_fault(cuts_loops),
             zeroes,
             sink,
             log: paged.log.address(),
