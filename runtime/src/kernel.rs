@@ -9,8 +9,10 @@ use crate::{
 use farptr_shaders::{
     KernelDesc, Reflection,
     rewrite::{self, Analysis, Fold, Program, RewriteError, Variant},
+    without_unused_capabilities,
 };
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fmt,
     marker::PhantomData,
@@ -162,6 +164,10 @@ impl Code {
         words: Arc<[u32]>,
         entry: Option<&str>,
     ) -> Result<Self, KernelError> {
+        let words = match without_unused_capabilities(&words) {
+            Cow::Borrowed(_) => words,
+            Cow::Owned(words) => words.into(),
+        };
         let reflection = Reflection::of_entry(&words, entry)
             .map_err(|source| KernelError::Words { kernel, source })?;
         check(kernel, &reflection, &device.info)?;

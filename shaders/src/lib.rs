@@ -29,5 +29,5 @@ pub use kernels::{
     walk,
 };
 pub use ptr::{Ptr, PtrMut};
-pub use reflect::{ReflectError, Reflection};
+pub use reflect::{ReflectError, Reflection, without_unused_capabilities};
 pub use spirv::Capability;

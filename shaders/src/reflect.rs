@@ -1,7 +1,10 @@
 //! What a kernel's words say about it: entry point, workgroup size, push constants, capabilities.
 
 mod types;
+mod unbound;
 mod uses;
+
+pub use unbound::without_unused_capabilities;
 
 use crate::reflect::{types::Types, uses::Uses};
 use spirv::{Capability, Decoration, ExecutionMode, ExecutionModel, Op, StorageClass};

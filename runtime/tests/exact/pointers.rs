@@ -7,6 +7,7 @@ cases! {
     pointer_result, pointer_selected, pointer_joined, pointer_carried, pointer_array,
     converted_to_integers, stored_then_loaded, swapped_pointers, compared_pointers,
     null_is_not_followed, pointer_in_shared_memory, into_other_lends,
+    array_of_references,
 }
 
 /// A table of addresses of every second word of another lend, in an order that looks random.
@@ -399,4 +400,26 @@ fn into_other_lends() -> Case {
     });
     let case = Case::glsl(source).lend(table).lend(Buffer::zeroes(1024).writable()).groups(16);
     (0..12).fold(case, |case, k| case.lend_silently(Buffer::random(80 + k, 1024).writable()))
+}
+
+/// glslang asks for arrays of descriptors without a length where references are in one.
+fn array_of_references() -> Case {
+    let source = "
+        layout(local_size_x = 64) in;
+        layout(buffer_reference, std430, buffer_reference_align = 8) buffer Node {
+            uint value; uint seen;
+        };
+        layout(buffer_reference, std430, buffer_reference_align = 8) buffer Heads { Node at[]; };
+        layout(push_constant) uniform Push { Heads heads; };
+        void main() { heads.at[ID].seen = heads.at[ID].value + 1u; }";
+    Case::glsl(source)
+        .lend(table(64, 2048, 1))
+        .lend_silently(Buffer::random(65, 4096).writable())
+        .groups(32)
+        .pointer_values()
+        .oracle(|image| {
+            let mut nodes = image.words(1);
+            nodes.chunks_exact_mut(2).for_each(|node| node[1] = node[0].wrapping_add(1));
+            image.set_words(1, &nodes);
+        })
 }

@@ -16,6 +16,7 @@ const LARGEST: Variant = Variant {
     integers: Integers::Pairs,
     loop_guard: true,
     subgroup_faults: true,
+    fold: Fold::Space,
 };
 
 /// A kernel that copies a structure of as many numbers as may be accessed at once, so many times.
