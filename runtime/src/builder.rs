@@ -17,7 +17,7 @@ use crate::{
     },
 };
 use farptr_hmm::file_limit_as_error;
-use farptr_shaders::{KernelDesc, probe, rewrite::Fold};
+use farptr_shaders::{KernelDesc, offsets, probe, rewrite::Fold};
 use std::{path::PathBuf, sync::Arc};
 
 /// Names a device by index or by a part of its name.
@@ -57,6 +57,7 @@ struct Opened {
     config: Arc<Config>,
     proof: String,
     loops: Loops,
+    narrow_offsets: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -184,7 +185,7 @@ impl RuntimeBuilder {
         let instance = Arc::new(Instance::new(validation)?);
         let listed = Physical::list(&instance)?;
         let (opened, judged) = self.take_first(&instance, &listed, &wanted, access);
-        let Some(Opened { device, kernels, config, proof, loops }) = opened else {
+        let Some(Opened { device, kernels, config, proof, loops, narrow_offsets }) = opened else {
             return Err(refusal(&wanted, &judged));
         };
         let explanation = Explanation {
@@ -194,6 +195,7 @@ impl RuntimeBuilder {
             tier: Tier::None,
             proof,
             loops,
+            narrow_offsets,
             validation,
             cache: String::new(),
         };
@@ -252,12 +254,17 @@ impl RuntimeBuilder {
         let words = probe::Kernel::words();
         let probe =
             kernels.get(name, words, None, Keep::WhileUsed).map_err(|error| chain(&error))?;
-        let original = probe.unchecked(name, Fold::None).map_err(|error| chain(&error))?;
+        let original = probe.unchecked(name, Fold::None, false).map_err(|error| chain(&error))?;
         let ran = litmus::try_loops(&device, &original)
             .map_err(|error| format!("the probe kernel does not run: {}", chain(&error)))?;
         let loops = Loops { cut_after: (ran < litmus::ITERATIONS).then_some(ran) };
         let (config, proof) = self.choose_access(&device, &probe, access)?;
-        Ok(Opened { device, kernels, config, proof, loops })
+        let (name, words) = (offsets::Kernel::NAME, offsets::Kernel::words());
+        let offsets =
+            kernels.get(name, words, None, Keep::WhileUsed).map_err(|error| chain(&error))?;
+        let narrow_offsets = litmus::try_offsets(&device, &config, &offsets)
+            .map_err(|error| format!("its offsets cannot be tried: {}", chain(&error)))?;
+        Ok(Opened { device, kernels, config, proof, loops, narrow_offsets })
     }
 
     /// The access mode that was asked for, or the first one that is proved, and the proof in words.

@@ -22,6 +22,7 @@ pub struct Explanation {
     pub(crate) tier: Tier,
     pub(crate) proof: String,
     pub(crate) loops: Loops,
+    pub(crate) narrow_offsets: bool,
     pub(crate) validation: bool,
     pub(crate) cache: String,
 }
@@ -57,6 +58,13 @@ impl Explanation {
     #[must_use]
     pub fn cuts_loops(&self) -> bool {
         self.loops.cut_after.is_some()
+    }
+
+    /// Whether the driver was seen to compute offsets in 32 bits, so that kernels compute them
+    /// themselves.
+    #[must_use]
+    pub fn narrow_offsets(&self) -> bool {
+        self.narrow_offsets
     }
 
     /// Where the device keeps lent data between launches.
@@ -95,6 +103,11 @@ impl fmt::Display for Explanation {
                 "loops       cut by the driver after {count} iterations; launches notice it"
             )?,
         }
+        let offsets = match self.narrow_offsets {
+            false => "64 bits",
+            true => "the driver has 32 bits; kernels compute them themselves, in 64",
+        };
+        writeln!(f, "offsets     {offsets}")?;
         writeln!(f, "tier        {}: nothing stays on the device between scopes", self.tier)?;
         writeln!(
             f,

@@ -132,9 +132,23 @@ impl fmt::Debug for RawKernel {
 enum Form {
     /// The words as they are.
     Original,
-    /// Not checked, for launches whose grid is folded.
-    Folded(Fold),
+    /// Not checked, for launches whose grid is folded or, if so, with offsets in 64 bits.
+    Plain {
+        fold: Fold,
+        wide_offsets: bool,
+    },
     Checked(Variant),
+}
+
+impl Form {
+    /// Whether it has a control block.
+    fn is_controlled(self) -> bool {
+        match self {
+            Self::Original => false,
+            Self::Plain { fold, .. } => fold != Fold::None,
+            Self::Checked(_) => true,
+        }
+    }
 }
 
 /// The words and the entry point of a kernel, and the forms of it that are compiled so far.
@@ -206,17 +220,21 @@ impl Code {
         Some(self.program.get()?.as_ref().ok()?.analysis())
     }
 
-    /// The kernel without checks, compiled: as it is, unless the grid is folded.
+    /// The kernel without checks, compiled: as it is, unless the grid is folded, or more memory is
+    /// lent than the driver's offsets reach.
     pub(crate) fn unchecked(
         &self,
         kernel: &'static str,
         fold: Fold,
+        wide_offsets: bool,
     ) -> Result<Arc<Pipeline>, LaunchError> {
-        if fold == Fold::None {
+        if fold == Fold::None && !wide_offsets {
             return self.form(kernel, Form::Original, || Ok(Arc::clone(&self.words)));
         }
-        self.form(kernel, Form::Folded(fold), || {
-            let words = rewrite::fold(&self.words, Some(&self.reflection.entry), fold);
+        self.form(kernel, Form::Plain { fold, wide_offsets }, || {
+            let entry = Some(&*self.reflection.entry);
+            let integers = wide_offsets.then(|| self.device.traits().integers());
+            let words = rewrite::unchecked(&self.words, entry, fold, integers);
             words
                 .map(Arc::from)
                 .map_err(|source| LaunchError::Fold { kernel, source: source.into() })
@@ -254,7 +272,7 @@ impl Code {
         let words = words()?;
         let pipeline = self
             .pipelines
-            .compile(&self.device, &words, &self.reflection, form != Form::Original)
+            .compile(&self.device, &words, &self.reflection, form.is_controlled())
             .map_err(|source| LaunchError::Compile { kernel, source })?;
         let pipeline = Arc::new(pipeline);
         forms.insert(form, Arc::clone(&pipeline));

@@ -7,8 +7,10 @@
 
 pub use crate::vk::{Idle, Scope};
 use crate::{
-    Grid, Kernel, LaunchError, LaunchOptions, LendError, Lent, LentMut, RawKernel, grid::Dispatch,
-    kernel::Code, vk::Ask,
+    Grid, Kernel, LaunchError, LaunchOptions, LendError, Lent, LentMut, RawKernel,
+    grid::Dispatch,
+    kernel::Code,
+    vk::{Ask, Pipeline},
 };
 use bytemuck::{NoUninit, Pod};
 use farptr_shaders::KernelDesc;
@@ -147,6 +149,17 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         grid.resolve(kernel, code.reflection.local_size, &self.device().info.limits)
     }
 
+    /// The form of a kernel for a launch that nobody checks.
+    fn unchecked(
+        &self,
+        kernel: &'static str,
+        code: &Code,
+        dispatch: &Dispatch,
+    ) -> Result<Arc<Pipeline>, LaunchError> {
+        let wide_offsets = self.device().traits().narrow_offsets && self.lends_much();
+        code.unchecked(kernel, dispatch.fold(), wide_offsets)
+    }
+
     /// Launches a kernel that nobody checks: the words as they are.
     ///
     /// As [`launch`](Self::launch) otherwise. Checked launches of this scope are waited for first,
@@ -177,7 +190,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         args: K::Args<'scope>,
     ) -> Result<(), LaunchError> {
         let dispatch = self.dispatch(K::NAME, kernel.code(), grid)?;
-        let pipeline = kernel.code().unchecked(K::NAME, dispatch.fold())?;
+        let pipeline = self.unchecked(K::NAME, kernel.code(), &dispatch)?;
         let push = K::push(args);
         let push = checked_push(K::NAME, kernel.code(), bytemuck::bytes_of(&push))?;
         // SAFETY: 1. `dispatch` compared the device and keeps its limits, the pipeline is the form
@@ -203,7 +216,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ) -> Result<(), LaunchError> {
         let dispatch = self.dispatch(kernel.name(), kernel.code(), grid)?;
         let push = checked_push(kernel.name(), kernel.code(), push)?;
-        let pipeline = kernel.code().unchecked(kernel.name(), dispatch.fold())?;
+        let pipeline = self.unchecked(kernel.name(), kernel.code(), &dispatch)?;
         // SAFETY: 1. `dispatch` compared the device and keeps its limits, the pipeline is the form
         // for its fold, and the length was checked above; 2. the caller's promises.
         unsafe { self.record(&pipeline, push, &dispatch) }

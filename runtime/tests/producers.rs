@@ -99,6 +99,7 @@ fn variants() -> [Variant; 4] {
         loop_guard: true,
         subgroup_faults: false,
         fold: Fold::None,
+        wide_offsets: false,
     };
     [
         direct,
@@ -113,6 +114,7 @@ fn variants() -> [Variant; 4] {
             translation: Translation::Table { tree: false },
             subgroup_faults: true,
             fold: Fold::Line,
+            wide_offsets: true,
             loop_guard: false,
             ..direct
         },

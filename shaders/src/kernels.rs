@@ -250,6 +250,18 @@ kernel! {
     }
 }
 kernel! {
+    /// Reads an element behind an address that it finds in memory. The runtime's start-up test.
+    offsets, "glsl/offsets.comp",
+    Args {
+        /// Where the address is.
+        address: Ptr<'s, u64>,
+        /// The element, overwritten.
+        result: PtrMut<'s, u32>,
+        /// The position of the element behind the address.
+        index: u32,
+    }
+}
+kernel! {
     /// Adds up what the [`Link`](crate::abi::Link)s of closed chains hold.
     chase, "glsl/chase.comp",
     Args {

@@ -25,8 +25,8 @@ mod words;
 
 pub use desc::KernelDesc;
 pub use kernels::{
-    affine, axpby, bfs, chase, dot, empty, gather, hadamard, probe, saxpy, saxpy4, sparse, spmv,
-    walk,
+    affine, axpby, bfs, chase, dot, empty, gather, hadamard, offsets, probe, saxpy, saxpy4, sparse,
+    spmv, walk,
 };
 pub use ptr::{Ptr, PtrMut};
 pub use reflect::{ReflectError, Reflection, without_unused_capabilities};

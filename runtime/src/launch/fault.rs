@@ -107,6 +107,9 @@ pub enum FaultReason {
     /// An index leaves one of the kernel's own variables: an array, a vector or a matrix. The
     /// address then is the index, and no lend is near.
     OwnVariable,
+    /// The index is 2^31 or more. Indices of access chains are signed numbers of 32 bits, so that it
+    /// is negative to the device. The address is the one that was meant.
+    IndexTooLarge,
 }
 
 /// A lend, and where an address is relative to its start.
@@ -144,6 +147,10 @@ impl fmt::Display for FaultReason {
             Self::NoMaps => "unknown memory: /proc/self/maps cannot be read any more",
             Self::Aliased { .. } => "lent at another address",
             Self::OwnVariable => "beyond the kernel's own variable",
+            Self::IndexTooLarge => {
+                "at an index of 2^31 or more, and indices in kernels are signed numbers of 32 bits \
+                 (point the argument further into the lend, or access wider elements)"
+            }
         })
     }
 }
@@ -300,6 +307,31 @@ impl Launched<'_> {
         refusal(address, size_bytes, align_bytes, site.access, owner).is_none()
     }
 
+    /// Where an access would be if its index, which was negative, were an unsigned number; if it is
+    /// allowed there.
+    fn unsigned_address(
+        &self,
+        report: &Report,
+        site: usize,
+        owner: Option<&Segment>,
+    ) -> Option<u64> {
+        let site = self.analysis.sites.get(site)?;
+        let (stride, owner) = match (site.bounds, report.place) {
+            (Bounds::Index(check), report::Place::Index(index)) if index < 0 => {
+                (self.analysis.checks.get(check)?.stride_bytes, owner.copied())
+            }
+            // The stride is not known; most often it is the size.
+            (Bounds::Address(reach), report::Place::Address(_)) => {
+                (self.analysis.reaches.get(reach)?.size_bytes, None)
+            }
+            _ => return None,
+        };
+        let meant = self.address(report).wrapping_add(u64::from(stride) << 32);
+        let (size, align, _) = self.extent(Some(site));
+        let owner = owner.or_else(|| self.lends.containing(VirtAddr::new(meant)).copied());
+        refusal(meant, size, align, site.access, owner.as_ref()).is_none().then_some(meant)
+    }
+
     /// The error for a report.
     pub(crate) fn fault(&self, report: &Report) -> Fault {
         let (culprit, address) = self.culprit(report);
@@ -317,6 +349,12 @@ impl Launched<'_> {
             FaultReason::OwnVariable
         } else {
             reason(address, size_bytes, align_bytes, access, owner.as_ref())
+        };
+        let (address, reason) = match self.unsigned_address(report, culprit, owner.as_ref()) {
+            Some(meant) if reason == FaultReason::OutOfBounds => {
+                (meant, FaultReason::IndexTooLarge)
+            }
+            _ => (address, reason),
         };
         let near = meant.or_else(|| self.lends.nearest(VirtAddr::new(address)).copied());
         let near = near.filter(|_| !own);

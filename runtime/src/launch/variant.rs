@@ -13,6 +13,15 @@ pub(crate) struct Traits {
     pub(crate) int64: bool,
     /// It cuts long loops short without a word.
     pub(crate) cuts_loops: bool,
+    /// It computes offsets of access chains in fewer bits than addresses have.
+    pub(crate) narrow_offsets: bool,
+}
+
+impl Traits {
+    /// The integers that addresses are computed with.
+    pub(crate) fn integers(self) -> Integers {
+        if self.int64 { Integers::Native } else { Integers::Pairs }
+    }
 }
 
 /// The cheapest form of a kernel that checks all its accesses, and where its control rows are.
@@ -36,11 +45,12 @@ pub(crate) fn choose(
         translation,
         search: Search::among(searched)?,
         offset_roots: windows.iter().any(|window| window.first != 0),
-        integers: if traits.int64 { Integers::Native } else { Integers::Pairs },
+        integers: traits.integers(),
         joint: apart,
         loop_guard: traits.cuts_loops,
         subgroup_faults: false,
         fold,
+        wide_offsets: traits.narrow_offsets,
     };
     if let Some(layout) = Layout::new(analysis, &variant) {
         return Some((variant, layout));
@@ -80,7 +90,7 @@ mod tests {
     fn the_device_decides_on_integers_and_the_loop_guard() {
         let poor = chosen(Traits::default(), &[], 0);
         assert_eq!((poor.integers, poor.loop_guard), (Integers::Pairs, false));
-        let other = chosen(Traits { int64: true, cuts_loops: true }, &[], 0);
+        let other = chosen(Traits { int64: true, cuts_loops: true, ..Traits::default() }, &[], 0);
         assert_eq!((other.integers, other.loop_guard), (Integers::Native, true));
     }
 

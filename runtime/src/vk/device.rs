@@ -45,6 +45,8 @@ pub(crate) struct Device {
     control_layout: vk::DescriptorSetLayout,
     /// After how many passes the device cuts loops short, if it does, once that was tried.
     cut_after: OnceLock<Option<u32>>,
+    /// Whether it computes offsets in fewer bits than addresses have, once that was tried.
+    narrow_offsets: OnceLock<bool>,
     family: u32,
     memory: vk::PhysicalDeviceMemoryProperties,
     pub(crate) info: DeviceInfo,
@@ -92,6 +94,7 @@ impl Device {
             spare: None,
             control_layout: vk::DescriptorSetLayout::null(),
             cut_after: OnceLock::new(),
+            narrow_offsets: OnceLock::new(),
             family,
             memory,
             info: physical.info.clone(),
@@ -118,6 +121,7 @@ impl Device {
         Traits {
             int64: self.info.capabilities.contains(&Capability::Int64),
             cuts_loops: self.cut_after.get().is_none_or(Option::is_some),
+            narrow_offsets: self.narrow_offsets.get().copied().unwrap_or(false),
         }
     }
 
@@ -130,6 +134,12 @@ impl Device {
     /// After how many passes the device cuts loops short; 0 where it was not seen to.
     pub(super) fn cut_after(&self) -> u32 {
         self.cut_after.get().copied().flatten().unwrap_or(0)
+    }
+
+    /// Notes whether the device computes offsets in fewer bits than addresses have.
+    pub(super) fn note_narrow_offsets(&self, narrow: bool) {
+        // As above.
+        let _ = self.narrow_offsets.set(narrow);
     }
 
     /// The device addresses of zeroes to read and of memory to write.

@@ -41,12 +41,16 @@ impl Imports {
             return Ok(Some(delta));
         }
         let first = self.list.len();
-        for piece in pieces(pages, device.info.limits.allocation_bytes, granule) {
-            // SAFETY: 1. the caller's promise: a page with a mapped byte is mapped whole; 2. pieces
-            // are whole granules within the allocation limit.
-            let import = unsafe { HostImport::new(device, piece, identity) }?;
-            self.list.push(import);
+        let limit = device.info.limits.allocation_bytes;
+        // SAFETY: the caller's promise; pieces are within the allocation limit.
+        let mut done = unsafe { self.import_all(device, pieces(pages, limit, granule), identity) };
+        if done.is_err() && pages.len_bytes() >= limit {
+            // Some drivers refuse what is exactly as long as the limit.
+            let halves = pieces(pages, limit / 2, granule);
+            // SAFETY: as above.
+            done = unsafe { self.import_all(device, halves, identity) };
         }
+        done?;
         let count = pages.page_count(PageSize::host()).get();
         Counters::add(&device.counters.pages_imported, count);
         let delta = self.list[first].delta();
@@ -60,6 +64,36 @@ impl Imports {
         }
         self.stretches.insert(pages.start(), (pages.end(), delta));
         Ok(Some(delta))
+    }
+
+    /// Imports all pieces, or none.
+    ///
+    /// # Safety
+    ///
+    /// The pieces are whole granules within the allocation limit, and each page of them has a byte
+    /// that stays mapped until [`destroy`](Self::destroy).
+    unsafe fn import_all(
+        &mut self,
+        device: &Device,
+        pieces: impl Iterator<Item = VaRange>,
+        identity: bool,
+    ) -> Result<(), LendError> {
+        let first = self.list.len();
+        for piece in pieces {
+            // SAFETY: 1. the caller's promise: a page with a mapped byte is mapped whole; 2. the
+            // caller's promise.
+            match unsafe { HostImport::new(device, piece, identity) } {
+                Ok(import) => self.list.push(import),
+                Err(error) => {
+                    for import in self.list.drain(first..) {
+                        // SAFETY: the import belongs to this device, which has not used it.
+                        unsafe { import.destroy(device) };
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The number of imports.

@@ -1,14 +1,19 @@
-//! What a device does with a long loop, tried at start-up.
+//! What a device does with long loops and large offsets, tried at start-up.
 //!
 //! Some drivers end an invocation's loops after so many iterations and say nothing (llvmpipe:
 //! 65,535 over all loops). The limit cannot be queried, so the probe kernel follows a link that
 //! leads to itself, and reports how often it did. Where it was cut, rewritten kernels count their
 //! loops on a second way, and a loop that was cut is an error instead of a wrong result.
+//!
+//! Some compute the offset of an element in signed numbers of 32 bits (SwiftShader), so that what is
+//! 4 GiB behind an address is the address itself. A checked kernel reads so far behind an address
+//! where nothing is lent: it touches nothing, and the fault says which address the driver computed.
+//! Where that is another, kernels compute offsets themselves.
 
-use super::{Device, Pipeline, buffer::SharedBuffer, with_scope};
-use crate::{Error, LaunchError, config::Config, grid::Dispatch};
+use super::{Ask, Device, Pipeline, buffer::SharedBuffer, with_scope};
+use crate::{Error, LaunchError, LaunchOptions, config::Config, grid::Dispatch, kernel::Code};
 use farptr_shaders::{
-    KernelDesc, Ptr, PtrMut,
+    KernelDesc, Ptr, PtrMut, offsets,
     probe::{Args, Kernel},
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
@@ -47,4 +52,41 @@ pub(crate) fn try_loops(device: &Arc<Device>, probe: &Arc<Pipeline>) -> Result<u
     run?;
     device.note_cut_after((links < ITERATIONS).then_some(links));
     Ok(links)
+}
+
+/// Where nothing is lent, nor less than 4 GiB from there: below what systems map, above what small
+/// programs use.
+const NOWHERE: u64 = 1 << 45;
+
+/// Finds out whether the driver computes offsets of 2 and 4 GiB in fewer bits than addresses have,
+/// and notes it.
+pub(crate) fn try_offsets(
+    device: &Arc<Device>,
+    config: &Arc<Config>,
+    kernel: &Arc<Code>,
+) -> Result<bool, Error> {
+    let mut narrow = false;
+    for index in [1u32 << 29, 1 << 30] {
+        let (memory, mut result) = (vec![NOWHERE], vec![0u32]);
+        let ran = with_scope(device, config, |scope| {
+            scope.import(&memory)?;
+            let result = scope.import_mut(&mut result)?.ptr();
+            let address = Ptr::from_address(memory.as_ptr().expose_provenance() as u64);
+            let push = offsets::Kernel::push(offsets::Args { address, result, index });
+            let (kernel, code) = (offsets::Kernel::NAME, kernel);
+            let (push, options) = (bytemuck::bytes_of(&push), &LaunchOptions::new());
+            let dispatch = Dispatch::of([1, 1, 1]);
+            Ok(scope.launch_checked(&Ask { kernel, code, dispatch, push, options })?)
+        });
+        match ran {
+            Err(Error::Launch(LaunchError::Fault(fault))) => {
+                narrow |= fault.address != NOWHERE + u64::from(index) * 4;
+            }
+            Err(other) => return Err(other),
+            // The address was so wrong that it was in what is lent.
+            Ok(()) => narrow = true,
+        }
+    }
+    device.note_narrow_offsets(narrow);
+    Ok(narrow)
 }

@@ -99,7 +99,7 @@ fn follow(
 ) -> Result<(), LaunchError> {
     let dispatch = Dispatch::of([1, 1, 1]);
     if config.is_direct() {
-        let pipeline = probe.unchecked(Kernel::NAME, dispatch.fold())?;
+        let pipeline = probe.unchecked(Kernel::NAME, dispatch.fold(), false)?;
         // SAFETY: 1. the probe was compiled as it is for this device and its push constants, and
         // one group keeps every limit; 2. the kernel reads links of the pages of the chain, whose
         // device addresses equal their host addresses or `import` would have failed, and writes

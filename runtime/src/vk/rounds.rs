@@ -459,7 +459,11 @@ fn failure(
             let (workgroup, invocation) = (fault.group, fault.invocation);
             let report = report::Report { place, site: fault.site as usize, workgroup, invocation };
             let mut fault = launched.fault(&report);
-            fault.reason = denial.map_or(fault.reason, reason);
+            // Where an index is too large, what was meant is lent, and where the device looked
+            // instead does not matter.
+            if fault.reason != FaultReason::IndexTooLarge {
+                fault.reason = denial.map_or(fault.reason, reason);
+            }
             LaunchError::Fault(Box::new(fault))
         }
         Ended::Cut => LaunchError::LoopCut {

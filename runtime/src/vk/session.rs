@@ -124,6 +124,12 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         Ok(LentMut::new(memory))
     }
 
+    /// Whether more bytes are lent than a signed number of 32 bits counts.
+    pub(crate) fn lends_much(&self) -> bool {
+        let bytes = self.lends.iter().map(|segment| u128::from(segment.range.len_bytes()));
+        bytes.sum::<u128>() > i32::MAX.unsigned_abs().into()
+    }
+
     /// Notes a range as lent and, where the device works on host memory, imports its pages unless
     /// an earlier import of this scope covers them.
     ///

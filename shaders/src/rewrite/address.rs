@@ -93,6 +93,58 @@ impl Math {
         Self::join(code, [low, high])
     }
 
+    /// An index of an access chain, which is signed, times the bytes from one to the next; or
+    /// nothing where the index has more bits than the integers.
+    pub(super) fn product(self, code: &mut Code<'_>, index: Id, stride: u32) -> Option<Id> {
+        let of = code.edit.type_of(index)?;
+        let width = code.edit.integer_width(of)?;
+        if self.is_native() {
+            let long = self.address(code.edit);
+            let op = if width == 64 { Op::Bitcast } else { Op::SConvert };
+            let index = if of == long { index } else { code.ids(op, long, &[index]) };
+            let stride = code.edit.long(stride.into());
+            return Some(code.ids(Op::IMul, long, &[index, stride]));
+        }
+        if width > 32 {
+            return None;
+        }
+        let word = code.edit.uint(32);
+        let op = if width == 32 { Op::Bitcast } else { Op::SConvert };
+        let index = if of == word { index } else { code.ids(op, word, &[index]) };
+        let stride = code.edit.word(stride);
+        let [low, high] = Self::wide_product(code, index, stride);
+        // To an unsigned product a negative index is 2^32 too large.
+        let (truth, middle) = (code.edit.bool(), code.edit.word(1 << 31));
+        let zero = code.edit.word(0);
+        let negative = code.ids(Op::UGreaterThanEqual, truth, &[index, middle]);
+        let excess = code.select(word, negative, stride, zero);
+        let high = code.ids(Op::ISub, word, &[high, excess]);
+        Some(Self::join(code, [low, high]))
+    }
+
+    /// The low and the high word of an unsigned product.
+    fn wide_product(code: &mut Code<'_>, a: Id, b: Id) -> [Id; 2] {
+        let word = code.edit.uint(32);
+        let (sixteen, mask) = (code.edit.word(16), code.edit.word(0xffff));
+        let mut act = |op, x, y| code.ids(op, word, &[x, y]);
+        let [a_low, b_low] = [a, b].map(|word| act(Op::BitwiseAnd, word, mask));
+        let [a_high, b_high] = [a, b].map(|word| act(Op::ShiftRightLogical, word, sixteen));
+        let lows = act(Op::IMul, a_low, b_low);
+        let carried = act(Op::ShiftRightLogical, lows, sixteen);
+        // A product of halves, and one half more, do not overflow.
+        let cross = act(Op::IMul, a_high, b_low);
+        let cross = act(Op::IAdd, cross, carried);
+        let rest = act(Op::BitwiseAnd, cross, mask);
+        let upper = act(Op::ShiftRightLogical, cross, sixteen);
+        let other = act(Op::IMul, a_low, b_high);
+        let other = act(Op::IAdd, other, rest);
+        let other = act(Op::ShiftRightLogical, other, sixteen);
+        let highs = act(Op::IMul, a_high, b_high);
+        let high = act(Op::IAdd, highs, upper);
+        let high = act(Op::IAdd, high, other);
+        [act(Op::IMul, a, b), high]
+    }
+
     pub(super) fn sub(self, code: &mut Code<'_>, a: Id, b: Id) -> Id {
         if self.is_native() {
             let of = self.address(code.edit);

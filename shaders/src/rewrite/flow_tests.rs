@@ -170,6 +170,7 @@ fn variants() -> Vec<Variant> {
         loop_guard: false,
         subgroup_faults: false,
         fold: Fold::None,
+        wide_offsets: false,
     };
     let table = Translation::Table { tree: true };
     let bisected = Search::Bisected { steps: 5 };

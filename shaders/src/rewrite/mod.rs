@@ -26,6 +26,7 @@ mod loop_guard;
 mod loop_shape;
 mod loops;
 mod memory;
+mod offsets;
 mod opaque;
 mod own_arrays;
 mod page;
@@ -47,7 +48,7 @@ mod variant;
 
 pub use analysis::{Access, Analysis, Bounds, Check, Effects, Joint, Line, Reach, Root, Site};
 pub use error::RewriteError;
-pub use program::{Program, fold};
+pub use program::{Program, unchecked};
 use shared::Shared;
 pub use size::most_words;
 pub use variant::{Fold, Integers, Search, Translation, Variant};

@@ -1,6 +1,7 @@
 //! A kernel that was parsed and analysed once, to be rewritten for launches.
 
 use super::accesses::rewrite_accesses;
+use super::address::Math;
 use super::control::Layout;
 use super::edit::{Edit, Id, id_operand};
 use super::entry::{wrap_entry, wrap_folded};
@@ -8,13 +9,14 @@ use super::grid::Virtual;
 use super::keep::{keep_entry, keep_reachable, keep_used};
 use super::layouts::Layouts;
 use super::loops::bound_loops;
+use super::offsets::widen;
 use super::own_arrays::check_indices;
 use super::places::Places;
 use super::plan::{Plan, plan};
 use super::sieve::{Source, damaged};
 use super::size::Size;
 use super::translate::{Translator, number};
-use super::{Analysis, Fold, RewriteError, Shared, Variant};
+use super::{Analysis, Fold, Integers, RewriteError, Shared, Variant};
 use rspirv::binary::Assemble;
 use rspirv::dr::Operand;
 use rspirv::spirv::{AddressingModel, BuiltIn, Capability, Decoration, Op};
@@ -83,6 +85,9 @@ impl Program {
         let (mut edit, shared) = self.translated(variant, &layout, &mut size)?;
         check_indices(&mut edit, &shared, number(self.plans.len()))?;
         bound_loops(&mut edit, &shared, variant, &self.analysis.effects, &self.places)?;
+        if variant.wide_offsets {
+            widen(&mut edit, &self.layouts, Math { integers: variant.integers })?;
+        }
         let grid = match layout.grid_row() {
             Some(row) => Some(Virtual::declare(&mut edit, shared.control, row, variant.fold)?),
             None => None,
@@ -115,11 +120,12 @@ impl Program {
     }
 }
 
-/// Makes the form of a kernel for a folded launch that nobody checks: its words, but for the
-/// built-in values, which are those of the virtual grid.
+/// Makes a form of a kernel that nobody checks: its words, but for the built-in values, which are
+/// those of the virtual grid, and for the offsets of access chains where `offsets` says which
+/// integers compute them.
 ///
-/// Its control block has the rows of the grid alone, in the first descriptor set that the kernel
-/// does not use. It may do what [`Program::parse`] refuses.
+/// If folded, its control block has the rows of the grid alone, in the first descriptor set that
+/// the kernel does not use. It may do what [`Program::parse`] refuses.
 ///
 /// # Errors
 ///
@@ -127,17 +133,28 @@ impl Program {
 /// * [`RewriteError::Entry`] when there is no such entry point, or there are several.
 /// * [`RewriteError::Refused`] when the entry point has parameters, or the kernel does more with a
 ///   built-in value than load it.
-pub fn fold(words: &[u32], entry: Option<&str>, fold: Fold) -> Result<Vec<u32>, RewriteError> {
+pub fn unchecked(
+    words: &[u32],
+    entry: Option<&str>,
+    fold: Fold,
+    offsets: Option<Integers>,
+) -> Result<Vec<u32>, RewriteError> {
     let mut source = Source::read(words)?;
     keep_entry(&mut source, entry)?;
     let origins = keep_reachable(&mut source);
     keep_used(&mut source.module);
     let places = Places::of(&source, &origins);
     let mut edit = Edit::new(std::mem::take(&mut source.module))?;
-    let set = free_set(&edit);
-    let control = edit.control(set, 0);
-    let grid = Virtual::declare(&mut edit, control, 0, fold)?;
-    wrap_folded(&mut edit, &places, &grid)?;
+    if let Some(integers) = offsets {
+        let layouts = Layouts::new(&edit);
+        widen(&mut edit, &layouts, Math { integers })?;
+    }
+    if fold != Fold::None {
+        let set = free_set(&edit);
+        let control = edit.control(set, 0);
+        let grid = Virtual::declare(&mut edit, control, 0, fold)?;
+        wrap_folded(&mut edit, &places, &grid)?;
+    }
     Ok(edit.finish().assemble())
 }
 

@@ -22,6 +22,9 @@ pub struct Variant {
     pub subgroup_faults: bool,
     /// How the grid that the kernel sees is dispatched.
     pub fold: Fold,
+    /// The kernel computes the offsets of access chains itself, in 64 bits, because the driver has
+    /// fewer for that.
+    pub wide_offsets: bool,
 }
 
 /// How the grid that a kernel sees is dispatched: as it is, or as another one that keeps a device's

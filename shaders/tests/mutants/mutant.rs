@@ -227,6 +227,7 @@ fn variant(byte: u8) -> Variant {
         joint: bit(7),
         loop_guard: bit(5),
         subgroup_faults: bit(6),
+        wide_offsets: bit(3) && bit(7),
         fold: if bit(6) == bit(7) { Fold::None } else { Fold::Space },
     }
 }

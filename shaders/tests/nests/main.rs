@@ -59,6 +59,7 @@ fn variants(seed: u64) -> Vec<Variant> {
             loop_guard,
             subgroup_faults: flag(6),
             fold: [Fold::None, Fold::Line, Fold::Space][(seed >> 7) as usize % 3],
+            wide_offsets: flag(9),
         })
         .collect()
 }

@@ -1,6 +1,6 @@
 //! Folded launches: the kernel's built-in values are those of the virtual grid.
 
-use super::super::{Fold, Program, fold};
+use super::super::{Fold, Integers, Program, RewriteError, unchecked};
 use super::tools::{assemble, validate, variants};
 use crate::Reflection;
 use rspirv::dr::{Module, load_words};
@@ -77,6 +77,11 @@ fn module(target: &str, body: &str) -> Option<Vec<u32>> {
     Some(words)
 }
 
+/// The form that nobody checks.
+fn fold(words: &[u32], kind: Fold) -> Result<Vec<u32>, RewriteError> {
+    unchecked(words, None, kind, None)
+}
+
 const BODY: &str = "%part = OpLoad %int %copy
         %odd = OpBitcast %uint %part
         %at_any = OpAccessChain %uint_in %count %odd
@@ -108,7 +113,7 @@ fn folded_forms_are_valid_and_read_the_virtual_grid_alone() {
         validate(&words, target);
         let program = Program::parse(&words, None).unwrap();
         for kind in [Fold::Line, Fold::Space] {
-            let mut forms = vec![fold(&words, None, kind).unwrap()];
+            let mut forms = vec![fold(&words, kind).unwrap()];
             for variant in variants() {
                 let variant = super::super::Variant { fold: kind, ..variant };
                 forms.push(program.rewrite(&variant).unwrap());
@@ -125,7 +130,7 @@ fn folded_forms_are_valid_and_read_the_virtual_grid_alone() {
 #[test]
 fn what_may_change_a_built_in_value_or_hide_it_is_refused() {
     let Some(words) = module("vulkan1.2", "OpStore %copy %one") else { return };
-    let error = fold(&words, None, Fold::Line).unwrap_err().to_string();
+    let error = fold(&words, Fold::Line).unwrap_err().to_string();
     assert!(error.contains("OpStore") && error.contains("built-in"), "{error}");
     let mut words = module("vulkan1.2", BODY).unwrap();
     // `OpDecorate %count BuiltIn NumWorkgroups`, on the kernel's function.
@@ -134,7 +139,7 @@ fn what_may_change_a_built_in_value_or_hide_it_is_refused() {
     let function = Op::Function as u32 | 5 << 16;
     let defined = words.iter().position(|&word| word == function).unwrap();
     words[at - 1] = words[defined + 2];
-    let error = fold(&words, None, Fold::Space).unwrap_err().to_string();
+    let error = fold(&words, Fold::Space).unwrap_err().to_string();
     assert!(error.contains("input variable"), "{error}");
 }
 
@@ -147,5 +152,9 @@ fn what_cannot_be_checked_can_be_folded() {
     let Some(words) = module("vulkan1.2", body) else { return };
     validate(&words, "as it was");
     Program::parse(&words, None).expect_err("a word may be on two pages");
-    validate(&fold(&words, None, Fold::Space).unwrap(), "folded");
+    validate(&fold(&words, Fold::Space).unwrap(), "folded");
+    for integers in [Integers::Native, Integers::Pairs] {
+        let form = unchecked(&words, None, Fold::None, Some(integers)).unwrap();
+        validate(&form, "with offsets of its own");
+    }
 }

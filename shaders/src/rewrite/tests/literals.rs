@@ -12,6 +12,7 @@ const VARIANT: Variant = Variant {
     loop_guard: true,
     subgroup_faults: false,
     fold: Fold::None,
+    wide_offsets: false,
 };
 
 /// Operations of specialisation constants of every shape that shaders have.

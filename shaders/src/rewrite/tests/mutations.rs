@@ -153,6 +153,7 @@ fn words_that_are_no_module_are_damaged() {
         loop_guard: false,
         subgroup_faults: false,
         fold: Fold::None,
+        wide_offsets: false,
     };
     for words in [&[][..], &[1, 2, 3], &[0x0723_0203], &[0x0723_0203, 0x0001_0500, 0, u32::MAX, 0]]
     {

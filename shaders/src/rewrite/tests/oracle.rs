@@ -87,6 +87,7 @@ fn case() -> impl Strategy<Value = Case> {
                 loop_guard: false,
                 subgroup_faults: false,
                 fold: Fold::None,
+                wide_offsets: false,
             };
             let first = if offset_roots { first } else { 0 };
             (Just((variant, lends)), to, any::<u64>()).prop_map(

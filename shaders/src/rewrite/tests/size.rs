@@ -17,6 +17,7 @@ const LARGEST: Variant = Variant {
     loop_guard: true,
     subgroup_faults: true,
     fold: Fold::Space,
+    wide_offsets: true,
 };
 
 /// A kernel that copies a structure of as many numbers as may be accessed at once, so many times.

@@ -101,6 +101,7 @@ pub(super) fn variants() -> Vec<Variant> {
                         joint: flags == 1,
                         loop_guard: flags == 1,
                         subgroup_faults: flags == 1,
+                        wide_offsets: flags == 1,
                         fold: if flags == 1 { Fold::Space } else { Fold::None },
                     });
                 }
