@@ -9,7 +9,7 @@ const GROUPS: u32 = 33;
 
 cases! {
     unsigned_32, signed_32, float_32, unsigned_8, signed_16, float_16, unsigned_64, signed_64,
-    float_64, words_of_64, composites_of_64, boolean_words,
+    float_64, words_of_64, composites_of_64, boolean_words, stored_only,
 }
 
 /// Two lends of `N` elements, the second written.
@@ -216,5 +216,35 @@ fn boolean_words() -> Case {
     pair(Case::glsl(source), Buffer::random(9, N), Buffer::zeroes(N)).oracle(|image| {
         let y: Vec<u32> = image.words(0).iter().map(|&x| u32::from(x > 0x8000_0000)).collect();
         image.set_words(1, &y);
+    })
+}
+
+/// Numbers of 8 and 16 bits that are loaded and stored, and not computed with, at several indices.
+fn stored_only() -> Case {
+    const ELEMENTS: usize = 512;
+    let source = "
+        #extension GL_EXT_shader_16bit_storage : require
+        #extension GL_EXT_shader_8bit_storage : require
+        layout(local_size_x = 64) in;
+        struct S { uint from; uint8_t bytes[4][6]; float16_t wide[2][3]; };
+        REF(S, M, 4);
+        layout(push_constant) uniform Push { uvec2 x, y; };
+        void main() {
+            uint from = M(x).at[ID].from;
+            uint i = from & 3u, k = from >> 2 & 3u;
+            M(y).at[ID].bytes[i][k] = uint8_t(uint(M(x).at[ID].bytes[k][i]) + 1u);
+            M(y).at[ID].wide[i & 1u][k % 3u] = M(x).at[ID].wide[k & 1u][i % 3u];
+        }";
+    let x = Buffer::random(31, ELEMENTS * 10);
+    let y = Buffer::random(32, ELEMENTS * 10).writable();
+    Case::glsl(source).lend(x).lend(y).groups(8).oracle(|image| {
+        let (x, mut y) = (image.buffers[0].clone(), image.buffers[1].clone());
+        for (x, y) in x.chunks_exact(40).zip(y.chunks_exact_mut(40)) {
+            let (i, k) = (usize::from(x[0] & 3), usize::from(x[0] >> 2 & 3));
+            y[4 + i * 6 + k] = x[4 + k * 6 + i].wrapping_add(1);
+            let (to, from) = (28 + ((i & 1) * 3 + k % 3) * 2, 28 + ((k & 1) * 3 + i % 3) * 2);
+            y[to..to + 2].copy_from_slice(&x[from..from + 2]);
+        }
+        image.buffers[1] = y;
     })
 }

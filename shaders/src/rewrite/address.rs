@@ -46,15 +46,19 @@ impl Math {
 
     /// The address that a physical pointer holds.
     pub(super) fn address_of_pointer(self, code: &mut Code<'_>, pointer: Id) -> Id {
+        if !self.is_native() {
+            return code.pair_of_pointer(pointer);
+        }
         let of = self.address(code.edit);
-        let op = if self.is_native() { Op::ConvertPtrToU } else { Op::Bitcast };
-        code.ids(op, of, &[pointer])
+        code.ids(Op::ConvertPtrToU, of, &[pointer])
     }
 
     /// The physical pointer to an address.
     pub(super) fn to_pointer(self, code: &mut Code<'_>, pointer: Id, address: Id) -> Id {
-        let op = if self.is_native() { Op::ConvertUToPtr } else { Op::Bitcast };
-        code.ids(op, pointer, &[address])
+        if !self.is_native() {
+            return code.pointer_of_pair(pointer, address);
+        }
+        code.ids(Op::ConvertUToPtr, pointer, &[address])
     }
 
     /// The low and the high word of a pair.

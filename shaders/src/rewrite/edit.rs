@@ -27,6 +27,10 @@ pub(super) struct Edit {
     types: HashMap<Id, Id>,
     globals: HashMap<Id, Instruction>,
     builtins: HashMap<BuiltIn, Id>,
+    /// Structures of the pass's own, by their member.
+    blocks: HashMap<Id, Id>,
+    /// Whether there are numbers that the kernel may store but not compute with.
+    pub(super) has_stored_only: bool,
 }
 
 impl Edit {
@@ -40,6 +44,8 @@ impl Edit {
             types: HashMap::new(),
             globals: HashMap::new(),
             builtins: HashMap::new(),
+            blocks: HashMap::new(),
+            has_stored_only: false,
             module,
         };
         edit.index();
@@ -64,6 +70,8 @@ impl Edit {
                 self.declared.entry(declaration(instruction)).or_insert(id);
             }
         }
+        let mut declared = self.module.types_global_values.iter();
+        self.has_stored_only = declared.any(|declared| self.is_stored_only(declared));
         for annotation in &self.module.annotations {
             if let (Op::Decorate, [Operand::IdRef(id), _, Operand::BuiltIn(builtin), ..]) =
                 (annotation.class.opcode, &annotation.operands[..])
@@ -315,6 +323,16 @@ impl Edit {
         let block = self.declare_new(Op::TypeStruct, None, vec![Operand::IdRef(member)]);
         self.decorate(block, Decoration::Block, vec![]);
         self.decorate_member(block, 0, Decoration::Offset, vec![Operand::LiteralBit32(0)]);
+        block
+    }
+
+    /// The structure of one member, as the type of a buffer: always the same for a member.
+    pub(super) fn block_of(&mut self, member: Id) -> Id {
+        if let Some(&block) = self.blocks.get(&member) {
+            return block;
+        }
+        let block = self.block(member);
+        self.blocks.insert(member, block);
         block
     }
 

@@ -165,7 +165,7 @@ impl Leave {
         let value = match self {
             Self::Return => return (Op::Return, vec![]),
             Self::With(value) => value,
-            Self::WithPointer { of, zeroes } => code.ids(Op::Bitcast, of, &[zeroes]),
+            Self::WithPointer { of, zeroes } => code.pointer_of_pair(of, zeroes),
         };
         (Op::ReturnValue, vec![Operand::IdRef(value)])
     }

@@ -26,6 +26,7 @@ mod loop_guard;
 mod loop_shape;
 mod loops;
 mod memory;
+mod narrow;
 mod offsets;
 mod opaque;
 mod own_arrays;

@@ -48,8 +48,25 @@ pub(super) struct Trace {
     pub(super) place: Place,
     /// Constant bytes and the one index, if that is all there is on the way.
     pub(super) distance: Option<Distance>,
+    /// All constant bytes on the way, wrapping, and all indices that are none, with the bytes from
+    /// one to the next.
+    pub(super) bytes: u64,
+    pub(super) indices: Vec<(Id, u32)>,
     /// Whether the way leads through a member that is coherent or volatile.
     pub(super) coherent: bool,
+}
+
+impl Trace {
+    /// Notes a step by an index.
+    fn note_index(&mut self, edit: &Edit, index: Id, bytes: u32) {
+        match edit.constant_index(index) {
+            Some(constant) => {
+                let further = constant.cast_unsigned().wrapping_mul(u64::from(bytes));
+                self.bytes = self.bytes.wrapping_add(further);
+            }
+            None => self.indices.push((index, bytes)),
+        }
+    }
 }
 
 /// How far a pointer is from where its access chains start.
@@ -202,6 +219,8 @@ impl<'p> Kernel<'p> {
             steps: Vec::new(),
             place: Place::new(pointee),
             distance: Some(Distance::default()),
+            bytes: 0,
+            indices: Vec::new(),
             coherent: false,
         };
         let mut of = start_type;
@@ -231,6 +250,7 @@ impl<'p> Kernel<'p> {
                 let stride = self.layouts.pointer_stride(of);
                 trace.distance =
                     trace.distance.and_then(|distance| distance.step(self.edit, element, stride?));
+                trace.note_index(self.edit, element, stride.unwrap_or_default());
             }
             _ => {}
         }
@@ -246,6 +266,11 @@ impl<'p> Kernel<'p> {
                 Some(distance) => distance.step(self.edit, index, part.bytes),
                 None => None,
             };
+            if is_member {
+                trace.bytes = trace.bytes.wrapping_add(u64::from(part.bytes));
+            } else {
+                trace.note_index(self.edit, index, part.bytes);
+            }
             trace.coherent |= part.coherent;
             trace.place = part.place;
         }

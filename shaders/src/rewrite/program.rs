@@ -12,7 +12,7 @@ use super::loops::bound_loops;
 use super::offsets::widen;
 use super::own_arrays::check_indices;
 use super::places::Places;
-use super::plan::{Plan, plan};
+use super::plan::{Plan, Way, plan};
 use super::sieve::{Source, damaged};
 use super::size::Size;
 use super::translate::{Translator, number};
@@ -81,6 +81,7 @@ impl Program {
     ///   the launch is folded and the kernel does more with a built-in value than load it.
     pub fn rewrite(&self, variant: &Variant) -> Result<Vec<u32>, RewriteError> {
         let layout = Layout::new(&self.analysis, variant).ok_or(RewriteError::TooManyChecks)?;
+        self.check_addresses(variant)?;
         let mut size = Size::of(self.words);
         let (mut edit, shared) = self.translated(variant, &layout, &mut size)?;
         check_indices(&mut edit, &shared, number(self.plans.len()))?;
@@ -97,6 +98,22 @@ impl Program {
         let words = edit.finish().assemble();
         size.set(words.len())?;
         Ok(words)
+    }
+
+    /// Refuses accesses whose addresses cannot be had without 64-bit integers.
+    fn check_addresses(&self, variant: &Variant) -> Result<(), RewriteError> {
+        let all = variant.translation.faults() || variant.wide_offsets;
+        let by_address = |plan: &&Plan| all || matches!(plan.way, Way::Address(_));
+        let mut plans = self.plans.iter().filter(by_address);
+        match plans.find(|plan| !self.edit.gives_address(plan.trace.start_type)) {
+            Some(plan) if variant.integers == Integers::Pairs => {
+                let function = self.edit.module.functions[plan.at.0].def_id().unwrap_or_default();
+                let reason = "it follows pointers to numbers of 8 or 16 bits on a device without \
+                              64-bit integers; declare the numbers as part of a structure";
+                Err(self.places.refuse(function, Op::Function, reason))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The kernel with its accesses rewritten, and the variables that they use.

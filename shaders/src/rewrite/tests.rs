@@ -8,6 +8,7 @@ mod joints;
 mod literals;
 mod machine;
 mod mutations;
+mod narrow;
 mod oracle;
 mod refusals;
 mod shipped;

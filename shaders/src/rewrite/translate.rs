@@ -6,7 +6,7 @@ use super::fault::{Culprit, note};
 use super::plan::{Part, Plan, Way};
 use super::segments::{Field, Segments, Within};
 use super::table::{Gate, Table};
-use super::{Access, Analysis, Check, Shared, Translation, Variant, control};
+use super::{Access, Analysis, Check, Integers, Shared, Translation, Variant, control};
 use rspirv::dr::{Instruction, Operand};
 use rspirv::spirv::Op;
 use std::cell::RefCell;
@@ -81,7 +81,7 @@ impl Translator<'_> {
             let pair = code.edit.uvec(2);
             code.select(pair, ok, base, sink)
         };
-        let start = code.ids(Op::Bitcast, plan.trace.start_type, &[base]);
+        let start = code.pointer_of_pair(plan.trace.start_type, base);
         let index = plan.trace.distance.and_then(|distance| distance.index);
         let replaced = index.map(|(index, _)| index).zip(safe);
         rebuild(code, &plan.trace.steps, start, replaced)
@@ -137,10 +137,28 @@ impl Translator<'_> {
         Indexed { ok, safe: Some(safe), base }
     }
 
+    /// The address of an access, as the kernel computes it.
+    fn address(&self, code: &mut Code<'_>, plan: &Plan) -> Id {
+        let math = self.math();
+        let of = code.edit.type_of(plan.touch.pointer).unwrap_or_default();
+        if self.variant.integers == Integers::Native || code.edit.gives_address(of) {
+            return math.address_of_pointer(code, plan.touch.pointer);
+        }
+        let mut address = math.address_of_pointer(code, plan.trace.start);
+        if plan.trace.bytes != 0 {
+            let bytes = math.constant(code.edit, plan.trace.bytes);
+            address = math.add(code, address, bytes);
+        }
+        for distance in code.distances(&plan.trace) {
+            address = math.add(code, address, distance);
+        }
+        address
+    }
+
     /// Checks an address against the segments, and adds the distance of its segment.
     fn by_address(&self, code: &mut Code<'_>, site: u32, plan: &Plan, reach: usize) -> Id {
         let math = self.math();
-        let address = math.address_of_pointer(code, plan.touch.pointer);
+        let address = self.address(code, plan);
         let (ok, target) = self.checked(code, address, reach);
         let culprit = math.to_pair(code, address);
         note(code, self.shared, site, ok, Culprit::Address(culprit));
@@ -150,7 +168,7 @@ impl Translator<'_> {
     /// Checks all accesses of a joint by where it starts, once, and goes on from there.
     fn by_joint(&self, code: &mut Code<'_>, site: u32, plan: &Plan, part: Part) -> Id {
         let math = self.math();
-        let address = math.address_of_pointer(code, plan.touch.pointer);
+        let address = self.address(code, plan);
         let behind = math.constant(code.edit, part.bytes);
         let known = self.joints.borrow().get(&part.joint).copied();
         let start = known.unwrap_or_else(|| {
@@ -197,12 +215,11 @@ impl Translator<'_> {
 
     /// Checks an access whose pages may be missing; its pieces are looked up from the result.
     pub(super) fn gate(&self, code: &mut Code<'_>, site: u32, plan: &Plan) -> Gate {
-        let math = self.math();
         let (ok, within) = match plan.way {
             Way::Index(check) => (Some(self.index(code, site, plan, check).ok), Within::Extent),
             Way::Address(reach) => (None, Within::Span(number(reach))),
         };
-        let address = math.address_of_pointer(code, plan.touch.pointer);
+        let address = self.address(code, plan);
         let found = self.segments().find(code, address, within, Some(Field::Target));
         let truth = code.edit.bool();
         let yes = code.edit.constant_true();
