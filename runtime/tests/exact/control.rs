@@ -5,7 +5,7 @@ use crate::case::{Buffer, Case};
 cases! {
     in_place_update, loop_for, loop_while, loop_do_while, loop_nested, loop_break_continue,
     loop_bound_from_memory, loop_with_switch, switch_of_stores, deep_branches, several_returns,
-    functions_of_functions, specialised_defaults, store_then_branch, private_and_function_arrays,
+    functions_of_functions, specialised_defaults, specialised_parts, store_then_branch, private_and_function_arrays,
     writes_before_it_reads, read_after_own_write, workgroup_of_one_size,
 }
 
@@ -302,6 +302,23 @@ fn specialised_defaults() -> Case {
 }
 
 /// What was stored decides where the next store goes.
+/// Operations of specialisation constants that pick several components.
+fn specialised_parts() -> Case {
+    let source = "
+        layout(local_size_x = 64) in;
+        layout(constant_id = 3) const uint FIRST = 4u;
+        const uvec3 ALL = uvec3(FIRST, 2u, 3u);
+        const uvec2 PICKED = ALL.zx + 1u;
+        REF(uint, U, 4);
+        layout(push_constant) uniform Push { uvec2 x, y; };
+        void main() { U(y).at[ID] = U(x).at[ID] * PICKED.x + PICKED.y; }";
+    pair(source).oracle(|image| {
+        let y: Vec<u32> =
+            image.words(0).iter().map(|x| x.wrapping_mul(4).wrapping_add(5)).collect();
+        image.set_words(1, &y);
+    })
+}
+
 fn store_then_branch() -> Case {
     let source = "
         layout(local_size_x = 64) in;

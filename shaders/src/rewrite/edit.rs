@@ -84,6 +84,7 @@ impl Edit {
 
     /// The finished module.
     pub(super) fn finish(mut self) -> Module {
+        self.order_constants();
         if let Some(header) = &mut self.module.header {
             header.bound = self.next;
         }

@@ -29,6 +29,7 @@ mod memory;
 mod narrow;
 mod offsets;
 mod opaque;
+mod order;
 mod own_arrays;
 mod page;
 mod physical;

@@ -1,7 +1,7 @@
 //! Instructions whose literals have a length or number that depends on something else.
 
 use super::super::{Fold, Integers, Program, RewriteError, Search, Translation, Variant};
-use super::tools::{assemble, validate};
+use super::tools::{assemble, specialise, validate, variants};
 
 const VARIANT: Variant = Variant {
     translation: Translation::Segments,
@@ -137,6 +137,25 @@ fn operations_of_specialisation_constants_are_kept() {
         assert_kept(&words, &[SPEC_CONSTANT_OP], operation);
         let program = Program::parse(&words, None).expect("it was parsed before");
         validate(&program.rewrite(&VARIANT).expect("it is small"), operation);
+    }
+}
+
+/// What an operation gives may be a constant that the pass needs too, and that it declares later.
+#[test]
+fn constants_that_are_folded_come_first() {
+    let declared = "%sx = OpSpecConstantOp %vec2 VectorShuffle %v %v 2 0
+        %bb = OpConstantComposite %vec2 %b %b
+        %sy = OpSpecConstantOp %vec2 ISub %bb %sx
+        %sz = OpSpecConstantOp %uint CompositeExtract %sy 1
+        %su = OpSpecConstantOp %uint ISub %a %sz
+        %sw = OpSpecConstantOp %vec2 IMul %sx %sx";
+    let Some(words) = assemble(&module(declared, ""), "vulkan1.2") else { return };
+    let program = Program::parse(&words, None).expect("it can be rewritten");
+    for variant in variants() {
+        let rewritten = program.rewrite(&variant).expect("it is small");
+        validate(&rewritten, "operations");
+        let Some(specialised) = specialise(&rewritten) else { return };
+        validate(&specialised, "operations, with their defaults");
     }
 }
 

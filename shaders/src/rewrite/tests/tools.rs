@@ -62,6 +62,13 @@ pub(super) fn optimise(words: &[u32], target: &str) -> Option<Vec<u32>> {
     Some(from_bytes(&bytes.expect("the module is valid")))
 }
 
+/// The module with its specialisation constants' defaults, as the validation layer makes it.
+pub(super) fn specialise(words: &[u32]) -> Option<Vec<u32>> {
+    let passes = ["--freeze-spec-const", "--fold-spec-const-op-composite", "-", "-o", "-"];
+    let bytes = run("spirv-opt", &passes, &bytes_of(words))?;
+    Some(from_bytes(&bytes.expect("the module is valid")))
+}
+
 fn from_bytes(bytes: &[u8]) -> Vec<u32> {
     let words = bytes.chunks_exact(4);
     words.map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect()
