@@ -24,7 +24,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// slice can be lent.
     ///
     /// Shared mappings of one file, or of one piece of shared memory, at several addresses are
-    /// one memory to kernels too: what a kernel writes at one lent address it reads at the others.
+    /// one memory to kernels too: what a kernel writes at one address that this scope has lent, it
+    /// reads at the others.
     /// Where the device works on copies ([`Backing::Copy`](crate::Backing::Copy), or what cannot
     /// be imported), they are found in `/proc/self/maps`, and without that file they do not see
     /// each other's writes. A private mapping of the file may go on to show what was there before.

@@ -91,8 +91,8 @@ pub enum FaultReason {
     PerfRing,
     /// The memory belongs to a device or a driver, and system calls cannot reach it.
     Special,
-    /// The mapping allows it, and system calls fail there: a guard page, secret memory, or memory
-    /// that is broken.
+    /// The mapping allows it, and system calls fail there: a guard page, secret memory, memory that
+    /// is broken, or a file system that is full.
     Unreachable,
     /// A sandbox has begun to refuse the system calls `process_vm_readv` and `process_vm_writev`.
     Refused,

@@ -131,9 +131,13 @@ impl Host for Process {
     fn hindrance(&mut self, address: u64) -> Denial {
         let refused = read_bytes(VirtAddr::new(address), &mut [0]);
         match refused.map_err(|error| error.source.raw_os_error()) {
-            // The call is allowed, and this memory cannot be had, or not be written.
             Ok(()) if try_writing().is_err() => Denial::Refused,
-            Ok(()) | Err(Some(EFAULT) | None) => self.areas.hindrance(address),
+            // It is there, and cannot be written.
+            Ok(()) => match self.areas.hindrance(address) {
+                Denial::Unmapped => Denial::Unreachable,
+                known => known,
+            },
+            Err(Some(EFAULT) | None) => self.areas.hindrance(address),
             Err(_) => Denial::Refused,
         }
     }
