@@ -1,6 +1,6 @@
 //! The results as JSON, in the form that later versions keep.
 
-use crate::{failure::Failure, machine::Machine};
+use crate::{failure::Failure, machine::Machine, suite::UntilClosed};
 use serde::Serialize;
 use std::{fs::File, io::Write, path::Path};
 
@@ -49,7 +49,7 @@ impl Record {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
         let written = if is_stdout(path) {
-            std::io::stdout().write_all(&text)
+            UntilClosed(std::io::stdout()).write_all(&text)
         } else {
             File::create(path).and_then(|mut file| file.write_all(&text))
         };

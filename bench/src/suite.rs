@@ -43,9 +43,28 @@ impl Options {
     }
 }
 
+/// Output for a reader that may go before the end, as `head` does: what is written then is dropped.
+pub(crate) struct UntilClosed<W>(pub(crate) W);
+
+impl<W: Write> Write for UntilClosed<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            other => other,
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self.0.flush() {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+}
+
 /// Prints the cases and their variants.
 pub(crate) fn list() -> Result<(), Failure> {
-    let mut out = std::io::stdout();
+    let mut out = UntilClosed(std::io::stdout());
     for case in case::all() {
         writeln!(out, "{:<16} {}", case.name(), case.about())?;
         writeln!(out, "{:<16} variants: {}", "", case.variants().join(", "))?;
@@ -66,8 +85,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let machine = Machine::describe(runtime.as_ref());
     drop(runtime);
     let mut out: Box<dyn Write> = match &options.json {
-        Some(path) if record::is_stdout(path) => Box::new(std::io::stderr()),
-        _ => Box::new(std::io::stdout()),
+        Some(path) if record::is_stdout(path) => Box::new(UntilClosed(std::io::stderr())),
+        _ => Box::new(UntilClosed(std::io::stdout())),
     };
     let (results, not_run) = (Vec::new(), Vec::new());
     let mut record = Record { machine, commit: machine::commit(), results, not_run };

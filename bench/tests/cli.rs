@@ -143,6 +143,28 @@ fn an_unknown_device_is_one_clear_line() {
 }
 
 #[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let record = folder.path().join("record.json");
+    let record = record.to_str().expect("temporary folders have plain names");
+    let run = ["run", "hmm-snapshot-4k", "--max-size", "65536", "--quick", "--budget-ms", "50"];
+    let to_file = [&run[..], &["--json", record]].concat();
+    let to_output = [&run[..], &["--json", "-"]].concat();
+    for arguments in [&["list"][..], &to_file, &to_output] {
+        let (_, closed) = std::io::pipe().expect("a pipe");
+        let output = Command::new(env!("CARGO_BIN_EXE_farptr-bench"))
+            .args(arguments)
+            .stdout(closed)
+            .output()
+            .expect("the program was built for this test");
+        let said = text(&output.stderr);
+        assert!(output.status.success() && !said.contains("Broken pipe"), "{arguments:?}: {said}");
+    }
+    let kept = std::fs::read(record).expect("the record is written all the same");
+    serde_json::from_slice::<Value>(&kept).expect("one JSON object");
+}
+
+#[test]
 fn a_record_that_cannot_be_written_is_a_clear_failure() {
     if !has_device("a_record_that_cannot_be_written_is_a_clear_failure") {
         return;
