@@ -2,7 +2,29 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use farptr::{AccessMode, BuildError, Error, Runtime, RuntimeBuilder};
+use std::cell::RefCell;
 use std::io::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Whose turn it is; see [`take_turn`].
+static TURN: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    static HELD: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
+}
+
+/// Waits until no other test of this process uses Vulkan, and keeps the others waiting until this
+/// thread, which runs one test, ends.
+///
+/// The validation layer (1.3.239) looks up the device of each call in a map that it does not lock.
+/// Where one thread makes or destroys a device meanwhile, the call goes to the wrong device or to
+/// address 0: one of a dozen runs of tests with many devices side by side crashed so. Threads that
+/// share a device make no such change.
+pub fn take_turn() {
+    HELD.with_borrow_mut(|held| {
+        held.get_or_insert_with(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
+    });
+}
 
 /// A runtime with validation on, whose errors abort; or nothing where there is no device.
 ///
@@ -32,6 +54,7 @@ pub fn build(builder: RuntimeBuilder) -> Option<Runtime> {
 
 /// As [`runtime`], with all options those of the caller.
 pub fn or_skip(builder: RuntimeBuilder) -> Option<Runtime> {
+    take_turn();
     match builder.build() {
         Ok(runtime) => Some(runtime),
         Err(Error::Build(
