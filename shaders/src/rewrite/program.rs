@@ -87,7 +87,9 @@ impl Program {
         check_indices(&mut edit, &shared, number(self.plans.len()))?;
         bound_loops(&mut edit, &shared, variant, &self.analysis.effects, &self.places)?;
         if variant.wide_offsets {
-            widen(&mut edit, &self.layouts, Math { integers: variant.integers })?;
+            // The pass has added structures to the kernel's own.
+            let layouts = Layouts::new(&edit);
+            widen(&mut edit, &layouts, Math { integers: variant.integers })?;
         }
         let grid = match layout.grid_row() {
             Some(row) => Some(Virtual::declare(&mut edit, shared.control, row, variant.fold)?),
