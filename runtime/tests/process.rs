@@ -245,3 +245,35 @@ fn other_threads_may_protect_and_empty_memory_meanwhile() {
     let head = list_in(&mut memory[PAGE..(pages + 1) * PAGE]);
     walk(&runtime, &kernel, head, 1).unwrap();
 }
+
+#[test]
+fn an_argument_that_points_to_the_end_of_a_lend_reaches_what_follows() {
+    let Some((runtime, _)) = runtime() else { return };
+    let source = "layout(local_size_x = 1) in;
+        REF(uint, U, 4);
+        layout(push_constant) uniform Push { uvec2 x; uvec2 out_; };
+        void main() { int i = -int(ID); U(out_).at[0] = U(x).at[i - 1] + 10u * U(x).at[i]; }";
+    let words = glsl::glsl("behind", source, glsl::Level::Performance);
+    // SAFETY: shaderc's output is a valid module.
+    let kernel = unsafe { runtime.raw_kernel("behind", &words) }.unwrap();
+    let mut pages = MmapMut::map_anon(2 * PAGE).unwrap();
+    let (lent, behind) = pages.split_at_mut(PAGE);
+    let (lent, behind): (&mut [u32], &mut [u32]) =
+        (bytemuck::cast_slice_mut(lent), bytemuck::cast_slice_mut(behind));
+    lent[PAGE / 4 - 1] = 3;
+    behind[0] = 4;
+    let x = behind.as_ptr().expose_provenance() as u64;
+    let mut out = [0u32];
+    runtime
+        .scope(|s| {
+            s.lend_mut(lent)?;
+            // SAFETY: the module's argument.
+            unsafe { s.lend_process() }?;
+            let push = [x, s.lend_mut(&mut out)?.ptr().address()];
+            let options = LaunchOptions::new();
+            s.launch_raw(&kernel, Grid::groups(1, 1, 1), bytemuck::cast_slice(&push), &options)
+                .map_err(Into::into)
+        })
+        .unwrap();
+    assert_eq!(out, [43], "one word of the lend, and one behind it");
+}

@@ -21,10 +21,15 @@ pub(crate) struct Root {
 }
 
 /// Looks up the lends of the pointers in the push constants.
-pub(crate) fn roots(analysis: &Analysis, push: &[u8], lends: &Lends) -> Vec<Root> {
+///
+/// A pointer to the end of a lend belongs to it, unless pointers into no lend reach memory (`open`):
+/// then it may as well point to what follows.
+pub(crate) fn roots(analysis: &Analysis, push: &[u8], lends: &Lends, open: bool) -> Vec<Root> {
     let root = |at: u32| {
         let address = pointer_at(push, at);
-        Root { address, segment: lends.of_pointer(VirtAddr::new(address)).copied() }
+        let pointer = VirtAddr::new(address);
+        let segment = if open { lends.containing(pointer) } else { lends.of_pointer(pointer) };
+        Root { address, segment: segment.copied() }
     };
     analysis.roots.iter().map(|r| root(r.push_offset_bytes)).collect()
 }
@@ -32,7 +37,7 @@ pub(crate) fn roots(analysis: &Analysis, push: &[u8], lends: &Lends) -> Vec<Root
 /// Whether no argument that is written through reaches what another one is read through.
 ///
 /// Indices stay within the lend of their root, so it is lends that are compared. `open` is whether
-/// pointers into no lend reach memory, where nothing is known to be apart.
+/// pointers into no lend reach memory: they may reach any, a lend too.
 pub(crate) fn apart(analysis: &Analysis, roots: &[Root], open: bool) -> bool {
     let of = |writes: bool| {
         let checks = analysis.checks.iter();
@@ -42,7 +47,10 @@ pub(crate) fn apart(analysis: &Analysis, roots: &[Root], open: bool) -> bool {
         })
     };
     let read: Vec<Option<VirtAddr>> = of(false).collect();
-    of(true).all(|written| !read.contains(&written))
+    let is_apart = |(written, read): (Option<VirtAddr>, Option<VirtAddr>)| {
+        written.zip(read).is_some_and(|(written, read)| written != read)
+    };
+    of(true).all(|written| read.iter().all(|&read| is_apart((written, read))))
 }
 
 /// Eight bytes of the push constants, or null where they end before.

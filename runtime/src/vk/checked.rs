@@ -76,7 +76,7 @@ impl Scope<'_, '_> {
             self.settle()?;
         }
         let analysis = ask.code.program(ask.kernel)?.analysis();
-        let roots = control::roots(analysis, ask.push, &self.lends);
+        let roots = control::roots(analysis, ask.push, &self.lends, false);
         let reached = |root: &Root| root.segment.is_none_or(|segment| segment.delta.is_some());
         let argued = analysis.is_roots_only() && roots.iter().all(reached);
         if self.needs_rounds(ask) || (!argued && !self.lends.is_reachable()) {

@@ -264,9 +264,9 @@ impl Scope<'_, '_> {
         }
         placed?;
         let analysis = ask.code.program(ask.kernel)?.analysis();
-        let roots = control::roots(analysis, ask.push, &self.lends);
-        let mut windows = control::windows(analysis, &roots);
         let open = paged.door.is_some();
+        let roots = control::roots(analysis, ask.push, &self.lends, open);
+        let mut windows = control::windows(analysis, &roots);
         if open {
             control::open_windows(&mut windows, analysis, &roots);
         }
