@@ -137,12 +137,15 @@ impl Mirror {
 
     /// Lets other mirrors have the devices, once every page is home and nobody answers faults.
     pub(super) fn release_devices(&self) {
-        let mut state = self.core().lock();
-        let devices = std::mem::take(&mut state.devices);
+        let state = self.core().lock();
+        let held = state.devices.each_ref();
+        let devices = held.map(|held| held.as_ref().map(|held| Arc::clone(&held.device)));
         drop(state);
-        for Attached { device, .. } in devices.into_iter().flatten() {
-            self.unwatch_frames(&*device);
-            release(&*device);
+        // The devices themselves go after the userfaultfd: what they unmap may be watched, and
+        // nobody reads messages any more.
+        for device in devices.iter().flatten() {
+            self.unwatch_frames(&**device);
+            release(&**device);
         }
     }
 
