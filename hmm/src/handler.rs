@@ -10,6 +10,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 
 use crate::addr::{PageSize, VaRange, VirtAddr};
@@ -19,6 +20,7 @@ use crate::home::{Carry, bring_next};
 use crate::notifier::Event as Change;
 use crate::sys::device::MirrorCall;
 use crate::sys::mmap::{HugePages, MemoryError};
+use crate::sys::needed::pages_of_this_thread;
 use crate::sys::owned::Owned;
 use crate::sys::signals::block_all;
 use crate::sys::uffd::{Event, Events, Fault, FaultKind, UffdError};
@@ -60,17 +62,34 @@ impl<T: Copy> Queue<T> {
     }
 }
 
-/// Starts the thread.
-pub(crate) fn spawn(core: Arc<Core>) -> io::Result<JoinHandle<()>> {
+/// Where the thread has what it needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FaultThread {
+    /// Its own value.
+    pub(crate) handler: VirtAddr,
+    /// Its stacks and its variables.
+    pub(crate) pages: [VaRange; 4],
+}
+
+/// Starts the thread. It runs, and has its name, when this returns.
+pub(crate) fn spawn(core: Arc<Core>) -> io::Result<(JoinHandle<()>, FaultThread)> {
     let handler = Handler::new(core).map_err(io::Error::other)?;
-    thread::Builder::new().name("farptr-faults".to_owned()).spawn(move || {
+    let (tell, told) = sync_channel(1);
+    let builder = thread::Builder::new().name("farptr-faults".to_owned());
+    let thread = builder.spawn(move || {
         block_all();
-        run_or_die(handler);
-    })
+        let mut handler = handler;
+        let (handler_at, pages) = (VirtAddr::of(&handler), pages_of_this_thread());
+        // Whoever builds the mirror waits for it.
+        let _ = tell.send(FaultThread { handler: handler_at, pages });
+        drop(tell);
+        run_or_die(&mut handler);
+    })?;
+    Ok((thread, told.recv().map_err(io::Error::other)?))
 }
 
 /// Without the thread others would wait for ever, so the process ends with it.
-fn run_or_die(mut handler: Handler) {
+fn run_or_die(handler: &mut Handler) {
     match catch_unwind(AssertUnwindSafe(|| handler.run())) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => die(&error),
@@ -80,7 +99,7 @@ fn run_or_die(mut handler: Handler) {
 
 impl Handler {
     fn new(core: Arc<Core>) -> Result<Self, MemoryError> {
-        let buffer = Owned::new(bytes_of(0..BLOCK).len(), HugePages::Prefer)?;
+        let buffer = Owned::new(bytes_of(0..BLOCK).len(), HugePages::Prefer)?.keep_home();
         buffer.populate()?;
         Ok(Self { core, events: Events::new(), faults: Queue::new(), buffer })
     }

@@ -120,6 +120,7 @@ pub use sys::device::{DeviceMemory, HostDevice, MirrorCall};
 pub use sys::dirty::{DirtyError, DirtyTracker};
 pub use sys::lease::Lease;
 pub use sys::maps::{Maps, MapsSource};
+pub use sys::memory::Memory;
 pub use sys::pagemap::{Pagemap, PagemapSource};
 pub use sys::rusage::{FaultCounts, fault_counts};
 pub use sys::signals::file_limit_as_error;

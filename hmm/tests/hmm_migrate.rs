@@ -103,6 +103,26 @@ fn migrate_file_private() {
     });
 }
 
+/// As debuggers do. The kernel waits for nobody on such reads.
+#[test]
+fn memory_that_is_away_is_read_by_nobody_until_it_is_home() {
+    let Some(rig) = Rig::migrating(1) else { return };
+    let buffer = Buffer::anon(8);
+    buffer.fill(0..8);
+    let memory = std::fs::File::open("/proc/self/mem").expect("memory");
+    let read = || {
+        let mut bytes = vec![0; 8 * page()];
+        let done = memory.read_exact_at(&mut bytes, buffer.range().start().get());
+        done.map(|()| bytes).map_err(|error| error.raw_os_error())
+    };
+    let expected = read().expect("pages at home");
+    let _ = rig.dev().migrate_to_dev(buffer.range(), None).expect("migrate");
+    assert_eq!(read(), Err(Some(5)), "EIO");
+    assert_eq!(rig.mirror.migrate_all_home().expect("home"), PageCount::new(8));
+    assert_eq!(read().expect("pages at home"), expected);
+    buffer.check(0..8);
+}
+
 #[test]
 fn migrate_mixed() {
     each_migrating_variant(2, |rig| {

@@ -34,6 +34,10 @@ unsafe impl DeviceMemory for Meddling {
         self.device.owner()
     }
 
+    fn is_self_contained(&self) -> bool {
+        true
+    }
+
     fn alloc(
         &self,
         call: &MirrorCall,

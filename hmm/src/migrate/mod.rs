@@ -8,6 +8,7 @@
 mod collect;
 mod copy;
 mod finalize;
+mod needed;
 mod setup;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,8 +25,9 @@ use crate::sys::carry::Staging;
 use crate::sys::device::DeviceMemory;
 use crate::sys::lease::Lease;
 use crate::sys::owned::Owned;
-use crate::table::{DeviceIndex, Mover};
+use crate::table::{BLOCK, DeviceIndex, Mover};
 
+pub(crate) use needed::Needed;
 pub(crate) use setup::Setup;
 
 /// Why a page stayed where it was.
@@ -43,6 +45,10 @@ pub enum Skip {
     ReadOnly,
     /// The kernel does not move such pages: the area is locked in memory, or executable.
     Unmovable,
+    /// Somebody may need the page while it is on its way, who then waits for himself: it is part of
+    /// an allocator's memory, of a stack, or of the mirror. A buffer there can be moved by its
+    /// slice, a mapping as one; see [`Memory`](crate::Memory).
+    Needed,
     /// The page is pinned, or shared with another process.
     Pinned,
     /// The page is in swap, or in flight.
@@ -207,6 +213,29 @@ pub(crate) struct Order<'m> {
 pub(crate) struct Scratch {
     pub(crate) staging: Staging,
     pub(crate) buffer: Owned<u8>,
+    pub(crate) list: PassengerList,
+}
+
+/// Room for the pages of a block, made once: while they are on their way their list stays where it
+/// is known to be, see [`Needed`].
+#[derive(Debug)]
+pub(crate) struct PassengerList(Vec<Passenger>);
+
+impl PassengerList {
+    pub(crate) fn new() -> Self {
+        Self(Vec::with_capacity(BLOCK))
+    }
+
+    /// Where the list is.
+    pub(crate) fn address(&self) -> VirtAddr {
+        VirtAddr::from_ptr(self.0.as_ptr())
+    }
+}
+
+impl Drop for Voyage<'_> {
+    fn drop(&mut self) {
+        self.scratch.list.0 = std::mem::take(&mut self.pages);
+    }
 }
 
 impl Carry for Scratch {
@@ -267,6 +296,9 @@ impl Voyage<'_> {
         };
         let all = self.pages.iter().skip(index).enumerate();
         let slots = all.take_while(follows).count();
+        if slots == 0 {
+            return 0;
+        }
         let alike = self.run(index, |page, first| {
             page.goes() == first.goes()
                 && (page.route, page.content) == (first.route, first.content)
@@ -356,6 +388,18 @@ pub enum MigrateError {
         range: VaRange,
     },
 
+    /// The device may allocate or wait while it gives pages back, and nothing says that an
+    /// allocator has no part in the memory.
+    #[error(
+        "cannot migrate {range}: the device does not say that it is self-contained, so it may only \
+         have memory that is a mapping of its own; pass the mapping (Memory), or implement \
+         DeviceMemory::is_self_contained"
+    )]
+    MayAllocate {
+        /// The range that was passed.
+        range: VaRange,
+    },
+
     /// The lease does not cover the range.
     #[error("the lease of {leased} does not cover {range}")]
     NotLeased {
@@ -419,6 +463,14 @@ pub(crate) struct Area {
 }
 
 impl Area {
+    /// The result for a block none of whose pages may go because somebody may need them.
+    pub(crate) fn block_at_home(areas: &[Self], block: VaRange) -> Option<Migration> {
+        let area = areas.iter().find(|area| area.range.contains_range(&block))?;
+        let mut result = Migration::default();
+        result.skip(block, Skip::Needed);
+        (area.route == Route::Stay(Skip::Needed)).then_some(result)
+    }
+
     /// Tells whether any page of it can leave.
     pub(crate) fn can_leave(&self) -> bool {
         self.access().is_some()

@@ -31,8 +31,10 @@ impl<'m> Setup<'m> {
             Hold::Exclusive => Event::Exclusive { by },
         };
         let guard = core.invalidate(event, range);
-        let pages = (0..count_of(range)).map(|index| passenger(above(range.start(), index), areas));
-        let pages = pages.collect();
+        let mut pages = std::mem::take(&mut scratch.list.0);
+        pages.clear();
+        let all = (0..count_of(range)).map(|index| passenger(above(range.start(), index), areas));
+        pages.extend(all);
         let patience = Patience::default();
         let (clearings, unlocked) = (0, false);
         Self(Voyage {

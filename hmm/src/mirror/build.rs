@@ -13,7 +13,7 @@ use crate::addr::PageSize;
 use crate::core::{Core, Parts, bytes_of, page_bytes};
 use crate::error::HostError;
 use crate::handler;
-use crate::migrate::Scratch;
+use crate::migrate::{PassengerList, Scratch};
 use crate::process::ProcessMm;
 use crate::sync::Mutex;
 use crate::sys::atfork::register_hook;
@@ -128,11 +128,13 @@ impl MirrorBuilder {
             staging: staging.range(),
         };
         let buffer = Owned::new(block_bytes(), HugePages::Prefer).map_err(memory("a buffer"))?;
-        let scratch = Mutex::new(Scratch { staging, buffer });
+        let buffer = buffer.keep_home();
+        let scratch = Mutex::new(Scratch { staging, buffer, list: PassengerList::new() });
         let core = Arc::new(Core::new(parts));
         let host = ProcessMm::open()?;
-        let handler = handler::spawn(Arc::clone(&core)).map_err(setup("the fault thread"))?;
-        let shared = Arc::new(Shared { core, scratch, host });
+        let spawned = handler::spawn(Arc::clone(&core)).map_err(setup("the fault thread"));
+        let (handler, fault_thread) = spawned?;
+        let shared = Arc::new(Shared { core, scratch, host, fault_thread });
         let mut mirror = Mirror { shared: Arc::clone(&shared), handler: Some(handler), hook: None };
         let hook = register_hook(Arc::new(Fork { shared }));
         mirror.hook = Some(hook.map_err(setup("a hook around forks"))?);

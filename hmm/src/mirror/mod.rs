@@ -6,6 +6,7 @@ mod build;
 mod devices;
 mod fork;
 mod host;
+mod needed;
 #[cfg(feature = "dmirror")]
 mod software;
 
@@ -15,9 +16,10 @@ use std::thread::JoinHandle;
 use crate::addr::{PageCount, PageSize, VaRange};
 use crate::core::{Core, State, page_bytes};
 use crate::device_pages::Hold;
+use crate::handler::FaultThread;
 use crate::home::bring_next;
 use crate::host::{Access, HostMm};
-use crate::migrate::{MigrateError, Migration, Order, Scratch, Setup, routes};
+use crate::migrate::{Area, MigrateError, Migration, Order, Scratch, Setup, routes};
 use crate::notifier::{Event, Notifiers};
 use crate::process::ProcessMm;
 use crate::stats::MirrorStats;
@@ -25,6 +27,7 @@ use crate::sync::{Mutex, lock};
 use crate::sys::atfork::HookRegistration;
 use crate::sys::device::DeviceMemory;
 use crate::sys::lease::Lease;
+use crate::sys::memory::{Known, Memory};
 use crate::sys::populate::populate;
 use crate::sys::uffd::{Features, Modes, Tier};
 use crate::table::{BLOCK, DeviceIndex, HeldRun};
@@ -40,10 +43,10 @@ pub use devices::{AttachError, DeviceId};
 ///
 /// Moving pages out and back does not change what the program sees: whoever touches a page that is
 /// away waits until it is back, system calls included. So any memory may be moved, that of Rust
-/// references too. There are three things to beware of, all of which stop threads and none of which
-/// changes a byte: pages that hold the state of the mirror or of a device, or a lock that a device
-/// waits for, must not be moved. Move pages that a buffer has to itself; see
-/// [`VaRange::whole_pages`].
+/// references too; what the mirror itself needs, stays, see [`Skip::Needed`](crate::Skip::Needed).
+/// Only what a device's own callbacks need beyond the value that was registered is theirs to keep
+/// out of reach: memory that nobody moves. Debuggers and core files do not see pages that are away,
+/// see [`Mirror::migrate_all_home`].
 ///
 /// A child made by `fork` finds every page at home, and is refused everything by the mirror it
 /// inherits. A process made by `clone` without the C library finds zeroes where pages are away.
@@ -55,17 +58,14 @@ pub use devices::{AttachError, DeviceId};
 /// ```
 /// use std::sync::Arc;
 ///
-/// use farptr_hmm::{
-///     HostDevice, MigrateError, Mirror, Owner, PageCount, PageSize, VaRange,
-/// };
+/// use farptr_hmm::{HostDevice, MigrateError, Mirror, Owner, PageCount};
 ///
 /// let mirror = Mirror::build()?;
 /// let device = Arc::new(HostDevice::new(Owner::new(), PageCount::new(1024))?);
 /// let id = mirror.attach(device)?;
 ///
 /// let numbers: Vec<u32> = (0..100_000).collect();
-/// let pages = VaRange::of_slice(&numbers).whole_pages(PageSize::host());
-/// match mirror.migrate_to_device(pages, id) {
+/// match mirror.migrate_to_device(&numbers[..], id) {
 ///     Ok(migration) => println!("{} moved", migration.moved()),
 ///     Err(MigrateError::Unprivileged { .. }) => println!("needs root"),
 ///     Err(error) => return Err(error.into()),
@@ -90,6 +90,7 @@ struct Shared {
     /// Locked inside the gate only.
     scratch: Mutex<Scratch>,
     host: ProcessMm,
+    fault_thread: FaultThread,
 }
 
 /// A range that cannot be watched.
@@ -253,50 +254,52 @@ impl Mirror {
         !state.removals.concern(&range)
     }
 
-    /// Moves the pages of `range` to a device.
+    /// Moves pages to a device: those of a range, a slice or a mapping, see [`Memory`].
     ///
     /// Pages may stay where they are, each for a reason that the result names. Pages that were
     /// never touched go without a copy and are zeroes there.
     ///
     /// # Errors
     ///
-    /// - [`MigrateError`] if the range as a whole cannot be migrated. No page has moved then.
-    pub fn migrate_to_device(
+    /// - [`MigrateError`] if the memory as a whole cannot be migrated. No page has moved then.
+    pub fn migrate_to_device<'a>(
         &self,
-        range: VaRange,
+        memory: impl Into<Memory<'a>>,
         device: DeviceId,
     ) -> Result<Migration, MigrateError> {
-        self.migrate(range, device, Hold::Private, None)
+        self.migrate(memory.into(), device, Hold::Private, None)
     }
 
-    /// Moves the pages of `range` to a device, those of areas that cannot be written included.
+    /// Moves pages to a device, those of areas that cannot be written included.
     ///
     /// # Errors
     ///
     /// - As [`Mirror::migrate_to_device`], and [`MigrateError::NotLeased`].
-    pub fn migrate_leased(
+    pub fn migrate_leased<'a>(
         &self,
-        range: VaRange,
+        memory: impl Into<Memory<'a>>,
         device: DeviceId,
         lease: &Lease,
     ) -> Result<Migration, MigrateError> {
+        let memory = memory.into();
+        let range = memory.range();
         if !lease.range().contains_range(&range) {
             return Err(MigrateError::NotLeased { range, leased: lease.range() });
         }
-        self.migrate(range, device, Hold::Private, Some(lease))
+        self.migrate(memory, device, Hold::Private, Some(lease))
     }
 
-    /// Gives a device the pages of `range` for itself alone, until anybody else touches them.
+    /// Gives a device pages for itself alone, until anybody else touches them.
     ///
     /// # Errors
     ///
     /// - As [`Mirror::migrate_to_device`].
-    pub fn make_exclusive(
+    pub fn make_exclusive<'a>(
         &self,
-        range: VaRange,
+        memory: impl Into<Memory<'a>>,
         device: DeviceId,
     ) -> Result<Migration, MigrateError> {
-        self.migrate(range, device, Hold::Exclusive, None)
+        self.migrate(memory.into(), device, Hold::Exclusive, None)
     }
 
     fn check(&self, range: VaRange) -> Result<(), MigrateError> {
@@ -308,11 +311,12 @@ impl Mirror {
 
     fn migrate(
         &self,
-        range: VaRange,
+        memory: Memory<'_>,
         id: DeviceId,
         hold: Hold,
         lease: Option<&Lease>,
     ) -> Result<Migration, MigrateError> {
+        let range = memory.range();
         self.check(range)?;
         if self.tier() != Tier::KernelFaults {
             return Err(MigrateError::Unprivileged { range });
@@ -320,14 +324,36 @@ impl Mirror {
         let _inside = self.core().gate.enter();
         let device = self.attached(id).ok_or(MigrateError::NoDevice { range })?;
         let order = Order { device: id.index, hold, lease };
-        let areas = routes(&self.shared.host, range, lease.is_some())?;
+        let areas = self.areas(memory, &*device, lease.is_some())?;
         let mut scratch = lock(&self.shared.scratch);
         let mut migration = Migration::default();
         for block in range.pages(block_size()).filter_map(|block| block.intersection(&range)) {
+            if let Some(stayed) = Area::block_at_home(&areas, block) {
+                migration.append(stayed);
+                continue;
+            }
             let block = (self.core(), &*device, order, block, &*areas);
             migration.append(migrate_block(block, &mut scratch));
         }
         Ok(migration)
+    }
+
+    /// Says how the pages of each area can leave, by what is known about the memory.
+    fn areas(
+        &self,
+        memory: Memory<'_>,
+        device: &dyn DeviceMemory,
+        leased: bool,
+    ) -> Result<Vec<Area>, MigrateError> {
+        let (range, host) = (memory.range(), &self.shared.host);
+        if memory.known() != Known::Mapping && !device.is_self_contained() {
+            return Err(MigrateError::MayAllocate { range });
+        }
+        let areas = routes(host, range, leased)?;
+        if memory.known() != Known::Nothing {
+            return Ok(areas);
+        }
+        self.needed().keep_home(host, range, &areas)
     }
 
     /// Brings the pages of `range` home that devices hold, and returns how many there were.
@@ -340,6 +366,20 @@ impl Mirror {
         self.check(range)?;
         let _inside = self.core().gate.enter();
         Ok(self.shared.bring_home(range, None))
+    }
+
+    /// Brings every page home, and returns how many were away.
+    ///
+    /// `ptrace` and `/proc/PID/mem` answer `EIO` for pages that are away, also when a process reads
+    /// itself, and a core file has zeroes there: the kernel does not wait for anybody on such
+    /// accesses. So call this before a dump, or from a debugger. What migrates afterwards is away
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// - [`MigrateError::Inherited`] in a child process.
+    pub fn migrate_all_home(&self) -> Result<PageCount, MigrateError> {
+        self.migrate_to_home(VaRange::USER)
     }
 
     /// Brings the pages home that one device holds, wherever they belong, and returns how many
@@ -358,7 +398,7 @@ impl Mirror {
     }
 }
 
-type Block<'m> = (&'m Core, &'m dyn DeviceMemory, Order<'m>, VaRange, &'m [crate::migrate::Area]);
+type Block<'m> = (&'m Core, &'m dyn DeviceMemory, Order<'m>, VaRange, &'m [Area]);
 
 /// Migrates one block.
 fn migrate_block(block: Block<'_>, scratch: &mut Scratch) -> Migration {

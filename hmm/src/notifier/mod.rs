@@ -15,7 +15,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::addr::VaRange;
+use crate::addr::{VaRange, VirtAddr};
 use crate::error::RegisterError;
 use crate::interval::{IntervalTree, Key};
 use crate::owner::Owner;
@@ -223,6 +223,24 @@ impl Notifiers {
         subscription.seq.store(first, Ordering::Relaxed);
         drop(state);
         Ok(Notifier { shared: Arc::clone(&self.shared), subscription })
+    }
+
+    /// Lists where the registered devices are, which are called by the thread that serves faults.
+    pub(crate) fn addresses(&self) -> Vec<VirtAddr> {
+        let (mut addresses, mut after) = (vec![VirtAddr::of(&*self.shared)], None);
+        loop {
+            let state = lock(&self.shared.state);
+            let next = state.tree.next_overlap(&VaRange::USER, after);
+            let next = next.map(|(key, subscription)| (key, Arc::clone(subscription)));
+            // The callbacks wait for the lock, so nobody allocates under it.
+            drop(state);
+            let Some((key, subscription)) = next else {
+                return addresses;
+            };
+            addresses.push(VirtAddr::of(&*subscription));
+            addresses.push(VirtAddr::of(&*subscription.device));
+            after = Some(key);
+        }
     }
 
     /// Counts the notifiers that an invalidation can reach now.

@@ -17,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::mmap::{HugePages, Mapping, MemoryError};
+use super::needed::{Listed, list};
 use crate::addr::PageSize;
 
 /// Tells whether the process was forked since the mark was made.
@@ -38,6 +39,8 @@ use crate::addr::PageSize;
 pub struct ForkMark {
     /// One page that the kernel wipes in children. Its first byte was set to one.
     page: Mapping,
+    /// Who moves pages looks at the mark.
+    _listed: Listed,
 }
 
 impl ForkMark {
@@ -57,7 +60,8 @@ impl ForkMark {
         // SAFETY: The pointer is to the first byte of the mapping, which is writable and which
         // nobody else knows yet.
         unsafe { page.as_ptr().write_volatile(1) };
-        Ok(Self { page })
+        let _listed = list(page.range());
+        Ok(Self { page, _listed })
     }
 
     /// Tells whether this process got the mark from its parent. Allocates nothing, takes no lock.

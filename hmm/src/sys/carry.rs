@@ -264,7 +264,8 @@ pub(crate) struct Staging {
 impl Staging {
     /// Makes room for `len` bytes, huge pages included.
     pub(crate) fn new(len: usize) -> Result<Self, MemoryError> {
-        Ok(Self { memory: Owned::new(len, super::mmap::HugePages::Prefer)?, is_clean: true })
+        let memory = Owned::new(len, super::mmap::HugePages::Prefer)?.keep_home();
+        Ok(Self { memory, is_clean: true })
     }
 
     /// The addresses.

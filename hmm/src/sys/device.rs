@@ -9,6 +9,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use super::frames::HostFrames;
+use super::needed::{Listed, list};
 use crate::addr::{PageCount, PageNumber, PageSize};
 use crate::devmem::DeviceError;
 use crate::owner::Owner;
@@ -62,9 +63,9 @@ impl MirrorCall {
 /// # Rules for implementations
 ///
 /// [`copy_out`](DeviceMemory::copy_out) and [`free`](DeviceMemory::free) are called by the thread
-/// that serves page faults, for which other threads wait. There they must not allocate from the
-/// general heap, must not touch memory that the mirror watches, and must not wait for a thread
-/// that may touch such memory. All other functions are called by whoever migrates. No lock of the
+/// that serves page faults, for which other threads wait. There they must not touch memory that the
+/// mirror watches, and must not wait for a thread that may touch such memory; the device says
+/// whether they may allocate ([`is_self_contained`](DeviceMemory::is_self_contained)). All other functions are called by whoever migrates. No lock of the
 /// mirror is held during any call, except that one migration goes on at a time: none of them may
 /// migrate in turn, or fork.
 pub unsafe trait DeviceMemory: Send + Sync {
@@ -125,6 +126,22 @@ pub unsafe trait DeviceMemory: Send + Sync {
         count: PageCount,
     ) -> Result<(), DeviceError>;
 
+    /// Tells whether the device gives pages back without the help of anybody.
+    ///
+    /// `true` promises of [`copy_out`](DeviceMemory::copy_out) and [`free`](DeviceMemory::free):
+    ///
+    /// 1. They do not allocate, not in a thread that they wait for either.
+    /// 2. They wait for no lock that anybody holds while he allocates, and for no lock that anybody
+    ///    holds while he touches memory that may be moved to a device.
+    ///
+    /// What an allocator takes back it may give out again while its pages are away. So a device that
+    /// does not promise this gets memory only that is known to be a mapping of its own, see
+    /// [`Memory`](crate::Memory): otherwise the thread that brings a page home could wait for a
+    /// thread that waits, in an allocator, for that page.
+    fn is_self_contained(&self) -> bool {
+        false
+    }
+
     /// The device itself, if its memory is memory of this process. Pages are then moved and not
     /// copied.
     fn as_host(&self) -> Option<&HostDevice> {
@@ -139,6 +156,8 @@ pub struct HostDevice {
     owner: Owner,
     frames: HostFrames,
     fail_huge: AtomicBool,
+    /// The frames are never moved in turn.
+    _frames: Listed,
     /// The process with a mirror that the device is attached to; zero if there is none.
     attached_in: AtomicI32,
 }
@@ -151,7 +170,9 @@ impl HostDevice {
     /// - [`DeviceError::NoMemory`] if there is no room.
     pub fn new(owner: Owner, count: PageCount) -> Result<Self, DeviceError> {
         let (fail_huge, attached_in) = (AtomicBool::new(false), AtomicI32::new(0));
-        Ok(Self { owner, frames: HostFrames::new(count)?, fail_huge, attached_in })
+        let frames = HostFrames::new(count)?;
+        let _frames = list(frames.range());
+        Ok(Self { owner, frames, fail_huge, _frames, attached_in })
     }
 
     /// Counts the slots that are in use.
@@ -258,6 +279,11 @@ unsafe impl DeviceMemory for HostDevice {
 
     fn zero(&self, _: &MirrorCall, first: PageNumber, count: PageCount) -> Result<(), DeviceError> {
         self.frames.clear(first, count)
+    }
+
+    /// Frames are moved and copied by system calls, and noted in memory of the device's own.
+    fn is_self_contained(&self) -> bool {
+        true
     }
 
     fn as_host(&self) -> Option<&HostDevice> {

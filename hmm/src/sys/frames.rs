@@ -68,6 +68,7 @@ impl HostFrames {
         let memory = Mapping::new(bytes, PageSize::MIB_2, HugePages::Never).map_err(no_memory)?;
         let count = usize::try_from(count.get()).map_err(|_| DeviceError::NoMemory)?;
         let bits = || Owned::new(count.div_ceil(64), HugePages::Never).map_err(no_memory);
+        let bits = || bits().map(Owned::keep_home);
         let (taken, dirty, tables) = (bits()?, bits()?, bits()?);
         let state = State { taken, dirty, tables, next: 0, used: 0 };
         Ok(Self { memory, count, state: Mutex::new(state) })

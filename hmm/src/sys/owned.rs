@@ -16,6 +16,7 @@ use super::heap::Mapping;
 #[cfg(not(miri))]
 use super::mmap::Mapping;
 use super::mmap::{HugePages, MemoryError};
+use super::needed::{Listed, list};
 use crate::addr::{PageSize, VaRange};
 
 /// A slice of zeroes at first, in pages of its own. Pages that were never touched cost nothing.
@@ -24,6 +25,8 @@ pub(crate) struct Owned<T> {
     /// At least `len` values of `T`, from its start on. Nobody else refers to it.
     memory: Mapping,
     len: usize,
+    /// If the memory must stay at home.
+    listed: Option<Listed>,
     values: PhantomData<T>,
 }
 
@@ -35,7 +38,14 @@ impl<T: Pod> Owned<T> {
             HugePages::Prefer => PageSize::MIB_2,
             HugePages::Never => PageSize::host(),
         };
-        Ok(Self { memory: Mapping::new(bytes, align, huge)?, len, values: PhantomData })
+        let memory = Mapping::new(bytes, align, huge)?;
+        Ok(Self { memory, len, listed: None, values: PhantomData })
+    }
+
+    /// Says that the memory is needed while pages are on their way: it is never moved to a device.
+    pub(crate) fn keep_home(mut self) -> Self {
+        self.listed = Some(list(self.range()));
+        self
     }
 
     /// The addresses of the pages.

@@ -139,14 +139,14 @@ impl PageTable {
         let total = blocks + SPARE;
         let transit = || Transit { at: [Transit::GONE; BLOCK] };
         Ok(Self {
-            index: Owned::new(total, HugePages::Never)?,
+            index: Owned::new(total, HugePages::Never)?.keep_home(),
             blocks: 0,
             recent: Cell::new(0),
-            words: Owned::new(total * BLOCK, HugePages::Never)?,
-            free: Owned::new(total, HugePages::Never)?,
+            words: Owned::new(total * BLOCK, HugePages::Never)?.keep_home(),
+            free: Owned::new(total, HugePages::Never)?.keep_home(),
             freed: 0,
             fresh: 0,
-            garbage: Owned::new(GARBAGE, HugePages::Never)?,
+            garbage: Owned::new(GARBAGE, HugePages::Never)?.keep_home(),
             garbage_len: 0,
             held: 0,
             migrator: transit(),

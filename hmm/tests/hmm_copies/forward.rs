@@ -46,6 +46,10 @@ macro_rules! forward {
                     self.$field.zero(call, first, count)
                 }
 
+                fn is_self_contained(&self) -> bool {
+                    self.$field.is_self_contained()
+                }
+
                 $(fn $as_host(&self) -> Option<&HostDevice> {
                     self.$field.$as_host()
                 })?

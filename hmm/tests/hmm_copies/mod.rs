@@ -109,6 +109,10 @@ unsafe impl DeviceMemory for Copies {
         self.owner
     }
 
+    fn is_self_contained(&self) -> bool {
+        true
+    }
+
     fn alloc(
         &self,
         _: &MirrorCall,

@@ -53,6 +53,10 @@ unsafe impl DeviceMemory for Flaky {
         self.memory.owner()
     }
 
+    fn is_self_contained(&self) -> bool {
+        true
+    }
+
     fn alloc(
         &self,
         call: &MirrorCall,

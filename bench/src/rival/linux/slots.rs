@@ -79,6 +79,10 @@ unsafe impl DeviceMemory for CopyingDevice {
         self.owner
     }
 
+    fn is_self_contained(&self) -> bool {
+        true
+    }
+
     fn alloc(
         &self,
         _: &MirrorCall,

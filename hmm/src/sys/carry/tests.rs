@@ -36,6 +36,10 @@ unsafe impl DeviceMemory for Copying {
         self.0.owner()
     }
 
+    fn is_self_contained(&self) -> bool {
+        true
+    }
+
     fn alloc(
         &self,
         call: &MirrorCall,

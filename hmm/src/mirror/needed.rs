@@ -1,0 +1,35 @@
+//! What must stay at home while pages are on their way, of this mirror.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use super::Mirror;
+use crate::addr::VirtAddr;
+use crate::migrate::Needed;
+use crate::sync::lock;
+use crate::sys::needed::{listed, pages_of_this_thread, static_variables};
+
+impl Mirror {
+    /// Collects what this mirror, its devices and this thread need. The list says by its own place
+    /// where this thread's allocator gives memory out.
+    pub(super) fn needed(&self) -> Needed {
+        let fault_thread = &self.shared.fault_thread;
+        let mut values = vec![VirtAddr::of(self), VirtAddr::of(&*self.shared)];
+        values.push(VirtAddr::of(&*self.shared.core));
+        values.push(lock(&self.shared.scratch).list.address());
+        values.push(fault_thread.handler);
+        values.extend(static_variables());
+        values.extend(self.core().notifiers.addresses());
+        let state = self.core().lock();
+        let devices =
+            state.devices.each_ref().map(|held| held.as_ref().map(|a| Arc::clone(&a.device)));
+        drop(state);
+        values.extend(devices.iter().flatten().map(|device| VirtAddr::of(&**device)));
+        values.push(VirtAddr::of_slice(&values));
+        let mut pages = fault_thread.pages.to_vec();
+        pages.extend(pages_of_this_thread());
+        pages.extend(listed());
+        Needed { values, pages }
+    }
+}
