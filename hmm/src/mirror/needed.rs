@@ -30,6 +30,8 @@ impl Mirror {
         let mut pages = fault_thread.pages.to_vec();
         pages.extend(pages_of_this_thread());
         pages.extend(listed());
+        // A stack is no allocator's, and the kernel may have joined it to a mapping beside it.
+        values.retain(|&at| !pages.iter().any(|range| range.contains(at)));
         Needed { values, pages }
     }
 }

@@ -65,7 +65,8 @@ impl MirrorCall {
 /// [`copy_out`](DeviceMemory::copy_out) and [`free`](DeviceMemory::free) are called by the thread
 /// that serves page faults, for which other threads wait. There they must not touch memory that the
 /// mirror watches, and must not wait for a thread that may touch such memory; the device says
-/// whether they may allocate ([`is_self_contained`](DeviceMemory::is_self_contained)). All other functions are called by whoever migrates. No lock of the
+/// whether they may allocate ([`is_self_contained`](DeviceMemory::is_self_contained)). All other
+/// functions are called by whoever migrates. No lock of the
 /// mirror is held during any call, except that one migration goes on at a time: none of them may
 /// migrate in turn, or fork.
 pub unsafe trait DeviceMemory: Send + Sync {
@@ -134,7 +135,8 @@ pub unsafe trait DeviceMemory: Send + Sync {
     /// 2. They wait for no lock that anybody holds while he allocates, and for no lock that anybody
     ///    holds while he touches memory that may be moved to a device.
     ///
-    /// What an allocator takes back it may give out again while its pages are away. So a device that
+    /// What an allocator takes back it may give out again while its pages are away. So a device
+    /// that
     /// does not promise this gets memory only that is known to be a mapping of its own, see
     /// [`Memory`](crate::Memory): otherwise the thread that brings a page home could wait for a
     /// thread that waits, in an allocator, for that page.

@@ -23,11 +23,11 @@ pub(crate) enum Known {
 
 /// Memory to be moved to a device, and what is known about who else needs it.
 ///
-/// | made of | known | goes to |
-/// |---|---|---|
-/// | a [`VaRange`] | nothing | devices that are [self-contained], except for pages that may be needed while they are on their way, see [`Skip::Needed`] |
-/// | a slice | a buffer has the pages to itself | devices that are self-contained |
-/// | a mapping of `memmap2`, or [`Memory::own_mapping`] | no allocator has a part in it | every device |
+/// - A [`VaRange`]: nothing. It goes to devices that are [self-contained], except for pages that
+///   somebody may need while they are on their way, see [`Skip::Needed`].
+/// - A slice: a buffer has the pages to itself. It goes to devices that are self-contained.
+/// - A mapping of `memmap2`, or [`Memory::own_mapping`]: no allocator has a part in it. It goes to
+///   every device.
 ///
 /// [self-contained]: crate::DeviceMemory::is_self_contained
 /// [`Skip::Needed`]: crate::Skip::Needed

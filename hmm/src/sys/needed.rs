@@ -15,8 +15,9 @@ use crate::addr::{PageSize, VaRange, VirtAddr};
 /// How far a thread that migrates goes down its stack from where it is asked, in pages.
 const DEPTH: u64 = 64;
 
-/// How much the C library keeps behind the address that names a thread.
-const THREAD_BYTES: u64 = 4096;
+/// What the C library surely keeps behind the address that names a thread. A stack may end right
+/// behind it, and the next page be a buffer's.
+const THREAD_BYTES: u64 = 2048;
 
 /// The pages that the calling thread itself touches, whatever it does: its stack from here down,
 /// all of it where the C library knows it, and the variables of the C library.
