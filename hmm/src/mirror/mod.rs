@@ -124,6 +124,11 @@ impl Mirror {
         &self.core().carrier.injection
     }
 
+    #[cfg(test)]
+    pub(crate) fn carrier(&self) -> &crate::sys::carry::Carrier {
+        &self.core().carrier
+    }
+
     /// The addresses of the staging memory.
     #[cfg(test)]
     pub(crate) fn staging(&self) -> VaRange {

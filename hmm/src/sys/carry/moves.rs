@@ -120,13 +120,35 @@ impl<'c> Move<'c> {
     }
 
     /// Passes over the run of holes from `first` on, as far as there are holes at the destination
-    /// too.
+    /// too, and as the kernel would move pages in their places.
     fn pass_holes(&mut self, first: usize) -> (usize, Resolution) {
         let count = self.length(first, |page| !self.before.is_occupied(page));
         let here = self.carrier.look(pages_from(above(self.dst, first), count));
         let holes = (0..count).take_while(|&page| !here.is_occupied(page)).count();
-        self.unwoken |= holes > 0;
-        (holes, if holes > 0 { Resolution::Done } else { Resolution::AlreadyThere })
+        if holes == 0 {
+            return (0, Resolution::AlreadyThere);
+        }
+        if self.kind == Request::MoveOut {
+            let asked = self.ask_for_hole(first);
+            if asked.resolution != Resolution::Done || asked.done_bytes > 0 {
+                return (pages_in(asked.done_bytes), asked.resolution);
+            }
+        }
+        self.unwoken = true;
+        (holes, Resolution::Done)
+    }
+
+    /// Asks the kernel to move a hole, which it cannot: [`Resolution::Done`] if that is the only
+    /// reason. The memory may have been protected or replaced since its areas were looked up, and
+    /// then nothing is taken from it, zeroes neither. A page that has come there meanwhile moves.
+    fn ask_for_hole(&self, page: usize) -> Outcome {
+        let (to, from) = (above(self.dst, page), self.source(page, 1));
+        // SAFETY: 1. and 2. The callers give the rules that allow it.
+        let outcome = unsafe { self.carrier.uffd.move_pages(to, from, self.wakeup) };
+        match outcome.resolution {
+            Resolution::Vanished => Outcome { done_bytes: 0, resolution: self.confirm_hole(page) },
+            _ => outcome,
+        }
     }
 
     /// The destination from its start on, as far as it holds none of the pages.

@@ -13,7 +13,7 @@ use crate::sys::carry::Request;
 use crate::sys::carry::injection::{Failure, Half};
 use crate::sys::copy::{read_bytes, write_bytes};
 use crate::sys::mmap::{HugePages, Mapping};
-use crate::sys::uffd::{Refusal, Resolution};
+use crate::sys::uffd::{Modes, Refusal, Resolution};
 use crate::{PageSize, VaRange};
 
 const KINDS_THAT_MOVE: [Kind; 2] = [KINDS[0], KINDS[1]];
@@ -216,4 +216,32 @@ fn without_a_page_table_to_read_the_process_ends() {
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{message}");
     assert!(message.contains("cannot find out which pages of"), "{message}");
+}
+
+#[test]
+fn holes_of_memory_that_may_not_be_read_do_not_move() {
+    let Some(case) = Case::new(KINDS[0]) else { return };
+    let carrier = case.mirror.carrier();
+    let mapping = || Mapping::new(4 * PageSize::host().bytes(), PageSize::host(), HugePages::Never);
+    let (source, target) = (mapping().expect("memory"), mapping().expect("memory"));
+    for memory in [&source, &target] {
+        let modes = Modes::MISSING | Modes::PROTECTED;
+        carrier.uffd().register(memory.range(), modes).expect("watched");
+    }
+    let out = || carrier.move_out(target.range().start(), source.range()).outcome;
+    assert_eq!(
+        (out().resolution, out().done_bytes),
+        (Resolution::Done, 4 * PageSize::host().bytes())
+    );
+    protect(&source, rustix::mm::MprotectFlags::empty());
+    let refused = out();
+    assert_eq!(refused.resolution, Resolution::Refused(Refusal::Unsuitable));
+    assert_eq!(refused.done_bytes, 0);
+}
+
+/// Changes what may be done with a mapping.
+fn protect(mapping: &Mapping, flags: rustix::mm::MprotectFlags) {
+    let len = usize::try_from(mapping.range().len_bytes()).expect("64 bits");
+    // SAFETY: The mapping is the test's, and no reference to its bytes exists.
+    unsafe { rustix::mm::mprotect(mapping.as_ptr().cast(), len, flags) }.expect("mprotect");
 }
