@@ -24,6 +24,8 @@
 pub(crate) mod injection;
 mod moves;
 #[cfg(test)]
+pub(crate) mod ring;
+#[cfg(test)]
 mod tests;
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -73,6 +75,8 @@ impl Carrier {
         range: VaRange,
         request: impl FnOnce(VaRange) -> Outcome,
     ) -> Outcome {
+        #[cfg(test)]
+        let request = |range| self.injection.ring().note(kind, range, request);
         #[cfg(test)]
         if let Some(failure) = self.injection.next(kind) {
             return failure.instead_of(range, request);

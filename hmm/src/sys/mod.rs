@@ -26,6 +26,9 @@ pub(crate) mod needed;
 pub(crate) mod owned;
 pub(crate) mod pagemap;
 pub(crate) mod populate;
+#[cfg(test)]
+#[path = "../../tests/processors/mod.rs"]
+pub(crate) mod processors;
 pub(crate) mod rusage;
 mod scan;
 pub(crate) mod signals;

@@ -5,6 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::Request;
+use super::ring::Ring;
 use crate::addr::{PageSize, VaRange};
 use crate::sys::uffd::{Outcome, Refusal, Resolution};
 
@@ -38,6 +39,7 @@ pub(crate) enum Half {
 pub(crate) struct Injection {
     plan: Mutex<Vec<Failure>>,
     failed: Mutex<Vec<Request>>,
+    ring: Ring,
 }
 
 impl Injection {
@@ -49,6 +51,11 @@ impl Injection {
     /// The requests that failed since the last call.
     pub(crate) fn take_failed(&self) -> Vec<Request> {
         std::mem::take(&mut *self.failed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The last requests that the kernel answered.
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.ring
     }
 
     pub(super) fn next(&self, kind: Request) -> Option<Failure> {

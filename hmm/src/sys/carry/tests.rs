@@ -6,6 +6,7 @@
 //! changes by atomic accesses only. The device hands everything on to one that keeps the promises
 //! of the trait.
 
+mod aimed;
 mod moves;
 mod stores;
 

@@ -15,7 +15,7 @@ use crate::sys::uffd::{Refusal, Resolution};
 use crate::{PageSize, VaRange, VirtAddr};
 
 /// Sets the flag when the thread that migrates ends, in whatever way: another waits for it.
-struct Ends<'a>(&'a AtomicBool);
+pub(super) struct Ends<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
@@ -23,14 +23,19 @@ impl Drop for Ends<'_> {
     }
 }
 
+/// Counts one more in the first word of a page.
+pub(super) fn add(page: VirtAddr) {
+    let word: *mut u32 = page.as_mut_ptr();
+    // SAFETY: The word is the test's, and lives as long as its memory.
+    let _ = unsafe { AtomicU32::from_ptr(word) }.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Counts in the first word of each page until `done`. Returns how far.
-fn count_on(range: VaRange, done: &AtomicBool) -> u32 {
+pub(super) fn count_on(range: VaRange, done: &AtomicBool) -> u32 {
     for rounds in 1.. {
         let last = done.load(Ordering::Relaxed);
         for at in range.pages(PageSize::host()) {
-            let word: *mut u32 = at.start().as_mut_ptr();
-            // SAFETY: The word is the test's, and lives as long as its memory.
-            let _ = unsafe { AtomicU32::from_ptr(word) }.fetch_add(1, Ordering::Relaxed);
+            add(at.start());
         }
         if last {
             return rounds;
@@ -39,7 +44,7 @@ fn count_on(range: VaRange, done: &AtomicBool) -> u32 {
     0
 }
 
-fn read_page(at: VirtAddr) -> Vec<u8> {
+pub(super) fn read_page(at: VirtAddr) -> Vec<u8> {
     let mut bytes = vec![0xaa; page()];
     read_bytes(at, &mut bytes).expect("a page that is there");
     bytes
