@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 mod common;
+mod processors;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use std::thread;
 
 use common::{Arena, look, page_bytes, pages_in, pages_per_huge, skip_where_needed};
 use farptr_hmm::{DirtyError, DirtyTracker, PageSize, PageState, VaRange, VirtAddr};
+use processors::pin;
 use proptest::prelude::*;
 use rustix::mm::MprotectFlags;
 
@@ -309,7 +311,9 @@ fn no_store_is_lost_while_others_store() {
         let mut copy = vec![0; indices(&arena, &[arena.range()]).len()];
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
+            let _pinned = pin(0);
             let writer = scope.spawn(|| {
+                let _pinned = pin(1);
                 let mut state = 0x9e37_79b9_7f4a_7c15_u64;
                 for store in 1..=STORES {
                     state ^= state << 13;

@@ -3,6 +3,7 @@
 #![cfg(feature = "dmirror")]
 
 mod hmm_rig;
+mod processors;
 
 use std::sync::Arc;
 use std::thread;
@@ -12,6 +13,7 @@ use farptr_hmm::{Dmirror, DmirrorError, Mirror, PageCount};
 use hmm_rig::{
     Buffer, PAGES, RW, Rig, Watchdog, bytes, check_read, each_variant, negative, number, page, word,
 };
+use processors::pin;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 
 fn open_files() -> usize {
@@ -110,7 +112,9 @@ fn anon_teardown() {
             let buffer = Buffer::map(PAGES, RW, MapFlags::PRIVATE);
             buffer.fill(0..PAGES);
             let result = thread::scope(|scope| {
+                let _pinned = pin(0);
                 scope.spawn(|| {
+                    let _pinned = pin(1);
                     thread::sleep(Duration::from_micros(3 * round));
                     buffer.unmap(PAGES / 2..PAGES);
                 });

@@ -11,6 +11,7 @@
 
 mod hmm_copies;
 mod hmm_rig;
+mod processors;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,6 +21,7 @@ use std::thread;
 use farptr_hmm::{DeviceId, PageCount};
 use hmm_copies::Copies;
 use hmm_rig::{Buffer, Rig, huge, isolated, number, page};
+use processors::pin;
 
 /// What the threads and the exit handlers of a process share.
 struct Leaked {
@@ -120,8 +122,16 @@ fn exit_while_threads_read_and_migrate() {
         assert!(LEAKED.set(leaked).is_ok());
         at_exit(succeed_at_exit);
         (0..HANDLERS).for_each(|_| at_exit(read_at_exit));
-        thread::spawn(|| leaked.migrate_on());
-        (0..2).for_each(|_| drop(thread::spawn(|| leaked.read_on())));
+        thread::spawn(|| {
+            let _pinned = pin(0);
+            leaked.migrate_on();
+        });
+        for number in 1..3 {
+            thread::spawn(move || {
+                let _pinned = pin(number);
+                leaked.read_on();
+            });
+        }
         leaked.wait_for_both();
         // A failure, unless the handlers have done their work.
         std::process::exit(1);
@@ -213,6 +223,7 @@ fn threads_touch_pages_while_the_mirror_is_dropped() {
                 for thread in 0..THREADS {
                     let (buffer, done, together) = (&buffer, &done, &together);
                     scope.spawn(move || {
+                        let _pinned = pin(thread);
                         together.wait();
                         touch_until(done, buffer, thread);
                     });

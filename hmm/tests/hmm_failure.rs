@@ -9,6 +9,7 @@
 
 mod hmm_copies;
 mod hmm_rig;
+mod processors;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -17,6 +18,7 @@ use std::thread;
 use farptr_hmm::{DeviceId, DmirrorError, Mirror, PageCount, PageSize, VaRange};
 use hmm_copies::Copies;
 use hmm_rig::{Buffer, Rig, huge, page};
+use processors::pin;
 use proptest::prelude::*;
 
 fn attach(mirror: &Mirror, slots: usize) -> (Arc<Copies>, DeviceId) {
@@ -140,6 +142,7 @@ fn count_through(
         let count = |writer| {
             let done = &done;
             move || {
+                let _pinned = pin(1 + writer);
                 let mut rounds = 0;
                 while !done.load(Ordering::Relaxed) {
                     for page in 0..PAGES {
@@ -151,6 +154,7 @@ fn count_through(
             }
         };
         let writers = [scope.spawn(count(0)), scope.spawn(count(1))];
+        let _pinned = pin(0);
         for step in steps {
             match *step {
                 Step::Out { first, count, fails } => {
@@ -195,6 +199,7 @@ fn threads_touch_migrate_drop_and_unmap_by_turns() {
         for worker in 0..4 {
             let rig = &rig;
             scope.spawn(move || {
+                let _pinned = pin(worker);
                 for round in 0..40 {
                     let pages = 16 + 8 * worker;
                     let buffer = Buffer::anon(pages);

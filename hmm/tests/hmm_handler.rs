@@ -11,6 +11,7 @@
 
 mod hmm_copies;
 mod hmm_rig;
+mod processors;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::CString;
@@ -24,6 +25,7 @@ use std::thread;
 use farptr_hmm::PageCount;
 use hmm_copies::Copies;
 use hmm_rig::{Buffer, PAGES, Rig, Watchdog, huge, isolated, number};
+use processors::pin;
 use rustix::mm::Advice;
 
 /// The thread whose allocations are counted; none if zero.
@@ -116,6 +118,7 @@ fn a_flood_of_faults_is_answered() {
             for thread in 0..THREADS {
                 let (buffer, together) = (&buffer, &together);
                 scope.spawn(move || {
+                    let _pinned = pin(thread);
                     together.wait();
                     for round in 0..pages {
                         let page = (round * 7 + thread * 16) % pages;
@@ -146,9 +149,10 @@ fn a_drain_ends_though_the_message_that_it_saw_vanishes() {
     buffer.fill(0..8);
     let together = Barrier::new(4);
     thread::scope(|scope| {
-        for page in [3, 5] {
+        for (number, page) in (2..).zip([3, 5]) {
             let (buffer, together) = (&buffer, &together);
             scope.spawn(move || {
+                let _pinned = pin(number);
                 for _ in 0..ROUNDS {
                     together.wait();
                     buffer.check(page..page + 1);
@@ -156,11 +160,13 @@ fn a_drain_ends_though_the_message_that_it_saw_vanishes() {
             });
         }
         scope.spawn(|| {
+            let _pinned = pin(0);
             for _ in 0..ROUNDS {
                 together.wait();
                 (0..4).for_each(|_| rig.mirror.drain());
             }
         });
+        let _pinned = pin(1);
         for _ in 0..ROUNDS {
             together.wait();
             // Pages that are on their way home stay.

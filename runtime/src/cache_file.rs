@@ -178,7 +178,12 @@ fn take_word(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 #[cfg(test)]
+#[path = "../../hmm/tests/processors/mod.rs"]
+mod processors;
+
+#[cfg(test)]
 mod tests {
+    use super::processors::pin;
     use super::*;
 
     fn contents(data: &[u8]) -> Contents {
@@ -292,9 +297,10 @@ mod tests {
         let data = [vec![1; 100_000], vec![2; 200_000]].map(|data| contents(&data));
         let data = &data;
         std::thread::scope(|threads| {
-            for own in data {
+            for (number, own) in data.iter().enumerate() {
                 let file = &file;
                 threads.spawn(move || {
+                    let _pinned = pin(number);
                     for _ in 0..100 {
                         file.store(own).unwrap();
                         assert!(data.contains(&file.load()));

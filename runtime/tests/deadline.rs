@@ -13,6 +13,8 @@
 mod common;
 #[path = "common/pager.rs"]
 mod pager;
+#[path = "../../hmm/tests/processors/mod.rs"]
+mod processors;
 
 use common::build;
 use farptr::shaders::affine;
@@ -21,6 +23,7 @@ use farptr::{
 };
 use memmap2::{Advice, MmapMut};
 use pager::Pager;
+use processors::pin;
 use std::{
     process::{Child, Command},
     sync::mpsc::channel,
@@ -165,7 +168,9 @@ fn time_behind_launches_of_others_does_not_count() {
         let theirs: &mut [f32] = bytemuck::cast_slice_mut(&mut memory);
         std::thread::scope(|threads| {
             let (runtime, kernel) = (&runtime, &kernel);
+            let _pinned = pin(0);
             let first = threads.spawn(move || {
+                let _pinned = pin(1);
                 // Held up as long, but in the kernel: it may take its time.
                 runtime.scope(|s| {
                     let y = s.lend_mut(theirs)?.ptr();

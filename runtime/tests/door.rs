@@ -11,12 +11,15 @@
 mod common;
 #[path = "common/glsl.rs"]
 mod glsl;
+#[path = "../../hmm/tests/processors/mod.rs"]
+mod processors;
 
 use common::build;
 use farptr::{
     Access, AccessMode, Backing, Error, Fault, FaultReason, Grid, LaunchError, LaunchOptions,
     RawKernel, Runtime,
 };
+use processors::pin;
 use rustix::mm::{
     Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags, madvise, mmap, mmap_anonymous,
     mprotect, mremap_fixed, munmap,
@@ -319,7 +322,9 @@ fn disturbed(runtime: &Runtime, kernel: &RawKernel, deed: Deed, round: u64, page
     let head = memory.address(1) as u64;
     let done = AtomicBool::new(false);
     let (result, (moved, acted_at)) = std::thread::scope(|threads| {
+        let _pinned = pin(0);
         let other = threads.spawn(|| {
+            let _pinned = pin(1);
             while runtime.stats().submissions < before + round && !done.load(Acquire) {
                 spin_loop();
             }

@@ -11,12 +11,15 @@
 mod common;
 #[path = "common/glsl.rs"]
 mod glsl;
+#[path = "../../hmm/tests/processors/mod.rs"]
+mod processors;
 
 use common::build;
 use farptr::{
     AccessMode, Backing, Fault, FaultReason, Grid, LaunchError, LaunchOptions, RawKernel, Runtime,
 };
 use memmap2::{MmapMut, MmapOptions};
+use processors::pin;
 use rustix::mm::{Advice, MprotectFlags, madvise, mprotect};
 use std::{
     ffi::c_void,
@@ -184,16 +187,10 @@ fn pages_beyond_the_end_of_a_file_are_not_there() {
     assert!((0..2).all(|page| memory[page * PAGE + 8] == 1));
 }
 
-/// Whether another thread that changes protections can be the reason of a fault. A page may be
-/// protected whenever it is accessed and open whenever its area is looked at.
-fn changed(reason: FaultReason) -> bool {
-    matches!(reason, FaultReason::Protected | FaultReason::Unmapped | FaultReason::Unreachable)
-}
+/// Ends another thread when this one ends, in whatever way.
+struct Ends<'a>(&'a AtomicBool);
 
-/// Says that something is done when it is dropped.
-struct Done<'d>(&'d AtomicBool);
-
-impl Drop for Done<'_> {
+impl Drop for Ends<'_> {
     fn drop(&mut self) {
         self.0.store(true, Relaxed);
     }
@@ -212,7 +209,9 @@ fn other_threads_may_protect_and_empty_memory_meanwhile() {
     let done = AtomicBool::new(false);
     let (mut good, mut refused, mut raced) = (0, 0, 0);
     std::thread::scope(|threads| {
+        let _pinned = pin(0);
         threads.spawn(|| {
+            let _pinned = pin(1);
             let mut turn = 0usize;
             while !done.load(Relaxed) {
                 turn += 1;
@@ -232,18 +231,21 @@ fn other_threads_may_protect_and_empty_memory_meanwhile() {
                 }
             }
         });
-        // Also where an assertion fails, or the other thread would go on for ever.
-        let _done = Done(&done);
+        let ends = Ends(&done);
         for _ in 0..60 {
             match walk(&runtime, &kernel, head, 1) {
                 Ok(()) => good += 1,
                 Err(farptr::Error::Launch(LaunchError::Fault(fault))) => {
-                    assert!(changed(fault.reason), "{fault}");
+                    let why = fault.reason;
+                    let known = matches!(why, FaultReason::Protected | FaultReason::Unmapped);
+                    assert!(known, "{fault}");
                     refused += 1;
                 }
                 Err(farptr::Error::Launch(LaunchError::TooManyRounds { .. })) => refused += 1,
+                // Closed whenever a result was to be written, and open whenever one looked.
                 Err(farptr::Error::Launch(LaunchError::Unwritable { reason, .. })) => {
-                    assert!(changed(reason), "{reason}");
+                    let closed = [FaultReason::Protected, FaultReason::Unreachable];
+                    assert!(closed.contains(&reason), "{reason}");
                     refused += 1;
                 }
                 // The change came while results were written home: some of them are there.
@@ -251,6 +253,7 @@ fn other_threads_may_protect_and_empty_memory_meanwhile() {
                 Err(other) => panic!("{other:?}"),
             }
         }
+        drop(ends);
     });
     println!("{good} walks, {refused} refused, {raced} raced");
     assert_eq!(good + refused + raced, 60);

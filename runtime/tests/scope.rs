@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 mod common;
+#[path = "../../hmm/tests/processors/mod.rs"]
+mod processors;
 
 use common::runtime;
 use farptr::shaders::affine;
 use farptr::{Error, Grid, Kernel, Runtime, Scope};
+use processors::pin;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const N: usize = 1 << 20;
@@ -129,10 +132,12 @@ fn threads_launch_side_by_side() {
     let before = runtime.stats();
     let mut slices = vec![vec![0.0f32; 10_000]; 8];
     std::thread::scope(|threads| {
-        for y in &mut slices {
-            threads.spawn(|| {
+        for (number, y) in slices.iter_mut().enumerate() {
+            let (runtime, kernel) = (&runtime, &kernel);
+            threads.spawn(move || {
+                let _pinned = pin(number);
                 for _ in 0..20 {
-                    runtime.scope(|s| count_up(s, &kernel, y, 5)).unwrap();
+                    runtime.scope(|s| count_up(s, kernel, y, 5)).unwrap();
                 }
             });
         }

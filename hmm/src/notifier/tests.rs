@@ -186,6 +186,10 @@ fn a_removal_waits_for_the_end_of_the_invalidation() {
         drop(notifier);
         removed.send(()).unwrap();
     });
+    // The other thread has got there, and waits.
+    while lock(&notifiers.shared.state).deferred.is_empty() {
+        std::thread::yield_now();
+    }
     assert!(done.try_recv().is_err());
     drop(guard);
     done.recv().expect("removed");

@@ -15,6 +15,8 @@ mod hmm_copies;
 #[path = "../hmm_rig/mod.rs"]
 mod hmm_rig;
 mod memory;
+#[path = "../processors/mod.rs"]
+mod processors;
 mod work;
 
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use content::Random;
 use hmm_copies::Copies;
 use hmm_rig::{Rig, huge};
 use memory::{Arena, Mapped};
+use processors::pin;
 use work::{OPS, Worker};
 
 const THREADS: usize = 16;
@@ -118,6 +121,7 @@ fn round(rig: Rig, seed: u64, length: Duration, unmaps_first: bool) -> ([u64; OP
         for thread in 0..THREADS {
             let stress = &stress;
             scope.spawn(move || {
+                let _pinned = pin(thread);
                 let _stop = StopAll(&stress.stop);
                 let random = Random(seed.wrapping_add(thread as u64).wrapping_mul(0x1_0001));
                 let mut worker = Worker::new(stress, thread as u64 + 1, random);

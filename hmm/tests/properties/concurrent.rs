@@ -14,6 +14,7 @@ use crate::cases::{Dice, seed};
 use crate::history::{Before, By, History, Was};
 use crate::hmm_rig::{Watchdog, fork, isolated, page};
 use crate::model::Access;
+use crate::processors::pin;
 use crate::world::{World, runs};
 
 const PAGES: usize = 48;
@@ -239,8 +240,12 @@ fn run(drops: bool, forks: bool, around: usize, looks: usize) {
         for (number, seed) in (0..ACTORS).zip(seed..) {
             let own = PAGES / ACTORS * number..PAGES / ACTORS * (number + 1);
             let actor = Actor { test: &test, own, dice: Dice::new(seed) };
-            scope.spawn(|| actor.run());
+            scope.spawn(move || {
+                let _pinned = pin(1 + number);
+                actor.run();
+            });
         }
+        let _pinned = pin(0);
         let mut dice = Dice::new(!seed);
         for look in 0..looks {
             if let Err(wrong) = test.look(&mut dice) {

@@ -12,6 +12,8 @@ mod history;
 #[path = "../hmm_rig/mod.rs"]
 mod hmm_rig;
 mod model;
+#[path = "../processors/mod.rs"]
+mod processors;
 mod region;
 mod scene;
 mod sequential;

@@ -12,6 +12,8 @@ mod common;
 mod errors;
 mod huge;
 mod mirror;
+#[path = "../processors/mod.rs"]
+mod processors;
 mod race;
 mod writable;
 

@@ -9,6 +9,7 @@ use farptr_hmm::{
 
 use crate::common::{Arena, look};
 use crate::mirror::Mirror;
+use crate::processors::pin;
 
 /// Drops pages again and again, as announced, until told to stop or done.
 fn drop_pages(arena: &Arena, notifiers: &Notifiers, rounds: usize) {
@@ -27,8 +28,10 @@ fn what_is_committed_is_there() {
     let notifier = mirror.notifiers.register(arena.range(), None, mirror.table.clone());
     let notifier = notifier.expect("not empty");
     let done = AtomicBool::new(false);
+    let _pinned = pin(0);
     thread::scope(|scope| {
         scope.spawn(|| {
+            let _pinned = pin(1);
             drop_pages(&arena, &mirror.notifiers, 20_000);
             done.store(true, Ordering::Release);
         });
@@ -75,7 +78,9 @@ fn anon_teardown() {
         let notifier = mirror.notifiers.register(arena.range(), None, mirror.table.clone());
         let notifier = notifier.expect("not empty");
         thread::scope(|scope| {
+            let _pinned = pin(0);
             scope.spawn(|| {
+                let _pinned = pin(1);
                 let upper = arena.range_of(128..256);
                 let guard = mirror.notifiers.invalidate(Event::Unmap, upper);
                 arena.unmap(128..256);
@@ -118,7 +123,11 @@ fn a_walk_is_not_disturbed_by_other_ranges() {
     let notifier = mirror.notifiers.register(arena.range(), None, mirror.table.clone());
     let notifier = notifier.expect("not empty");
     thread::scope(|scope| {
-        scope.spawn(|| drop_pages(&elsewhere, &mirror.notifiers, 2_000));
+        let _pinned = pin(0);
+        scope.spawn(|| {
+            let _pinned = pin(1);
+            drop_pages(&elsewhere, &mirror.notifiers, 2_000);
+        });
         for _ in 0..50 {
             let mut range = HmmRange::new(arena.range(), &notifier).expect("whole pages");
             range.default_flags = Request::FAULT;

@@ -100,6 +100,9 @@ const OBJECT_BYTES: usize = 128;
 /// How many objects are searched for each page that may be brought in.
 const VISITS: usize = 16;
 
+/// How often a page is read that may be read and cannot, before something is said to be in the way.
+const READS: usize = 16;
+
 /// What the device has of a page.
 struct Page {
     frame: u64,
@@ -309,11 +312,27 @@ impl Door {
             return open.allow_writing(page, memory, pages).map(Ok);
         }
         let mut snapshot = vec![0; PAGE_BYTES as usize];
-        if !self.host.read(page * PAGE_BYTES, &mut snapshot) {
-            return Ok(Err(Denial::Unreachable));
+        if let Err(denial) = self.read(page, &mut snapshot) {
+            return Ok(Err(denial));
         }
         let open = Page { frame: 0, identity, place, lent, snapshot, write };
         Ok(if self.enter(page, open, memory, pages)? { Ok(true) } else { Err(Denial::Unmapped) })
+    }
+
+    /// Reads a page that may be read, as far as one has looked. Another thread may have protected or
+    /// unmapped it since, so one looks again before something else is said to be in the way.
+    fn read(&mut self, page: u64, bytes: &mut [u8]) -> Result<(), Denial> {
+        for _ in 0..READS {
+            if self.host.read(page * PAGE_BYTES, bytes) {
+                return Ok(());
+            }
+            self.host.look_again();
+            let area = self.host.area(page * PAGE_BYTES)?.ok_or(Denial::Unmapped)?;
+            if !area.flags.read {
+                return Err(Denial::Protected);
+            }
+        }
+        Err(Denial::Unreachable)
     }
 
     /// Gives a page that was read a frame, and returns whether the table reaches that far.

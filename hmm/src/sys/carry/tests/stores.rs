@@ -11,6 +11,7 @@ use super::{Case, Kind, content, page};
 use crate::sys::carry::Request;
 use crate::sys::carry::injection::{Failure, Half};
 use crate::sys::copy::read_bytes;
+use crate::sys::processors::pin;
 use crate::sys::uffd::{Refusal, Resolution};
 use crate::{PageSize, VaRange, VirtAddr};
 
@@ -58,9 +59,14 @@ fn count_through(copies: bool, leased: bool, failures: &[Failure]) -> Option<Vec
         case.lend();
     }
     case.plan(failures.iter().copied());
+    // Only now: the thread that serves the mirror is not to be kept on this processor.
+    let _pinned = pin(0);
     let (range, done) = (case.range(), AtomicBool::new(false));
     let rounds = thread::scope(|scope| {
-        let counting = scope.spawn(|| count_on(range, &done));
+        let counting = scope.spawn(|| {
+            let _pinned = pin(1);
+            count_on(range, &done)
+        });
         let ends = Ends(&done);
         for _ in 0..3 {
             case.out();

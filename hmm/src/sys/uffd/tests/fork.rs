@@ -12,6 +12,7 @@ use super::super::{
 };
 use super::rig::{Area, Rig, alone, done, ended, page_bytes, skip, skip_tier, spawn};
 use crate::addr::VaRange;
+use crate::sys::processors::pin;
 
 /// Forks, runs `child` in the child and returns what it returns there. The child may not panic,
 /// allocate or lock.
@@ -341,7 +342,9 @@ fn a_fork_in_a_hook_runs_no_hooks() {
 #[test]
 fn hooks_come_and_go_while_others_fork() {
     let _alone = alone();
+    let _pinned = pin(0);
     let busy = std::thread::spawn(|| {
+        let _pinned = pin(1);
         for _ in 0..200 {
             drop(register_hook(Arc::new(Silent)).expect("register"));
         }

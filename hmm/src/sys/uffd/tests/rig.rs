@@ -21,6 +21,7 @@ use super::super::{
     Uffd,
 };
 use crate::addr::{PageSize, VaRange, VirtAddr};
+use crate::sys::processors::pin;
 use crate::{PageState, Pagemap};
 
 /// A fork makes the pages of all tests shared for a moment, which a move notices.
@@ -327,6 +328,7 @@ impl Rig {
 
 /// Runs a test in every tier that works here.
 pub(super) fn each_tier(features: &[super::super::Feature], test: impl Fn(&mut Rig)) {
+    let _pinned = pin(0);
     let features: Features = features.iter().copied().collect();
     for tier in [Tier::KernelFaults, Tier::UserFaults] {
         match Rig::open(tier, features) {
@@ -385,13 +387,13 @@ pub(super) fn done(pages: usize) -> Outcome {
 /// Reads a byte of a page in another thread.
 pub(super) fn spawn_read(area: &Arc<Area>, page: usize) -> JoinHandle<u8> {
     let area = Arc::clone(area);
-    thread::spawn(move || area.read(page))
+    on_another_processor(move || area.read(page))
 }
 
 /// Writes a byte of a page in another thread.
 pub(super) fn spawn_write(area: &Arc<Area>, page: usize, byte: u8) -> JoinHandle<()> {
     let area = Arc::clone(area);
-    thread::spawn(move || area.write(page, byte))
+    on_another_processor(move || area.write(page, byte))
 }
 
 /// Does something to an area in another thread.
@@ -400,5 +402,15 @@ pub(super) fn spawn<T: Send + 'static>(
     act: impl FnOnce(&Area) -> T + Send + 'static,
 ) -> JoinHandle<T> {
     let area = Arc::clone(area);
-    thread::spawn(move || act(&area))
+    on_another_processor(move || act(&area))
+}
+
+/// Does something in another thread, on another processor than the tests of [`each_tier`].
+fn on_another_processor<T: Send + 'static>(
+    act: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    thread::spawn(move || {
+        let _pinned = pin(1);
+        act()
+    })
 }
