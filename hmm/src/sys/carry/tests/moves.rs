@@ -10,7 +10,7 @@ use std::thread;
 use super::{Case, KINDS, Kind, PAGES, content, page};
 use crate::pages::{above, pages_from};
 use crate::sys::carry::Request;
-use crate::sys::carry::injection::{Failure, Half};
+use crate::sys::carry::injection::{Failure, Half, Injection};
 use crate::sys::copy::{read_bytes, write_bytes};
 use crate::sys::mmap::{HugePages, Mapping};
 use crate::sys::uffd::{Modes, Refusal, Resolution};
@@ -87,6 +87,17 @@ fn remap(from: Mapping, to: &Mapping) {
     assert_eq!(moved.expect("mremap"), target);
 }
 
+/// Lets every request pass when its thread panics, so that a migration that waits for it ends.
+struct PassesOnPanic<'a>(&'a Injection);
+
+impl Drop for PassesOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.plan([]);
+        }
+    }
+}
+
 #[test]
 fn pages_that_moved_uncounted_before_their_mapping_moved_are_found() {
     for kind in KINDS_THAT_MOVE {
@@ -102,6 +113,7 @@ fn pages_that_moved_uncounted_before_their_mapping_moved_are_found() {
         thread::scope(|scope| {
             let injection = case.mirror.injection();
             let mover = scope.spawn(move || {
+                let _passes = PassesOnPanic(injection);
                 // The migration goes on only after this: until then each request is to be made
                 // again.
                 while injection.take_failed().is_empty() {
