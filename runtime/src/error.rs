@@ -266,8 +266,9 @@ pub enum LaunchError {
     },
     /// The grid asks for more invocations in a dimension than can be numbered.
     #[error(
-        "kernel `{kernel}` was launched over {invocations} invocations in one dimension; numbers of \
-         invocations have 32 bits, so that workgroups of this size have at most {limit}; split it"
+        "kernel `{kernel}` was launched over {invocations} invocations in one dimension; numbers \
+         of invocations have 32 bits, so that workgroups of this size have at most {limit}; split \
+         it"
     )]
     TooManyInvocations {
         /// The kernel.
@@ -305,8 +306,8 @@ pub enum LaunchError {
     /// [`Grid::cover_2d`](crate::Grid::cover_2d) needs a kernel whose workgroups have at most two
     /// dimensions.
     #[error(
-        "kernel `{kernel}` has workgroups of {local_size:?}; Grid::cover_2d needs two dimensions at \
-         most, use Grid::cover_3d or Grid::groups"
+        "kernel `{kernel}` has workgroups of {local_size:?}; Grid::cover_2d needs two dimensions \
+         at most, use Grid::cover_3d or Grid::groups"
     )]
     NotTwoDimensional {
         /// The kernel.

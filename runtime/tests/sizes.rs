@@ -1,4 +1,5 @@
-//! Lends of many gigabytes: whatever a driver makes of large offsets, each element is the right one.
+//! Lends of many gigabytes: whatever a driver makes of large offsets, each element is the right
+//! one.
 //!
 //! The memory is mapped without a reserve, and few of its pages are touched.
 //!

@@ -32,9 +32,9 @@ pub fn read(path: &Path, undirected: bool) -> Result<GraphInput, SampleError> {
 /// the comments before the first edge say so, each edge leads both ways.
 ///
 /// # Errors
-/// [`SampleError::Bad`] with the line, for a line that is not two ids, and for the banner or the size
-/// line of a Matrix Market file; and for a graph without an edge, with more vertices than 32 bits
-/// number, or of two sets of vertices with the same ids.
+/// [`SampleError::Bad`] with the line, for a line that is not two ids, and for the banner or the
+/// size line of a Matrix Market file; and for a graph without an edge, with more vertices than 32
+/// bits number, or of two sets of vertices with the same ids.
 pub fn parse(name: &str, text: &str, undirected: bool) -> Result<GraphInput, SampleError> {
     let parsed = parse_lines(name, &plain(text))?;
     let problem = |problem: Problem| problem.in_input(name);

@@ -122,7 +122,8 @@ matrix_cases! {
         => "FILE: cut short: 2 entries declared, 1 found; fetch or write the file again";
     an_entry_that_breaks_off: "3 3 3\n1 1 1\n2 1"
         => "FILE: cut short: 3 entries declared, 1 found; fetch or write the file again";
-    a_second_file_behind: "1 1 1\n1 1 1\n%%MatrixMarket matrix coordinate real general\n1 1 1\n1 1 1\n"
+    a_second_file_behind:
+        "1 1 1\n1 1 1\n%%MatrixMarket matrix coordinate real general\n1 1 1\n1 1 1\n"
         => "FILE:4: \"%%MatrixMarket matrix coordinate real ge...\" is not an entry of the form \
             \"row column value\"; correct the line";
     duplicates_that_overflow: "1 1 2\n1 1 3e38\n1 1 3e38\n"
@@ -249,8 +250,8 @@ fn edges_that_are_not() {
     }
 }
 
-/// What is nearly a Matrix Market banner must not be a comment of an edge list: its symmetry would be
-/// lost, and its size line would be an edge.
+/// What is nearly a Matrix Market banner must not be a comment of an edge list: its symmetry would
+/// be lost, and its size line would be an edge.
 #[test]
 fn banners_with_a_slip() {
     let body = "2 2 1\n2 1\n";
@@ -291,8 +292,8 @@ fn size_lines_without_a_banner() {
             graph_line(text),
             format!(
                 "FILE:{line}: \"{shown}\" reads like the size line of a Matrix Market file without \
-                 its banner; write \"%%MatrixMarket matrix coordinate pattern general\", or what it \
-                 is, before it; if it is an edge, move it behind another"
+                 its banner; write \"%%MatrixMarket matrix coordinate pattern general\", or what \
+                 it is, before it; if it is an edge, move it behind another"
             )
         );
     }

@@ -22,8 +22,8 @@ pub(crate) struct Root {
 
 /// Looks up the lends of the pointers in the push constants.
 ///
-/// A pointer to the end of a lend belongs to it, unless pointers into no lend reach memory (`open`):
-/// then it may as well point to what follows.
+/// A pointer to the end of a lend belongs to it, unless pointers into no lend reach memory
+/// (`open`): then it may as well point to what follows.
 pub(crate) fn roots(analysis: &Analysis, push: &[u8], lends: &Lends, open: bool) -> Vec<Root> {
     let root = |at: u32| {
         let address = pointer_at(push, at);

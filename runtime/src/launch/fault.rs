@@ -107,8 +107,8 @@ pub enum FaultReason {
     /// An index leaves one of the kernel's own variables: an array, a vector or a matrix. The
     /// address then is the index, and no lend is near.
     OwnVariable,
-    /// The index is 2^31 or more. Indices of access chains are signed numbers of 32 bits, so that it
-    /// is negative to the device. The address is the one that was meant.
+    /// The index is 2^31 or more. Indices of access chains are signed numbers of 32 bits, so that
+    /// it is negative to the device. The address is the one that was meant.
     IndexTooLarge,
 }
 

@@ -319,8 +319,8 @@ impl Door {
         Ok(if self.enter(page, open, memory, pages)? { Ok(true) } else { Err(Denial::Unmapped) })
     }
 
-    /// Reads a page that may be read, as far as one has looked. Another thread may have protected or
-    /// unmapped it since, so one looks again before something else is said to be in the way.
+    /// Reads a page that may be read, as far as one has looked. Another thread may have protected
+    /// or unmapped it since, so one looks again before something else is said to be in the way.
     fn read(&mut self, page: u64, bytes: &mut [u8]) -> Result<(), Denial> {
         for _ in 0..READS {
             if self.host.read(page * PAGE_BYTES, bytes) {

@@ -73,7 +73,8 @@ impl Batch {
         checked.channel.has_room(rows).then_some(&mut checked.channel)
     }
 
-    /// Writes the control block of a folded launch that nobody checks, and gives its set and offset.
+    /// Writes the control block of a folded launch that nobody checks, and gives its set and
+    /// offset.
     pub(super) fn grid_block(
         &mut self,
         device: &Device,

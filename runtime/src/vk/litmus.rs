@@ -5,10 +5,10 @@
 //! leads to itself, and reports how often it did. Where it was cut, rewritten kernels count their
 //! loops on a second way, and a loop that was cut is an error instead of a wrong result.
 //!
-//! Some compute the offset of an element in signed numbers of 32 bits (SwiftShader), so that what is
-//! 4 GiB behind an address is the address itself. A checked kernel reads so far behind an address
-//! where nothing is lent: it touches nothing, and the fault says which address the driver computed.
-//! Where that is another, kernels compute offsets themselves.
+//! Some compute the offset of an element in signed numbers of 32 bits (SwiftShader), so that what
+//! is 4 GiB behind an address is the address itself. A checked kernel reads so far behind an
+//! address where nothing is lent: it touches nothing, and the fault says which address the driver
+//! computed. Where that is another, kernels compute offsets themselves.
 
 use super::{Ask, Device, Pipeline, buffer::SharedBuffer, with_scope};
 use crate::{Error, LaunchError, LaunchOptions, config::Config, grid::Dispatch, kernel::Code};

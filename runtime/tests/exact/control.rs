@@ -5,7 +5,8 @@ use crate::case::{Buffer, Case};
 cases! {
     in_place_update, loop_for, loop_while, loop_do_while, loop_nested, loop_break_continue,
     loop_bound_from_memory, loop_with_switch, switch_of_stores, deep_branches, several_returns,
-    functions_of_functions, specialised_defaults, specialised_parts, store_then_branch, private_and_function_arrays,
+    functions_of_functions, specialised_defaults, specialised_parts, store_then_branch,
+    private_and_function_arrays,
     writes_before_it_reads, read_after_own_write, workgroup_of_one_size,
 }
 

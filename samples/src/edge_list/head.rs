@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | SNAP | `# Undirected graph: ...`, `# Directed graph ...` | whether edges lead both ways |
 //! | | `# Nodes: 4039 Edges: 88234` | how many lines there are |
-//! | KONECT | `% sym unweighted`, `% asym`, `% bip` | whether edges lead both ways, or join two sets |
+//! | KONECT | `% sym unweighted`, `% asym`, `% bip` | whether edges lead both ways, or join sets |
 //! | | `% 78 34 34`, in the next line | how many lines there are |
 
 use crate::error::excerpt;
@@ -135,8 +135,8 @@ impl First {
         self.others > 0 && covers && (count == self.others || self.alike == 0)
     }
 
-    /// Whether the line may be a header after all: all ids are within it, and it tells their number,
-    /// or has a third field.
+    /// Whether the line may be a header after all: all ids are within it, and it tells their
+    /// number, or has a third field.
     pub(super) fn may_be_header(&self) -> bool {
         let covers = self.largest.0.max(self.largest.1) <= self.from;
         match self.look {

@@ -34,17 +34,21 @@ const SHAPES: &[(&str, &str)] = &[
     ),
     (
         "nested, left only by return",
-        "for (uint i = 0; i < n; i++) { uint k = i; do { if (words[k] == 7) return; k++; } while (true); }",
+        "for (uint i = 0; i < n; i++) { uint k = i; \
+         do { if (words[k] == 7) return; k++; } while (true); }",
     ),
     (
         "forever in a switch in a loop",
-        "for (uint i = 0; i < n; i++) { switch (acc & 3) { case 0: for (;;) { if (acc++ == n) return; } \
-         case 1: do { acc += 3; continue; } while (false); break; default: while (true) { return; } } \
+        "for (uint i = 0; i < n; i++) { switch (acc & 3) { \
+         case 0: for (;;) { if (acc++ == n) return; } \
+         case 1: do { acc += 3; continue; } while (false); break; \
+         default: while (true) { return; } } \
          acc ^= i; }",
     ),
     (
         "behind jumps",
-        "for (uint i = 0; i < n; i++) { if (acc == i) { break; acc++; } else { continue; acc += 2; } \
+        "for (uint i = 0; i < n; i++) { if (acc == i) { break; acc++; } \
+         else { continue; acc += 2; } \
          for (uint j = 0; j < n; j++) { acc += j; continue; for (;;) acc++; } return; }",
     ),
     (

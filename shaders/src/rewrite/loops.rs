@@ -63,9 +63,9 @@ pub(super) fn bound_loops(
     bound
 }
 
-/// The loops of a function, whose blocks without a way in are removed. Where a loop's merge block is
-/// never got to, its new one takes over all branches, and what only the old one led to has no way in
-/// either.
+/// The loops of a function, whose blocks without a way in are removed. Where a loop's merge block
+/// is never got to, its new one takes over all branches, and what only the old one led to has no
+/// way in either.
 fn shape(
     edit: &mut Edit,
     function: &mut Function,

@@ -1,10 +1,10 @@
 //! Pointers to what has numbers of 8 or 16 bits that the kernel may store but not compute with.
 //!
-//! Without `Int8`, `Int16` or `Float16` validators allow no `OpBitcast` between a pair of words and a
-//! pointer to such numbers, as it is made for devices without 64-bit integers. It is allowed where
-//! the pointer's type was declared ahead of what it points to, which only pointers to structures may
-//! be. So such a pointer is made by way of one to a structure of the same layout, and the address of
-//! one is computed from where its access chains start.
+//! Without `Int8`, `Int16` or `Float16` validators allow no `OpBitcast` between a pair of words and
+//! a pointer to such numbers, as it is made for devices without 64-bit integers. It is allowed
+//! where the pointer's type was declared ahead of what it points to, which only pointers to
+//! structures may be. So such a pointer is made by way of one to a structure of the same layout,
+//! and the address of one is computed from where its access chains start.
 
 use super::edit::{Code, Edit, Id, id_operand};
 use super::pointers::Trace;

@@ -1,9 +1,10 @@
 //! Declarations that rspirv's parser cannot read: read here, and put in place behind it.
 //!
-//! The parser reads one literal of a specialisation constant's operation where there may be several,
-//! and no constants of 8-bit floating-point types. For the parser each becomes a null constant of
-//! its type; the loader gets the true one. What has a length of its own elsewhere (`OpSwitch` on 64
-//! bits, constants of 8, 16 and 64 bits) the parser reads by the type, as it should be.
+//! The parser reads one literal of a specialisation constant's operation where there may be
+//! several, and no constants of 8-bit floating-point types. For the parser each becomes a null
+//! constant of its type; the loader gets the true one. What has a length of its own elsewhere
+//! (`OpSwitch` on 64 bits, constants of 8, 16 and 64 bits) the parser reads by the type, as it
+//! should be.
 
 use super::edit::Id;
 use rspirv::dr::{Instruction, Operand};

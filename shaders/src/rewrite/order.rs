@@ -32,8 +32,8 @@ impl Edit {
     }
 }
 
-/// Whether a declaration is a number's or a vector's type, or a constant of one, that needs only what
-/// comes first.
+/// Whether a declaration is a number's or a vector's type, or a constant of one, that needs only
+/// what comes first.
 fn depends_on_nothing(declared: &Instruction, first: &HashSet<Id>) -> bool {
     let of = || declared.result_type.is_some_and(|of| first.contains(&of));
     let parts = || {

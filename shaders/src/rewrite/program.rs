@@ -77,8 +77,8 @@ impl Program {
     ///
     /// * [`RewriteError::TooManyChecks`] when the control block does not hold what it needs.
     /// * [`RewriteError::TooLarge`] when it would have more than [`most_words`](super::most_words).
-    /// * [`RewriteError::Refused`] when a loop cannot be bounded, the entry point has parameters, or
-    ///   the launch is folded and the kernel does more with a built-in value than load it.
+    /// * [`RewriteError::Refused`] when a loop cannot be bounded, the entry point has parameters,
+    ///   or the launch is folded and the kernel does more with a built-in value than load it.
     pub fn rewrite(&self, variant: &Variant) -> Result<Vec<u32>, RewriteError> {
         let layout = Layout::new(&self.analysis, variant).ok_or(RewriteError::TooManyChecks)?;
         self.check_addresses(variant)?;

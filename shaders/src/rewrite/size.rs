@@ -9,8 +9,8 @@ use rspirv::dr::{Instruction, Operand};
 
 /// Words of a form for each word of the kernel.
 const FACTOR: usize = 64;
-/// Words of any form: room for a small kernel that copies the largest structure that may be accessed
-/// at once.
+/// Words of any form: room for a small kernel that copies the largest structure that may be
+/// accessed at once.
 const ALLOWANCE: usize = 1 << 20;
 /// The most words of any form, 16 MiB.
 const MOST: usize = 1 << 22;

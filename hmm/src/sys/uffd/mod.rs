@@ -31,7 +31,7 @@ mod wait;
 
 // Miri has no userfaultfd, and neither has its C library some of the flags.
 #[cfg(all(test, not(miri)))]
-mod tests;
+pub(in crate::sys) mod tests;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

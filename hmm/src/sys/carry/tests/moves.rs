@@ -13,6 +13,7 @@ use crate::sys::carry::Request;
 use crate::sys::carry::injection::{Failure, Half, Injection};
 use crate::sys::copy::{read_bytes, write_bytes};
 use crate::sys::mmap::{HugePages, Mapping};
+use crate::sys::uffd::tests::rig::without_forks;
 use crate::sys::uffd::{Modes, Refusal, Resolution};
 use crate::{PageSize, VaRange};
 
@@ -100,6 +101,8 @@ impl Drop for PassesOnPanic<'_> {
 
 #[test]
 fn pages_that_moved_uncounted_before_their_mapping_moved_are_found() {
+    // Beside the tests that fork, `mremap` did not find its mapping in one piece once in 40 runs.
+    let _forks = without_forks();
     for kind in KINDS_THAT_MOVE {
         let Some(case) = Case::new(kind) else { return };
         let new = || Mapping::new((PAGES * page()) as u64, PageSize::host(), HugePages::Never);

@@ -7,5 +7,5 @@ mod kernel_access;
 mod marks;
 mod moves;
 mod open;
-mod rig;
+pub(in crate::sys) mod rig;
 mod watched;

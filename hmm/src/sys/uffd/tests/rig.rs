@@ -28,7 +28,7 @@ use crate::{PageState, Pagemap};
 static FORKS: RwLock<()> = RwLock::new(());
 
 /// Keeps forks away.
-pub(super) fn without_forks() -> RwLockReadGuard<'static, ()> {
+pub(in crate::sys) fn without_forks() -> RwLockReadGuard<'static, ()> {
     FORKS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
