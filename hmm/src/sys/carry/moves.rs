@@ -91,7 +91,9 @@ impl<'c> Move<'c> {
         }
         let here = self.carrier.look(pages_from(above(self.dst, at), rest));
         let there = self.carrier.look(self.source(at, rest));
-        let left = |&page: &usize| here.is_occupied(page) && !there.is_occupied(page);
+        // After the look: where a message is unread, it may have been a look at other memory.
+        let unread = self.has_unread(at, rest);
+        let left = |&page: &usize| here.is_occupied(page) && (unread || !there.is_occupied(page));
         let uncounted = (0..rest).take_while(left).count();
         self.unwoken |= uncounted > 0;
         let moved = counted + uncounted;
@@ -107,6 +109,16 @@ impl<'c> Move<'c> {
             self.before.vacate(first + moved);
         }
         (moved, confirmed)
+    }
+
+    /// Tells whether pages of the source may have been taken along by a change of mappings that is
+    /// still to be read, so that other memory may be in their place. Then a page is taken for moved
+    /// that may only have been taken along: it is found at home before it is settled.
+    fn has_unread(&self, first: usize, count: usize) -> bool {
+        match self.kind {
+            Request::MoveHome => false,
+            _ => self.carrier.uffd.check_watched(self.source(first, count)) == Resolution::Retry,
+        }
     }
 
     /// Finds out whether a page of the source that was not there when one looked is a hole, because

@@ -5,8 +5,10 @@
 //! A mapping of the test is moved to another, which no reference to its bytes outlives.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use super::stores::Ends;
 use super::{Case, KINDS, Kind, PAGES, content, page};
 use crate::pages::{above, pages_from};
 use crate::sys::carry::Request;
@@ -113,8 +115,10 @@ fn pages_that_moved_uncounted_before_their_mapping_moved_are_found() {
             unsafe { write_bytes(at.start(), &content(index)) }.expect("write");
         }
         case.plan([UNCOUNTED, always(Request::MoveOut, Resolution::Retry)]);
+        let done = AtomicBool::new(false);
         thread::scope(|scope| {
-            let injection = case.mirror.injection();
+            let (injection, done) = (case.mirror.injection(), &done);
+            let _ends = Ends(done);
             let mover = scope.spawn(move || {
                 let _passes = PassesOnPanic(injection);
                 // The migration goes on only after this: until then each request is to be made
@@ -125,11 +129,34 @@ fn pages_that_moved_uncounted_before_their_mapping_moved_are_found() {
                 remap(from, &to);
                 to
             });
+            scope.spawn(move || take_addresses(old, done));
             case.mirror.migrate_to_device(old, case.id).expect("migrate");
             let _to = mover.join().expect("the thread that moves the mapping");
             check(range, &format!("{kind:?}"));
             assert_eq!(case.mirror.stats().lost, 0, "{kind:?}");
         });
+    }
+}
+
+/// Maps other memory at addresses as soon as they are free, as other threads may.
+fn take_addresses(range: VaRange, done: &AtomicBool) {
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+    let start = std::ptr::with_exposed_provenance_mut(
+        usize::try_from(range.start().get()).expect("64 bits"),
+    );
+    let len = usize::try_from(range.len_bytes()).expect("64 bits");
+    let flags = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE | MapFlags::POPULATE;
+    while !done.load(Ordering::Relaxed) {
+        // SAFETY: Nothing that is mapped is replaced.
+        let mapped =
+            unsafe { mmap_anonymous(start, len, ProtFlags::READ | ProtFlags::WRITE, flags) };
+        if let Ok(mapped) = mapped {
+            while !done.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            // SAFETY: It was mapped above, and no reference to its bytes exists.
+            unsafe { munmap(mapped, len) }.expect("munmap");
+        }
     }
 }
 
