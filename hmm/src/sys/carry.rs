@@ -25,7 +25,8 @@ pub(crate) mod injection;
 mod moves;
 #[cfg(test)]
 pub(crate) mod ring;
-#[cfg(test)]
+// Miri has no userfaultfd.
+#[cfg(all(test, not(miri)))]
 mod tests;
 
 use std::os::fd::{AsFd, BorrowedFd};
