@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::addr::{PageSize, VaRange};
+use crate::fatal::die;
 use crate::gate::Gate;
 use crate::notifier::{Event, InvalidationGuard, Notifiers};
 use crate::removal::Removals;
@@ -17,10 +18,6 @@ use crate::sys::carry::Carrier;
 use crate::sys::device::DeviceMemory;
 use crate::sys::uffd::{MarkFinder, Resolution, Signal, Wakeup};
 use crate::table::{DeviceIndex, PageTable};
-
-pub(crate) use crate::fatal::{die, or_die};
-pub(crate) use crate::pages::{above, bytes_of, count_of, page_bytes, pages_from, pages_in};
-pub(crate) use crate::patience::Patience;
 
 /// How many devices a mirror has room for.
 pub(crate) const DEVICES: usize = 16;
@@ -66,6 +63,12 @@ impl State {
         let mut frames = devices.filter_map(|held| Some(held.device.as_host()?.frames().range()));
         let dropped = self.own_drop.is_some_and(|dropped| dropped.contains_range(range));
         dropped || self.staging.contains_range(range) || frames.any(|f| f.contains_range(range))
+    }
+
+    /// The devices that are attached, for use without the lock.
+    pub(crate) fn attached(&self) -> [Option<Arc<dyn DeviceMemory>>; DEVICES] {
+        let held = self.devices.each_ref();
+        held.map(|held| held.as_ref().map(|held| Arc::clone(&held.device)))
     }
 
     pub(crate) fn device(&self, index: DeviceIndex) -> Option<Arc<dyn DeviceMemory>> {

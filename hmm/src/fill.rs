@@ -3,8 +3,9 @@
 #![forbid(unsafe_code)]
 
 use crate::addr::VaRange;
-use crate::core::{Core, State, pages_from, pages_in};
+use crate::core::{Core, State};
 use crate::home::MEMORY_TRIES;
+use crate::pages::{pages_from, pages_in};
 use crate::sys::uffd::{Refusal, Resolution, Wakeup};
 use crate::table::Place;
 

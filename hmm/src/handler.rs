@@ -14,10 +14,13 @@ use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 
 use crate::addr::{PageSize, VaRange, VirtAddr};
-use crate::core::{Core, Patience, State, bytes_of, count_of, die, or_die, page_bytes, pages_from};
+use crate::core::{Core, State};
+use crate::fatal::{die, or_die};
 use crate::fill::{fill, unprotect};
 use crate::home::{Carry, bring_next};
 use crate::notifier::Event as Change;
+use crate::pages::{bytes_of, count_of, page_bytes, pages_from};
+use crate::patience::Patience;
 use crate::sys::device::MirrorCall;
 use crate::sys::mmap::{HugePages, MemoryError};
 use crate::sys::needed::pages_of_this_thread;

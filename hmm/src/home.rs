@@ -9,11 +9,11 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::addr::{PageCount, VaRange, VirtAddr};
-use crate::core::{
-    Core, State, above, bytes_of, count_of, or_die, page_bytes, pages_from, pages_in,
-};
+use crate::core::{Core, State};
 use crate::device_pages::Hold;
+use crate::fatal::or_die;
 use crate::notifier::Event;
+use crate::pages::{above, bytes_of, count_of, page_bytes, pages_from, pages_in};
 use crate::sync::MutexGuard;
 use crate::sys::device::{DeviceMemory, HostDevice, MirrorCall};
 use crate::sys::owned::Owned;

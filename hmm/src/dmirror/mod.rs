@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::addr::{PageCount, PageSize, VaRange, VirtAddr};
-use crate::core::{bytes_of, count_of, or_die, page_bytes};
 use crate::device_pages::Hold;
 use crate::error::FaultError;
+use crate::fatal::or_die;
 use crate::fault::{range_fault, snapshot};
 use crate::host::HostMm;
 use crate::migrate::Migration;
@@ -25,6 +25,7 @@ use crate::mirror::DeviceId;
 use crate::mirror::Mirror;
 use crate::notifier::Notifier;
 use crate::owner::Owner;
+use crate::pages::{bytes_of, count_of, page_bytes};
 use crate::pfn::Request;
 use crate::range::HmmRange;
 use crate::sync::{Mutex, lock};

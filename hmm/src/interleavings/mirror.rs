@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::kernel::{Entry, Kernel, Message, PAGES, Refused};
 use super::reader::Reader;
 use crate::addr::{PageNumber, VaRange, VirtAddr};
-use crate::core::{page_bytes, pages_from};
 use crate::device_pages::Hold;
 use crate::gate::Gate;
 use crate::notifier::{Event, Notifiers};
 use crate::owner::Owner;
+use crate::pages::{page_bytes, pages_from};
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::table::{DeviceIndex, Held, Mover, PageTable, Place};
 

@@ -2,7 +2,8 @@
 
 use super::{Content, Passenger, Route, Skip, Voyage};
 use crate::addr::{PageCount, PageNumber, VaRange};
-use crate::core::{State, above, count_of, pages_from, pages_in};
+use crate::core::State;
+use crate::pages::{above, count_of, pages_from, pages_in};
 use crate::sync::MutexGuard;
 use crate::sys::survey::{PageSet, Survey};
 use crate::sys::uffd::{Refusal, Resolution};

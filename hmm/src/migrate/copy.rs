@@ -2,7 +2,8 @@
 
 use super::{Collected, Content, Copied, Skip, Voyage, guarded};
 use crate::addr::PageCount;
-use crate::core::{bytes_of, or_die};
+use crate::fatal::or_die;
+use crate::pages::bytes_of;
 use crate::sys::copy::read_bytes;
 use crate::sys::device::MirrorCall;
 use crate::sys::survey::Survey;

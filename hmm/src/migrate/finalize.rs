@@ -2,7 +2,9 @@
 
 use super::{Content, Copied, Finalized, Passenger, Skip, Voyage};
 use crate::addr::{PageCount, VaRange};
-use crate::core::{State, above, count_of, die, or_die, pages_from, pages_in};
+use crate::core::State;
+use crate::fatal::{die, or_die};
+use crate::pages::{above, count_of, pages_from, pages_in};
 use crate::sys::device::MirrorCall;
 use crate::sys::uffd::{Modes, Outcome, Refusal, Resolution, Wakeup};
 use crate::table::{Held, Mover, Place};

@@ -14,13 +14,15 @@ mod setup;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::addr::{PageCount, PageNumber, VaRange, VirtAddr};
-use crate::core::{Core, Patience, above, pages_from};
+use crate::core::Core;
 use crate::device_pages::Hold;
 use crate::devmem::DeviceError;
 use crate::error::HostError;
 use crate::home::Carry;
 use crate::host::{Access, HostMm};
 use crate::notifier::InvalidationGuard;
+use crate::pages::{above, pages_from};
+use crate::patience::Patience;
 use crate::sys::carry::Staging;
 use crate::sys::device::DeviceMemory;
 use crate::sys::lease::Lease;

@@ -2,11 +2,13 @@
 
 use super::{Area, Collected, Content, Order, Passenger, Route, Scratch, Voyage, guarded};
 use crate::addr::{PageCount, PageNumber, PageSize, VaRange};
-use crate::core::{Core, Patience, above, count_of, page_bytes};
+use crate::core::Core;
 use crate::device_pages::Hold;
 use crate::devmem::DeviceError;
 use crate::migrate::Skip;
 use crate::notifier::Event;
+use crate::pages::{above, count_of, page_bytes};
+use crate::patience::Patience;
 use crate::sys::device::{DeviceMemory, HostDevice, MirrorCall};
 use crate::sys::survey::Survey;
 use crate::sys::uffd::Modes;

@@ -137,10 +137,7 @@ impl Mirror {
 
     /// Lets other mirrors have the devices, once every page is home and nobody answers faults.
     pub(super) fn release_devices(&self) {
-        let state = self.core().lock();
-        let held = state.devices.each_ref();
-        let devices = held.map(|held| held.as_ref().map(|held| Arc::clone(&held.device)));
-        drop(state);
+        let devices = self.core().lock().attached();
         // The devices themselves go after the userfaultfd: what they unmap may be watched, and
         // nobody reads messages any more.
         for device in devices.iter().flatten() {

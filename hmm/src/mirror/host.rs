@@ -4,10 +4,10 @@
 
 use super::{Mirror, block_size};
 use crate::addr::{PageSize, VaRange};
-use crate::core::{pages_from, pages_in};
 use crate::device_pages::DeviceRun;
 use crate::error::HostError;
 use crate::host::{Access, Detail, FaultInError, HostMm, PageRun};
+use crate::pages::{pages_from, pages_in};
 use crate::sys::uffd::Tier;
 use crate::table::HeldRun;
 use crate::vma::Vma;

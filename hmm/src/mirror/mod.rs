@@ -14,13 +14,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crate::addr::{PageCount, PageSize, VaRange};
-use crate::core::{Core, State, page_bytes};
+use crate::core::{Core, State};
 use crate::device_pages::Hold;
 use crate::handler::FaultThread;
 use crate::home::bring_next;
 use crate::host::{Access, HostMm};
 use crate::migrate::{Area, MigrateError, Migration, Order, Scratch, Setup, routes};
 use crate::notifier::{Event, Notifiers};
+use crate::pages::page_bytes;
 use crate::process::ProcessMm;
 use crate::stats::MirrorStats;
 use crate::sync::{Mutex, lock};

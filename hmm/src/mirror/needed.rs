@@ -2,8 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
-
 use super::Mirror;
 use crate::addr::VirtAddr;
 use crate::migrate::Needed;
@@ -21,10 +19,7 @@ impl Mirror {
         values.push(fault_thread.handler);
         values.extend(static_variables());
         values.extend(self.core().notifiers.addresses());
-        let state = self.core().lock();
-        let devices =
-            state.devices.each_ref().map(|held| held.as_ref().map(|a| Arc::clone(&a.device)));
-        drop(state);
+        let devices = self.core().lock().attached();
         values.extend(devices.iter().flatten().map(|device| VirtAddr::of(&**device)));
         values.push(VirtAddr::of_slice(&values));
         let mut pages = fault_thread.pages.to_vec();

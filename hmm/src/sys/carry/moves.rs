@@ -89,19 +89,14 @@ impl<'c> Move<'c> {
         if rest == 0 {
             return (count, Resolution::Done);
         }
-        let here = self.carrier.look(pages_from(above(self.dst, at), rest));
-        let there = self.carrier.look(self.source(at, rest));
-        // After the look: where a message is unread, it may have been a look at other memory.
-        let unread = self.has_unread(at, rest);
-        let left = |&page: &usize| here.is_occupied(page) && (unread || !there.is_occupied(page));
-        let uncounted = (0..rest).take_while(left).count();
+        let after = self.look_after(at, rest);
+        let uncounted = (0..rest).take_while(|&page| after.has_arrived(page)).count();
         self.unwoken |= uncounted > 0;
         let moved = counted + uncounted;
         if moved == count || uncounted > 0 && outcome.resolution == Resolution::AlreadyThere {
             return (moved, Resolution::Done);
         }
-        let is_nowhere = !here.is_occupied(uncounted) && !there.is_occupied(uncounted);
-        if !is_nowhere || outcome.resolution != Resolution::Vanished {
+        if !after.is_nowhere(uncounted) || outcome.resolution != Resolution::Vanished {
             return (moved, outcome.resolution);
         }
         let confirmed = self.confirm_hole(first + moved);
@@ -111,14 +106,16 @@ impl<'c> Move<'c> {
         (moved, confirmed)
     }
 
-    /// Tells whether pages of the source may have been taken along by a change of mappings that is
-    /// still to be read, so that other memory may be in their place. Then a page is taken for moved
-    /// that may only have been taken along: it is found at home before it is settled.
-    fn has_unread(&self, first: usize, count: usize) -> bool {
-        match self.kind {
-            Request::MoveHome => false,
-            _ => self.carrier.uffd.check_watched(self.source(first, count)) == Resolution::Retry,
-        }
+    /// Looks where pages of the source are after a request that did not finish.
+    fn look_after(&self, first: usize, count: usize) -> After {
+        let source = self.source(first, count);
+        let here = self.carrier.look(pages_from(above(self.dst, first), count));
+        let there = self.carrier.look(source);
+        // After the look: where a message is unread, it may have been a look at other memory. The
+        // mirror's own memory is replaced by nobody.
+        let unread = self.kind == Request::MoveOut
+            && self.carrier.uffd.check_watched(source) == Resolution::Retry;
+        After { here, there, unread }
     }
 
     /// Finds out whether a page of the source that was not there when one looked is a hole, because
@@ -166,11 +163,8 @@ impl<'c> Move<'c> {
     /// The destination from its start on, as far as it holds none of the pages.
     pub(super) fn free_of_pages(&self) -> VaRange {
         let count = count_of(self.src);
-        let here = self.carrier.look(pages_from(self.dst, count));
-        let there = self.carrier.look(self.src);
-        let holds = |&page: &usize| {
-            self.before.is_occupied(page) && here.is_occupied(page) && !there.is_occupied(page)
-        };
+        let after = self.look_after(0, count);
+        let holds = |&page: &usize| self.before.is_occupied(page) && after.has_arrived(page);
         let free = (0..count).take_while(|page| !holds(page)).count();
         pages_from(self.dst, free)
     }
@@ -182,5 +176,28 @@ impl<'c> Move<'c> {
 
     fn source(&self, first: usize, count: usize) -> VaRange {
         pages_from(above(self.src.start(), first), count)
+    }
+}
+
+/// Where pages are after a request that did not finish.
+struct After {
+    /// What is at the destination.
+    here: Survey,
+    /// What is at the source.
+    there: Survey,
+    /// Whether a change of mappings is still to be read, which may have taken the pages of the
+    /// source along, so that other memory may be in their place.
+    unread: bool,
+}
+
+impl After {
+    /// Tells whether a page that was at the source is at the destination. With a message unread it
+    /// may only have been taken along: then it is found at home before it is settled.
+    fn has_arrived(&self, page: usize) -> bool {
+        self.here.is_occupied(page) && (self.unread || !self.there.is_occupied(page))
+    }
+
+    fn is_nowhere(&self, page: usize) -> bool {
+        !self.here.is_occupied(page) && !self.there.is_occupied(page)
     }
 }
