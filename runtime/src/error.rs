@@ -531,22 +531,28 @@ macro_rules! debug_in_words {
 
 debug_in_words!(VulkanError, BuildError, KernelError, LendError, LaunchError, Error);
 
-fn write_causes(error: &dyn std::error::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn write_causes(
+    error: &(dyn std::error::Error + 'static),
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
     write!(f, "{error}")?;
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.into_iter().try_for_each(|cause| write!(f, "\n  cause: {cause}"))
+    causes(error).try_for_each(|cause| write!(f, "\n  cause: {cause}"))
 }
 
 /// An error and its sources in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
+    for cause in causes(error) {
         line.push_str(": ");
-        line.push_str(&error.to_string());
-        source = error.source();
+        line.push_str(&cause.to_string());
     }
     line
+}
+
+fn causes<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |cause| cause.source())
 }
 
 #[cfg(test)]

@@ -12,14 +12,12 @@
 mod common;
 #[path = "common/glsl.rs"]
 mod glsl;
+#[path = "common/walker.rs"]
+mod walker;
 #[path = "common/ways.rs"]
 mod ways;
 
-use common::build;
-use farptr::{
-    AccessMode, Backing, Error, FaultReason, Grid, LaunchError, LaunchOptions, RawKernel, Runtime,
-    Scope,
-};
+use farptr::{Error, FaultReason, Grid, LaunchError, LaunchOptions, RawKernel, Runtime, Scope};
 use glsl::{Level, glsl};
 use memmap2::{MmapMut, MmapOptions};
 use proptest::{
@@ -28,6 +26,7 @@ use proptest::{
 };
 use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mremap, munmap};
 use std::{ffi::c_void, fs::File, os::fd::AsFd};
+use walker::walker;
 use ways::ways;
 
 const PAGE: usize = 4096;
@@ -371,13 +370,6 @@ fn a_failed_transaction_leaves_no_trace_at_either_address() {
         assert!(out.iter().all(|&word| word == 4), "{name}: {:?}", &out[..4]);
         assert!(words(&mut a).iter().all(|&word| word == 1), "{name}");
     }
-}
-
-/// A runtime that copies, and the kernel that adds one to each item of a list.
-fn walker() -> Option<(Runtime, RawKernel)> {
-    let runtime = build(Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy))?;
-    let kernel = glsl::kernel(&runtime, "list.comp");
-    Some((runtime, kernel))
 }
 
 /// Walks a list in memory that nobody lent, so many items far.

@@ -13,11 +13,10 @@ mod common;
 mod glsl;
 #[path = "../../hmm/tests/processors/mod.rs"]
 mod processors;
+#[path = "common/walker.rs"]
+mod walker;
 
-use common::build;
-use farptr::{
-    AccessMode, Backing, Fault, FaultReason, Grid, LaunchError, LaunchOptions, RawKernel, Runtime,
-};
+use farptr::{Fault, FaultReason, Grid, LaunchError, LaunchOptions, RawKernel, Runtime};
 use memmap2::{MmapMut, MmapOptions};
 use processors::pin;
 use rustix::mm::{Advice, MprotectFlags, madvise, mprotect};
@@ -25,6 +24,7 @@ use std::{
     ffi::c_void,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
+use walker::walker;
 
 const PAGE: usize = 4096;
 
@@ -33,13 +33,6 @@ struct Item {
     next: *mut Item,
     value: u32,
     unused: u32,
-}
-
-/// A runtime that copies, and the kernel that adds one to each item of a list.
-fn runtime() -> Option<(Runtime, RawKernel)> {
-    let runtime = build(Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy))?;
-    let kernel = glsl::kernel(&runtime, "list.comp");
-    Some((runtime, kernel))
 }
 
 /// Walks a list from `head` on, `launches` times.
@@ -72,7 +65,7 @@ fn fault(result: Result<(), farptr::Error>) -> Fault {
 
 #[test]
 fn a_list_of_boxes_is_walked() {
-    let Some((runtime, kernel)) = runtime() else { return };
+    let Some((runtime, kernel)) = walker() else { return };
     let mut head: *mut Item = std::ptr::null_mut();
     let mut boxes = Vec::new();
     for value in 0..2000 {
@@ -100,7 +93,7 @@ fn a_list_of_boxes_is_walked() {
 
 #[test]
 fn a_table_of_pointers_is_searched() {
-    let Some((runtime, _)) = runtime() else { return };
+    let Some((runtime, _)) = walker() else { return };
     let kernel = glsl::kernel(&runtime, "lookup.comp");
     let count = 4096u32;
     let mut entries: Vec<Box<[u32; 2]>> = (0..1000).map(|i| Box::new([i * 3, 0])).collect();
@@ -146,7 +139,7 @@ fn protect(memory: &mut [u8], page: usize, flags: MprotectFlags) {
 
 #[test]
 fn bad_pointers_are_errors() {
-    let Some((runtime, kernel)) = runtime() else { return };
+    let Some((runtime, kernel)) = walker() else { return };
     let mut memory = MmapMut::map_anon(4 * PAGE).unwrap();
     let head = list_in(&mut memory);
     let untouched = |memory: &[u8]| (0..4).all(|page| memory[page * PAGE + 8] == 0);
@@ -172,7 +165,7 @@ fn bad_pointers_are_errors() {
 
 #[test]
 fn pages_beyond_the_end_of_a_file_are_not_there() {
-    let Some((runtime, kernel)) = runtime() else { return };
+    let Some((runtime, kernel)) = walker() else { return };
     let file = tempfile::tempfile().unwrap();
     file.set_len(4 * PAGE as u64).unwrap();
     // SAFETY: nobody else knows the file; what is cut off below is not touched through the slice.
@@ -198,7 +191,7 @@ impl Drop for Ends<'_> {
 
 #[test]
 fn other_threads_may_protect_and_empty_memory_meanwhile() {
-    let Some((runtime, kernel)) = runtime() else { return };
+    let Some((runtime, kernel)) = walker() else { return };
     let pages = 16;
     let mut memory = MmapMut::map_anon((pages + 2) * PAGE).unwrap();
     memory.fill(0);
@@ -269,7 +262,7 @@ fn other_threads_may_protect_and_empty_memory_meanwhile() {
 
 #[test]
 fn an_argument_that_points_to_the_end_of_a_lend_reaches_what_follows() {
-    let Some((runtime, _)) = runtime() else { return };
+    let Some((runtime, _)) = walker() else { return };
     let source = "layout(local_size_x = 1) in;
         REF(uint, U, 4);
         layout(push_constant) uniform Push { uvec2 x; uvec2 out_; };

@@ -16,27 +16,21 @@ mod common;
 mod glsl;
 #[path = "common/pager.rs"]
 mod pager;
+#[path = "common/walker.rs"]
+mod walker;
 
-use common::build;
 use farptr::{
-    AccessMode, Backing, Error, Fault, FaultReason, Grid, LaunchError, LaunchOptions, LendError,
-    RawKernel, Runtime,
+    Error, Fault, FaultReason, Grid, LaunchError, LaunchOptions, LendError, RawKernel, Runtime,
 };
 use farptr_hmm::{Maps, VaRange, Vma};
 use memmap2::MmapMut;
 use pager::Pager;
 use std::{io, os::unix::process::CommandExt, process::Command};
+use walker::walker;
 
 const PAGE: usize = 4096;
 /// Set in a process that is in a sandbox: which one.
 const SANDBOX: &str = "FARPTR_TEST_SANDBOX";
-
-/// A runtime that copies, and the kernel that adds one to each item of a list.
-fn runtime() -> Option<(Runtime, RawKernel)> {
-    let runtime = build(Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy))?;
-    let kernel = glsl::kernel(&runtime, "list.comp");
-    Some((runtime, kernel))
-}
 
 /// Walks a list of one item, after something else.
 fn walk(
@@ -143,7 +137,7 @@ fn run(sandbox: &str, namespaces: Option<libc::c_int>) -> bool {
 #[test]
 fn sandboxed() {
     let Ok(sandbox) = std::env::var(SANDBOX) else { return };
-    let (runtime, kernel) = runtime().expect("there was a device outside of the sandbox");
+    let (runtime, kernel) = walker().expect("there was a device outside of the sandbox");
     let item = [0u64; 2];
     let head = item.as_ptr().expose_provenance() as u64;
     let walk = |then: &dyn Fn()| walk(&runtime, &kernel, head, then);
@@ -205,7 +199,7 @@ fn sandboxed() {
 
 #[test]
 fn without_proc_the_process_is_not_lent_and_slices_are() {
-    let Some(_) = runtime() else { return };
+    let Some(_) = walker() else { return };
     let (mounts, users) = (libc::CLONE_NEWNS, libc::CLONE_NEWUSER);
     // SAFETY: asks for a number.
     let root = unsafe { libc::geteuid() } == 0;
@@ -221,7 +215,7 @@ fn without_proc_the_process_is_not_lent_and_slices_are() {
 
 #[test]
 fn refused_system_calls_are_named_when_the_process_is_lent() {
-    let Some(_) = runtime() else { return };
+    let Some(_) = walker() else { return };
     for sandbox in ["no reads", "reads unknown", "no writes"] {
         run(sandbox, None);
     }
@@ -229,7 +223,7 @@ fn refused_system_calls_are_named_when_the_process_is_lent() {
 
 #[test]
 fn system_calls_that_are_refused_during_a_scope_are_named_by_the_launch() {
-    let Some(_) = runtime() else { return };
+    let Some(_) = walker() else { return };
     for sandbox in ["reads refused later", "writes refused later", "map refused later"] {
         run(sandbox, None);
     }
@@ -241,7 +235,7 @@ fn start(memory: &[u8]) -> u64 {
 
 #[test]
 fn pages_of_a_userfaultfd_for_user_mode_are_named() {
-    let Some((runtime, kernel)) = runtime() else { return };
+    let Some((runtime, kernel)) = walker() else { return };
     let memory = MmapMut::map_anon(2 * PAGE).unwrap();
     let head = start(&memory);
     let pager = Pager::start(head..head + PAGE as u64, PAGE, |_| vec![0; PAGE]);
@@ -261,7 +255,7 @@ fn pages_of_a_userfaultfd_for_user_mode_are_named() {
 
 #[test]
 fn pages_that_a_userfaultfd_protects_from_writes_are_named() {
-    let Some((runtime, kernel)) = runtime() else { return };
+    let Some((runtime, kernel)) = walker() else { return };
     let mut memory = MmapMut::map_anon(PAGE).unwrap();
     memory[0] = 0;
     let head = start(&memory);
@@ -283,7 +277,7 @@ fn pages_that_a_userfaultfd_protects_from_writes_are_named() {
 
 #[test]
 fn the_page_of_the_clock_is_named() {
-    let Some((runtime, _)) = runtime() else { return };
+    let Some((runtime, _)) = walker() else { return };
     let is_vvar = |area: &Vma| area.name.as_deref().is_some_and(|name| name == "[vvar]");
     let areas = Maps::open().unwrap().vmas(VaRange::USER).unwrap();
     let Some(vvar) = areas.into_iter().find(is_vvar) else {
