@@ -44,7 +44,7 @@ pub(crate) trait Case {
     /// The name on the command line and in records.
     fn name(&self) -> &'static str;
 
-    /// What is measured, in one line.
+    /// The quantity that is measured, in one line.
     fn about(&self) -> &'static str;
 
     /// The names of the variants, the baseline first: the one that ratios refer to.
@@ -70,7 +70,7 @@ pub(crate) trait Case {
     ) -> Result<Vec<Box<dyn Variant + 'c>>, Failure>;
 }
 
-/// What variants may borrow for an episode.
+/// The things that variants may borrow for an episode.
 pub(crate) struct Context {
     /// None for a case that needs none.
     devices: Option<Devices>,
@@ -82,7 +82,7 @@ pub(crate) struct Devices {
     pub(crate) rival: Rc<rival::Device>,
 }
 
-/// Who opens the device first.
+/// The side that opens the device first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum First {
     Farptr,

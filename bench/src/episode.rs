@@ -27,7 +27,7 @@ pub(crate) struct Effort {
     pub(crate) rounds_min: usize,
 }
 
-/// What was measured of one variant.
+/// The measurements of one variant.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) variant: &'static str,

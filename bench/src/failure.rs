@@ -1,4 +1,4 @@
-//! What can go wrong in a run, as one line for a person.
+//! The failures of a run, each as one line for a person.
 
 use std::path::PathBuf;
 

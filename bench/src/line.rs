@@ -1,4 +1,4 @@
-//! What arrays are made of where one program lays them out for farptr and for rivals.
+//! The element of arrays that one program lays out for farptr and for rivals.
 
 use bytemuck::{Pod, Zeroable};
 

@@ -1,4 +1,4 @@
-//! Where numbers come from: the machine and the source.
+//! The origin of numbers: the machine and the source.
 
 use farptr::Runtime;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use std::{
 
 const UNKNOWN: &str = "unknown";
 
-/// What a number depends on, beside the source.
+/// The parts of a machine that a number depends on.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,

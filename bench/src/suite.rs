@@ -1,4 +1,4 @@
-//! What the commands do: list the cases, or run some and report.
+//! The commands: list the cases, or run some and report.
 
 use crate::{
     case::{self, Case},
@@ -18,7 +18,7 @@ const USUAL: Effort = Effort { budget: Duration::from_secs(20), rounds_min: 9 };
 /// Large sizes overrun their share, since they take one round in any case.
 const QUICK: Effort = Effort { budget: Duration::from_secs(8), rounds_min: 1 };
 
-/// What to run and how.
+/// The cases to run, and how.
 pub(crate) struct Options {
     pub(crate) cases: Vec<&'static dyn Case>,
     pub(crate) quick: bool,

@@ -21,7 +21,7 @@ pub struct Csr {
     pub rows: usize,
     /// Number of columns.
     pub cols: usize,
-    /// Where each row begins in `col` and `val`; `rows + 1` elements.
+    /// The index in `col` and `val` of each row's first entry; `rows + 1` elements.
     pub row_ptr: Vec<u32>,
     /// The column of each entry.
     pub col: Vec<u32>,
@@ -36,7 +36,7 @@ pub struct CsrView<'a> {
     pub rows: usize,
     /// Number of columns.
     pub cols: usize,
-    /// Where each row begins in `col` and `val`; `rows + 1` elements.
+    /// The index in `col` and `val` of each row's first entry; `rows + 1` elements.
     pub row_ptr: &'a [u32],
     /// The column of each entry.
     pub col: &'a [u32],

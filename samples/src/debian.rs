@@ -195,7 +195,7 @@ fn providers<'a>(stanzas: &[Stanza<'a>], vertices: &Vertices<'a>) -> Providers<'
     providers
 }
 
-/// The edges of one package version. What a package provides for itself is no edge.
+/// The edges of one package version. A package's own provision of a name is no edge.
 fn edges_of(
     stanza: &Stanza<'_>,
     vertices: &Vertices<'_>,

@@ -4,7 +4,7 @@
 //! vertices' names. Further fields, weights for instance, are ignored.
 //!
 //! The format says nothing about itself, but files often do in their comments, and others are no
-//! edge lists although they look alike: `head` knows the signs. What was assumed is told in notes.
+//! edge lists although they look alike: `head` knows the signs. Notes tell what was assumed.
 
 mod head;
 

@@ -1,4 +1,4 @@
-//! What can be wrong with an input, told in one line: where, what, and what to do about it.
+//! Errors of an input, each in one line: the place, the problem, and its remedy.
 //!
 //! A [`Problem`] is a fault of some data, whoever holds it. A [`SampleError`] is what a program
 //! reports: a problem at a [`Place`], a file that cannot be read, or a bad argument.
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub use problem::Problem;
 
-/// Where a problem was found: a file or a generated input, with the line where there is one.
+/// The place of a problem: a file or a generated input, with the line where there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The file's path, or the name of a generated input.
@@ -38,9 +38,9 @@ pub enum SampleError {
     /// An argument, or a combination of arguments, that makes no sense.
     #[error("{problem}")]
     Usage {
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
-        /// What to give instead.
+        /// The input to give instead.
         remedy: String,
     },
     /// The graph has no vertex of the name that was asked for.
@@ -72,9 +72,9 @@ pub enum SampleError {
     /// The data is bad.
     #[error("{place}: {problem}")]
     Bad {
-        /// Where.
+        /// The place.
         place: Place,
-        /// What.
+        /// The problem.
         problem: Problem,
     },
     /// No package is known: neither dpkg's status nor an apt list could be used.
@@ -82,7 +82,7 @@ pub enum SampleError {
     NoPackages {
         /// The root directory that was searched.
         root: PathBuf,
-        /// What became of each source.
+        /// The failure of each source.
         detail: String,
     },
     /// The device's result is not the reference's.

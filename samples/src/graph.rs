@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::csr::{Csr, CsrView};
 use crate::error::{Problem, SampleError};
 
-/// What the vertices are called. Names rise with the vertices' numbers, so that they are searched
+/// The names of the vertices. Names rise with the vertices' numbers, so that they are searched
 /// by halves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Names {
@@ -28,7 +28,7 @@ pub enum Names {
 /// A directed graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Graph {
-    /// Where each vertex's targets begin. Invariants: one more element than there are vertices,
+    /// Each vertex's first target. Invariants: one more element than there are vertices,
     /// not decreasing, from 0 to the length of `targets`.
     offsets: Vec<usize>,
     /// Invariants: ascending and distinct within a vertex, each below the number of vertices.
@@ -98,7 +98,7 @@ impl Graph {
         self.targets.len()
     }
 
-    /// Where each vertex's targets begin in [`targets`](Self::targets); one more than vertices.
+    /// Each vertex's first place in [`targets`](Self::targets); one more than vertices.
     #[must_use]
     pub fn offsets(&self) -> &[usize] {
         &self.offsets

@@ -11,7 +11,7 @@ use crate::{edge_list, input, matrix_market};
 pub struct GraphInput {
     /// The graph.
     pub graph: Graph,
-    /// What was assumed, each in a line of its own.
+    /// The assumptions, each in a line of its own.
     pub notes: Vec<String>,
 }
 

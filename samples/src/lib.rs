@@ -1,4 +1,4 @@
-//! What the sample programs share: inputs, kernels behind checks, references, and reports. The
+//! The library of the sample programs: inputs, kernels behind checks, references, and reports. The
 //! programs themselves are in `src/bin`.
 //!
 //! | module | what lives there |

@@ -29,7 +29,7 @@ impl MatrixInput {
     /// Maps a binary CSR file, or reads a Matrix Market file into vectors.
     ///
     /// # Errors
-    /// What [`CsrFile::map`] or [`matrix_market::read`] report.
+    /// Those of [`CsrFile::map`] or [`matrix_market::read`].
     pub fn file(path: &Path) -> Result<Self, SampleError> {
         let binary = input::begins_with(path, &crate::csr_file::MAGIC)?;
         let arrays = if binary {
@@ -44,7 +44,7 @@ impl MatrixInput {
     /// Makes the link matrix of the packages that a Debian machine knows, for PageRank.
     ///
     /// # Errors
-    /// What [`debian::load`] reports.
+    /// Those of [`debian::load`].
     pub fn debian(root: &Path) -> Result<Self, SampleError> {
         let packages = debian::load(root, false)?;
         let (notes, graph) = (packages.notes(), packages.graph);
@@ -79,7 +79,7 @@ impl MatrixInput {
         self.graph.as_ref()
     }
 
-    /// What is to be said about where it came from.
+    /// Remarks on its source, for a person.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -91,7 +91,7 @@ impl MatrixInput {
         self.generated
     }
 
-    /// What the report says about it.
+    /// Its description for the report.
     #[must_use]
     pub fn describe(&self) -> Input {
         let matrix = self.view();

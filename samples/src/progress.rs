@@ -48,7 +48,7 @@ impl Progress {
     }
 }
 
-/// Writes a line to standard error. That nobody can read it is no reason to stop.
+/// Writes a line to standard error. A closed standard error is no reason to stop.
 fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }

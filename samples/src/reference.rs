@@ -1,5 +1,5 @@
-//! What the samples' results are checked against: the same mathematics on the CPU, in double
-//! precision where there is rounding, bit for bit where there is none.
+//! References for the samples' results: the same mathematics on the CPU, in double precision where
+//! there is rounding, bit for bit where there is none.
 
 use std::cmp::Ordering as CmpOrdering;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -253,12 +253,12 @@ impl WalkRng {
     }
 }
 
-/// Where random walkers have been.
+/// The vertices that random walkers visited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Walks {
     /// How often any walker arrived at each vertex, modulo 2^32.
     pub visits: Vec<u32>,
-    /// Where each walker ended.
+    /// The last vertex of each walker.
     pub last: Vec<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! What a run did: the JSON object of `--json` and the table for a person.
+//! The report of a run: the JSON object of `--json` and the table for a person.
 
 use std::fmt::Write;
 
@@ -21,7 +21,7 @@ pub struct Report {
     pub verified: bool,
     /// The largest relative error against the reference.
     pub max_rel_error: f64,
-    /// What the sample ran on.
+    /// The input of the sample.
     pub input: Input,
     /// How many kernels were launched.
     pub launches: u64,
@@ -35,11 +35,11 @@ pub struct Report {
     pub invalidations: u64,
     /// Bytes copied.
     pub bytes: Bytes,
-    /// Where the time went.
+    /// The time of each part.
     pub seconds: Seconds,
 }
 
-/// What a sample ran on.
+/// The input of a sample.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
     /// The file, or what was generated.
@@ -94,7 +94,7 @@ pub struct Seconds {
     pub total: f64,
 }
 
-/// What a table says of a run.
+/// The lines of a run's table.
 const COLUMNS: usize = 11;
 const HEADINGS: [&str; COLUMNS] = [
     "sample", "input", "rows", "entries", "access", "launches", "rounds", "faults", "seconds",

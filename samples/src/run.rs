@@ -24,7 +24,7 @@ pub struct Run {
     report: Report,
 }
 
-/// What a run came to: its report, and lines for a person above it.
+/// The outcome of a run: its report, and lines for a person above it.
 #[derive(Debug)]
 pub struct Outcome {
     report: Report,
@@ -36,7 +36,7 @@ impl Run {
     /// Loads the input with `load`, then opens a device. Bad input is thus found first.
     ///
     /// # Errors
-    /// What `load` reports, or [`SampleError::Runtime`] when no device can be used.
+    /// Those of `load`, or [`SampleError::Runtime`] when no device can be used.
     pub fn begin<T>(
         sample: &str,
         args: &CommonArgs,
@@ -75,7 +75,7 @@ impl Run {
     /// Ends the run with the largest error that the checks found, or the first check that failed.
     ///
     /// # Errors
-    /// What the checks report, unless it is a result that differs: that is an outcome.
+    /// Those of the checks, but for a result that differs: that is an outcome.
     pub fn end(
         mut self,
         checked: Result<f64, SampleError>,
@@ -114,8 +114,8 @@ fn open(args: &CommonArgs) -> Result<Runtime, SampleError> {
     Ok(runtime)
 }
 
-/// Prints what a run came to and gives the process's exit status: 0 for a verified run, 1 for a
-/// failure, 2 for bad usage. That nobody reads the report changes none of them.
+/// Prints the outcome of a run and gives the process's exit status: 0 for a verified run, 1 for a
+/// failure, 2 for bad usage. A closed output changes none of them.
 #[must_use]
 pub fn conclude(sample: &str, json: bool, run: Result<Outcome, SampleError>) -> ExitCode {
     let printed = run.and_then(|outcome| {

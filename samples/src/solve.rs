@@ -27,7 +27,7 @@ pub enum End {
     OutOfIterations,
 }
 
-/// What an iteration came to.
+/// The result of an iteration.
 #[derive(Clone, Debug)]
 pub struct Solution {
     /// The last iterate.

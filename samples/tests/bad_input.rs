@@ -250,8 +250,8 @@ fn edges_that_are_not() {
     }
 }
 
-/// What is nearly a Matrix Market banner must not be a comment of an edge list: its symmetry would
-/// be lost, and its size line would be an edge.
+/// A line that is nearly a Matrix Market banner must not be taken for a comment of an edge list:
+/// its symmetry would be lost, and its size line would be an edge.
 #[test]
 fn banners_with_a_slip() {
     let body = "2 2 1\n2 1\n";

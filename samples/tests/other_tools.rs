@@ -12,7 +12,7 @@ use farptr_samples::{graph_input, input};
 const FIRST: &[u8] = b"1 2\n2 3\n";
 const SECOND: &[u8] = b"3 4\n";
 
-/// What a tool makes of some input: its output and whether it has no complaint. Nothing without the
+/// A tool's answer to some input: its output and whether it has no complaint. Nothing without the
 /// tool, which CI has to have.
 fn run(tool: &[&str], input: &[u8]) -> Option<(Vec<u8>, bool)> {
     // A file and no pipe: a tool that writes while it reads would wait for this process for ever.

@@ -141,7 +141,7 @@ fn both_access_modes_come_to_the_same() {
         let [direct, mirrored] = ["direct", "mirrored"].map(|mode| report_in(mode, program, args));
         assert_eq!(mirrored.max_rel_error.to_bits(), direct.max_rel_error.to_bits(), "{program}");
         assert_eq!((mirrored.input, mirrored.launches), (direct.input, direct.launches));
-        // Where the device cannot import, pages are missed and copied.
+        // On a device that cannot import, the kernel misses pages, which are then copied.
         let copied = mirrored.bytes.to_device > 0 && mirrored.bytes.to_host > 0;
         let missed = mirrored.faults.device > 0 && mirrored.rounds > mirrored.launches;
         assert!(mirrored.pages.imported > 0 || copied && missed, "{program}");

@@ -1,4 +1,4 @@
-//! What it takes until a device has worked on memory that it has never seen: y = a * x + y.
+//! The time until a device has worked on memory that it has never seen: y = a * x + y.
 
 use super::{
     Case, Context, Devices, open_backed,

@@ -1,4 +1,4 @@
-//! What it takes until a device has worked on a few pages of memory that it has never seen.
+//! The time until a device has worked on a few pages of memory that it has never seen.
 //!
 //! # Safety
 //!
@@ -19,7 +19,7 @@ use std::{
 };
 
 const MIB: u64 = 1 << 20;
-/// What the kernel calls a page.
+/// The size of a page in the kernel.
 const PAGE_WORDS: u32 = 1024;
 /// One page in so many is touched.
 const PART: usize = 100;
@@ -60,7 +60,7 @@ impl Case for ColdSparse {
     }
 }
 
-/// What all variants read.
+/// The memory that all variants read.
 struct Data {
     words: Vec<Line>,
     /// The numbers of the pages that are touched.
@@ -95,7 +95,7 @@ fn value(index: u32) -> u32 {
     index.wrapping_mul(0x9e37_79b1)
 }
 
-/// What the kernel makes of a page.
+/// The kernel's result for a page.
 fn sums_of(page: u32) -> impl Iterator<Item = u32> {
     (0..SUMS).map(move |first| {
         let words = (first..PAGE_WORDS).step_by(SUMS as usize);

@@ -1,4 +1,4 @@
-//! What the first use of a kernel costs: the rewriting pass and the driver's compiler.
+//! The cost of a kernel's first use: the rewriting pass and the driver's compiler.
 //!
 //! Words are the same only once: a constant of the kernel that has no influence on the result is
 //! another one each time. So no cache has seen them, farptr's or the driver's, in this run or in
@@ -89,7 +89,7 @@ impl Words {
     fn new() -> Self {
         let words = spmv::Kernel::words().to_vec();
         let place = place_of(&words, BLOCK);
-        // What the clock says differs from run to run, and leaves room to count on.
+        // The clock differs from run to run, and leaves room to count on.
         let clock = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.subsec_nanos());
         Self { words, place, next: Cell::new(BLOCK + 1 + clock) }
     }

@@ -1,4 +1,4 @@
-//! What a launch costs besides the kernel's own work: an empty kernel, launched and waited for.
+//! The cost of a launch besides the kernel's own work: an empty kernel, launched and waited for.
 //!
 //! # Safety
 //!

@@ -1,4 +1,4 @@
-//! What host pointers cost a kernel: y = a * x + y, once over each size.
+//! The cost of host pointers to a kernel: y = a * x + y, once over each size.
 //!
 //! # Safety
 //!

@@ -42,7 +42,7 @@ impl<K: KernelDesc> RawArrays<K> {
         })
     }
 
-    /// Where the arrays begin, for the device.
+    /// The arrays' device addresses.
     pub(crate) fn addresses(&self) -> Vec<u64> {
         self.buffers.iter().map(HostBuffer::address).collect()
     }

@@ -1,4 +1,4 @@
-//! What it takes to run words for the first time: a pipeline, and a launch.
+//! The steps to run words for the first time: a pipeline, and a launch.
 //!
 //! # Safety
 //!
@@ -47,7 +47,7 @@ impl<K: KernelDesc> RawFirstUse<K> {
         })
     }
 
-    /// Where the arrays begin, for the device.
+    /// The arrays' device addresses.
     pub(crate) fn addresses(&self) -> Vec<u64> {
         self.buffers.iter().map(HostBuffer::address).collect()
     }

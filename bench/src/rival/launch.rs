@@ -134,26 +134,26 @@ fn end_process(result: vk::Result) -> ! {
     std::process::exit(1)
 }
 
-/// Where a barrier's commands stand: a stage and its accesses.
+/// One side of a barrier: a stage and its accesses.
 pub(super) type Side = (vk::PipelineStageFlags, vk::AccessFlags);
 
-/// What a kernel writes.
+/// A kernel's writes.
 pub(super) const KERNEL_WRITES: Side =
     (vk::PipelineStageFlags::COMPUTE_SHADER, vk::AccessFlags::SHADER_WRITE);
-/// What a kernel reads and writes.
+/// A kernel's reads and writes.
 pub(super) const KERNEL: Side = (
     vk::PipelineStageFlags::COMPUTE_SHADER,
     vk::AccessFlags::from_raw(
         vk::AccessFlags::SHADER_READ.as_raw() | vk::AccessFlags::SHADER_WRITE.as_raw(),
     ),
 );
-/// What copies read.
+/// The reads of copies.
 pub(super) const COPY_READS: Side =
     (vk::PipelineStageFlags::TRANSFER, vk::AccessFlags::TRANSFER_READ);
-/// What copies write.
+/// The writes of copies.
 pub(super) const COPY_WRITES: Side =
     (vk::PipelineStageFlags::TRANSFER, vk::AccessFlags::TRANSFER_WRITE);
-/// What the host reads and writes after it has waited.
+/// The host's reads and writes after it has waited.
 pub(super) const HOST: Side = (
     vk::PipelineStageFlags::HOST,
     vk::AccessFlags::from_raw(

@@ -19,8 +19,8 @@
 //! 4. *Structures are those that ash's builders make*, and their lifetimes keep alive what they
 //!    point to; chained ones belong to Vulkan 1.2, which was asked of the loader and the device.
 //!
-//! What this module gives to the rest of the crate is safe, but for what runs kernels on arguments
-//! or words of the caller's choice.
+//! The functions that this module gives to the rest of the crate are safe, but for those that run
+//! kernels on arguments or words of the caller's choice.
 #![allow(unsafe_code, reason = "hand-written calls are what farptr is compared with")]
 
 mod arrays;

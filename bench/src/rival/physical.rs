@@ -43,7 +43,7 @@ fn has_name(instance: &ash::Instance, raw: vk::PhysicalDevice, name: &str) -> bo
     properties.device_name_as_c_str().is_ok_and(|found: &CStr| found.to_string_lossy() == name)
 }
 
-/// What is needed of a device; nothing when it has no queue that can compute.
+/// The facts that are needed of a device; nothing when it has no queue that can compute.
 fn describe(instance: &ash::Instance, raw: vk::PhysicalDevice) -> Option<Physical> {
     // SAFETY: 1. the device was listed by this instance.
     let families = unsafe { instance.get_physical_device_queue_family_properties(raw) };

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     conclude("spmv", args.common.json, run(&args))
 }
 
-/// What is done beside the product.
+/// The work beside the product.
 enum Second {
     Ranks(Ranks),
     Solution(Solution),

@@ -1,4 +1,4 @@
-//! What has to hold of a matrix, property by property.
+//! The properties that a matrix must have, one by one.
 
 use rayon::prelude::*;
 

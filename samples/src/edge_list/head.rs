@@ -1,5 +1,5 @@
-//! What an edge list says about itself before its first edge: the comments of the two large
-//! collections, SNAP and KONECT, and numbers that count instead of naming an edge.
+//! The head of an edge list: the comments of the two large collections, SNAP and KONECT, and
+//! numbers before the first edge that count instead of naming an edge.
 //!
 //! | collection | says | for |
 //! |---|---|---|
@@ -19,7 +19,7 @@ pub(super) enum Kind {
     Bipartite,
 }
 
-/// What the comments say.
+/// The facts that the comments state.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     /// The kind, and the comment that says so.
@@ -29,7 +29,7 @@ pub(super) struct Head {
     konect: bool,
 }
 
-/// What KONECT says of weights, behind the kind.
+/// KONECT's word for the weights, behind the kind.
 const WEIGHTS: [&str; 9] = [
     "unweighted",
     "positive",

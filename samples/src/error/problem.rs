@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Place, SampleError};
 
-/// What is wrong with some data.
+/// The faults that data can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
@@ -22,7 +22,7 @@ pub enum Problem {
     Damaged {
         /// The compression's name.
         kind: &'static str,
-        /// What the decompressor said.
+        /// The decompressor's message.
         detail: String,
     },
 
@@ -119,7 +119,7 @@ pub enum Problem {
     /// A line that the parser refuses although nothing above explains it.
     #[error("cannot be parsed: {detail}")]
     Syntax {
-        /// What the parser said.
+        /// The parser's message.
         detail: String,
     },
 
@@ -168,7 +168,7 @@ pub enum Problem {
         row: usize,
         /// Its value.
         value: u64,
-        /// What it had to be.
+        /// The value that was expected.
         expected: String,
     },
     /// Arrays whose lengths do not fit each other.
@@ -207,7 +207,7 @@ pub enum Problem {
     /// A binary CSR file whose arrays are no valid matrix.
     #[error("{detail}")]
     Corrupt {
-        /// What is wrong with them.
+        /// The fault.
         detail: String,
     },
     /// Another process holds the file for writing.
@@ -244,7 +244,7 @@ pub enum Problem {
     /// A stanza of a package list that does not parse.
     #[error("not a package list: {detail}")]
     Stanza {
-        /// What the parser said.
+        /// The parser's message.
         detail: String,
     },
     /// A package list without a package.

@@ -1,8 +1,8 @@
 //! Compressed bytes: gzip and lz4, as their own tools read them.
 //!
 //! Both formats may hold several parts one after the other, members in gzip and frames in lz4, and
-//! the content is that of all parts. What is behind the last part and begins no other is damage,
-//! and an error; only zeroes behind a gzip member are padding, as gzip itself takes them.
+//! the content is that of all parts. Bytes behind the last part that begin no other part are
+//! damage, and an error; only zeroes behind a gzip member are padding, as gzip itself takes them.
 
 use std::io::Read;
 
@@ -66,7 +66,7 @@ fn is_skippable(magic: u32) -> bool {
     magic & !SKIPPABLE_KINDS == SKIPPABLE_FRAME
 }
 
-/// What follows the frames that are skipped.
+/// The bytes behind the frames that are skipped.
 fn after_skippable(mut bytes: &[u8]) -> &[u8] {
     while number(bytes, 0).is_some_and(is_skippable) {
         bytes = bytes.get(skippable_length(bytes)..).unwrap_or_default();

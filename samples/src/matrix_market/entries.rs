@@ -16,7 +16,7 @@ const INDEX_DIGITS: usize = 10;
 
 /// A part of the text that ends at a line end.
 struct Block<'a> {
-    /// Where it begins in the text.
+    /// Its first byte in the text.
     begin: usize,
     text: &'a str,
 }
@@ -60,8 +60,8 @@ fn count(block: &str) -> usize {
     block.lines().filter(|line| !is_blank(line)).count()
 }
 
-/// Compares the lines with the declared count. What is no entry is not counted, but shown: a
-/// comment, say. A last line that breaks off is what a cut file ends in.
+/// Compares the lines with the declared count. A line that is no entry (a comment, say) is not
+/// counted, but shown. A last line that breaks off is what a cut file ends in.
 fn check_count(name: &str, text: &str, header: &Header, found: usize) -> Result<(), SampleError> {
     let declared = header.entries;
     if found == declared {

@@ -3,7 +3,7 @@
 use crate::csr::{check_limits, check_plausible};
 use crate::error::{Problem, SampleError, excerpt};
 
-/// What an entry carries besides its place.
+/// The value that an entry has besides its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
     Real,
@@ -11,7 +11,7 @@ pub(super) enum Field {
     Pattern,
 }
 
-/// Which entries the file leaves out.
+/// The entries that the file leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Symmetry {
     General,
@@ -28,7 +28,7 @@ pub(super) struct Header {
     pub(super) cols: usize,
     /// The number of entries that the size line declares.
     pub(super) entries: usize,
-    /// Where the entries begin in the text.
+    /// The place of the first entry in the text.
     pub(super) body: usize,
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn is_banner(line: &str) -> bool {
     named && (close || spelled("coordinate") || spelled("array"))
 }
 
-/// What may stand before the word of a banner.
+/// The bytes that may stand before the word of a banner.
 const SIGNS: [char; 4] = ['%', '#', ' ', '\t'];
 
 /// Whether a banner is among the blank lines and comments that a text begins with.

@@ -1,4 +1,4 @@
-//! What one fault costs that brings one page home.
+//! The cost of one fault that brings one page home.
 
 use super::away::{Station, Way};
 use crate::{
@@ -22,7 +22,7 @@ pub(in crate::case) struct FaultHome {
     placement: Placement,
 }
 
-/// Where the thread runs that answers faults, for all variants alike. Left to the system, it
+/// The processor of the thread that answers faults, for all variants alike. Left to the system, it
 /// changes within a run, and costs more than anything that is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Placement {
@@ -162,7 +162,7 @@ impl Away for (Station, Memory) {
 
     fn send_away(&self) -> Result<bool, Failure> {
         let (station, memory) = self;
-        // What the sample before has left.
+        // The sample before may have left pages away.
         station.bring_home(memory)?;
         station.send_away(memory)
     }

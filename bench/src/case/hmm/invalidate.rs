@@ -75,7 +75,7 @@ fn page(notifier: u64) -> VaRange {
     range.expect("a low address is user memory")
 }
 
-/// Which pages a device was told about.
+/// The pages that a device was told about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
     calls: u64,

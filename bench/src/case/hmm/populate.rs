@@ -1,4 +1,4 @@
-//! What the walk adds to populating: memory that nobody has touched, wanted for writing.
+//! The cost that the walk adds to populating: untouched memory, wanted for writing.
 
 use super::{pages_in, range_of, watch_all};
 use crate::{

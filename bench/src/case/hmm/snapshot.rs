@@ -1,4 +1,4 @@
-//! What the walk adds to the system call under it: a snapshot of memory that is there.
+//! The cost that the walk adds to the system call under it: a snapshot of memory that is there.
 
 use super::{pages_in, range_of, watch_all};
 use crate::{
@@ -34,7 +34,7 @@ impl Snapshot {
         huge: HugePages::Prefer,
     };
 
-    /// What both variants must find.
+    /// The answer that both variants must find.
     fn expected(&self, size_bytes: u64) -> Pages {
         let pages = pages_in(size_bytes);
         let huge = if self.huge == HugePages::Prefer { pages } else { 0 };

@@ -1,4 +1,4 @@
-//! What it costs to bring memory to a device and home, beside a copy of it.
+//! The cost of bringing memory to a device and home, beside a copy of it.
 
 use super::away::{Station, Way, huge_memory};
 use crate::{
@@ -118,7 +118,7 @@ impl Case for Touch {
     }
 }
 
-/// Which part of a trip is timed.
+/// The part of a trip that is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Timed {
     /// All pages out, by a call. They then come home by a call.
@@ -129,8 +129,8 @@ enum Timed {
     Touch,
 }
 
-/// Migrates fresh memory, there and back. What is not timed includes filling it, looking whether
-/// all came back, and unmapping it.
+/// Migrates fresh memory, there and back. Filling it, comparing the bytes that came back, and
+/// unmapping it are not timed.
 struct Trip {
     name: &'static str,
     station: Rc<Station>,

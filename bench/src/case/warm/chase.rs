@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 /// Chains that are followed side by side, and how far.
 const HEADS: u32 = 4096;
 const HOPS: u32 = 256;
-/// Where the arrays are in the list.
+/// The arrays' places in the list.
 const LINKS: usize = 0;
 const FIRST: usize = 1;
 
@@ -89,7 +89,7 @@ fn cycle(links: u32, random: &mut StdRng) -> Vec<u32> {
     next
 }
 
-/// What a link holds: no two neighbours hold alike.
+/// The number in a link: no two neighbours hold the same.
 fn payload(number: u32) -> u32 {
     number.wrapping_mul(0x9e37_79b1)
 }

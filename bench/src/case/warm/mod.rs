@@ -1,4 +1,4 @@
-//! What checks and translation cost a kernel once everything that it touches is resident.
+//! The cost of checks and translation to a kernel once everything that it touches is resident.
 //!
 //! # Safety
 //!
@@ -36,7 +36,7 @@ pub(super) trait Workload: Sized + 'static {
 
     /// The case's name.
     const NAME: &'static str;
-    /// What the kernel does, in one line.
+    /// The kernel's work, in one line.
     const ABOUT: &'static str;
 
     /// Makes the data. The size is that of the largest array.
@@ -219,7 +219,7 @@ fn count(size_bytes: u64, element_bytes: u64) -> u32 {
 mod tests {
     use super::*;
 
-    /// What a launch does, on the CPU.
+    /// The work of a launch, on the CPU.
     pub(super) fn nothing_written_is_wrong<W: Workload>() {
         let workload = W::new(1 << 12);
         let arrays = workload.arrays();

@@ -12,7 +12,7 @@ use std::{ffi::c_void, io, ptr};
 /// The size of a transparent huge page where small ones have 4 KiB.
 const HUGE_BYTES: usize = 2 << 20;
 
-/// Which pages memory is made of.
+/// The kind of pages that memory is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HugePages {
     /// Small ones, by `MADV_NOHUGEPAGE`.

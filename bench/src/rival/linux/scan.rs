@@ -23,7 +23,7 @@ const PRESENT: u64 = PAGE_IS_PRESENT as u64;
 const HUGE: u64 = PAGE_IS_HUGE as u64;
 /// A page that is there, or was and is to come back.
 const ANY: u64 = PRESENT | PAGE_IS_SWAPPED as u64;
-/// What tells apart the pages that a device may read, may write, or must have faulted in.
+/// The categories that tell apart pages that a device may read, may write, or must have faulted in.
 const RETURNED: u64 = ANY | HUGE | PAGE_IS_FILE as u64 | PAGE_IS_PFNZERO as u64;
 
 /// How many small pages of a range are there, and how many of these are parts of huge ones.

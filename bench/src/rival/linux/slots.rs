@@ -11,8 +11,8 @@ use crate::failure::Failure;
 use farptr_hmm::{DeviceError, DeviceMemory, MirrorCall, Owner, PageCount, PageNumber, PageSize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A larger device is written past the caches. What is in a smaller one may stay there, like the
-/// source of a rival that copies as little.
+/// A larger device is written past the caches. The bytes of a smaller one may stay in them, like
+/// the source of a rival that copies as little.
 const CACHED_BYTES: u64 = 16 << 20;
 
 /// Memory in huge pages that is there before anything is measured.
@@ -22,7 +22,7 @@ pub(crate) struct CopyingDevice {
     slots: Mutex<Slots>,
 }
 
-/// Which slots are taken, and where the search begins.
+/// The slots that are taken, and the one at which the search begins.
 struct Slots {
     taken: Vec<bool>,
     next: usize,
@@ -47,7 +47,7 @@ impl CopyingDevice {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the bytes of a slot begin, if `len` of them are left from there on.
+    /// The first byte of a slot, if `len` of them are left from there on.
     fn at(&self, first: PageNumber, len: usize) -> Result<*mut u8, DeviceError> {
         let offset = first.get().checked_mul(PageSize::host().bytes());
         let end = offset.and_then(|offset| offset.checked_add(len as u64));

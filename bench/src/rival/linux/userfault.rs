@@ -31,7 +31,7 @@ const COPY: Opcode = opcode::read_write::<uffdio_copy>(0xAA, 0x03);
 /// The version of the interface, of which there has been one.
 const VERSION: u64 = 0xAA;
 const MESSAGE_BYTES: usize = size_of::<uffd_msg>();
-/// Where a message has the address of the fault.
+/// The offset of the fault's address in a message.
 const ADDRESS: std::ops::Range<usize> = 16..24;
 
 /// Memory whose missing pages are copied from other memory, one at a time, when they are touched.
@@ -44,7 +44,7 @@ pub(crate) struct Userfault {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the pages are copied from. Nobody writes it.
+/// The memory that the pages are copied from. Nobody writes it.
 struct Source(Memory);
 
 // SAFETY: 3. the kernel reads the memory and nobody writes it.
@@ -104,7 +104,7 @@ impl Drop for Userfault {
     }
 }
 
-/// What the thread owns.
+/// The thread's own things.
 struct Server {
     messages: File,
     uffd: Arc<OwnedFd>,
