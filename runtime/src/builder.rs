@@ -2,18 +2,21 @@
 
 use crate::{
     AccessMode, Backing, BuildError, Error, Explanation, Runtime, Tier,
-    cache_file::CacheFile,
     config::{Config, ServeFaults},
     error::chain,
     explain::{self, Judged, Loops},
-    kernel::Code,
-    known::Keep,
-    pipelines::{Kernels, Pipelines},
-    select::{DeviceInfo, DeviceKind, Refusal, Wanted, judge, preference},
+    kernel::{
+        cache_file::CacheFile, code::Code, kernels::Kernels, known::Keep, pipelines::Pipelines,
+    },
+    prove::{
+        judge::{Refusal, Wanted, judge, preference},
+        litmus,
+        proof::{self, Disproof},
+    },
     shortage,
     vk::{
-        Device, Instance, Physical, litmus,
-        proof::{self, Disproof},
+        Device, Instance, Physical,
+        info::{DeviceInfo, DeviceKind},
     },
 };
 use farptr_hmm::file_limit_as_error;
@@ -66,6 +69,13 @@ enum CachePlace {
     Default,
     Folder(PathBuf),
     None,
+}
+
+impl Runtime {
+    /// Options for a runtime.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::default()
+    }
 }
 
 impl RuntimeBuilder {

@@ -5,12 +5,11 @@
 //! The unsafe functions here take a promise about words and keep it with them.
 
 use crate::{
-    AccessMode, Error, Explanation, Kernel, KernelError, RawKernel, RuntimeBuilder, Scope, Stats,
-    Tier,
+    AccessMode, Error, Explanation, Kernel, KernelError, RawKernel, Scope, Stats, Tier,
     config::Config,
-    known::Keep,
-    pipelines::Kernels,
-    vk::{self, Device},
+    kernel::{kernels::Kernels, known::Keep},
+    scope::with_scope,
+    vk::Device,
 };
 use farptr_shaders::KernelDesc;
 use std::sync::Arc;
@@ -27,11 +26,6 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Options for a runtime.
-    pub fn builder() -> RuntimeBuilder {
-        RuntimeBuilder::default()
-    }
-
     pub(crate) fn new(
         device: Arc<Device>,
         kernels: Kernels,
@@ -183,6 +177,6 @@ impl Runtime {
         &self,
         body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        vk::with_scope(&self.device, &self.config, body)
+        with_scope(&self.device, &self.config, body)
     }
 }

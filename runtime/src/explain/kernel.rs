@@ -1,7 +1,10 @@
 //! What the rewriting pass found out about a kernel, in words.
 
-use crate::mirrored::rounds::Replay;
-use farptr_shaders::rewrite::{Analysis, Bounds, Effects, RewriteError};
+use crate::{Kernel, RawKernel, kernel::code::Code, mirrored::rounds::Replay};
+use farptr_shaders::{
+    KernelDesc,
+    rewrite::{Analysis, Bounds, Effects, Program, RewriteError},
+};
 use std::{collections::HashSet, fmt};
 
 /// What is known about a kernel: its accesses, how each is checked, and what a launch in rounds
@@ -24,12 +27,26 @@ struct Found {
     guarded: bool,
 }
 
+impl<K: KernelDesc> Kernel<K> {
+    /// What is known about the kernel's accesses, and what launches in rounds do about faults.
+    #[must_use]
+    pub fn explain(&self) -> KernelExplanation {
+        KernelExplanation::of(K::NAME, self.code())
+    }
+}
+
+impl RawKernel {
+    /// What is known about the kernel's accesses, and what launches in rounds do about faults.
+    #[must_use]
+    pub fn explain(&self) -> KernelExplanation {
+        KernelExplanation::of(self.name(), self.code())
+    }
+}
+
 impl KernelExplanation {
-    pub(crate) fn new(
-        name: &'static str,
-        analysis: Result<&Analysis, RewriteError>,
-        guarded: bool,
-    ) -> Self {
+    fn of(name: &'static str, code: &Code) -> Self {
+        let guarded = code.device().traits().cuts_loops;
+        let analysis = code.parsed().map(Program::analysis).map_err(Clone::clone);
         let found = analysis.map(|analysis| Found { analysis: analysis.clone(), guarded });
         Self { name, found }
     }

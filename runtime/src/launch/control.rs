@@ -2,7 +2,7 @@
 //!
 //! [`farptr_shaders::rewrite::control`] says where each number goes and how the kernel uses it.
 
-use crate::lends::{Lends, Segment};
+use crate::lend::lends::{Lends, Segment};
 use farptr_hmm::VirtAddr;
 use farptr_shaders::rewrite::{
     Analysis, Check, Reach, Search,

@@ -1,8 +1,12 @@
-//! Launches that check themselves: limits, control blocks, reports. Pure.
+//! Launches: grids, limits, control blocks, batches, reports.
 
 pub(crate) mod allowance;
+pub(crate) mod batch;
+pub(crate) mod channel;
+pub(crate) mod checked;
 pub(crate) mod control;
 pub(crate) mod fault;
+pub(crate) mod grid;
 pub(crate) mod options;
 pub(crate) mod pending;
 pub(crate) mod report;

@@ -3,7 +3,7 @@
 use super::{
     allowance::Overdue, control::Root, fault::Launched, options::LaunchOptions, report::Log,
 };
-use crate::{LaunchError, kernel::Code, lends::Lends};
+use crate::{LaunchError, kernel::code::Code, lend::lends::Lends};
 use std::{fmt, sync::Arc};
 
 /// A checked launch of which the log is not yet read.

@@ -1,28 +1,8 @@
 //! Which form of a kernel a launch runs. Pure.
 
 use super::control::Window;
-use crate::lends::Lends;
-use farptr_shaders::rewrite::{
-    Analysis, Fold, Integers, Search, Translation, Variant, control::Layout,
-};
-
-/// What a device does that decides on a kernel's form.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Traits {
-    /// It has 64-bit integers in kernels.
-    pub(crate) int64: bool,
-    /// It cuts long loops short without a word.
-    pub(crate) cuts_loops: bool,
-    /// It computes offsets of access chains in fewer bits than addresses have.
-    pub(crate) narrow_offsets: bool,
-}
-
-impl Traits {
-    /// The integers that addresses are computed with.
-    pub(crate) fn integers(self) -> Integers {
-        if self.int64 { Integers::Native } else { Integers::Pairs }
-    }
-}
+use crate::{kernel::code::integers, lend::lends::Lends, vk::info::Traits};
+use farptr_shaders::rewrite::{Analysis, Fold, Search, Translation, Variant, control::Layout};
 
 /// The cheapest form of a kernel that checks all its accesses, and where its control rows are.
 ///
@@ -45,7 +25,7 @@ pub(crate) fn choose(
         translation,
         search: Search::among(searched)?,
         offset_roots: windows.iter().any(|window| window.first != 0),
-        integers: traits.integers(),
+        integers: integers(traits),
         joint: apart,
         loop_guard: traits.cuts_loops,
         subgroup_faults: false,
@@ -65,9 +45,13 @@ pub(crate) fn choose(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lends::Segment;
+    use crate::lend::lends::Segment;
     use farptr_hmm::{VaRange, VirtAddr};
-    use farptr_shaders::{KernelDesc, kernels::chase, rewrite::Program};
+    use farptr_shaders::{
+        KernelDesc,
+        kernels::chase,
+        rewrite::{Integers, Program},
+    };
 
     /// So many lends of 16 bytes, with so many bytes between them.
     fn lends(count: u64, gap_bytes: u64) -> Lends {

@@ -21,7 +21,7 @@ const STAGING_BYTES: u64 = 4 << 20;
 /// The device memory of one scope.
 ///
 /// An arena does not give its memory back by itself: its scope does, after it has waited.
-pub(super) struct Arena {
+pub(crate) struct Arena {
     device: Arc<Device>,
     /// By address.
     blocks: BTreeMap<u64, Block>,
@@ -43,7 +43,7 @@ struct Staging {
 }
 
 impl Arena {
-    pub(super) fn new(device: &Arc<Device>, budget: Option<u64>, staged: bool) -> Self {
+    pub(crate) fn new(device: &Arc<Device>, budget: Option<u64>, staged: bool) -> Self {
         Self {
             device: Arc::clone(device),
             blocks: BTreeMap::new(),
@@ -55,7 +55,7 @@ impl Arena {
     }
 
     /// Whole pages in one stretch of device-local memory, if the budget and the device have them.
-    pub(super) fn reserve(&mut self, bytes: u64) -> Option<u64> {
+    pub(crate) fn reserve(&mut self, bytes: u64) -> Option<u64> {
         let left = self.budget.checked_sub(bytes)?;
         let block = Block::new(&self.device, bytes, MemoryLocation::GpuOnly).ok()?;
         self.budget = left;
@@ -67,7 +67,7 @@ impl Arena {
     /// # Safety
     ///
     /// No pending command uses it, and nobody will.
-    pub(super) unsafe fn release(&mut self, start: u64) -> Result<(), VulkanError> {
+    pub(crate) unsafe fn release(&mut self, start: u64) -> Result<(), VulkanError> {
         self.settle()?;
         if let Some(block) = self.blocks.remove(&start) {
             self.budget = self.budget.saturating_add(block.bytes());
@@ -79,7 +79,7 @@ impl Arena {
     }
 
     /// Whole pages in one stretch: of device-local memory within the budget, of the host's beyond.
-    pub(super) fn allocate(&mut self, bytes: u64) -> Result<u64, VulkanError> {
+    pub(crate) fn allocate(&mut self, bytes: u64) -> Result<u64, VulkanError> {
         let bytes = bytes.next_multiple_of(PAGE_BYTES);
         if bytes > CHUNK_BYTES / 4 {
             return self.block(bytes);
@@ -111,7 +111,7 @@ impl Arena {
     }
 
     /// Copies lent bytes to the device.
-    pub(super) fn copy_in(&mut self, homes: &Homes, copies: &[Copy]) -> Result<(), VulkanError> {
+    pub(crate) fn copy_in(&mut self, homes: &Homes, copies: &[Copy]) -> Result<(), VulkanError> {
         copies.iter().try_for_each(|&copy| {
             self.each_block(copy, |arena, Copy { home, device, bytes }| {
                 arena.write(device, homes.bytes(home, bytes))
@@ -120,7 +120,7 @@ impl Arena {
     }
 
     /// Copies bytes of the device to lent bytes.
-    pub(super) fn copy_home(
+    pub(crate) fn copy_home(
         &mut self,
         homes: &mut Homes,
         copies: &[Copy],
@@ -149,7 +149,7 @@ impl Arena {
     }
 
     /// Writes device memory, at the latest when [`settle`](Self::settle) returns.
-    pub(super) fn write(&mut self, device: u64, bytes: &[u8]) -> Result<(), VulkanError> {
+    pub(crate) fn write(&mut self, device: u64, bytes: &[u8]) -> Result<(), VulkanError> {
         let staged = self.staged;
         let (block, offset) = find(&mut self.blocks, device);
         if let Some(host) = block.host_mut().filter(|_| !staged) {
@@ -195,7 +195,7 @@ impl Arena {
     }
 
     /// Makes sure that everything that was written is on the device.
-    pub(super) fn settle(&mut self) -> Result<(), VulkanError> {
+    pub(crate) fn settle(&mut self) -> Result<(), VulkanError> {
         let Some(staging) = self.staging.as_mut().filter(|staging| staging.used > 0) else {
             return Ok(());
         };
@@ -215,7 +215,7 @@ impl Arena {
     }
 
     /// Reads device memory.
-    pub(super) fn read(&mut self, device: u64, bytes: &mut [u8]) -> Result<(), VulkanError> {
+    pub(crate) fn read(&mut self, device: u64, bytes: &mut [u8]) -> Result<(), VulkanError> {
         let staged = self.staged;
         let (block, offset) = find(&mut self.blocks, device);
         if let Some(host) = block.host().filter(|_| !staged) {
@@ -241,7 +241,7 @@ impl Arena {
     /// # Safety
     ///
     /// No pending command uses it.
-    pub(super) unsafe fn destroy(&mut self) {
+    pub(crate) unsafe fn destroy(&mut self) {
         let staging = self.staging.take().map(|staging| staging.block);
         for block in std::mem::take(&mut self.blocks).into_values().chain(staging) {
             // SAFETY: the block was made for this device; the caller's promise.

@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 /// Whole pages of memory that kernels reach by address, as one buffer.
 ///
 /// A block does not destroy itself: its owner knows when the device has done with it.
-pub(super) struct Block {
+pub(crate) struct Block {
     // Invariant: made by `new` for one device and bound to `allocation`.
     raw: vk::Buffer,
     allocation: Allocation,
@@ -32,7 +32,7 @@ unsafe impl Send for Block {}
 
 impl Block {
     /// A block of whole pages with undefined content.
-    pub(super) fn new(
+    pub(crate) fn new(
         device: &Device,
         bytes: u64,
         location: MemoryLocation,
@@ -70,25 +70,25 @@ impl Block {
     }
 
     /// The device address of the first page.
-    pub(super) fn address(&self) -> u64 {
+    pub(crate) fn address(&self) -> u64 {
         self.address
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    pub(super) fn raw(&self) -> vk::Buffer {
+    pub(crate) fn raw(&self) -> vk::Buffer {
         self.raw
     }
 
     /// The place in the buffer of a byte of the pages.
-    pub(super) fn place(&self, offset: u64) -> u64 {
+    pub(crate) fn place(&self, offset: u64) -> u64 {
         self.skipped + offset
     }
 
     /// The bytes of the pages as the host sees them, if it does. No kernel is writing them.
-    pub(super) fn host(&self) -> Option<&[u8]> {
+    pub(crate) fn host(&self) -> Option<&[u8]> {
         let length = usize::try_from(self.bytes).expect("what was mapped has addresses");
         // SAFETY: 1. the memory is mapped while `self` lives, and initialised as far as the host
         // can tell; 2. writing needs `&mut self`, and kernels run only while nobody looks.
@@ -96,7 +96,7 @@ impl Block {
     }
 
     /// As [`host`](Self::host), for writing.
-    pub(super) fn host_mut(&mut self) -> Option<&mut [u8]> {
+    pub(crate) fn host_mut(&mut self) -> Option<&mut [u8]> {
         let length = usize::try_from(self.bytes).expect("what was mapped has addresses");
         // SAFETY: as in `host`; `&mut self` shows that nobody else looks.
         self.mapped.map(|start| unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), length) })
@@ -107,7 +107,7 @@ impl Block {
     /// # Safety
     ///
     /// The block belongs to `device`, and no pending command uses it.
-    pub(super) unsafe fn destroy(self, device: &Device) {
+    pub(crate) unsafe fn destroy(self, device: &Device) {
         // SAFETY: 1. the buffer is live; 4. the caller's promise.
         unsafe { device.raw().destroy_buffer(self.raw, None) };
         device.with_allocator(|allocator| {

@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicU32;
 const BLOCK_BYTES: u64 = 4 << 20;
 
 /// Makes the allocator of a device's buffers.
-pub(super) fn allocator(
+pub(crate) fn allocator(
     instance: &ash::Instance,
     device: &ash::Device,
     physical_device: vk::PhysicalDevice,
@@ -37,7 +37,7 @@ pub(super) fn allocator(
 /// A buffer in coherent memory that is mapped for as long as it lives.
 ///
 /// It does not destroy itself: its owner knows when the device has done with it.
-pub(super) struct SharedBuffer {
+pub(crate) struct SharedBuffer {
     // Invariant: made by `new` for one device and bound to `allocation`, which is mapped.
     raw: vk::Buffer,
     allocation: Allocation,
@@ -47,7 +47,7 @@ pub(super) struct SharedBuffer {
 
 impl SharedBuffer {
     /// A buffer of this many bytes, a multiple of 4, with undefined content.
-    pub(super) fn new(device: &Device, bytes: u64) -> Result<Self, VulkanError> {
+    pub(crate) fn new(device: &Device, bytes: u64) -> Result<Self, VulkanError> {
         let usage = vk::BufferUsageFlags::UNIFORM_BUFFER
             | vk::BufferUsageFlags::STORAGE_BUFFER
             | vk::BufferUsageFlags::TRANSFER_SRC
@@ -69,17 +69,17 @@ impl SharedBuffer {
         }
     }
 
-    pub(super) fn raw(&self) -> vk::Buffer {
+    pub(crate) fn raw(&self) -> vk::Buffer {
         self.raw
     }
 
     /// The device address of the first byte.
-    pub(super) fn address(&self) -> u64 {
+    pub(crate) fn address(&self) -> u64 {
         self.address
     }
 
     /// The words of the buffer, which a kernel may change at any time.
-    pub(super) fn words(&self) -> &[AtomicU32] {
+    pub(crate) fn words(&self) -> &[AtomicU32] {
         let start = self.allocation.mapped_ptr().expect("the invariant: it is mapped");
         // SAFETY: 1. the allocation is mapped while `self` lives, at least as long as the buffer,
         // whose requirements it was made for, and aligned to more than a word; 2. every word is a
@@ -93,7 +93,7 @@ impl SharedBuffer {
     /// # Safety
     ///
     /// The buffer belongs to `device`, and no pending command uses it.
-    pub(super) unsafe fn destroy(self, device: &Device) {
+    pub(crate) unsafe fn destroy(self, device: &Device) {
         // SAFETY: 1. the buffer is live; 4. the caller's promise.
         unsafe { device.raw().destroy_buffer(self.raw, None) };
         device.with_allocator(|allocator| {
@@ -134,7 +134,7 @@ fn allocate_and_bind(device: &Device, raw: vk::Buffer) -> Result<(Allocation, u6
 }
 
 /// Allocates memory of which the mapped part can be touched.
-pub(super) fn allocate(
+pub(crate) fn allocate(
     device: &Device,
     desc: &AllocationCreateDesc<'_>,
 ) -> Result<Allocation, VulkanError> {

@@ -14,11 +14,11 @@ const COUNT: u64 = u32::MAX as u64;
 
 /// The right to an instance in this process, for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Claim(());
+pub(crate) struct Claim(());
 
 impl Claim {
     /// Nothing in a child whose parent had instances when it was forked.
-    pub(super) fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let one_more = CLAIMS.fetch_update(Relaxed, Relaxed, |claims| {
             let inherited = claims & !COUNT != this_process() && claims & COUNT > 0;
             let count = if claims & !COUNT == this_process() { claims & COUNT } else { 0 };

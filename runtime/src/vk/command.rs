@@ -5,21 +5,21 @@ use crate::VulkanError;
 use ash::vk;
 
 /// What one launch runs.
-pub(super) struct Work<'w> {
-    pub(super) pipeline: &'w Pipeline,
+pub(crate) struct Work<'w> {
+    pub(crate) pipeline: &'w Pipeline,
     /// The set of control blocks and the offset of the launch's, if the pipeline has that set.
-    pub(super) control: Option<(vk::DescriptorSet, u32)>,
-    pub(super) push: &'w [u8],
-    pub(super) groups: [u32; 3],
+    pub(crate) control: Option<(vk::DescriptorSet, u32)>,
+    pub(crate) push: &'w [u8],
+    pub(crate) groups: [u32; 3],
     /// A word that is copied before the launch, as the launches before left it.
-    pub(super) copy: Option<WordCopy>,
+    pub(crate) copy: Option<WordCopy>,
 }
 
 /// A word that the device copies: buffers, and where to in the second one, in bytes.
 #[derive(Clone, Copy)]
-pub(super) struct WordCopy {
-    pub(super) from: vk::Buffer,
-    pub(super) to: (vk::Buffer, u64),
+pub(crate) struct WordCopy {
+    pub(crate) from: vk::Buffer,
+    pub(crate) to: (vk::Buffer, u64),
 }
 
 /// Stages and accesses on one side of a barrier.
@@ -62,14 +62,14 @@ impl Side {
 /// A command buffer with a pool of its own, so that a thread that owns a slot owns both.
 ///
 /// A slot does not destroy itself: it belongs to its [`Device`](super::Device), which does.
-pub(super) struct Slot {
+pub(crate) struct Slot {
     // Invariant: `commands` was allocated from `pool`, and nobody else has either.
     pool: vk::CommandPool,
     commands: vk::CommandBuffer,
 }
 
 impl Slot {
-    pub(super) fn new(device: &ash::Device, family: u32) -> Result<Self, VulkanError> {
+    pub(crate) fn new(device: &ash::Device, family: u32) -> Result<Self, VulkanError> {
         let info = vk::CommandPoolCreateInfo::default()
             .flags(vk::CommandPoolCreateFlags::TRANSIENT)
             .queue_family_index(family);
@@ -93,7 +93,7 @@ impl Slot {
         }
     }
 
-    pub(super) fn commands(&self) -> vk::CommandBuffer {
+    pub(crate) fn commands(&self) -> vk::CommandBuffer {
         self.commands
     }
 
@@ -103,7 +103,7 @@ impl Slot {
     /// # Safety
     ///
     /// The slot belongs to `device` and its last commands have completed.
-    pub(super) unsafe fn begin(&mut self, device: &ash::Device) -> Result<(), VulkanError> {
+    pub(crate) unsafe fn begin(&mut self, device: &ash::Device) -> Result<(), VulkanError> {
         // SAFETY: 1. the pool is live; 4. its commands have completed, as the caller promises.
         unsafe { device.reset_command_pool(self.pool, vk::CommandPoolResetFlags::empty()) }
             .named("vkResetCommandPool")?;
@@ -125,7 +125,7 @@ impl Slot {
     /// 1. The slot belongs to `device` and is recording.
     /// 2. The pipeline belongs to `device`, and what it runs with keeps its and the device's
     ///    limits; the buffers of the copy are live, belong to `device` and have these words.
-    pub(super) unsafe fn launch(
+    pub(crate) unsafe fn launch(
         &mut self,
         device: &ash::Device,
         after_another: bool,
@@ -170,7 +170,7 @@ impl Slot {
     ///
     /// The slot belongs to `device` and is recording; the buffers of the copy are as for
     /// [`launch`](Self::launch).
-    pub(super) unsafe fn end(
+    pub(crate) unsafe fn end(
         &mut self,
         device: &ash::Device,
         copy: Option<WordCopy>,
@@ -191,7 +191,7 @@ impl Slot {
     ///
     /// The slot belongs to `device` and is recording; so do the buffers, which hold the bytes from
     /// their offsets on, may be copied from and to, and live until the commands have completed.
-    pub(super) unsafe fn copy(
+    pub(crate) unsafe fn copy(
         &mut self,
         device: &ash::Device,
         (from, src_offset): (vk::Buffer, u64),
@@ -208,7 +208,7 @@ impl Slot {
     /// # Safety
     ///
     /// The slot belongs to `device` and is recording.
-    pub(super) unsafe fn full_barrier(&mut self, device: &ash::Device) {
+    pub(crate) unsafe fn full_barrier(&mut self, device: &ash::Device) {
         let (all, host) = (vk::PipelineStageFlags::ALL_COMMANDS, vk::PipelineStageFlags::HOST);
         let (read, write) = (vk::AccessFlags::MEMORY_READ, vk::AccessFlags::MEMORY_WRITE);
         let barrier =
@@ -252,7 +252,7 @@ impl Slot {
     /// # Safety
     ///
     /// The slot belongs to `device` and its commands have completed.
-    pub(super) unsafe fn destroy(self, device: &ash::Device) {
+    pub(crate) unsafe fn destroy(self, device: &ash::Device) {
         // SAFETY: 1. the pool is live and this is its end; 4. the caller's promise. Its command
         // buffer goes with it.
         unsafe { device.destroy_command_pool(self.pool, None) };

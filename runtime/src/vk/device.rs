@@ -3,11 +3,15 @@
 use super::{
     Instance, Named, Physical,
     buffer::{self, SharedBuffer},
-    channel::{self, Channel},
     command::Slot,
+    info::{DeviceInfo, Traits},
     physical::Features,
 };
-use crate::{VulkanError, launch::variant::Traits, select::DeviceInfo, stats::Counters};
+use crate::{
+    VulkanError,
+    launch::channel::{self, Channel},
+    stats::Counters,
+};
 use ash::{ext, vk};
 use crossbeam::queue::SegQueue;
 use farptr_hmm::file_limit_as_error;
@@ -61,7 +65,7 @@ struct Queue {
 }
 
 impl Device {
-    /// Opens a device that [`judge`](crate::select::judge) found fit.
+    /// Opens a device that `prove::judge` found fit.
     pub(crate) fn open(instance: &Arc<Instance>, physical: &Physical) -> Result<Self, VulkanError> {
         let family = physical.info.compute_family.unwrap_or(0);
         let import = physical.info.import_alignment.is_some();
@@ -126,34 +130,34 @@ impl Device {
     }
 
     /// Notes after how many passes the device cuts loops short, if it does.
-    pub(super) fn note_cut_after(&self, passes: Option<u32>) {
+    pub(crate) fn note_cut_after(&self, passes: Option<u32>) {
         // What was noted first holds: it was tried on the same device.
         let _ = self.cut_after.set(passes);
     }
 
     /// After how many passes the device cuts loops short; 0 where it was not seen to.
-    pub(super) fn cut_after(&self) -> u32 {
+    pub(crate) fn cut_after(&self) -> u32 {
         self.cut_after.get().copied().flatten().unwrap_or(0)
     }
 
     /// Notes whether the device computes offsets in fewer bits than addresses have.
-    pub(super) fn note_narrow_offsets(&self, narrow: bool) {
+    pub(crate) fn note_narrow_offsets(&self, narrow: bool) {
         // As above.
         let _ = self.narrow_offsets.set(narrow);
     }
 
     /// The device addresses of zeroes to read and of memory to write.
-    pub(super) fn spare(&self) -> [u64; 2] {
+    pub(crate) fn spare(&self) -> [u64; 2] {
         let address = self.spare.as_ref().map_or(0, SharedBuffer::address);
         [address, address + SPARE_BYTES]
     }
 
-    pub(super) fn control_layout(&self) -> vk::DescriptorSetLayout {
+    pub(crate) fn control_layout(&self) -> vk::DescriptorSetLayout {
         self.control_layout
     }
 
     /// Runs `act` on the allocator of the device's buffers, which is there until Drop.
-    pub(super) fn with_allocator<R>(&self, act: impl FnOnce(&mut Allocator) -> R) -> R {
+    pub(crate) fn with_allocator<R>(&self, act: impl FnOnce(&mut Allocator) -> R) -> R {
         // The allocator's own state may be half changed after a panic in it; it has none but that
         // of a wrong call, which would be found by tests.
         let mut allocator = self.allocator.lock().unwrap_or_else(PoisonError::into_inner);
@@ -162,7 +166,7 @@ impl Device {
         file_limit_as_error(|| act(allocator))
     }
 
-    pub(super) fn raw(&self) -> &ash::Device {
+    pub(crate) fn raw(&self) -> &ash::Device {
         &self.raw
     }
 
@@ -171,16 +175,16 @@ impl Device {
         self.instance.is_inherited()
     }
 
-    pub(super) fn host_memory(&self) -> Option<&ext::external_memory_host::Device> {
+    pub(crate) fn host_memory(&self) -> Option<&ext::external_memory_host::Device> {
         self.host_memory.as_ref()
     }
 
-    pub(super) fn memory_types(&self) -> &[vk::MemoryType] {
+    pub(crate) fn memory_types(&self) -> &[vk::MemoryType] {
         self.memory.memory_types_as_slice()
     }
 
     /// A command slot that is not in use: a returned one, or a new one.
-    pub(super) fn take_slot(&self) -> Result<Slot, VulkanError> {
+    pub(crate) fn take_slot(&self) -> Result<Slot, VulkanError> {
         match self.slots.pop() {
             Some(slot) => Ok(slot),
             None => Slot::new(&self.raw, self.family),
@@ -188,12 +192,12 @@ impl Device {
     }
 
     /// Takes back a slot whose commands have completed or were never submitted.
-    pub(super) fn return_slot(&self, slot: Slot) {
+    pub(crate) fn return_slot(&self, slot: Slot) {
         self.slots.push(slot);
     }
 
     /// A channel that is not in use: a returned one, or a new one.
-    pub(super) fn take_channel(&self) -> Result<Channel, VulkanError> {
+    pub(crate) fn take_channel(&self) -> Result<Channel, VulkanError> {
         match self.channels.pop() {
             Some(channel) => Ok(channel),
             None => Channel::new(self),
@@ -201,13 +205,13 @@ impl Device {
     }
 
     /// Takes back a channel whose batch has completed or was never submitted.
-    pub(super) fn return_channel(&self, mut channel: Channel) {
+    pub(crate) fn return_channel(&self, mut channel: Channel) {
         channel.clear();
         self.channels.push(channel);
     }
 
     /// A stop word that is not in use, which says that no launch has failed.
-    pub(super) fn take_stop(&self) -> Result<SharedBuffer, VulkanError> {
+    pub(crate) fn take_stop(&self) -> Result<SharedBuffer, VulkanError> {
         let stop = match self.stops.pop() {
             Some(stop) => stop,
             None => SharedBuffer::new(self, size_of::<AtomicU32>() as u64)?,
@@ -217,7 +221,7 @@ impl Device {
     }
 
     /// Takes back a stop word that no pending launch uses.
-    pub(super) fn return_stop(&self, stop: SharedBuffer) {
+    pub(crate) fn return_stop(&self, stop: SharedBuffer) {
         self.stops.push(stop);
     }
 
@@ -227,7 +231,7 @@ impl Device {
     ///
     /// 1. The slot's commands are recorded and ended.
     /// 2. What they use stays alive until [`wait`](Self::wait) for the returned value succeeded.
-    pub(super) unsafe fn submit(&self, slot: &Slot) -> Result<u64, VulkanError> {
+    pub(crate) unsafe fn submit(&self, slot: &Slot) -> Result<u64, VulkanError> {
         // A panic while the lock was held leaves at worst a value that is never signalled or waited
         // for, so a poisoned lock is as good as any.
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -248,7 +252,7 @@ impl Device {
     }
 
     /// The semaphore that each submission signals.
-    pub(super) fn timeline(&self) -> vk::Semaphore {
+    pub(crate) fn timeline(&self) -> vk::Semaphore {
         self.timeline
     }
 }

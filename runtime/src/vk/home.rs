@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 /// The ranges that a scope has lent.
 #[derive(Default)]
-pub(super) struct Homes {
+pub(crate) struct Homes {
     // Invariant: each range, by start, is borrowed until the scope ends, shared or, where it says
     // so, mutably; its address was exposed. No range lies within another one.
     ranges: BTreeMap<u64, (u64, bool)>,
@@ -26,7 +26,7 @@ impl Homes {
     /// Until this value is dropped, the range is borrowed by its owner's scope: mutably, its
     /// address exposed from the mutable borrow, if `writable`; it holds plain data without padding.
     /// Nobody uses a mutable borrow of it while a method of this value runs.
-    pub(super) unsafe fn add(&mut self, range: VaRange, writable: bool) {
+    pub(crate) unsafe fn add(&mut self, range: VaRange, writable: bool) {
         let (start, end) = (range.start().get(), range.end().get());
         let within: Vec<u64> = self.ranges.range(start..end).map(|(&start, _)| start).collect();
         for start in within {
@@ -36,7 +36,7 @@ impl Homes {
     }
 
     /// Lent bytes.
-    pub(super) fn bytes(&self, start: u64, bytes: u64) -> &[u8] {
+    pub(crate) fn bytes(&self, start: u64, bytes: u64) -> &[u8] {
         self.check(start, bytes, false);
         let (start, length) = (pointer(start), length(bytes));
         // SAFETY: the invariant: `check` found the bytes in a borrowed range of plain data.
@@ -44,7 +44,7 @@ impl Homes {
     }
 
     /// Lent bytes that may be written.
-    pub(super) fn bytes_mut(&mut self, start: u64, bytes: u64) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self, start: u64, bytes: u64) -> &mut [u8] {
         self.check(start, bytes, true);
         let (start, length) = (pointer(start), length(bytes));
         // SAFETY: as in `bytes`; the range is borrowed mutably, and by `&mut self` nobody else
@@ -74,7 +74,7 @@ fn length(bytes: u64) -> usize {
 const EFAULT: i32 = 14;
 
 /// The memory of the whole process, for as long as its owner lives.
-pub(super) struct Process {
+pub(crate) struct Process {
     areas: Areas,
 }
 
@@ -86,7 +86,7 @@ impl Process {
     ///
     /// Until this value is dropped, its bytes may be read and written as through a pointer of
     /// their owners: what nobody shares with the user of this value is not used by it.
-    pub(super) unsafe fn open() -> Result<Self, LendError> {
+    pub(crate) unsafe fn open() -> Result<Self, LendError> {
         let areas = Areas::open().map_err(|source| LendError::NoMaps { source })?;
         let refused =
             |call| move |error: CopyError| LendError::Refused { call, source: error.source };

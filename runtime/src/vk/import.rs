@@ -12,7 +12,7 @@ const HANDLE: vk::ExternalMemoryHandleTypeFlags =
 /// Host pages that a device can address, as one buffer bound to one imported allocation.
 ///
 /// An import does not destroy itself: it belongs to the scope that made it, which waits first.
-pub(super) struct HostImport {
+pub(crate) struct HostImport {
     range: VaRange,
     buffer: vk::Buffer,
     memory: vk::DeviceMemory,
@@ -28,7 +28,7 @@ impl HostImport {
     ///
     /// 1. The range is mapped, and stays so until [`destroy`](Self::destroy).
     /// 2. It is aligned to the device's import alignment and no longer than its allocation limit.
-    pub(super) unsafe fn new(
+    pub(crate) unsafe fn new(
         device: &Device,
         range: VaRange,
         identity: bool,
@@ -134,7 +134,7 @@ impl HostImport {
     }
 
     /// What is added to a host address, wrapping, to get the device address.
-    pub(super) fn delta(&self) -> u64 {
+    pub(crate) fn delta(&self) -> u64 {
         self.address.wrapping_sub(self.range.start().get())
     }
 
@@ -143,7 +143,7 @@ impl HostImport {
     /// # Safety
     ///
     /// The import belongs to `device`, and no pending command uses it.
-    pub(super) unsafe fn destroy(self, device: &Device) {
+    pub(crate) unsafe fn destroy(self, device: &Device) {
         // SAFETY: 1. the buffer is live; 4. the caller's promise.
         unsafe { device.raw().destroy_buffer(self.buffer, None) };
         // SAFETY: 1. the memory is live or null, which Vulkan ignores; 4. the caller's promise.

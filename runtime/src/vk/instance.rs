@@ -43,7 +43,7 @@ impl Instance {
 
     /// Whether this process was forked from the one that made the instance. Nothing of Vulkan
     /// works then: the driver's threads did not come along.
-    pub(super) fn is_inherited(&self) -> bool {
+    pub(crate) fn is_inherited(&self) -> bool {
         self.fork_mark.as_ref().is_some_and(ForkMark::is_inherited)
     }
 
@@ -56,7 +56,7 @@ impl Instance {
         Ok(())
     }
 
-    pub(super) fn raw(&self) -> &ash::Instance {
+    pub(crate) fn raw(&self) -> &ash::Instance {
         &self.raw
     }
 }

@@ -12,50 +12,39 @@
 //! 3. *Structures are valid*: they are built by ash's builders, whose lifetimes keep what they
 //!    point to alive, and extension structures are chained only for extensions and versions that
 //!    were checked before.
-//! 4. *Nothing is destroyed while the device uses it*: [`session`] waits first.
+//! 4. *Nothing is destroyed while the device uses it*: `scope` waits first.
 //!
 //! The functions that this module gives to the rest of the crate are safe, or say in their own
 //! `# Safety` what they need.
 #![allow(unsafe_code, reason = "this is the layer that calls Vulkan")]
 
 mod arena;
-mod batch;
 mod block;
-mod buffer;
-mod channel;
-mod checked;
+pub(crate) mod buffer;
 mod claim;
-mod command;
+pub(crate) mod command;
 mod device;
 mod home;
-mod import;
-mod imports;
+pub(crate) mod import;
+pub(crate) mod info;
 mod instance;
-pub(crate) mod litmus;
-mod paged;
+pub(crate) mod paged;
 mod physical;
 mod pipeline;
-pub(crate) mod proof;
 mod rounds;
-mod session;
-#[cfg(test)]
-mod tables_tests;
 mod validation;
-mod wait;
+pub(crate) mod wait;
 
-pub(crate) use checked::Ask;
 pub(crate) use device::Device;
 pub(crate) use instance::Instance;
 pub(crate) use physical::Physical;
 pub(crate) use pipeline::{Pipeline, PipelineCache};
-pub(crate) use session::with_scope;
-pub use session::{Idle, Scope};
 
 use crate::VulkanError;
 use ash::vk;
 
 /// Names the call that a Vulkan result came from.
-trait Named<T> {
+pub(crate) trait Named<T> {
     fn named(self, call: &'static str) -> Result<T, VulkanError>;
 }
 

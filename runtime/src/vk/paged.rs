@@ -1,11 +1,11 @@
 //! What a scope keeps on the device for launches in rounds: frames, tables, bitmaps, a log.
 
-use super::{Device, arena::Arena, buffer::SharedBuffer, channel::Channel, home::Homes};
+use super::{Device, arena::Arena, buffer::SharedBuffer, home::Homes};
 use crate::{
     VulkanError,
     config::Config,
-    launch::{control::Record, report},
-    lends::{Lends, Segment},
+    launch::{channel::Channel, control::Record, report},
+    lend::lends::{Lends, Segment},
     mirrored::{
         PAGE_BYTES,
         areas::Areas,
@@ -23,25 +23,25 @@ use std::{
 };
 
 /// Faults that the log of a round has room for.
-pub(super) const LOG_CAPACITY: u32 = 1023;
+pub(crate) const LOG_CAPACITY: u32 = 1023;
 /// Pages to a word of a fault bitmap: two bits each.
-pub(super) const PAGES_PER_WORD: u64 = 16;
+pub(crate) const PAGES_PER_WORD: u64 = 16;
 
 /// The device's side of a scope whose launches run in rounds.
 ///
 /// It does not give its memory back by itself: its scope does, after it has waited.
-pub(super) struct Paged {
-    pub(super) pages: Pages,
-    pub(super) memory: Frames,
+pub(crate) struct Paged {
+    pub(crate) pages: Pages,
+    pub(crate) memory: Frames,
     /// By the starts of the segments.
-    pub(super) placed: BTreeMap<VirtAddr, Placed>,
-    pub(super) log: SharedBuffer,
-    pub(super) channel: Channel,
-    pub(super) door: Option<Door>,
+    pub(crate) placed: BTreeMap<VirtAddr, Placed>,
+    pub(crate) log: SharedBuffer,
+    pub(crate) channel: Channel,
+    pub(crate) door: Option<Door>,
     /// Memory for the segments that a kernel bisects, once one did.
     bisected: Option<Bisected>,
     /// The device may have written since the last flush.
-    pub(super) written: bool,
+    pub(crate) written: bool,
     /// The areas of the process, if the kernel tells.
     areas: Option<Areas>,
 }
@@ -53,34 +53,34 @@ struct Bisected {
 }
 
 /// Frames, and the lent memory that they are copies of.
-pub(super) struct Frames {
-    pub(super) arena: Arena,
-    pub(super) homes: Homes,
+pub(crate) struct Frames {
+    pub(crate) arena: Arena,
+    pub(crate) homes: Homes,
 }
 
 /// A segment that has a table.
-pub(super) struct Placed {
+pub(crate) struct Placed {
     /// The position of its lend among the pages.
-    pub(super) lend: usize,
+    pub(crate) lend: usize,
     range: VaRange,
     /// Two bits for each page, from a multiple of [`PAGES_PER_WORD`] on.
-    pub(super) bitmap: SharedBuffer,
+    pub(crate) bitmap: SharedBuffer,
 }
 
 impl Placed {
     /// The number of the first page.
-    pub(super) fn first_page(&self) -> u64 {
+    pub(crate) fn first_page(&self) -> u64 {
         self.range.start().get() / PAGE_BYTES
     }
 
     /// The number of the page that the bitmap starts with.
-    pub(super) fn first_bit(&self) -> u64 {
+    pub(crate) fn first_bit(&self) -> u64 {
         self.range.start().get() / PAGE_BYTES / PAGES_PER_WORD * PAGES_PER_WORD
     }
 }
 
 impl Paged {
-    pub(super) fn new(device: &Arc<Device>, config: &Config) -> Result<Self, VulkanError> {
+    pub(crate) fn new(device: &Arc<Device>, config: &Config) -> Result<Self, VulkanError> {
         let words = report::log_words(LOG_CAPACITY);
         let log = SharedBuffer::new(device, u64::from(words) * 4)?;
         log.words().iter().for_each(|word| word.store(0, Relaxed));
@@ -111,7 +111,7 @@ impl Paged {
     /// # Safety
     ///
     /// Each segment was lent to the scope that owns this value, as [`Homes::add`] asks for.
-    pub(super) unsafe fn place(
+    pub(crate) unsafe fn place(
         &mut self,
         device: &Device,
         lends: &Lends,
@@ -218,7 +218,7 @@ impl Paged {
     }
 
     /// The segments as a kernel sees them that looks up pages.
-    pub(super) fn records<'a>(&'a self, lends: &'a Lends) -> impl Iterator<Item = Record> + 'a {
+    pub(crate) fn records<'a>(&'a self, lends: &'a Lends) -> impl Iterator<Item = Record> + 'a {
         lends.iter().filter_map(|segment| {
             let placed = self.placed.get(&segment.range.start())?;
             let lend = &self.pages.lends()[placed.lend];
@@ -232,7 +232,7 @@ impl Paged {
 
     /// Puts records where a kernel can bisect them, and gives their address. Nothing is running:
     /// what is there of an earlier launch is overwritten.
-    pub(super) fn bisected(&mut self, records: &[u8]) -> Result<u64, VulkanError> {
+    pub(crate) fn bisected(&mut self, records: &[u8]) -> Result<u64, VulkanError> {
         let needed = records.len() as u64;
         let address = match &self.bisected {
             Some(held) if held.bytes >= needed => held.address,
@@ -249,14 +249,14 @@ impl Paged {
     }
 
     /// Notes that a launch without rounds may write all that it may.
-    pub(super) fn note_written(&mut self) {
+    pub(crate) fn note_written(&mut self) {
         if !std::mem::replace(&mut self.written, true) {
             self.pages.commit();
         }
     }
 
     /// Writes home what the device has newer; nothing is running.
-    pub(super) fn flush(&mut self) -> Result<u64, VulkanError> {
+    pub(crate) fn flush(&mut self) -> Result<u64, VulkanError> {
         let mut costs = Costs::default();
         rounds::flush(&mut self.memory, &mut self.pages, &mut costs)?;
         self.written = false;
@@ -264,7 +264,7 @@ impl Paged {
     }
 
     /// Drops what the device has of a segment, since home was or will be changed.
-    pub(super) fn forget(&mut self, start: VirtAddr) {
+    pub(crate) fn forget(&mut self, start: VirtAddr) {
         let below = self.placed.range(..=start).next_back();
         if let Some((_, placed)) = below.filter(|(_, placed)| placed.range.contains(start)) {
             self.pages.forget(placed.lend);
@@ -273,7 +273,7 @@ impl Paged {
 
     /// Drops what the device has of memory that the host is about to change through a segment: also
     /// at other addresses, where that is known, or everything, where it is not known yet.
-    pub(super) fn forget_home(&mut self, segment: &Segment) {
+    pub(crate) fn forget_home(&mut self, segment: &Segment) {
         if self.placed.contains_key(&segment.range.start()) {
             return self.forget(segment.range.start());
         }
@@ -286,7 +286,7 @@ impl Paged {
     }
 
     /// What is to be added to host addresses of a segment, if the device has all of it.
-    pub(super) fn delta(&self, start: VirtAddr) -> Option<u64> {
+    pub(crate) fn delta(&self, start: VirtAddr) -> Option<u64> {
         let placed = self.placed.get(&start)?;
         self.pages.lends()[placed.lend].resident_delta()
     }
@@ -296,7 +296,7 @@ impl Paged {
     /// # Safety
     ///
     /// No pending command uses it, and it belongs to `device`.
-    pub(super) unsafe fn destroy(mut self, device: &Device) {
+    pub(crate) unsafe fn destroy(mut self, device: &Device) {
         for placed in std::mem::take(&mut self.placed).into_values() {
             // SAFETY: the caller's promise.
             unsafe { placed.bitmap.destroy(device) };

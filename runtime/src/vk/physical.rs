@@ -1,10 +1,10 @@
 //! Physical devices and what they can do.
 
-use super::{Instance, Named};
-use crate::{
-    VulkanError,
-    select::{DeviceInfo, DeviceKind, Limits, OLDEST_VULKAN, Version},
+use super::{
+    Instance, Named,
+    info::{DeviceInfo, DeviceKind, Limits, OLDEST_VULKAN, Version},
 };
+use crate::VulkanError;
 use ash::{ext, vk};
 use farptr_shaders::Capability;
 use std::{ffi::CStr, fmt::Write};
@@ -12,34 +12,34 @@ use std::{ffi::CStr, fmt::Write};
 /// A device that is listed but not opened.
 #[derive(Clone)]
 pub(crate) struct Physical {
-    pub(super) raw: vk::PhysicalDevice,
-    pub(super) features: Features,
+    pub(crate) raw: vk::PhysicalDevice,
+    pub(crate) features: Features,
     pub(crate) info: DeviceInfo,
 }
 
 /// The features that farptr enables where they exist. The first two are required.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Features {
-    pub(super) core: vk::PhysicalDeviceFeatures,
-    pub(super) storage_16: bool,
-    pub(super) v12: Features12,
+pub(crate) struct Features {
+    pub(crate) core: vk::PhysicalDeviceFeatures,
+    pub(crate) storage_16: bool,
+    pub(crate) v12: Features12,
     /// What compute kernels can do across a subgroup.
-    pub(super) subgroups: vk::SubgroupFeatureFlags,
+    pub(crate) subgroups: vk::SubgroupFeatureFlags,
 }
 
 /// The part of `VkPhysicalDeviceVulkan12Features` that farptr knows.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Features12 {
-    pub(super) buffer_device_address: bool,
-    pub(super) timeline_semaphore: bool,
+pub(crate) struct Features12 {
+    pub(crate) buffer_device_address: bool,
+    pub(crate) timeline_semaphore: bool,
     /// Structures may be laid out as C lays them out.
-    pub(super) scalar_layout: bool,
-    pub(super) storage_8: bool,
-    pub(super) float_16: bool,
-    pub(super) int_8: bool,
-    pub(super) int64_atomics: bool,
-    pub(super) memory_model: bool,
-    pub(super) memory_model_device_scope: bool,
+    pub(crate) scalar_layout: bool,
+    pub(crate) storage_8: bool,
+    pub(crate) float_16: bool,
+    pub(crate) int_8: bool,
+    pub(crate) int64_atomics: bool,
+    pub(crate) memory_model: bool,
+    pub(crate) memory_model_device_scope: bool,
 }
 
 impl Physical {

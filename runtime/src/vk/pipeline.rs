@@ -35,11 +35,11 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn raw(&self) -> vk::Pipeline {
+    pub(crate) fn raw(&self) -> vk::Pipeline {
         self.raw
     }
 
-    pub(super) fn layout(&self) -> vk::PipelineLayout {
+    pub(crate) fn layout(&self) -> vk::PipelineLayout {
         self.layout
     }
 }

@@ -2,34 +2,35 @@
 //!
 //! # Safety
 //!
-//! The argument is that of [`checked`](super::checked): a rewritten kernel touches what its control
+//! The argument is that of [`checked`](crate::launch::checked): a rewritten kernel touches what its control
 //! rows allow, here frames that the page table names. They belong to the scope's arena, which
 //! outlives the launch, since each round is waited for.
 
 use super::{
-    Ask, Device, Scope,
+    Device,
     buffer::SharedBuffer,
-    channel::Channel,
     command::{Slot, Work},
     home::Process,
     paged::{Frames, LOG_CAPACITY, PAGES_PER_WORD, Paged, Placed},
-    session::raise,
 };
 use crate::{
-    LaunchError, LendError, VulkanError,
+    FaultReason, LaunchError, LendError, Scope, VulkanError,
     launch::{
         allowance::{Allowance, Overdue},
+        channel::Channel,
+        checked::Ask,
         control::{self, Head, Root, Row},
-        fault::{FaultReason, Launched},
+        fault::Launched,
         report::{self, Log, Place},
     },
-    lends::{Lends, Segment},
+    lend::lends::{Lends, Segment},
     mirrored::{
         door::{Denial, Door},
         pages::{Copy, Missing},
         rounds::{self, Costs, Ended, Fault, Memory, Plan, Replay, Report, Run, Service},
         table::{Frozen, Width},
     },
+    scope::raise,
     stats::Counters,
 };
 use farptr_hmm::VirtAddr;
@@ -220,7 +221,7 @@ fn missing_in(placed: &Placed, missing: &mut Vec<Missing>) {
 
 impl Scope<'_, '_> {
     /// Runs a launch in rounds until nothing faults, and returns when it is done.
-    pub(super) fn launch_in_rounds(&mut self, ask: &Ask<'_>) -> Result<(), LaunchError> {
+    pub(crate) fn launch_in_rounds(&mut self, ask: &Ask<'_>) -> Result<(), LaunchError> {
         self.settle()?;
         let mut paged = self.take_paged()?;
         let result = self.rounds_with(ask, &mut paged);
@@ -392,7 +393,7 @@ impl Scope<'_, '_> {
     }
 
     /// Writes home what the device has newer, once nothing is running.
-    pub(super) fn bring_home(&mut self) -> Result<(), VulkanError> {
+    pub(crate) fn bring_home(&mut self) -> Result<(), VulkanError> {
         if let Some(paged) = self.paged.as_mut().filter(|paged| paged.written) {
             let bytes = paged.flush()?;
             Counters::add(&self.device.counters.bytes_home, bytes);
@@ -401,7 +402,7 @@ impl Scope<'_, '_> {
     }
 
     /// Drops what the device has of a segment, which the host is about to change.
-    pub(super) fn forget_copies(&mut self, start: VirtAddr) {
+    pub(crate) fn forget_copies(&mut self, start: VirtAddr) {
         if let Some(mut paged) = self.paged.take() {
             if let Some(segment) = self.lends.containing(start) {
                 paged.forget_home(segment);

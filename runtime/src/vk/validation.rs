@@ -8,10 +8,10 @@ use std::{
 };
 
 /// The layer that checks every Vulkan call.
-pub(super) const LAYER: &CStr = c"VK_LAYER_KHRONOS_validation";
+pub(crate) const LAYER: &CStr = c"VK_LAYER_KHRONOS_validation";
 
 /// What the messenger listens to: errors of validation, which are always mistakes of farptr's.
-pub(super) fn messenger_info() -> vk::DebugUtilsMessengerCreateInfoEXT<'static> {
+pub(crate) fn messenger_info() -> vk::DebugUtilsMessengerCreateInfoEXT<'static> {
     vk::DebugUtilsMessengerCreateInfoEXT::default()
         .message_severity(vk::DebugUtilsMessageSeverityFlagsEXT::ERROR)
         .message_type(vk::DebugUtilsMessageTypeFlagsEXT::VALIDATION)

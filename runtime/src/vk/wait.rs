@@ -14,7 +14,7 @@ use std::{
 impl Device {
     /// Records and submits commands and waits for them, as [`wait_or_stop`](Self::wait_or_stop)
     /// does. None of them is pending afterwards, whatever is returned.
-    pub(super) fn run(
+    pub(crate) fn run(
         &self,
         allowance: Option<&mut Allowance>,
         submit: impl FnOnce(&mut Slot) -> Result<u64, VulkanError>,
@@ -31,7 +31,7 @@ impl Device {
 
     /// Waits for a submission, and says whether it was not complete when its time was over. Then
     /// `stop` is to make it end, which is waited for as long as it takes.
-    pub(super) fn wait_or_stop(
+    pub(crate) fn wait_or_stop(
         &self,
         value: u64,
         allowance: Option<&mut Allowance>,
@@ -93,7 +93,7 @@ impl Submission for Submitted<'_> {
 ///
 /// A lost device may have begun; every other failure submitted nothing (Vulkan specification,
 /// vkQueueSubmit).
-pub(super) fn unsubmitted(error: VulkanError) -> VulkanError {
+pub(crate) fn unsubmitted(error: VulkanError) -> VulkanError {
     if error.result == vk::Result::ERROR_DEVICE_LOST { abort_unproved(error) } else { error }
 }
 

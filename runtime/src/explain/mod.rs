@@ -4,10 +4,7 @@ mod kernel;
 
 pub use kernel::KernelExplanation;
 
-use crate::{
-    AccessMode, Backing, Tier,
-    select::{DeviceInfo, Refusal},
-};
+use crate::{AccessMode, Backing, Tier, prove::judge::Refusal, vk::info::DeviceInfo};
 use std::fmt;
 
 /// What a runtime chose and why: printable, one fact per line.

@@ -1,6 +1,8 @@
 //! The core of a scope: memory is lent for a frame, and the frame waits before it ends.
 //!
-//! The public operations are in `crate::scope`; here is what their soundness rests on.
+//! The public operations are in `scope::launch`; here is what their soundness rests on.
+//!
+//! # Safety
 //!
 //! 1. A [`Scope`] exists only inside [`with_scope`], which hands out a `&mut` to it. Safe code can
 //!    neither make one, nor move it out, nor forget it: it lives in the library's frame.
@@ -12,18 +14,20 @@
 //!
 //! In a child made by `fork` nothing is pending: the device works on the parent's memory, of which
 //! the child has a copy. There every operation is refused and `Drop` leaves all to the parent.
+#![allow(unsafe_code, reason = "the argument is above")]
 
-use super::{
-    Device, Pipeline, batch::Batch, buffer::SharedBuffer, channel::OVERDUE, checked::Table,
-    command::Work, imports::Imports, paged::Paged, wait::unsubmitted,
-};
 use crate::{
     Error, LaunchError, LendError, LentMut,
     config::Config,
-    grid::Dispatch,
-    launch::allowance::Allowance,
-    lends::{Lends, Segment},
+    launch::{
+        allowance::Allowance, batch::Batch, channel::OVERDUE, checked::Table, grid::Dispatch,
+    },
+    lend::{
+        imports::Imports,
+        lends::{Lends, Segment},
+    },
     stats::Counters,
+    vk::{Device, Pipeline, buffer::SharedBuffer, command::Work, paged::Paged, wait::unsubmitted},
 };
 use bytemuck::Pod;
 use farptr_hmm::{VaRange, VirtAddr};
@@ -35,33 +39,33 @@ use std::{
 
 /// Submissions that a scope has in flight at most; before one more it waits for the oldest, so that
 /// a host that launches without waiting does not collect command buffers without end.
-pub(super) const IN_FLIGHT: usize = 32;
+pub(crate) const IN_FLIGHT: usize = 32;
 
 /// A stretch of the program during which the device may use borrowed memory.
 ///
 /// [`Runtime::scope`](crate::Runtime::scope) makes one. `'env` is how long lent memory is borrowed;
 /// `'scope` is a brand that ties lent memory and pointers to this scope and no other.
 pub struct Scope<'scope, 'env: 'scope> {
-    pub(super) device: Arc<Device>,
-    pub(super) config: Arc<Config>,
-    pub(super) recording: Option<Batch>,
+    pub(crate) device: Arc<Device>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) recording: Option<Batch>,
     /// Submitted and perhaps not completed, oldest first.
     in_flight: Vec<(u64, Batch)>,
     imports: Imports,
     /// What checked launches may touch.
-    pub(super) lends: Lends,
+    pub(crate) lends: Lends,
     /// The stop word, once a checked launch needed one.
-    pub(super) stop: Option<SharedBuffer>,
+    pub(crate) stop: Option<SharedBuffer>,
     /// Whether there was a checked launch since the stop word was new.
-    pub(super) unsettled: bool,
+    pub(crate) unsettled: bool,
     /// What made a launch fail and was not yet reported.
     failure: Option<LaunchError>,
     /// Buffers that launches in flight use.
-    pub(super) kept: Vec<SharedBuffer>,
+    pub(crate) kept: Vec<SharedBuffer>,
     /// The bisected segments in the newest of them, as long as nothing else was lent.
-    pub(super) table: Option<Table>,
+    pub(crate) table: Option<Table>,
     /// Copies of pages on the device, once a launch needed them.
-    pub(super) paged: Option<Box<Paged>>,
+    pub(crate) paged: Option<Box<Paged>>,
     // Both lifetimes are invariant, as those of `std::thread::Scope`.
     scope: PhantomData<fn(&'scope ()) -> &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
@@ -206,7 +210,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     }
 
     /// Takes a batch back to which a launch was added.
-    pub(super) fn recorded(&mut self, batch: Batch) -> Result<(), LaunchError> {
+    pub(crate) fn recorded(&mut self, batch: Batch) -> Result<(), LaunchError> {
         let full = batch.is_full();
         self.recording = Some(batch);
         if full { self.submit() } else { Ok(()) }
@@ -291,7 +295,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     }
 
     /// Whether a checked launch is known to have failed, so that those after it do nothing.
-    pub(super) fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         let stopped = |stop: &SharedBuffer| stop.words()[0].load(Relaxed) != 0;
         self.failure.is_some() || self.stop.as_ref().is_some_and(stopped)
     }
@@ -304,7 +308,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     }
 
     /// The bytes of all memory that is lent for writing, while nothing is pending.
-    pub(super) fn snapshot(&self) -> Vec<(VirtAddr, Vec<u8>)> {
+    pub(crate) fn snapshot(&self) -> Vec<(VirtAddr, Vec<u8>)> {
         let copy = |segment: &Segment| {
             let start = segment.range.start();
             let len = usize::try_from(segment.range.len_bytes()).expect("it is in memory");
@@ -319,7 +323,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     }
 
     /// Puts back what [`snapshot`](Self::snapshot) gave, while nothing is pending.
-    pub(super) fn restore(&mut self, snapshot: &[(VirtAddr, Vec<u8>)]) {
+    pub(crate) fn restore(&mut self, snapshot: &[(VirtAddr, Vec<u8>)]) {
         for (start, bytes) in snapshot {
             // SAFETY: 1. to 3. as in `snapshot`: what was lent then is still lent; `&mut self`
             // shows that no `Idle` is looking. Every bit pattern is a `T`.
@@ -406,7 +410,7 @@ impl fmt::Debug for Idle<'_, '_, '_> {
 }
 
 /// Tells the kernels that run to end, because their time is over.
-pub(super) fn raise(stop: &SharedBuffer) {
+pub(crate) fn raise(stop: &SharedBuffer) {
     stop.words()[0].fetch_or(OVERDUE, Relaxed);
 }
 

@@ -178,7 +178,7 @@ fn take_word(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 #[cfg(test)]
-#[path = "../../hmm/tests/processors/mod.rs"]
+#[path = "../../../hmm/tests/processors/mod.rs"]
 mod processors;
 
 #[cfg(test)]

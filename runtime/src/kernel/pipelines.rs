@@ -1,11 +1,8 @@
-//! A runtime's kernels: equal words and entry points are one kernel, the driver's cache is kept on
-//! disk.
+//! The driver's cache of compiled kernels, kept on disk.
 
+use super::cache_file::{CacheFile, Contents, kernel_hash};
 use crate::{
-    KernelError, VulkanError,
-    cache_file::{CacheFile, Contents, kernel_hash},
-    kernel::Code,
-    known::{Keep, Known},
+    VulkanError,
     vk::{Device, Pipeline, PipelineCache},
 };
 use farptr_hmm::file_limit_as_error;
@@ -14,50 +11,6 @@ use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
-
-/// The kernels of one device, by their words and entry points.
-pub(crate) struct Kernels {
-    device: Arc<Device>,
-    pipelines: Arc<Pipelines>,
-    known: Mutex<Known<Code>>,
-}
-
-impl Kernels {
-    pub(crate) fn new(device: &Arc<Device>, pipelines: Pipelines) -> Self {
-        let (device, pipelines) = (Arc::clone(device), Arc::new(pipelines));
-        Self { device, pipelines, known: Mutex::new(Known::new()) }
-    }
-
-    /// The kernel of these words, and of this entry point or the only one, checked against the
-    /// device.
-    pub(crate) fn get(
-        &self,
-        kernel: &'static str,
-        words: &[u32],
-        entry: Option<&str>,
-        keep: Keep,
-    ) -> Result<Arc<Code>, KernelError> {
-        if self.device.is_inherited() {
-            return Err(KernelError::Forked { kernel });
-        }
-        // A panic under the lock cannot leave a half-made entry, so a poisoned one is as good.
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(words, entry, keep, |words| {
-            Code::new(&self.device, &self.pipelines, kernel, words, entry)
-        })
-    }
-
-    /// Where compiled kernels are kept, in words.
-    pub(crate) fn place(&self) -> String {
-        self.pipelines.place()
-    }
-}
-
-impl fmt::Debug for Kernels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kernels").field("place", &self.place()).finish_non_exhaustive()
-    }
-}
 
 /// The driver's cache of compiled kernels, and its file.
 pub(crate) struct Pipelines {

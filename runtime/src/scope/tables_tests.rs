@@ -6,9 +6,10 @@ mod checked;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 
-use super::{Scope, channel::Channel, checked::TABLES, session::IN_FLIGHT};
+use super::scope::{IN_FLIGHT, Scope};
 use crate::{
     AccessMode, Backing, Kernel, LaunchOptions, PtrMut, Runtime, RuntimeBuilder, VirtAddr,
+    launch::{channel::Channel, checked::TABLES},
 };
 use farptr_shaders::{abi::Link, probe, rewrite::Search};
 

@@ -9,24 +9,25 @@
 //! [`Batch::record`] whatever the kernel and its arguments are, provided that the kernel's words
 //! are valid: the promise of `KernelDesc` and of `raw_kernel`.
 
+#![allow(unsafe_code, reason = "it gives kernels to the device, with the argument above")]
+
 use super::{
-    Scope,
     batch::Batch,
-    buffer::SharedBuffer,
     channel::Post,
-    command::{WordCopy, Work},
+    control::{self, Head, Record, Root, Row, Window},
+    grid::Dispatch,
+    options::LaunchOptions,
+    pending::Pending,
+    variant,
 };
 use crate::{
-    LaunchError,
-    grid::Dispatch,
-    kernel::Code,
-    launch::{
-        control::{self, Head, Record, Root, Row, Window},
-        options::LaunchOptions,
-        pending::Pending,
-        variant,
+    LaunchError, Scope,
+    kernel::code::Code,
+    lend::lends::Segment,
+    vk::{
+        buffer::SharedBuffer,
+        command::{WordCopy, Work},
     },
-    lends::Segment,
 };
 use farptr_shaders::rewrite::{Analysis, Search, Translation, Variant, control::Layout};
 use std::sync::{Arc, atomic::Ordering::Relaxed};
@@ -54,10 +55,10 @@ struct Plan<'a> {
 
 /// Tables of segments that launches in flight use at most; before one more they are waited for, so
 /// that a host that launches without waiting does not collect tables without end.
-pub(super) const TABLES: usize = 64;
+pub(crate) const TABLES: usize = 64;
 
 /// Segments that a kernel bisects, in memory of their own.
-pub(super) struct Table {
+pub(crate) struct Table {
     /// The lends that it was made from.
     version: u64,
     /// The kernel, whose kinds of access the records answer.
@@ -94,7 +95,7 @@ impl Scope<'_, '_> {
     }
 
     /// The form of a kernel for a launch on what is lent, and where its control rows are.
-    pub(super) fn form(
+    pub(crate) fn form(
         &self,
         ask: &Ask<'_>,
         analysis: &Analysis,
@@ -187,7 +188,7 @@ impl Scope<'_, '_> {
         }
     }
 
-    pub(super) fn stop_address(&mut self) -> Result<u64, LaunchError> {
+    pub(crate) fn stop_address(&mut self) -> Result<u64, LaunchError> {
         if let Some(stop) = &self.stop {
             return Ok(stop.address());
         }

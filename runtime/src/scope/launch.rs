@@ -2,15 +2,15 @@
 //!
 //! # Safety
 //!
-//! The core of a scope is in `vk::session`, with its proof. The unsafe functions here are the
+//! The core of a scope is in `scope::scope`, with its proof. The unsafe functions here are the
 //! public doors to launches that nobody checks; they pass their callers' promises on.
 
-pub use crate::vk::{Idle, Scope};
+use super::{Idle, Scope};
 use crate::{
     Grid, Kernel, LaunchError, LaunchOptions, LendError, Lent, LentMut, RawKernel,
-    grid::Dispatch,
-    kernel::Code,
-    vk::{Ask, Pipeline},
+    kernel::code::Code,
+    launch::{checked::Ask, grid::Dispatch},
+    vk::Pipeline,
 };
 use bytemuck::{NoUninit, Pod};
 use farptr_shaders::KernelDesc;
@@ -183,7 +183,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// 3. What it leaves in memory that was not lent is valid for the types of that memory.
     /// 4. Invocations do not race with each other, by the rules of the Vulkan memory model, and
     ///    every invocation ends: a scope waits for a kernel that does not end for ever.
-    #[allow(unsafe_code, reason = "the public door; its promises go to `vk::session`")]
+    #[allow(unsafe_code, reason = "the public door; its promises go to `scope::scope`")]
     pub unsafe fn launch_unchecked<K: KernelDesc>(
         &mut self,
         kernel: &Kernel<K>,
@@ -208,7 +208,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// # Safety
     ///
     /// As [`launch_unchecked`](Self::launch_unchecked), for these push constants.
-    #[allow(unsafe_code, reason = "the public door; its promises go to `vk::session`")]
+    #[allow(unsafe_code, reason = "the public door; its promises go to `scope::scope`")]
     pub unsafe fn launch_raw_unchecked(
         &mut self,
         kernel: &RawKernel,

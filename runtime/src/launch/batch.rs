@@ -1,16 +1,26 @@
 //! Launches that are submitted together.
+//!
+//! # Safety
+//!
+//! A batch has its command slot and channels from one device, and gives them back when its commands
+//! have completed or were never submitted.
+#![allow(unsafe_code, reason = "it records commands, with the argument above")]
 
 use super::{
-    Device, Pipeline,
-    buffer::SharedBuffer,
+    allowance::Overdue,
     channel::{Channel, Post},
-    command::{Slot, WordCopy, Work},
+    control::Row,
+    pending::Pending,
 };
 use crate::{
     LaunchError, VulkanError,
-    launch::{allowance::Overdue, control::Row, pending::Pending},
-    lends::Lends,
+    lend::lends::Lends,
     stats::Counters,
+    vk::{
+        Device, Pipeline,
+        buffer::SharedBuffer,
+        command::{Slot, WordCopy, Work},
+    },
 };
 use ash::vk;
 use std::{sync::Arc, time::Duration};
@@ -20,7 +30,7 @@ use std::{sync::Arc, time::Duration};
 const LAUNCHES: u32 = Channel::LAUNCHES;
 
 /// The launches of one submission, all checked or all unchecked.
-pub(super) struct Batch {
+pub(crate) struct Batch {
     slot: Slot,
     launches: u32,
     /// Keeps the pipelines alive until the launches have completed.
@@ -38,7 +48,7 @@ struct Checked {
 
 impl Batch {
     /// A batch for launches that nobody checks.
-    pub(super) fn begin(device: &Device) -> Result<Self, VulkanError> {
+    pub(crate) fn begin(device: &Device) -> Result<Self, VulkanError> {
         let mut slot = device.take_slot()?;
         // SAFETY: the slot comes from this device and is not in use.
         match unsafe { slot.begin(device.raw()) } {
@@ -53,7 +63,7 @@ impl Batch {
     }
 
     /// A batch for checked launches.
-    pub(super) fn begin_checked(device: &Device) -> Result<Self, VulkanError> {
+    pub(crate) fn begin_checked(device: &Device) -> Result<Self, VulkanError> {
         let mut batch = Self::begin(device)?;
         match device.take_channel() {
             Ok(channel) => {
@@ -68,14 +78,14 @@ impl Batch {
     }
 
     /// The channel, if this is a batch of checked launches with room for so many control rows.
-    pub(super) fn channel(&mut self, rows: usize) -> Option<&mut Channel> {
+    pub(crate) fn channel(&mut self, rows: usize) -> Option<&mut Channel> {
         let checked = self.checked.as_mut()?;
         checked.channel.has_room(rows).then_some(&mut checked.channel)
     }
 
     /// Writes the control block of a folded launch that nobody checks, and gives its set and
     /// offset.
-    pub(super) fn grid_block(
+    pub(crate) fn grid_block(
         &mut self,
         device: &Device,
         rows: &[Row],
@@ -95,31 +105,31 @@ impl Batch {
     ///
     /// 1. The batch was begun for this device, as was the pipeline, and is not ended.
     /// 2. What the pipeline runs with keeps its and the device's limits.
-    pub(super) unsafe fn record(&mut self, device: &Device, work: &Work<'_>) {
+    pub(crate) unsafe fn record(&mut self, device: &Device, work: &Work<'_>) {
         // SAFETY: 1. `begin` made the slot from this device and began it; 2. the caller's promise.
         unsafe { self.slot.launch(device.raw(), self.launches > 0, work) };
         self.launches += 1;
     }
 
     /// Keeps the pipeline of a recorded launch.
-    pub(super) fn keep(&mut self, pipeline: &Arc<Pipeline>) {
+    pub(crate) fn keep(&mut self, pipeline: &Arc<Pipeline>) {
         if self.pipelines.last().is_none_or(|last| !Arc::ptr_eq(last, pipeline)) {
             self.pipelines.push(Arc::clone(pipeline));
         }
     }
 
     /// Notes what a checked launch was, for when its log is read.
-    pub(super) fn expect(&mut self, post: Post, pending: Pending) {
+    pub(crate) fn expect(&mut self, post: Post, pending: Pending) {
         if let Some(checked) = &mut self.checked {
             checked.pending.push((post, pending));
         }
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.launches >= LAUNCHES
     }
 
-    pub(super) fn launches(&self) -> u32 {
+    pub(crate) fn launches(&self) -> u32 {
         self.launches
     }
 
@@ -130,7 +140,7 @@ impl Batch {
     ///
     /// The batch was begun for `device` and is not ended; the stop word is `device`'s and lives
     /// until the launches have completed.
-    pub(super) unsafe fn end(
+    pub(crate) unsafe fn end(
         &mut self,
         device: &Device,
         stop: Option<&SharedBuffer>,
@@ -144,18 +154,18 @@ impl Batch {
     }
 
     /// Tells workgroups that have not begun to do nothing.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         if let Some(checked) = &self.checked {
             checked.channel.stop();
         }
     }
 
-    pub(super) fn slot(&self) -> &Slot {
+    pub(crate) fn slot(&self) -> &Slot {
         &self.slot
     }
 
     /// How long the launches may take together; for ever if nobody checks them.
-    pub(super) fn time(&self) -> Option<Duration> {
+    pub(crate) fn time(&self) -> Option<Duration> {
         let checked = self.checked.as_ref()?;
         let times = checked.pending.iter().map(|(_, pending)| pending.options.time());
         Some(times.fold(Duration::ZERO, Duration::saturating_add))
@@ -166,7 +176,7 @@ impl Batch {
     /// Launches of one scope run one after the other, and those after a failed one do nothing, so
     /// that the logs after the first that is not clean are empty. A launch that was stopped before
     /// its first workgroup has an empty log too: if the time was over, something did not run.
-    pub(super) fn failure(
+    pub(crate) fn failure(
         &self,
         device: &Device,
         lends: &Lends,
@@ -189,7 +199,7 @@ impl Batch {
     }
 
     /// Returns what the batch took from the device, to which it is not or no longer of use.
-    pub(super) fn give_back(self, device: &Device) {
+    pub(crate) fn give_back(self, device: &Device) {
         device.return_slot(self.slot);
         if let Some(checked) = self.checked {
             device.return_channel(checked.channel);

@@ -11,9 +11,21 @@
 //! The simpler form, comparing addresses alone, was rejected: it says what the driver reports, not
 //! what a load does. The chain alone was rejected too: on a device with other addresses it would
 //! follow a wild pointer, so the comparison comes first.
+//!
+//! # Safety
+//!
+//! The probe kernel is farptr's own; it touches the chain that it is given and the words of its
+//! result.
+#![allow(unsafe_code, reason = "it launches the probe, with the argument above")]
 
-use super::{Ask, Device, Scope, with_scope};
-use crate::{Error, LaunchError, LaunchOptions, config::Config, grid::Dispatch, kernel::Code};
+use crate::{
+    Error, LaunchError, LaunchOptions, Scope,
+    config::Config,
+    kernel::code::Code,
+    launch::{checked::Ask, grid::Dispatch},
+    scope::with_scope,
+    vk::Device,
+};
 use farptr_hmm::VirtAddr;
 use farptr_shaders::{
     KernelDesc,

@@ -1,6 +1,7 @@
 //! How many invocations a launch runs.
 
-use crate::{LaunchError, launch::control::Row, select::Limits};
+use super::control::Row;
+use crate::{LaunchError, vk::info::Limits};
 use farptr_shaders::rewrite::Fold;
 
 /// Invocations in one dimension: their numbers have 32 bits.

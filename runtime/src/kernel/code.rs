@@ -1,131 +1,24 @@
-//! Kernels: words, and the forms of them that are compiled for a device.
+//! The words of a kernel, and the forms of them that are compiled for a device.
 
+use super::pipelines::Pipelines;
 use crate::{
-    KernelError, KernelExplanation, LaunchError,
-    pipelines::Pipelines,
-    select::{DeviceInfo, Version},
-    vk::{Device, Pipeline},
+    KernelError, LaunchError,
+    vk::{
+        Device, Pipeline,
+        info::{DeviceInfo, Traits, Version},
+    },
 };
 use farptr_shaders::{
-    KernelDesc, Reflection,
-    rewrite::{self, Analysis, Fold, Program, RewriteError, Variant},
+    Reflection,
+    rewrite::{self, Analysis, Fold, Integers, Program, RewriteError, Variant},
     without_unused_capabilities,
 };
 use std::{
     borrow::Cow,
     collections::HashMap,
     fmt,
-    marker::PhantomData,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
-
-/// A kernel that fits a runtime's device.
-///
-/// The form of it that a launch needs is compiled when it is first needed, and kept. Cloning is
-/// cheap, and a kernel can be used from several threads at once.
-pub struct Kernel<K> {
-    code: Arc<Code>,
-    desc: PhantomData<fn() -> K>,
-}
-
-impl<K: KernelDesc> Kernel<K> {
-    /// Compares a kernel's words with its Rust types.
-    pub(crate) fn new(code: Arc<Code>) -> Result<Self, KernelError> {
-        let declared = code.reflection.push_bytes as usize;
-        let given = size_of::<K::Push>();
-        if !code.reflection.takes_push(given) {
-            return Err(KernelError::PushSize { kernel: K::NAME, declared, given });
-        }
-        Ok(Self { code, desc: PhantomData })
-    }
-
-    pub(crate) fn code(&self) -> &Arc<Code> {
-        &self.code
-    }
-
-    /// Invocations per workgroup in each dimension.
-    #[must_use]
-    pub fn local_size(&self) -> [u32; 3] {
-        self.code.reflection.local_size
-    }
-
-    /// What is known about the kernel's accesses, and what launches in rounds do about faults.
-    #[must_use]
-    pub fn explain(&self) -> KernelExplanation {
-        self.code.explain(K::NAME)
-    }
-}
-
-impl<K> Clone for Kernel<K> {
-    fn clone(&self) -> Self {
-        Self { code: Arc::clone(&self.code), desc: PhantomData }
-    }
-}
-
-impl<K: KernelDesc> fmt::Debug for Kernel<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Kernel").field(&K::NAME).finish()
-    }
-}
-
-/// A kernel whose words came at run time, for a runtime's device.
-///
-/// [`Runtime::raw_kernel`](crate::Runtime::raw_kernel) makes one, or
-/// [`Runtime::raw_kernel_entry`](crate::Runtime::raw_kernel_entry) where the words have several
-/// entry points. As [`Kernel`] otherwise.
-#[derive(Clone)]
-pub struct RawKernel {
-    name: &'static str,
-    code: Arc<Code>,
-}
-
-impl RawKernel {
-    pub(crate) fn new(name: &'static str, code: Arc<Code>) -> Self {
-        Self { name, code }
-    }
-
-    /// The name in reports and error messages.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// The name of the entry point in the words.
-    #[must_use]
-    pub fn entry(&self) -> &str {
-        &self.code.reflection.entry
-    }
-
-    /// Invocations per workgroup in each dimension.
-    #[must_use]
-    pub fn local_size(&self) -> [u32; 3] {
-        self.code.reflection.local_size
-    }
-
-    /// Bytes of push constants that the kernel declares, from the first to the end of the last
-    /// member. A launch may be given a few more: those that a type of the same members has on the
-    /// CPU to fill up its alignment.
-    #[must_use]
-    pub fn push_bytes(&self) -> usize {
-        self.code.reflection.push_bytes as usize
-    }
-
-    /// What is known about the kernel's accesses, and what launches in rounds do about faults.
-    #[must_use]
-    pub fn explain(&self) -> KernelExplanation {
-        self.code.explain(self.name)
-    }
-
-    pub(crate) fn code(&self) -> &Arc<Code> {
-        &self.code
-    }
-}
-
-impl fmt::Debug for RawKernel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RawKernel").field(&self.name).finish()
-    }
-}
 
 /// A form of a kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -204,15 +97,10 @@ impl Code {
         self.parsed().map_err(|source| refused(kernel, source.clone()))
     }
 
-    fn parsed(&self) -> Result<&Program, &RewriteError> {
+    /// As [`program`](Self::program), with the pass's own error.
+    pub(crate) fn parsed(&self) -> Result<&Program, &RewriteError> {
         let parse = || Program::parse(&self.words, Some(&self.reflection.entry));
         self.program.get_or_init(parse).as_ref()
-    }
-
-    /// What is known about the kernel, in words.
-    fn explain(&self, kernel: &'static str) -> KernelExplanation {
-        let analysis = self.parsed().map(Program::analysis).map_err(Clone::clone);
-        KernelExplanation::new(kernel, analysis, self.device.traits().cuts_loops)
     }
 
     /// The facts about the kernel's accesses, once a checked launch needed them.
@@ -233,7 +121,7 @@ impl Code {
         }
         self.form(kernel, Form::Plain { fold, wide_offsets }, || {
             let entry = Some(&*self.reflection.entry);
-            let integers = wide_offsets.then(|| self.device.traits().integers());
+            let integers = wide_offsets.then(|| integers(self.device.traits()));
             let words = rewrite::unchecked(&self.words, entry, fold, integers);
             words
                 .map(Arc::from)
@@ -284,6 +172,11 @@ impl fmt::Debug for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Code").field("words", &self.words.len()).finish_non_exhaustive()
     }
+}
+
+/// The integers that kernels compute addresses with on a device.
+pub(crate) fn integers(traits: Traits) -> Integers {
+    if traits.int64 { Integers::Native } else { Integers::Pairs }
 }
 
 /// Why a kernel is refused that reflection should have refused.

@@ -2,14 +2,19 @@
 //!
 //! Everything is written before the batch is submitted and read after it has completed, so host and
 //! device never race; the stop word of a scope alone is written by both.
+//!
+//! # Safety
+//!
+//! A channel's handles are live until [`Channel::destroy`], and `&mut` keeps others from them.
+#![allow(unsafe_code, reason = "it has a descriptor set, with the argument above")]
 
-use super::{Device, Named, buffer::SharedBuffer};
+use super::{
+    control::Row,
+    report::{self, Log},
+};
 use crate::{
     VulkanError,
-    launch::{
-        control::Row,
-        report::{self, Log},
-    },
+    vk::{Device, Named, buffer::SharedBuffer},
 };
 use ash::vk;
 use farptr_shaders::rewrite::control::{MAX_ROWS, STOPPED};
@@ -32,12 +37,12 @@ const LOGS_AT: u32 = CONTROL_WORDS + WINDOW_BYTES / 4;
 /// The word that says how many invocations of the scope had failed when the batch was complete.
 const AFTER_AT: u32 = LOGS_AT + Channel::LAUNCHES * LOG_WORDS;
 /// What the host adds to a count of failures to end launches.
-pub(super) const OVERDUE: u32 = 1 << 31;
+pub(crate) const OVERDUE: u32 = 1 << 31;
 
 /// Control blocks and logs for the launches of one batch.
 ///
 /// A channel does not destroy itself: it belongs to its [`Device`].
-pub(super) struct Channel {
+pub(crate) struct Channel {
     // Invariant: `set` came from `pool` and names `buffer`; all belong to one device.
     buffer: SharedBuffer,
     pool: vk::DescriptorPool,
@@ -52,7 +57,7 @@ pub(super) struct Channel {
 
 /// The place of one launch in a channel.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Post {
+pub(crate) struct Post {
     log: u32,
     /// The word of the control block that says whether an earlier launch failed.
     stopped: u32,
@@ -60,9 +65,9 @@ pub(super) struct Post {
 
 impl Channel {
     /// Launches that a channel has room for at least, if their blocks are small.
-    pub(super) const LAUNCHES: u32 = 64;
+    pub(crate) const LAUNCHES: u32 = 64;
 
-    pub(super) fn new(device: &Device) -> Result<Self, VulkanError> {
+    pub(crate) fn new(device: &Device) -> Result<Self, VulkanError> {
         let buffer = SharedBuffer::new(device, u64::from(AFTER_AT + 1) * 4)?;
         for word in &buffer.words()[LOGS_AT as usize..] {
             word.store(0, Relaxed);
@@ -79,7 +84,7 @@ impl Channel {
     }
 
     /// Whether a launch with this many control rows has room.
-    pub(super) fn has_room(&self, rows: usize) -> bool {
+    pub(crate) fn has_room(&self, rows: usize) -> bool {
         let words = u32::try_from(rows * 4).unwrap_or(u32::MAX);
         self.logs < Self::LAUNCHES && CONTROL_WORDS - self.used >= words
     }
@@ -88,7 +93,7 @@ impl Channel {
     /// address.
     ///
     /// There is room for it: [`has_room`](Self::has_room) said so.
-    pub(super) fn post(&mut self) -> (Post, u64) {
+    pub(crate) fn post(&mut self) -> (Post, u64) {
         let post = Post { log: LOGS_AT + self.logs * LOG_WORDS, stopped: stopped_at(self.used) };
         self.logs += 1;
         report::clear(
@@ -99,7 +104,7 @@ impl Channel {
     }
 
     /// Writes the control block of a launch and gives its offset in bytes.
-    pub(super) fn write(&mut self, rows: &[Row]) -> u32 {
+    pub(crate) fn write(&mut self, rows: &[Row]) -> u32 {
         let at = self.used;
         let words = &self.buffer.words()[at as usize..CONTROL_WORDS as usize];
         assert!(rows.len() * 4 <= words.len(), "`has_room` was asked");
@@ -113,17 +118,17 @@ impl Channel {
     }
 
     /// Where a launch's control block has what the stop word was before it.
-    pub(super) fn before(&self, post: Post) -> (vk::Buffer, u64) {
+    pub(crate) fn before(&self, post: Post) -> (vk::Buffer, u64) {
         (self.buffer.raw(), u64::from(post.stopped) * 4)
     }
 
     /// Where it goes what the stop word was after the last launch.
-    pub(super) fn after(&self) -> (vk::Buffer, u64) {
+    pub(crate) fn after(&self) -> (vk::Buffer, u64) {
         (self.buffer.raw(), u64::from(AFTER_AT) * 4)
     }
 
     /// Tells the workgroups that have not begun to do nothing.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         for &at in &self.blocks {
             self.buffer.words()[stopped_at(at) as usize].fetch_or(OVERDUE, Relaxed);
         }
@@ -133,26 +138,26 @@ impl Channel {
     /// next launch, or after the last one.
     ///
     /// The batch is complete, and recorded the copies that say so.
-    pub(super) fn failures(&self, post: Post, next: Option<Post>) -> u32 {
+    pub(crate) fn failures(&self, post: Post, next: Option<Post>) -> u32 {
         let count = |at: u32| self.buffer.words()[at as usize].load(Relaxed) & !OVERDUE;
         let after = count(next.map_or(AFTER_AT, |next| next.stopped));
         after.wrapping_sub(count(post.stopped))
     }
 
     /// The log of a launch that has completed.
-    pub(super) fn log(&self, post: Post) -> Log {
+    pub(crate) fn log(&self, post: Post) -> Log {
         let words = &self.buffer.words()[post.log as usize..][..LOG_WORDS as usize];
         let words: Vec<u32> = words.iter().map(|word| word.load(Relaxed)).collect();
         Log::decode(&words)
     }
 
     /// The descriptor set that names the control blocks.
-    pub(super) fn set(&self) -> vk::DescriptorSet {
+    pub(crate) fn set(&self) -> vk::DescriptorSet {
         self.set
     }
 
     /// Makes room for another batch.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         (self.used, self.logs) = (0, 0);
         self.blocks.clear();
     }
@@ -160,7 +165,7 @@ impl Channel {
     /// # Safety
     ///
     /// The channel belongs to `device`, and no pending command uses it.
-    pub(super) unsafe fn destroy(self, device: &Device) {
+    pub(crate) unsafe fn destroy(self, device: &Device) {
         // SAFETY: 1. the pool is live; 4. the caller's promise. Its set goes with it.
         unsafe { device.raw().destroy_descriptor_pool(self.pool, None) };
         // SAFETY: the caller's promise.
@@ -210,7 +215,7 @@ fn describe(
 }
 
 /// The layout of the set that names the control blocks.
-pub(super) fn create_layout(device: &ash::Device) -> Result<vk::DescriptorSetLayout, VulkanError> {
+pub(crate) fn create_layout(device: &ash::Device) -> Result<vk::DescriptorSetLayout, VulkanError> {
     let bindings = [vk::DescriptorSetLayoutBinding::default()
         .descriptor_type(vk::DescriptorType::UNIFORM_BUFFER_DYNAMIC)
         .descriptor_count(1)

@@ -1,13 +1,21 @@
 //! The host memory that a scope has imported.
+//!
+//! # Safety
+//!
+//! The scope keeps the memory borrowed, and waits for its launches before the imports go.
+#![allow(unsafe_code, reason = "it imports memory, with the argument above")]
 
-use super::{Device, import::HostImport};
-use crate::{LendError, stats::Counters};
+use crate::{
+    LendError,
+    stats::Counters,
+    vk::{Device, import::HostImport},
+};
 use farptr_hmm::{PageSize, VaRange, VirtAddr};
 use std::collections::BTreeMap;
 
 /// The imports of a scope. It does not destroy them: the scope does, after it has waited.
 #[derive(Default)]
-pub(super) struct Imports {
+pub(crate) struct Imports {
     list: Vec<HostImport>,
     /// Stretches of pages that have one distance to their device addresses: start to end and that.
     /// None lies within another one, so that the last one that starts at or before a page is the
@@ -25,7 +33,7 @@ impl Imports {
     /// # Safety
     ///
     /// The range is not empty and stays mapped until [`destroy`](Self::destroy).
-    pub(super) unsafe fn reach(
+    pub(crate) unsafe fn reach(
         &mut self,
         device: &Device,
         range: VaRange,
@@ -97,14 +105,14 @@ impl Imports {
     }
 
     /// The number of imports.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
 
     /// # Safety
     ///
     /// The imports belong to `device`, and no pending command uses them.
-    pub(super) unsafe fn destroy(&mut self, device: &Device) {
+    pub(crate) unsafe fn destroy(&mut self, device: &Device) {
         self.stretches.clear();
         for import in self.list.drain(..) {
             // SAFETY: the caller's promise.

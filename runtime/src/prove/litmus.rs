@@ -9,9 +9,21 @@
 //! is 4 GiB behind an address is the address itself. A checked kernel reads so far behind an
 //! address where nothing is lent: it touches nothing, and the fault says which address the driver
 //! computed. Where that is another, kernels compute offsets themselves.
+//!
+//! # Safety
+//!
+//! The probe kernel is farptr's own; it touches the chain that it is given and the words of its
+//! result.
+#![allow(unsafe_code, reason = "it launches the probe, with the argument above")]
 
-use super::{Ask, Device, Pipeline, buffer::SharedBuffer, with_scope};
-use crate::{Error, LaunchError, LaunchOptions, config::Config, grid::Dispatch, kernel::Code};
+use crate::{
+    Error, LaunchError, LaunchOptions,
+    config::Config,
+    kernel::code::Code,
+    launch::{checked::Ask, grid::Dispatch},
+    scope::with_scope,
+    vk::{Device, Pipeline, buffer::SharedBuffer},
+};
 use farptr_shaders::{
     KernelDesc, Ptr, PtrMut, offsets,
     probe::{Args, Kernel},

@@ -6,9 +6,11 @@
 //! [`LendError`] about memory, [`LaunchError`] about one launch. Broken invariants of farptr's own
 //! are assertions, not errors.
 
-use crate::{Fault, FaultReason};
+pub(crate) mod fault;
+
 use farptr_hmm::{MapsError, VaRange};
 use farptr_shaders::{Capability, ReflectError, abi::LOOP_WINDOW, rewrite::RewriteError};
+use fault::{Fault, FaultReason};
 use std::{fmt, time::Duration};
 
 /// A Vulkan call that failed.

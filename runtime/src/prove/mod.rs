@@ -1,0 +1,5 @@
+//! Choosing a device, and proving by running kernels what it can do.
+
+pub(crate) mod judge;
+pub(crate) mod litmus;
+pub(crate) mod proof;

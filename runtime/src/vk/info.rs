@@ -1,0 +1,78 @@
+//! What is known of a device, as plain data.
+
+use farptr_shaders::Capability;
+use std::fmt;
+
+/// The oldest Vulkan version that farptr works with.
+pub(crate) const OLDEST_VULKAN: Version = Version { major: 1, minor: 2 };
+
+/// A Vulkan version without its patch number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version {
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// What kind of device it is, in the order in which farptr tries them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum DeviceKind {
+    Discrete,
+    Integrated,
+    Virtual,
+    Cpu,
+    Other,
+}
+
+/// The limits that launches and imports have to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Workgroups per dimension.
+    pub(crate) groups: [u32; 3],
+    /// Invocations per workgroup and dimension.
+    pub(crate) group_size: [u32; 3],
+    /// Invocations per workgroup.
+    pub(crate) group_invocations: u32,
+    /// Bytes of push constants.
+    pub(crate) push_bytes: u32,
+    /// Bytes of one allocation or import.
+    pub(crate) allocation_bytes: u64,
+}
+
+/// A device as the Vulkan layer found it.
+#[derive(Clone, Debug)]
+pub(crate) struct DeviceInfo {
+    /// The position in Vulkan's own list, which `FARPTR_DEVICE` counts from 0.
+    pub(crate) index: usize,
+    pub(crate) name: String,
+    pub(crate) driver: String,
+    pub(crate) kind: DeviceKind,
+    pub(crate) version: Version,
+    /// The first queue family that can compute.
+    pub(crate) compute_family: Option<u32>,
+    pub(crate) buffer_device_address: bool,
+    pub(crate) timeline_semaphore: bool,
+    /// The alignment in bytes of imported host memory; absent without the import extension.
+    pub(crate) import_alignment: Option<u64>,
+    /// The SPIR-V capabilities that farptr enables on the device.
+    pub(crate) capabilities: Vec<Capability>,
+    pub(crate) limits: Limits,
+    /// Names the device and its driver's build: what a pipeline cache is good for.
+    pub(crate) cache_key: String,
+}
+
+/// What a device does that decides on a kernel's form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traits {
+    /// It has 64-bit integers in kernels.
+    pub(crate) int64: bool,
+    /// It cuts long loops short without a word.
+    pub(crate) cuts_loops: bool,
+    /// It computes offsets of access chains in fewer bits than addresses have.
+    pub(crate) narrow_offsets: bool,
+}
