@@ -1,11 +1,12 @@
-//! The direction of dependencies between the crates of the workspace, read from their manifests.
+//! The direction of dependencies between the crates of the workspace.
 //!
 //! `samples` and `bench` use `runtime`; `runtime` uses `hmm` and `shaders`; those two use nobody.
 //! `bench` measures `hmm` by itself too.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+
+use crate::workspace;
 
 /// Every crate of the workspace: its folder, its package, and the packages it may depend on.
 const CRATES: [(&str, &str, &[&str]); 7] = [
@@ -19,8 +20,7 @@ const CRATES: [(&str, &str, &[&str]); 7] = [
 ];
 
 fn manifest(folder: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("in the workspace");
-    let path = root.join(folder).join("Cargo.toml");
+    let path = workspace().join(folder).join("Cargo.toml");
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
