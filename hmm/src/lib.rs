@@ -57,63 +57,37 @@ compile_error!("farptr-hmm reads the address space of a 64-bit Linux process");
 mod readme {}
 
 mod addr;
-mod core;
-mod device_pages;
-mod devmem;
+mod device;
 #[cfg(feature = "dmirror")]
 mod dmirror;
 mod error;
 mod fatal;
-mod fault;
-mod fill;
-mod gate;
-mod handler;
-mod home;
 mod host;
-#[cfg(all(test, loom))]
-mod interleavings;
-mod interval;
-mod migrate;
 mod mirror;
-#[cfg(test)]
-mod model;
 mod notifier;
-mod owner;
-mod pages;
-mod patience;
-mod pfn;
-mod process;
-mod range;
-mod removal;
-mod residency;
-mod stats;
 mod sync;
 mod sys;
-mod table;
-mod vma;
+#[cfg(test)]
+mod testing;
+mod walk;
 
 pub use addr::{PageCount, PageNumber, PageSize, VaRange, VirtAddr};
-pub use device_pages::{DeviceRun, Hold};
-pub use devmem::DeviceError;
+pub use device::{DeviceError, DeviceRun, Hold, Owner};
 #[cfg(feature = "dmirror")]
 pub use dmirror::{Code, CoherentMemory, Dmirror, DmirrorError, Reply};
 pub use error::{
     FaultCountsError, FaultError, HostError, MapsError, PagemapError, ParseMapsError, RegisterError,
 };
-pub use fault::{range_fault, snapshot};
+pub use host::residency::{PageState, Residency, ResidencyRun};
+pub use host::vma::{Device, Vma, VmaFlags, parse_maps};
 pub use host::{Access, Detail, FaultInError, HostMm, PageEntry, PageRun};
-pub use migrate::{MigrateError, Migration, Skip, Skipped};
+pub use mirror::migrate::{MigrateError, Migration, Skip, Skipped};
+pub use mirror::stats::MirrorStats;
 pub use mirror::{AttachError, BuildError, DeviceId, Mirror, MirrorBuilder, WatchError};
 pub use notifier::{
     Event, Invalidate, Invalidation, InvalidationGuard, Notifier, Notifiers, Seq, SeqSet,
     WouldBlock,
 };
-pub use owner::Owner;
-pub use pfn::{Pfn, PfnFlags, PfnRun, Pfns, Request};
-pub use process::ProcessMm;
-pub use range::{HmmRange, RequestRun};
-pub use residency::{PageState, Residency, ResidencyRun};
-pub use stats::MirrorStats;
 pub use sys::atfork::ForkMark;
 pub use sys::copy::{CopyError, read_bytes, write_bytes};
 pub use sys::device::{DeviceMemory, HostDevice, MirrorCall};
@@ -127,4 +101,7 @@ pub use sys::signals::file_limit_as_error;
 pub use sys::uffd::{
     Capabilities, Feature, Features, OpenUffdError, Route, Support, Tier, TierReport,
 };
-pub use vma::{Device, Vma, VmaFlags, parse_maps};
+pub use walk::pfn::{Pfn, PfnFlags, PfnRun, Pfns, Request};
+pub use walk::process::ProcessMm;
+pub use walk::range::{HmmRange, RequestRun};
+pub use walk::{range_fault, snapshot};

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod page;
+pub(crate) mod pages;
 mod va_range;
 
 use std::fmt;

@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::pfn::Pfn;
-use crate::table::BLOCK;
+use crate::mirror::table::BLOCK;
+use crate::walk::pfn::Pfn;
 
 /// The bytes of a snapshot, to be combined.
 #[derive(Clone, Copy, Debug)]

@@ -13,13 +13,13 @@ use std::time::Instant;
 use super::entries::{Entries, erase};
 use super::{DEADLINE, Dmirror, DmirrorError, Reply, len_of};
 use crate::addr::{PageCount, PageSize, VaRange, VirtAddr};
-use crate::device_pages::Hold;
+use crate::device::Hold;
 use crate::host::{Access, HostMm};
 use crate::mirror::Mirror;
+use crate::mirror::table::{DeviceIndex, Held, PageTable, Place};
 use crate::notifier::{Notifier, Seq};
 use crate::sync::{Mutex, lock};
 use crate::sys::copy::read_bytes;
-use crate::table::{DeviceIndex, Held, PageTable, Place};
 
 /// The pages that coherent devices of one mirror hold.
 #[derive(Debug)]

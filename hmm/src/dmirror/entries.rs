@@ -3,10 +3,10 @@
 #![forbid(unsafe_code)]
 
 use crate::addr::{PageNumber, PageSize, VaRange, VirtAddr};
-use crate::device_pages::Hold;
+use crate::device::Hold;
+use crate::mirror::table::{DeviceIndex, Held, PageTable, Place};
 use crate::notifier::{Invalidate, Invalidation, SeqSet, WouldBlock};
 use crate::sync::{Mutex, lock};
-use crate::table::{DeviceIndex, Held, PageTable, Place};
 
 /// In the device's page table: the page is at home, and its slot is its virtual page number.
 const AT_HOME: DeviceIndex = DeviceIndex(0);

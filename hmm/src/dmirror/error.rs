@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use crate::addr::VirtAddr;
 use crate::error::FaultError;
-use crate::migrate::MigrateError;
 use crate::mirror::AttachError;
+use crate::mirror::migrate::MigrateError;
 
 /// A failure of a command, by the error number that the kernel's driver answers.
 #[derive(Error)]

@@ -10,20 +10,20 @@ use thiserror::Error;
 use super::fork::Fork;
 use super::{Mirror, Shared};
 use crate::addr::PageSize;
-use crate::core::{Core, Parts};
+use crate::addr::pages::{bytes_of, page_bytes};
 use crate::error::HostError;
-use crate::handler;
-use crate::migrate::{PassengerList, Scratch};
-use crate::pages::{bytes_of, page_bytes};
-use crate::process::ProcessMm;
+use crate::mirror::handler;
+use crate::mirror::migrate::{PassengerList, Scratch};
+use crate::mirror::shared::{Core, Parts};
+use crate::mirror::table::{BLOCK, PageTable};
 use crate::sync::Mutex;
 use crate::sys::atfork::register_hook;
-use crate::sys::carry::{Carrier, Staging};
 use crate::sys::mmap::{HugePages, MemoryError};
 use crate::sys::owned::Owned;
 use crate::sys::survey::Surveyor;
+use crate::sys::transfer::{Carrier, Staging};
 use crate::sys::uffd::{Feature, Features, MarkFinder, Modes, OpenUffdError, Signal, Tier, Uffd};
-use crate::table::{BLOCK, PageTable};
+use crate::walk::process::ProcessMm;
 
 /// What a mirror cannot do without.
 const REQUIRED: [Feature; 5] = [

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Mirror;
 use crate::addr::VaRange;
-use crate::core::Attached;
+use crate::mirror::shared::Attached;
+use crate::mirror::table::DeviceIndex;
 use crate::sys::device::DeviceMemory;
 use crate::sys::uffd::Modes;
-use crate::table::DeviceIndex;
 
 /// The attachment of a device to a mirror.
 ///

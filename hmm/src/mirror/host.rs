@@ -3,14 +3,14 @@
 #![forbid(unsafe_code)]
 
 use super::{Mirror, block_size};
+use crate::addr::pages::{pages_from, pages_in};
 use crate::addr::{PageSize, VaRange};
-use crate::device_pages::DeviceRun;
+use crate::device::DeviceRun;
 use crate::error::HostError;
+use crate::host::vma::Vma;
 use crate::host::{Access, Detail, FaultInError, HostMm, PageRun};
-use crate::pages::{pages_from, pages_in};
+use crate::mirror::table::HeldRun;
 use crate::sys::uffd::Tier;
-use crate::table::HeldRun;
-use crate::vma::Vma;
 
 impl HostMm for Mirror {
     fn vmas(&self, range: VaRange) -> Result<Vec<Vma>, HostError> {

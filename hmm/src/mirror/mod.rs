@@ -4,26 +4,35 @@
 
 mod build;
 mod devices;
+mod fill;
 mod fork;
+mod handler;
+mod home;
 mod host;
+pub(crate) mod migrate;
+pub(crate) mod migration_lock;
 mod needed;
+mod removal;
+mod shared;
 #[cfg(feature = "dmirror")]
 mod software;
+pub(crate) mod stats;
+pub(crate) mod table;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use crate::addr::pages::page_bytes;
 use crate::addr::{PageCount, PageSize, VaRange};
-use crate::core::{Core, State};
-use crate::device_pages::Hold;
-use crate::handler::FaultThread;
-use crate::home::bring_next;
+use crate::device::Hold;
 use crate::host::{Access, HostMm};
-use crate::migrate::{Area, MigrateError, Migration, Order, Scratch, Setup, routes};
+use crate::mirror::handler::FaultThread;
+use crate::mirror::home::bring_next;
+use crate::mirror::migrate::{Area, MigrateError, Migration, Order, Scratch, Setup, routes};
+use crate::mirror::shared::{Core, State};
+use crate::mirror::stats::MirrorStats;
+use crate::mirror::table::{BLOCK, DeviceIndex, HeldRun};
 use crate::notifier::{Event, Notifiers};
-use crate::pages::page_bytes;
-use crate::process::ProcessMm;
-use crate::stats::MirrorStats;
 use crate::sync::{Mutex, lock};
 use crate::sys::atfork::HookRegistration;
 use crate::sys::device::DeviceMemory;
@@ -31,7 +40,7 @@ use crate::sys::lease::Lease;
 use crate::sys::memory::{Known, Memory};
 use crate::sys::populate::populate;
 use crate::sys::uffd::{Features, Modes, Tier};
-use crate::table::{BLOCK, DeviceIndex, HeldRun};
+use crate::walk::process::ProcessMm;
 
 pub use build::{BuildError, MirrorBuilder};
 pub use devices::{AttachError, DeviceId};
@@ -121,12 +130,12 @@ impl Mirror {
 
     /// The failures that a test wants.
     #[cfg(test)]
-    pub(crate) fn injection(&self) -> &crate::sys::carry::injection::Injection {
+    pub(crate) fn injection(&self) -> &crate::sys::transfer::injection::Injection {
         &self.core().carrier.injection
     }
 
     #[cfg(test)]
-    pub(crate) fn carrier(&self) -> &crate::sys::carry::Carrier {
+    pub(crate) fn carrier(&self) -> &crate::sys::transfer::Carrier {
         &self.core().carrier
     }
 

@@ -4,7 +4,7 @@
 
 use super::Mirror;
 use crate::addr::VirtAddr;
-use crate::migrate::Needed;
+use crate::mirror::migrate::Needed;
 use crate::sync::lock;
 use crate::sys::needed::{listed, pages_of_this_thread, static_variables};
 

@@ -5,7 +5,7 @@
 use super::Mirror;
 use crate::addr::VaRange;
 use crate::host::{Access, HostMm};
-use crate::migrate::{MigrateError, routes};
+use crate::mirror::migrate::{MigrateError, routes};
 use crate::notifier::Event;
 
 impl Mirror {
@@ -37,7 +37,7 @@ impl Mirror {
 
     /// Tells whether the page of zeroes is mapped at an address.
     pub(crate) fn is_zero_page(&self, at: crate::VirtAddr) -> bool {
-        let page = crate::pages::pages_from(at, 1);
+        let page = crate::addr::pages::pages_from(at, 1);
         self.core().carrier.surveyor.survey(page).is_ok_and(|survey| survey.zero.contains(0))
     }
 }

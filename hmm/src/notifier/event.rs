@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Subscription;
 use crate::addr::VaRange;
-use crate::owner::Owner;
+use crate::device::Owner;
 use crate::sync::Ordering;
 
 /// Why a range is invalidated.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Event, Invalidation, Notifiers, SeqSet, Shared, State, Subscription, WouldBlock};
 use crate::addr::VaRange;
-use crate::interval::Key;
+use crate::notifier::interval::Key;
 use crate::sync::{Ordering, lock};
 
 /// A running invalidation; dropping it is its end.

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod event;
+mod interval;
 mod invalidate;
 #[cfg(test)]
 mod tests;
@@ -16,9 +17,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::addr::{VaRange, VirtAddr};
+use crate::device::Owner;
 use crate::error::RegisterError;
-use crate::interval::{IntervalTree, Key};
-use crate::owner::Owner;
+use crate::notifier::interval::{IntervalTree, Key};
 use crate::sync::{AtomicU64, Condvar, Mutex, Ordering, lock, wait};
 
 pub use event::{Event, Invalidate, Invalidation, SeqSet, WouldBlock};

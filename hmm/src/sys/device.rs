@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use super::frames::HostFrames;
 use super::needed::{Listed, list};
 use crate::addr::{PageCount, PageNumber, PageSize};
-use crate::devmem::DeviceError;
-use crate::owner::Owner;
+use crate::device::DeviceError;
+use crate::device::Owner;
 
 /// The proof that a mirror makes a call of a [`DeviceMemory`](crate::DeviceMemory).
 ///

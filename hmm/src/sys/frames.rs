@@ -6,7 +6,7 @@
 //! written by system calls only, and its pages are dropped only while their frames are free.
 
 use crate::addr::{PageCount, PageNumber, PageSize, VaRange, VirtAddr};
-use crate::devmem::DeviceError;
+use crate::device::DeviceError;
 use crate::fatal::or_die;
 use crate::sync::{Mutex, lock};
 

@@ -13,7 +13,7 @@ use crate::addr::VaRange;
 #[cfg(feature = "dmirror")]
 use crate::addr::{PageNumber, VirtAddr};
 #[cfg(feature = "dmirror")]
-use crate::devmem::DeviceError;
+use crate::device::DeviceError;
 
 /// The right to change a range of memory on behalf of its owner.
 ///

@@ -17,7 +17,7 @@ use rustix::ioctl::{Updater, ioctl};
 use super::abi::{self, procmap_query};
 use crate::addr::{VaRange, VirtAddr};
 use crate::error::MapsError;
-use crate::vma::{Device, Vma, VmaFlags, parse_maps};
+use crate::host::vma::{Device, Vma, VmaFlags, parse_maps};
 
 const PATH: &str = "/proc/self/maps";
 

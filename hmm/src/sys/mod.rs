@@ -11,7 +11,6 @@
 
 mod abi;
 pub(crate) mod atfork;
-pub(crate) mod carry;
 pub(crate) mod copy;
 pub(crate) mod device;
 pub(crate) mod dirty;
@@ -33,6 +32,7 @@ pub(crate) mod rusage;
 mod scan;
 pub(crate) mod signals;
 pub(crate) mod survey;
+pub(crate) mod transfer;
 #[cfg_attr(
     not(test),
     expect(

@@ -18,8 +18,8 @@ use super::maps::Maps;
 use super::scan::Scanner;
 use crate::addr::{PageSize, VaRange};
 use crate::error::PagemapError;
-use crate::residency::{PageState, Residency, ResidencyBuilder, ResidencyRun};
-use crate::vma::Vma;
+use crate::host::residency::{PageState, Residency, ResidencyBuilder, ResidencyRun};
+use crate::host::vma::Vma;
 
 const PATH: &str = "/proc/self/pagemap";
 
@@ -260,7 +260,7 @@ fn decode_entry(page: VaRange, entry: u64, vma: &Vma) -> ResidencyRun {
 mod tests {
     use super::*;
     use crate::addr::VirtAddr;
-    use crate::vma::{Device, VmaFlags};
+    use crate::host::vma::{Device, VmaFlags};
 
     fn page() -> VaRange {
         VaRange::from_len(VirtAddr::new(0x1000), 0x1000).expect("a user range")

@@ -11,8 +11,8 @@ use std::ops::Range;
 use super::abi;
 use super::scan::Scanner;
 use crate::addr::VaRange;
+use crate::addr::pages::count_of;
 use crate::fatal::{die, or_die};
-use crate::pages::count_of;
 
 /// How many pages a survey covers at most: one table of the lowest level.
 pub(crate) const SURVEY_PAGES: usize = 512;

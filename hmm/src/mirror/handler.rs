@@ -1,0 +1,283 @@
+//! The thread that reads the messages of the userfaultfd and answers page faults.
+//!
+//! Other threads wait for it, possibly with the lock of an allocator held. While it serves it
+//! allocates nothing from the general heap, waits for nobody who may be waiting for it, and touches
+//! only memory of its own. Changes of mappings are acted on before faults: a fault may have
+//! overtaken the message that explains it.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::{self, JoinHandle};
+
+use crate::addr::pages::{bytes_of, count_of, page_bytes, pages_from};
+use crate::addr::{PageSize, VaRange, VirtAddr};
+use crate::fatal::{die, or_die};
+use crate::mirror::fill::{fill, unprotect};
+use crate::mirror::home::{Carry, bring_next};
+use crate::mirror::shared::{Core, State};
+use crate::mirror::table::{BLOCK, Mover, Place};
+use crate::notifier::Event as Change;
+use crate::sync::backoff::Patience;
+use crate::sys::device::MirrorCall;
+use crate::sys::mmap::{HugePages, MemoryError};
+use crate::sys::needed::pages_of_this_thread;
+use crate::sys::owned::Owned;
+use crate::sys::signals::block_all;
+use crate::sys::uffd::{Event, Events, Fault, FaultKind, UffdError};
+
+/// How many messages are acted on at a time: as many as one read takes.
+const BATCH: usize = 64;
+
+/// The thread's own memory.
+struct Handler {
+    core: Arc<Core>,
+    events: Events,
+    faults: Queue<Fault>,
+    buffer: Owned<u8>,
+}
+
+/// A list of fixed room.
+struct Queue<T> {
+    items: [Option<T>; BATCH],
+    len: usize,
+}
+
+impl<T: Copy> Queue<T> {
+    const fn new() -> Self {
+        Self { items: [None; BATCH], len: 0 }
+    }
+
+    /// Appends an item, or returns it if there is no room.
+    fn push(&mut self, item: T) -> Result<(), T> {
+        let slot = self.items.get_mut(self.len).ok_or(item)?;
+        *slot = Some(item);
+        self.len += 1;
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        self.len = self.len.checked_sub(1)?;
+        self.items.get_mut(self.len)?.take()
+    }
+}
+
+/// Where the thread has what it needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FaultThread {
+    /// Its own value.
+    pub(crate) handler: VirtAddr,
+    /// Its stacks and its variables.
+    pub(crate) pages: [VaRange; 4],
+}
+
+/// Starts the thread. It runs, and has its name, when this returns.
+pub(crate) fn spawn(core: Arc<Core>) -> io::Result<(JoinHandle<()>, FaultThread)> {
+    let handler = Handler::new(core).map_err(io::Error::other)?;
+    let (tell, told) = sync_channel(1);
+    let builder = thread::Builder::new().name("farptr-faults".to_owned());
+    let thread = builder.spawn(move || {
+        block_all();
+        let mut handler = handler;
+        let (handler_at, pages) = (VirtAddr::of(&handler), pages_of_this_thread());
+        // Whoever builds the mirror waits for it.
+        let _ = tell.send(FaultThread { handler: handler_at, pages });
+        drop(tell);
+        run_or_die(&mut handler);
+    })?;
+    Ok((thread, told.recv().map_err(io::Error::other)?))
+}
+
+/// Without the thread others would wait for ever, so the process ends with it.
+fn run_or_die(handler: &mut Handler) {
+    match catch_unwind(AssertUnwindSafe(|| handler.run())) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => die(&error),
+        Err(_) => die(&"the thread that serves page faults has panicked"),
+    }
+}
+
+impl Handler {
+    fn new(core: Arc<Core>) -> Result<Self, MemoryError> {
+        let buffer = Owned::new(bytes_of(0..BLOCK).len(), HugePages::Prefer)?.keep_home();
+        buffer.populate()?;
+        Ok(Self { core, events: Events::new(), faults: Queue::new(), buffer })
+    }
+
+    fn run(&mut self) -> Result<(), UffdError> {
+        let core = Arc::clone(&self.core);
+        loop {
+            let awaited = core.carrier.uffd().wait(&core.nudge, &core.stop)?;
+            if awaited.nudge {
+                core.nudge.clear().map_err(|source| UffdError::Wait { source })?;
+            }
+            if awaited.events || awaited.nudge {
+                self.read(&core)?;
+                while let Some(fault) = self.faults.pop() {
+                    self.serve(&core, fault);
+                }
+                core.end_cycle();
+            } else if awaited.stop {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads all messages, acts on changes of mappings and keeps the faults.
+    fn read(&mut self, core: &Core) -> Result<(), UffdError> {
+        loop {
+            let mut changes = Queue::new();
+            let mut state = core.lock();
+            let count = core.carrier.uffd().read_events(&mut self.events)?;
+            if count == 0 {
+                return Ok(());
+            }
+            state.busy = true;
+            for event in self.events.by_ref() {
+                match event {
+                    Event::Fault(fault) => {
+                        core.stats.faults.add(1);
+                        // Who is sent away comes again.
+                        let sent_away = self.faults.push(fault).err();
+                        sent_away.into_iter().for_each(|fault| core.wake(page_of(fault)));
+                    }
+                    event => {
+                        note(&mut state, &event, &mut changes);
+                        if let Event::Remap { from, to } = event {
+                            // Who waits for a page that a mover had claimed there looks again.
+                            core.wake(pages_from(to, count_of(from)));
+                        }
+                    }
+                }
+            }
+            drop(state);
+            while let Some((change, range)) = changes.pop() {
+                drop(core.invalidate(change, range));
+                core.wake(range);
+            }
+            collect_garbage(core);
+            if count < BATCH {
+                // The kernel had no more when it filled the batch.
+                return Ok(());
+            }
+        }
+    }
+
+    /// Brings a page home, and its neighbours with it. Each is looked at once: by the time that the
+    /// last is home, the first may have left again.
+    fn bring_around(&mut self, core: &Core, page: VaRange, huge: bool) {
+        let size = if huge { huge_bytes() } else { core.fault_around };
+        let mut rest = page.pages_covering(size);
+        while let Some(brought) = bring_next(core, self, rest, BLOCK) {
+            rest = or_die(VaRange::new(brought.end(), rest.end()), "a page that was not asked for");
+        }
+    }
+
+    /// Answers a fault, unless somebody else will.
+    fn serve(&mut self, core: &Core, fault: Fault) {
+        let page = page_of(fault);
+        let mut tries = 0;
+        loop {
+            let place = core.lock().table.place(page.start());
+            let served = match place {
+                Place::Transit(..) => {
+                    core.stats.deferred.add(1);
+                    true
+                }
+                Place::Device(held) => {
+                    self.bring_around(core, page, held.huge);
+                    true
+                }
+                Place::Home if fault.kind == FaultKind::Missing => {
+                    tries += 1;
+                    fill(core, page, fault.write, tries)
+                }
+                Place::Home => unprotect(core, page),
+            };
+            if served {
+                return;
+            }
+            core.stats.retries.add(1);
+            self.pause(core);
+        }
+    }
+}
+
+impl Carry for Handler {
+    fn mover(&self) -> Mover {
+        Mover::Handler
+    }
+
+    /// The change cannot go on before its message is read, which nobody else does.
+    fn pause(&mut self, core: &Core) {
+        if let Err(error) = self.read(core) {
+            die(&error);
+        }
+        Patience::default().pause();
+    }
+
+    fn buffer(&mut self) -> &mut Owned<u8> {
+        &mut self.buffer
+    }
+}
+
+fn page_of(fault: Fault) -> VaRange {
+    pages_from(fault.addr.align_down(PageSize::host()), 1)
+}
+
+fn huge_bytes() -> PageSize {
+    PageSize::new(BLOCK as u64 * page_bytes()).unwrap_or(PageSize::MIB_2)
+}
+
+/// Enters a change of mappings into the table, and lists what the devices have to be told.
+fn note(state: &mut State, event: &Event, changes: &mut Queue<(Change, VaRange)>) {
+    let change = match *event {
+        Event::Remove(range) if state.is_own(&range) => return,
+        Event::Remove(range) => {
+            state.table.forget(range);
+            state.removals.announce(range);
+            (Change::Clear, range)
+        }
+        Event::Unmap(range) => {
+            state.table.forget(range);
+            state.removals.settle(range);
+            (Change::Unmap, range)
+        }
+        Event::Remap { from, to } => {
+            rekey(state, from, to);
+            state.removals.settle(from);
+            (Change::Unmap, from)
+        }
+        Event::Unknown(kind) => {
+            die(&format_args!("a change of mappings of an unknown kind, {kind}"))
+        }
+        Event::Fault(_) | Event::Fork(_) => return,
+    };
+    or_die(changes.push(change).ok(), "more changes of mappings than one read takes");
+}
+
+fn rekey(state: &mut State, from: VaRange, to: VirtAddr) {
+    if state.table.rekey(from, to).is_err() {
+        die(&format_args!("no room to note that {from} was moved to {to}"));
+    }
+}
+
+/// Gives slots back whose pages are gone.
+fn collect_garbage(core: &Core) {
+    loop {
+        let mut state = core.lock();
+        let Some(garbage) = state.table.take_garbage() else {
+            return;
+        };
+        let device = state.device(garbage.device());
+        drop(state);
+        let (first, count) = garbage.slots();
+        core.stats.discarded.add(count.get());
+        if let Some(device) = device {
+            device.free(&MirrorCall::BY_MIRROR, first, count);
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Bringing pages home: the same steps whoever takes them.
+//!
+//! A run of pages is claimed, the devices stop using it, its bytes are fetched, and then it is put
+//! where it belongs by now. `DESIGN.md` draws what may happen in between.
+
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::addr::pages::{above, bytes_of, count_of, page_bytes, pages_from, pages_in};
+use crate::addr::{PageCount, VaRange, VirtAddr};
+use crate::device::Hold;
+use crate::fatal::or_die;
+use crate::mirror::shared::{Core, State};
+use crate::mirror::table::{BLOCK, Held, HeldRun, Mover, Place};
+use crate::notifier::Event;
+use crate::sync::MutexGuard;
+use crate::sys::device::{DeviceMemory, HostDevice, MirrorCall};
+use crate::sys::owned::Owned;
+use crate::sys::survey::PageSet;
+use crate::sys::uffd::{Outcome, Refusal, Resolution, Wakeup};
+
+/// How often a page is tried for which there is no memory.
+pub(crate) const MEMORY_TRIES: u32 = 100;
+
+/// How many pages are fetched before they are put where they belong: few enough that their bytes
+/// are still in the cache of the processor by then.
+const PORTION: usize = 64;
+
+const TOO_SHORT: &str = "a buffer is too short for the pages that come home";
+
+/// Whoever brings pages home.
+pub(crate) trait Carry {
+    /// Which list of pages in transit is his.
+    fn mover(&self) -> Mover;
+
+    /// Lets the change of mappings go on that stands in the way of a request.
+    fn pause(&mut self, core: &Core);
+
+    /// Room for [`BLOCK`] pages, of which nobody moves one.
+    fn buffer(&mut self) -> &mut Owned<u8>;
+}
+
+/// A run of pages on its way home.
+struct Homecoming<'c> {
+    core: &'c Core,
+    run: HeldRun,
+    count: usize,
+    /// Up to where the mover has taken the marks away himself.
+    unmarked: usize,
+    memory_tries: u32,
+    /// Pages that the device does not give back.
+    unfetched: PageSet,
+}
+
+/// Brings the first pages of `range` home that a device holds, at most `limit` of them, and returns
+/// which they were; `None` if no device holds any.
+pub(crate) fn bring_next(
+    core: &Core,
+    carry: &mut dyn Carry,
+    range: VaRange,
+    limit: usize,
+) -> Option<VaRange> {
+    let run = claim(core, carry.mover(), range, limit)?;
+    let by = None;
+    let event = match run.first.hold {
+        Hold::Private => Event::Migrate { by },
+        Hold::Exclusive => Event::Exclusive { by },
+    };
+    let guard = core.invalidate(event, run.range);
+    let device = core.lock().device(run.first.device);
+    let device = or_die(device, "a page is on a device that is not attached");
+    let count = count_of(run.range);
+    let unfetched = PageSet::default();
+    let mut coming = Homecoming { core, run, count, unmarked: 0, memory_tries: 0, unfetched };
+    coming.run(carry, &*device);
+    device.free(&MirrorCall::BY_MIRROR, run.first.slot, PageCount::new(count as u64));
+    drop(guard);
+    Some(run.range)
+}
+
+/// Takes pages over from the device's part of the table.
+fn claim(core: &Core, mover: Mover, range: VaRange, limit: usize) -> Option<HeldRun> {
+    let mut state = core.lock();
+    let run = state.table.next_held(range, limit.min(BLOCK) as u64)?;
+    for index in 0..count_of(run.range) {
+        // A page that is in the table has room there.
+        let set = state.table.set(above(run.range.start(), index), Place::Transit(mover, index));
+        or_die(set.ok(), "no room to note that a page is on its way home");
+    }
+    Some(run)
+}
+
+impl Homecoming<'_> {
+    fn run(&mut self, carry: &mut dyn Carry, device: &dyn DeviceMemory) {
+        let mut fetched = if device.as_host().is_some() { self.count } else { 0 };
+        let mut index = 0;
+        while index < self.count {
+            if index == fetched {
+                fetched = self.count.min(index + PORTION);
+                self.fetch(carry, device, index..fetched);
+            }
+            match self.settle(carry, device, index..fetched) {
+                0 => {
+                    self.core.stats.retries.add(1);
+                    carry.pause(self.core);
+                }
+                settled => index += settled,
+            }
+        }
+    }
+
+    /// Fetches the bytes into the buffer. What cannot be fetched is lost.
+    fn fetch(&mut self, carry: &mut dyn Carry, device: &dyn DeviceMemory, pages: Range<usize>) {
+        let run = self.run.first;
+        let first = |index| run.advance(index as u64);
+        let buffer = carry.buffer();
+        let whole = or_die(buffer.get_mut(bytes_of(pages.clone())), TOO_SHORT);
+        if copy_out(device, first(pages.start), whole) {
+            return;
+        }
+        for index in pages {
+            let page = or_die(buffer.get_mut(bytes_of(index..index + 1)), TOO_SHORT);
+            if !copy_out(device, first(index), page) {
+                self.unfetched.insert(index);
+            }
+        }
+    }
+
+    /// Gives a page up. Returns how many pages need nothing more.
+    fn lose(&self, mover: Mover, index: usize) -> usize {
+        let mut state = self.core.lock();
+        let Some(at) = state.table.transit(mover).at(index) else {
+            return 1;
+        };
+        let page = pages_from(at, 1);
+        if !self.core.lose(page) {
+            return 0;
+        }
+        state.table.forget(page);
+        drop(state);
+        self.core.wake(page);
+        1
+    }
+
+    /// Puts the first of `pages` where they belong and returns how many need nothing more; none
+    /// if a change of mappings has to go on first.
+    fn settle(
+        &mut self,
+        carry: &mut dyn Carry,
+        device: &dyn DeviceMemory,
+        pages: Range<usize>,
+    ) -> usize {
+        let (mover, index) = (carry.mover(), pages.start);
+        let state = self.core.lock();
+        let Some(at) = state.table.transit(mover).at(index) else {
+            // Dropped or unmapped meanwhile; nobody wants it any more.
+            self.core.stats.discarded.add(1);
+            return 1;
+        };
+        if self.unfetched.contains(index) {
+            drop(state);
+            return self.lose(mover, index);
+        }
+        let end = pages.clone().find(|&index| self.unfetched.contains(index));
+        let range = together(&state, mover, at, index..end.unwrap_or(pages.end));
+        match self.marked(index, range) {
+            Found::Marked(range) => self.put(carry, device, state, index, range),
+            Found::Unmarked(range) => self.discard(state, range),
+            Found::Unknown => 0,
+        }
+    }
+
+    /// Finds out how far the pages are still the mirror's.
+    fn marked(&self, index: usize, range: VaRange) -> Found {
+        if index < self.unmarked {
+            let known = count_of(range).min(self.unmarked - index);
+            return Found::Marked(pages_from(range.start(), known));
+        }
+        let mut first = None;
+        let found = self.core.marks.for_each(range, |run| {
+            first = Some(match first {
+                None => run,
+                Some(first) => joined(first, run).unwrap_or(first),
+            });
+        });
+        match first.filter(|_| found.is_ok()) {
+            Some(run) if run.start() == range.start() => Found::Marked(run),
+            Some(run) => {
+                VaRange::new(range.start(), run.start()).map_or(Found::Unknown, Found::Unmarked)
+            }
+            None if found.is_ok() => Found::Unmarked(range),
+            None => Found::Unknown,
+        }
+    }
+
+    /// Forgets pages whose marks are gone, unless a change of mappings took them along that is
+    /// still to be read.
+    fn discard(&self, mut state: MutexGuard<'_, State>, range: VaRange) -> usize {
+        if self.core.carrier.unmark(range) == Resolution::Retry {
+            return 0;
+        }
+        state.table.forget(range);
+        drop(state);
+        self.core.stats.discarded.add(count_of(range) as u64);
+        self.core.wake(range);
+        count_of(range)
+    }
+
+    fn put(
+        &mut self,
+        carry: &mut dyn Carry,
+        device: &dyn DeviceMemory,
+        mut state: MutexGuard<'_, State>,
+        index: usize,
+        range: VaRange,
+    ) -> usize {
+        let outcome = match device.as_host() {
+            Some(host) => self.put_frames(host, index, range),
+            None => {
+                let bytes = carry.buffer().range();
+                let src = pages_from(above(bytes.start(), index), count_of(range));
+                self.core.carrier.copy_home(range.start(), src, Wakeup::Now)
+            }
+        };
+        let mut settled = pages_in(outcome.done_bytes);
+        // The request has woken whoever waits for these pages. He finds them, whatever the table
+        // says; and what he then changes is read after this.
+        // Counted under the lock, which `Mirror::stats` takes: who was woken sees his page counted.
+        state.table.forget(pages_from(range.start(), settled));
+        self.core.stats.pages_home.add(settled as u64);
+        drop(state);
+        // Who came some way asks again for the rest: alone, a page has more ways home.
+        if settled == 0 {
+            settled += self.overcome(carry.mover(), index + settled, outcome.resolution);
+        }
+        settled
+    }
+
+    /// Moves frames, or copies them where pages cannot be moved to.
+    fn put_frames(&mut self, host: &HostDevice, index: usize, range: VaRange) -> Outcome {
+        let (slot, count) = (self.run.first.advance(index as u64).slot, count_of(range));
+        let count = PageCount::new(count as u64);
+        let src = or_die(host.frames().range_of(slot, count).ok(), "a page is in no slot");
+        let cleared = self.core.carrier.unmark(range);
+        if cleared != Resolution::Done {
+            return Outcome { done_bytes: 0, resolution: cleared };
+        }
+        self.unmarked = self.unmarked.max(index + count_of(range));
+        let moved = self.core.carrier.move_home(range.start(), src, Wakeup::Now);
+        let pages = PageCount::new(moved.done_bytes / page_bytes());
+        host.frames().note_emptied(slot, pages);
+        match moved.resolution {
+            Resolution::Refused(_) if moved.done_bytes == 0 => {
+                self.core.carrier.copy_home(range.start(), src, Wakeup::Now)
+            }
+            _ => moved,
+        }
+    }
+
+    /// Deals with the reason why a page did not get home; returns one if it needs nothing more.
+    fn overcome(&mut self, mover: Mover, index: usize, why: Resolution) -> usize {
+        match why {
+            Resolution::Done | Resolution::Retry => 0,
+            Resolution::Refused(Refusal::NoMemory) if self.memory_tries < MEMORY_TRIES => {
+                self.memory_tries += 1;
+                0
+            }
+            // Somebody else's page is there, or nothing is mapped any more, and no message told.
+            _ => self.lose(mover, index),
+        }
+    }
+}
+
+/// Which pages of a range have marks, from its start on.
+enum Found {
+    Marked(VaRange),
+    Unmarked(VaRange),
+    Unknown,
+}
+
+/// The first of `pages` that belong next to each other by now, the first of them at `at`.
+fn together(state: &State, mover: Mover, at: VirtAddr, pages: Range<usize>) -> VaRange {
+    let (transit, first) = (state.table.transit(mover), pages.start);
+    let follows = |&next: &usize| transit.at(next) == Some(above(at, next - first));
+    pages_from(at, pages.take_while(follows).count())
+}
+
+fn joined(first: VaRange, next: VaRange) -> Option<VaRange> {
+    if first.end() == next.start() { VaRange::new(first.start(), next.end()) } else { None }
+}
+
+/// Reads slots; a device that panics has failed.
+fn copy_out(device: &dyn DeviceMemory, first: Held, bytes: &mut [u8]) -> bool {
+    let copied = catch_unwind(AssertUnwindSafe(|| {
+        device.copy_out(&MirrorCall::BY_MIRROR, first.slot, bytes)
+    }));
+    matches!(copied, Ok(Ok(())))
+}

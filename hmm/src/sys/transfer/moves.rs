@@ -1,0 +1,203 @@
+//! Moves of pages, of which everybody knows afterwards where each page is.
+//!
+//! A move is made of runs of pages that are there, between holes that are passed over. The kernel
+//! is not asked to pass over holes: Linux 6.18 may then never return. After a run that was not
+//! moved to its end, the page table is asked where each of its pages is: the kernel may have moved
+//! pages that it has counted nowhere. `DESIGN.md` says why each conclusion holds.
+//!
+//! # Safety
+//!
+//! The rules are those of `transfer/mod.rs`, under which the functions here are called.
+
+use super::{Carrier, Request};
+use crate::addr::pages::{above, count_of, pages_from, pages_in};
+use crate::addr::{VaRange, VirtAddr};
+use crate::sys::survey::Survey;
+use crate::sys::uffd::{Outcome, Resolution, Wakeup};
+
+/// What became of a move out.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub(crate) struct Departure {
+    pub(crate) outcome: Outcome,
+    /// If something is in the way of the first page: the pages of the destination from there on
+    /// that hold nothing of what was to be moved. Else empty.
+    pub(crate) in_the_way: VaRange,
+}
+
+/// A move under the lock of the table.
+pub(super) struct Move<'c> {
+    carrier: &'c Carrier,
+    kind: Request,
+    dst: VirtAddr,
+    src: VaRange,
+    wakeup: Wakeup,
+    /// What was at the source before.
+    before: Survey,
+    /// Whether pages got to the destination without the kernel waking those who wait for them.
+    unwoken: bool,
+}
+
+impl<'c> Move<'c> {
+    /// Looks at the source; moves nothing yet.
+    pub(super) fn new(
+        carrier: &'c Carrier,
+        kind: Request,
+        dst: VirtAddr,
+        src: VaRange,
+        wakeup: Wakeup,
+    ) -> Self {
+        let before = carrier.look(src);
+        Self { carrier, kind, dst, src, wakeup, before, unwoken: false }
+    }
+
+    /// Moves the pages, as far as it goes.
+    pub(super) fn run(&mut self) -> Outcome {
+        let count = count_of(self.src);
+        let (mut done, mut resolution) = (0, Resolution::Done);
+        while done < count && resolution == Resolution::Done {
+            let step;
+            (step, resolution) = if self.before.is_occupied(done) {
+                self.move_run(done)
+            } else {
+                self.pass_holes(done)
+            };
+            done += step;
+        }
+        let done = pages_from(self.dst, done);
+        if self.unwoken && self.wakeup == Wakeup::Now {
+            // Waking fails only if the process ends.
+            let _ = self.carrier.uffd.wake(done);
+        }
+        Outcome { done_bytes: done.len_bytes(), resolution }
+    }
+
+    /// Moves the run of pages from `first` on. Returns how many are at the destination, and whether
+    /// the move can go on behind them.
+    fn move_run(&mut self, first: usize) -> (usize, Resolution) {
+        let count = self.length(first, |page| self.before.is_occupied(page));
+        let (to, from) = (above(self.dst, first), self.source(first, count));
+        let outcome = self.carrier.attempt(self.kind, from, |from| {
+            // SAFETY: 1. and 2. The callers give the rules that allow it.
+            unsafe { self.carrier.uffd.move_pages(to, from, self.wakeup) }
+        });
+        if outcome.resolution == Resolution::Done {
+            return (count, Resolution::Done);
+        }
+        let counted = pages_in(outcome.done_bytes);
+        let (at, rest) = (first + counted, count - counted);
+        if rest == 0 {
+            return (count, Resolution::Done);
+        }
+        let after = self.look_after(at, rest);
+        let uncounted = (0..rest).take_while(|&page| after.has_arrived(page)).count();
+        self.unwoken |= uncounted > 0;
+        let moved = counted + uncounted;
+        if moved == count || uncounted > 0 && outcome.resolution == Resolution::AlreadyThere {
+            return (moved, Resolution::Done);
+        }
+        if !after.is_nowhere(uncounted) || outcome.resolution != Resolution::Vanished {
+            return (moved, outcome.resolution);
+        }
+        let confirmed = self.confirm_hole(first + moved);
+        if confirmed == Resolution::Done {
+            self.before.vacate(first + moved);
+        }
+        (moved, confirmed)
+    }
+
+    /// Looks where pages of the source are after a request that did not finish.
+    fn look_after(&self, first: usize, count: usize) -> After {
+        let source = self.source(first, count);
+        let here = self.carrier.look(pages_from(above(self.dst, first), count));
+        let there = self.carrier.look(source);
+        // After the look: where a message is unread, it may have been a look at other memory. The
+        // mirror's own memory is replaced by nobody.
+        let unread = self.kind == Request::MoveOut
+            && self.carrier.uffd.check_watched(source) == Resolution::Retry;
+        After { here, there, unread }
+    }
+
+    /// Finds out whether a page of the source that was not there when one looked is a hole, because
+    /// it was dropped or reclaimed: [`Resolution::Done`] if so. It may also have been taken along
+    /// by a change of mappings that is still to be read, unless it is memory of the mirror.
+    fn confirm_hole(&self, page: usize) -> Resolution {
+        match self.kind {
+            Request::MoveHome => Resolution::Done,
+            _ => self.carrier.uffd.check_watched(self.source(page, 1)),
+        }
+    }
+
+    /// Passes over the run of holes from `first` on, as far as there are holes at the destination
+    /// too, and as the kernel would move pages in their places.
+    fn pass_holes(&mut self, first: usize) -> (usize, Resolution) {
+        let count = self.length(first, |page| !self.before.is_occupied(page));
+        let here = self.carrier.look(pages_from(above(self.dst, first), count));
+        let holes = (0..count).take_while(|&page| !here.is_occupied(page)).count();
+        if holes == 0 {
+            return (0, Resolution::AlreadyThere);
+        }
+        if self.kind == Request::MoveOut {
+            let asked = self.ask_for_hole(first);
+            if asked.resolution != Resolution::Done || asked.done_bytes > 0 {
+                return (pages_in(asked.done_bytes), asked.resolution);
+            }
+        }
+        self.unwoken = true;
+        (holes, Resolution::Done)
+    }
+
+    /// Asks the kernel to move a hole, which it cannot: [`Resolution::Done`] if that is the only
+    /// reason. The memory may have been protected or replaced since its areas were looked up, and
+    /// then nothing is taken from it, zeroes neither. A page that has come there meanwhile moves.
+    fn ask_for_hole(&self, page: usize) -> Outcome {
+        let (to, from) = (above(self.dst, page), self.source(page, 1));
+        // SAFETY: 1. and 2. The callers give the rules that allow it.
+        let outcome = unsafe { self.carrier.uffd.move_pages(to, from, self.wakeup) };
+        match outcome.resolution {
+            Resolution::Vanished => Outcome { done_bytes: 0, resolution: self.confirm_hole(page) },
+            _ => outcome,
+        }
+    }
+
+    /// The destination from its start on, as far as it holds none of the pages.
+    pub(super) fn free_of_pages(&self) -> VaRange {
+        let count = count_of(self.src);
+        let after = self.look_after(0, count);
+        let holds = |&page: &usize| self.before.is_occupied(page) && after.has_arrived(page);
+        let free = (0..count).take_while(|page| !holds(page)).count();
+        pages_from(self.dst, free)
+    }
+
+    /// The length of the run of pages from `first` on.
+    fn length(&self, first: usize, is_in: impl Fn(usize) -> bool) -> usize {
+        (first..count_of(self.src)).take_while(|&page| is_in(page)).count()
+    }
+
+    fn source(&self, first: usize, count: usize) -> VaRange {
+        pages_from(above(self.src.start(), first), count)
+    }
+}
+
+/// Where pages are after a request that did not finish.
+struct After {
+    /// What is at the destination.
+    here: Survey,
+    /// What is at the source.
+    there: Survey,
+    /// Whether a change of mappings is still to be read, which may have taken the pages of the
+    /// source along, so that other memory may be in their place.
+    unread: bool,
+}
+
+impl After {
+    /// Tells whether a page that was at the source is at the destination. With a message unread it
+    /// may only have been taken along: then it is found at home before it is settled.
+    fn has_arrived(&self, page: usize) -> bool {
+        self.here.is_occupied(page) && (self.unread || !self.there.is_occupied(page))
+    }
+
+    fn is_nowhere(&self, page: usize) -> bool {
+        !self.here.is_occupied(page) && !self.there.is_occupied(page)
+    }
+}

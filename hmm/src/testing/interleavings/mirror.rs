@@ -1,0 +1,421 @@
+//! The steps of `DESIGN.md`, one to one, with the crate's table, gate and notifiers, on the model
+//! of the kernel. A [`Flaw`] leaves one of them out, so that the checks can be seen to fail.
+
+use std::sync::Mutex as Quiet;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::kernel::{Entry, Kernel, Message, PAGES, Refused};
+use super::reader::Reader;
+use crate::addr::pages::{page_bytes, pages_from};
+use crate::addr::{PageNumber, VaRange, VirtAddr};
+use crate::device::Hold;
+use crate::device::Owner;
+use crate::mirror::migration_lock::Gate;
+use crate::mirror::table::{DeviceIndex, Held, Mover, PageTable, Place};
+use crate::notifier::{Event, Notifiers};
+use crate::sync::{Mutex, MutexGuard, lock};
+
+/// What is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    None,
+    /// The kernel grants requests while a message is unread.
+    RequestsAreGranted,
+    /// The lock is released between the look at the table and the request.
+    RequestsOutsideTheLock,
+    /// A drop whose message was read is believed to have happened.
+    RemovalsAreForgotten,
+    /// Nobody is told that a page comes home.
+    HomecomingsAreSilent,
+    /// Pages on their way are not found by changes of mappings.
+    TransitIsNotKept,
+}
+
+/// How many slots the device has.
+const SLOTS: usize = 2;
+
+/// What is under the lock of the table.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) table: Box<PageTable>,
+    /// Pages whose drop was announced and may be yet to come.
+    removing: [bool; PAGES],
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) kernel: Kernel,
+    pub(super) notifiers: Notifiers,
+    pub(super) reader: std::sync::Arc<Reader>,
+    state: Mutex<State>,
+    gate: Gate,
+    owner: Owner,
+    flaw: Flaw,
+    /// What the slots hold that are given out. No thread is switched under it.
+    slots: Quiet<[Option<u64>; SLOTS]>,
+    homecomings: AtomicU64,
+}
+
+/// Tables without pages that are away, kept because a new one takes as long as a world.
+static TABLES: Quiet<Vec<Box<PageTable>>> = Quiet::new(Vec::new());
+
+/// A table without pages that are away. It is made on a stack that has room for one, which loom's
+/// threads have not.
+fn table() -> Box<PageTable> {
+    if let Some(table) = TABLES.lock().expect("tables").pop() {
+        return table;
+    }
+    let made = std::thread::spawn(|| PageTable::new(1).map(Box::new));
+    made.join().expect("a table").expect("memory")
+}
+
+/// The address of a page.
+pub(super) fn at(page: usize) -> VirtAddr {
+    VirtAddr::new((page as u64 + 1) * page_bytes())
+}
+
+pub(super) fn range(page: usize) -> VaRange {
+    pages_from(at(page), 1)
+}
+
+fn page_of(at: VirtAddr) -> usize {
+    usize::try_from(at.get() / page_bytes()).expect("64 bits") - 1
+}
+
+impl World {
+    pub(super) fn new(entries: [Entry; PAGES], flaw: Flaw) -> Self {
+        let table = table();
+        Self {
+            kernel: Kernel::new(entries, flaw != Flaw::RequestsAreGranted),
+            notifiers: Notifiers::new(),
+            reader: std::sync::Arc::default(),
+            state: Mutex::new(State { table, removing: [false; PAGES] }),
+            gate: Gate::default(),
+            owner: Owner::new(),
+            flaw,
+            slots: Quiet::new([None; SLOTS]),
+            homecomings: AtomicU64::new(0),
+        }
+    }
+
+    /// Ends the world, and checks that everything is at home and given back.
+    pub(super) fn end(self) {
+        let mut table = self.state.into_inner().expect("nobody has panicked").table;
+        assert_eq!(table.next_away(VaRange::USER), None);
+        assert_eq!(table.take_garbage(), None);
+        assert_eq!(*self.slots.lock().expect("slots"), [None; SLOTS]);
+        TABLES.lock().expect("tables").push(table);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    pub(super) fn place(&self, page: usize) -> Place {
+        self.lock().table.place(at(page))
+    }
+
+    pub(super) fn pages_away(&self) -> u64 {
+        self.lock().table.held().get()
+    }
+
+    pub(super) fn homecomings(&self) -> u64 {
+        // Relaxed: read when all threads have ended.
+        self.homecomings.load(Ordering::Relaxed)
+    }
+
+    // --- The device's memory ---
+
+    fn alloc(&self) -> Option<PageNumber> {
+        let mut slots = self.slots.lock().expect("slots");
+        let free = slots.iter().position(Option::is_none)?;
+        slots[free] = Some(0);
+        Some(PageNumber::new(free as u64))
+    }
+
+    pub(super) fn slot(&self, slot: PageNumber) -> Option<u64> {
+        self.slots.lock().expect("slots")[usize::try_from(slot.get()).expect("64 bits")]
+    }
+
+    fn fill_slot(&self, slot: PageNumber, bytes: u64) {
+        let mut slots = self.slots.lock().expect("slots");
+        let slot = &mut slots[usize::try_from(slot.get()).expect("64 bits")];
+        *slot.as_mut().expect("the slot is given out") = bytes;
+    }
+
+    fn free(&self, slot: PageNumber) {
+        self.reader.check_unused(slot);
+        let mut slots = self.slots.lock().expect("slots");
+        let slot = &mut slots[usize::try_from(slot.get()).expect("64 bits")];
+        slot.take().expect("a slot is freed once");
+    }
+
+    // --- Out ---
+
+    /// Migrates a page to the device.
+    pub(super) fn migrate_out(&self, page: usize) {
+        let _inside = self.gate.enter();
+        self.kernel.watch(page);
+        let by = Some(self.owner);
+        let _guard = self.notifiers.invalidate(Event::Migrate { by }, range(page));
+        let Some(slot) = self.alloc() else {
+            return;
+        };
+        if !self.claim(page) {
+            return self.free(slot);
+        }
+        match self.take(page) {
+            Ok(bytes) => {
+                self.reader.check_stopped();
+                self.fill_slot(slot, bytes.unwrap_or(0));
+                self.finalize(page, slot);
+            }
+            Err(()) => {
+                // What was not taken is where it was.
+                self.lock().table.forget(range(page));
+                self.kernel.wake(page);
+                self.free(slot);
+            }
+        }
+    }
+
+    fn claim(&self, page: usize) -> bool {
+        let mut state = self.lock();
+        if state.removing[page] && self.flaw != Flaw::RemovalsAreForgotten {
+            if matches!(self.kernel.entry(page), Entry::Bytes(_)) {
+                return false;
+            }
+            state.removing[page] = false;
+        }
+        if state.table.place(at(page)) != Place::Home {
+            return false;
+        }
+        state.table.set(at(page), Place::Transit(Mover::Migrator, 0)).expect("room");
+        true
+    }
+
+    fn take(&self, page: usize) -> Result<Option<u64>, ()> {
+        loop {
+            let state = self.lock();
+            if state.table.transit(Mover::Migrator).at(0) != Some(at(page)) {
+                // Dropped, unmapped or moved since: finalized as it is by now.
+                drop(state);
+                return self.give_up();
+            }
+            let state = self.expose(state);
+            let taken = self.kernel.move_out(page);
+            drop(state);
+            match taken {
+                Ok(bytes) => return Ok(bytes),
+                Err(Refused::Retry) => self.kernel.pause(false),
+                Err(_) => return Err(()),
+            }
+        }
+    }
+
+    /// A page that changed before it was taken stays where it is by now.
+    fn give_up(&self) -> Result<Option<u64>, ()> {
+        let mut state = self.lock();
+        if let Some(now) = state.table.transit(Mover::Migrator).at(0) {
+            state.table.forget(pages_from(now, 1));
+            drop(state);
+            self.kernel.wake(page_of(now));
+        }
+        Err(())
+    }
+
+    fn finalize(&self, page: usize, slot: PageNumber) {
+        loop {
+            let state = self.lock();
+            let now = match (state.table.transit(Mover::Migrator).at(0), self.flaw) {
+                (_, Flaw::TransitIsNotKept) => at(page),
+                (Some(now), _) => now,
+                (None, _) => {
+                    drop(state);
+                    return self.free(slot);
+                }
+            };
+            let mut state = self.expose(state);
+            match self.kernel.place_mark(page_of(now)) {
+                Ok(()) => {
+                    let (device, hold) = (DeviceIndex(0), Hold::Private);
+                    let held = Held { device, slot, hold, huge: false };
+                    state.table.set(now, Place::Device(held)).expect("room");
+                    drop(state);
+                    return self.kernel.wake(page_of(now));
+                }
+                Err(Refused::Retry) => {
+                    drop(state);
+                    self.kernel.pause(false);
+                }
+                Err(refused) => panic!("a page in transit cannot be marked: {refused:?}"),
+            }
+        }
+    }
+
+    /// Keeps the lock, or lets everybody in for a moment.
+    fn expose<'w>(&'w self, state: MutexGuard<'w, State>) -> MutexGuard<'w, State> {
+        if self.flaw != Flaw::RequestsOutsideTheLock {
+            return state;
+        }
+        drop(state);
+        self.lock()
+    }
+
+    // --- Home ---
+
+    /// Brings a page home as a migration does.
+    pub(super) fn migrate_home(&self, page: usize) {
+        let _inside = self.gate.enter();
+        self.bring_next(page, Mover::Migrator);
+    }
+
+    fn bring_next(&self, page: usize, mover: Mover) {
+        let mut state = self.lock();
+        let Some(run) = state.table.next_held(range(page), 1) else {
+            return;
+        };
+        state.table.set(run.range.start(), Place::Transit(mover, 0)).expect("room");
+        drop(state);
+        let by = None;
+        let guard = (self.flaw != Flaw::HomecomingsAreSilent)
+            .then(|| self.notifiers.invalidate(Event::Migrate { by }, run.range));
+        let bytes = self.slot(run.first.slot).expect("a slot that is given out");
+        while !self.put(mover, bytes) {
+            if mover == Mover::Handler {
+                self.read_messages();
+            }
+            self.kernel.pause(mover == Mover::Handler);
+        }
+        self.free(run.first.slot);
+        drop(guard);
+    }
+
+    /// Puts a page where it belongs by now; `false` if a change has to go on first.
+    fn put(&self, mover: Mover, bytes: u64) -> bool {
+        let state = self.lock();
+        let Some(now) = state.table.transit(mover).at(0) else {
+            return true;
+        };
+        let mut state = self.expose(state);
+        let page = page_of(now);
+        let marked = self.kernel.entry(page) == Entry::Mark;
+        let put = if marked { self.kernel.copy(page, bytes) } else { self.kernel.clear_mark(page) };
+        if put == Err(Refused::Retry) {
+            return false;
+        }
+        state.table.forget(range(page));
+        drop(state);
+        if marked && put.is_ok() {
+            // Relaxed: only counted.
+            self.homecomings.fetch_add(1, Ordering::Relaxed);
+        }
+        self.kernel.wake(page);
+        true
+    }
+
+    // --- The handler ---
+
+    /// Serves until the file ends.
+    pub(super) fn handle(&self) {
+        while self.kernel.wait_readable() {
+            let mut faults = self.read_messages();
+            while let Some(page) = faults.pop() {
+                faults.extend(self.serve(page));
+            }
+        }
+    }
+
+    /// Enters the changes into the table, tells the devices, and returns the faults.
+    fn read_messages(&self) -> Vec<usize> {
+        let mut faults = Vec::new();
+        loop {
+            let mut state = self.lock();
+            let messages = self.kernel.read();
+            if messages.is_empty() {
+                return faults;
+            }
+            let mut changes = Vec::new();
+            for message in messages {
+                match message {
+                    Message::Fault(page) => faults.push(page),
+                    change => changes.push(note(&mut state, change)),
+                }
+            }
+            drop(state);
+            for (event, page) in changes {
+                drop(self.notifiers.invalidate(event, range(page)));
+                self.kernel.wake(page);
+            }
+            while let Some(garbage) = { self.lock().table.take_garbage() } {
+                self.free(garbage.slots().0);
+            }
+        }
+    }
+
+    /// Answers a fault; returns those that were read meanwhile.
+    fn serve(&self, page: usize) -> Vec<usize> {
+        let mut faults = Vec::new();
+        loop {
+            let place = self.place(page);
+            let served = match place {
+                Place::Transit(..) => true,
+                Place::Device(_) => {
+                    self.bring_next(page, Mover::Handler);
+                    true
+                }
+                Place::Home => self.fill(page),
+            };
+            if served {
+                return faults;
+            }
+            faults.extend(self.read_messages());
+            self.kernel.pause(true);
+        }
+    }
+
+    fn fill(&self, page: usize) -> bool {
+        let mut state = self.lock();
+        if state.table.place(at(page)) != Place::Home {
+            return false;
+        }
+        let mut filled = self.kernel.zero(page);
+        if filled == Err(Refused::AlreadyThere) {
+            if self.kernel.clear_mark(page) == Err(Refused::Retry) {
+                return false;
+            }
+            filled = self.kernel.zero(page);
+        }
+        if filled == Err(Refused::Retry) {
+            return false;
+        }
+        if filled.is_ok() {
+            // It was not there: what is there from now on was stored since.
+            state.removing[page] = false;
+        }
+        drop(state);
+        self.kernel.wake(page);
+        true
+    }
+}
+
+fn note(state: &mut State, message: Message) -> (Event, usize) {
+    match message {
+        Message::Remove(page) => {
+            state.table.forget(range(page));
+            state.removing[page] = true;
+            (Event::Clear, page)
+        }
+        Message::Unmap(page) => {
+            state.table.forget(range(page));
+            (Event::Unmap, page)
+        }
+        Message::Remap { from, to } => {
+            state.table.rekey(range(from), at(to)).expect("room");
+            state.removing.swap(from, to);
+            (Event::Unmap, from)
+        }
+        Message::Fault(page) => unreachable!("the fault on page {page} is no change"),
+    }
+}
