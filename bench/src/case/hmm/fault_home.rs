@@ -1,6 +1,6 @@
 //! The cost of one fault that brings one page home.
 
-use super::away::{Station, Way};
+use super::device_mirror::{DeviceMirror, TransferKind};
 use crate::{
     case::{Case, Context},
     failure::Failure,
@@ -81,9 +81,9 @@ fn variants<'c>(core: usize) -> Result<Vec<Box<dyn Variant + 'c>>, Failure> {
     let source = Memory::map(BYTES, HugePages::Never)?;
     source.fill(SEED);
     let fault = Userfault::new(source)?;
-    let station = |way| {
+    let mirror = |kind| {
         let alone = MirrorBuilder::new().fault_around(PageSize::host());
-        Station::open(alone, way, BYTES)
+        DeviceMirror::open(alone, kind, BYTES)
     };
     let small = || -> Result<Memory, Failure> {
         let memory = Memory::map(BYTES, HugePages::Never)?;
@@ -91,11 +91,11 @@ fn variants<'c>(core: usize) -> Result<Vec<Box<dyn Variant + 'c>>, Failure> {
         Ok(memory)
     };
     let farptr =
-        |name, station, memory| Touches { name, core, right: true, pages: (station, memory) };
+        |name, mirror, memory| Touches { name, core, right: true, pages: (mirror, memory) };
     Ok(vec![
         Box::new(Touches { name: "uffdio-copy", core, right: true, pages: fault }),
-        Box::new(farptr("farptr-copy", station(Way::Copy)?, small()?)),
-        Box::new(farptr("farptr-move", station(Way::Move)?, small()?)),
+        Box::new(farptr("farptr-copy", mirror(TransferKind::Copy)?, small()?)),
+        Box::new(farptr("farptr-move", mirror(TransferKind::Move)?, small()?)),
     ])
 }
 
@@ -129,23 +129,23 @@ fn failed(call: &'static str, errno: rustix::io::Errno) -> Failure {
     Failure::Linux { call, source: errno.into() }
 }
 
-/// Pages that can be away.
-trait Away {
+/// Pages that can be missing at home, each until its first touch.
+trait Migrated {
     fn memory(&self) -> &Memory;
 
-    /// Has all pages be away, and returns whether they are.
-    fn send_away(&self) -> Result<bool, Failure>;
+    /// Takes all pages away from home, and returns whether all are gone.
+    fn migrate_out(&self) -> Result<bool, Failure>;
 
     /// Whether as many faults were answered, with a page each.
     fn answered(&self, faults: u64) -> bool;
 }
 
-impl Away for Userfault {
+impl Migrated for Userfault {
     fn memory(&self) -> &Memory {
         Userfault::memory(self)
     }
 
-    fn send_away(&self) -> Result<bool, Failure> {
+    fn migrate_out(&self) -> Result<bool, Failure> {
         self.memory().drop_pages().map(|()| true)
     }
 
@@ -155,16 +155,16 @@ impl Away for Userfault {
     }
 }
 
-impl Away for (Station, Memory) {
+impl Migrated for (DeviceMirror, Memory) {
     fn memory(&self) -> &Memory {
         &self.1
     }
 
-    fn send_away(&self) -> Result<bool, Failure> {
-        let (station, memory) = self;
-        // The sample before may have left pages away.
-        station.bring_home(memory)?;
-        station.send_away(memory)
+    fn migrate_out(&self) -> Result<bool, Failure> {
+        let (mirror, memory) = self;
+        // The sample before may have left pages on the device.
+        mirror.bring_home(memory)?;
+        mirror.migrate_out(memory)
     }
 
     fn answered(&self, faults: u64) -> bool {
@@ -173,7 +173,7 @@ impl Away for (Station, Memory) {
     }
 }
 
-/// Touches pages that are away, one after the other. Sending them away is not timed.
+/// Touches pages that are missing at home, one after the other. Taking them away is not timed.
 struct Touches<P> {
     name: &'static str,
     core: usize,
@@ -181,13 +181,13 @@ struct Touches<P> {
     pages: P,
 }
 
-impl<P: Away> Touches<P> {
+impl<P: Migrated> Touches<P> {
     fn touch(&mut self, calls: u32) -> Result<Duration, Failure> {
         let in_all = usize::try_from(super::pages_in(BYTES)).expect("a 64-bit machine");
         let (mut elapsed, mut left) = (Duration::ZERO, calls as usize);
         while left > 0 {
             let count = left.min(in_all);
-            self.right &= self.pages.send_away()?;
+            self.right &= self.pages.migrate_out()?;
             let start = Instant::now();
             let right = (0..count).all(|page| self.pages.memory().touch(page, SEED));
             elapsed += start.elapsed();
@@ -198,7 +198,7 @@ impl<P: Away> Touches<P> {
     }
 }
 
-impl<P: Away> Variant for Touches<P> {
+impl<P: Migrated> Variant for Touches<P> {
     fn name(&self) -> &'static str {
         self.name
     }

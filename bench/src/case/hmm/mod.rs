@@ -1,6 +1,6 @@
 //! The mirror of host memory: walks, notifiers, pages on devices made of host memory.
 
-mod away;
+mod device_mirror;
 mod fault_home;
 mod invalidate;
 mod populate;

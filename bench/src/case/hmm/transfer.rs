@@ -1,6 +1,6 @@
 //! The cost of bringing memory to a device and home, beside a copy of it.
 
-use super::away::{Station, Way, huge_memory};
+use super::device_mirror::{DeviceMirror, TransferKind, huge_memory};
 use crate::{
     case::{Case, Context},
     failure::Failure,
@@ -21,7 +21,7 @@ pub(in crate::case) struct Transfer {
     name: &'static str,
     about: &'static str,
     variants: &'static [&'static str],
-    way: Way,
+    kind: TransferKind,
 }
 
 impl Transfer {
@@ -29,13 +29,13 @@ impl Transfer {
         name: "hmm-migrate-move",
         about: "memory in huge pages moved to a device that computes on the host, and home",
         variants: &["memcpy", "farptr-out", "farptr-home"],
-        way: Way::Move,
+        kind: TransferKind::Move,
     };
     pub(in crate::case) const COPY: Self = Self {
         name: "hmm-migrate-copy",
         about: "memory in huge pages copied to a device, and home",
         variants: &["memcpy", "farptr-out", "farptr-home", "uffdio-copy"],
-        way: Way::Copy,
+        kind: TransferKind::Copy,
     };
 }
 
@@ -65,14 +65,14 @@ impl Case for Transfer {
         _context: &'c Context,
         size_bytes: u64,
     ) -> Result<Vec<Box<dyn Variant + 'c>>, Failure> {
-        let station = Rc::new(Station::open(MirrorBuilder::new(), self.way, size_bytes)?);
-        let trip = |name, timed| Trip::new(name, &station, size_bytes, timed);
+        let mirror = Rc::new(DeviceMirror::open(MirrorBuilder::new(), self.kind, size_bytes)?);
+        let trip = |name, timed| Trip::new(name, &mirror, size_bytes, timed);
         let mut variants: Vec<Box<dyn Variant>> = vec![
             Box::new(Copies::new(size_bytes)?),
             Box::new(trip("farptr-out", Timed::Out)),
             Box::new(trip("farptr-home", Timed::Home)),
         ];
-        if self.way == Way::Copy {
+        if self.kind == TransferKind::Copy {
             variants.push(Box::new(Fills::new(size_bytes)?));
         }
         Ok(variants)
@@ -108,8 +108,8 @@ impl Case for Touch {
         _context: &'c Context,
         size_bytes: u64,
     ) -> Result<Vec<Box<dyn Variant + 'c>>, Failure> {
-        let station = |way| Station::open(MirrorBuilder::new(), way, size_bytes).map(Rc::new);
-        let (moves, copies) = (station(Way::Move)?, station(Way::Copy)?);
+        let mirror = |kind| DeviceMirror::open(MirrorBuilder::new(), kind, size_bytes).map(Rc::new);
+        let (moves, copies) = (mirror(TransferKind::Move)?, mirror(TransferKind::Copy)?);
         Ok(vec![
             Box::new(Copies::new(size_bytes)?),
             Box::new(Trip::new("farptr-move", &moves, size_bytes, Timed::Touch)),
@@ -133,7 +133,7 @@ enum Timed {
 /// unmapping it are not timed.
 struct Trip {
     name: &'static str,
-    station: Rc<Station>,
+    mirror: Rc<DeviceMirror>,
     size_bytes: u64,
     timed: Timed,
     trips: u64,
@@ -141,21 +141,21 @@ struct Trip {
 }
 
 impl Trip {
-    fn new(name: &'static str, station: &Rc<Station>, size_bytes: u64, timed: Timed) -> Self {
-        let station = Rc::clone(station);
-        Self { name, station, size_bytes, timed, trips: 0, right: true }
+    fn new(name: &'static str, mirror: &Rc<DeviceMirror>, size_bytes: u64, timed: Timed) -> Self {
+        let mirror = Rc::clone(mirror);
+        Self { name, mirror, size_bytes, timed, trips: 0, right: true }
     }
 
     fn once(&mut self) -> Result<Duration, Failure> {
         self.trips += 1;
         let memory = huge_memory(self.size_bytes, self.trips)?;
         let start = Instant::now();
-        self.right &= self.station.send_away(&memory)?;
+        self.right &= self.mirror.migrate_out(&memory)?;
         let out = start.elapsed();
         let start = Instant::now();
         match self.timed {
             Timed::Touch => self.right &= touch_all(&memory, self.trips),
-            Timed::Out | Timed::Home => self.right &= self.station.bring_home(&memory)?,
+            Timed::Out | Timed::Home => self.right &= self.mirror.bring_home(&memory)?,
         }
         let home = start.elapsed();
         self.right &= memory.holds(self.trips);

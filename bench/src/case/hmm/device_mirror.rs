@@ -1,4 +1,4 @@
-//! Memory whose pages live on a device: a mirror, a device, and the way out and home.
+//! A mirror with one device, and memory whose pages migrate to it and back.
 
 use super::range_of;
 use crate::{
@@ -10,9 +10,9 @@ use farptr_hmm::{
 };
 use std::sync::Arc;
 
-/// How a device gets pages.
+/// The means by which a device gets pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum TransferKind {
     /// Its memory is memory of this process: pages are moved.
     Move,
     /// They are copied.
@@ -20,35 +20,41 @@ pub(super) enum Way {
 }
 
 /// A mirror with one device.
-pub(super) struct Station {
+pub(super) struct DeviceMirror {
     mirror: Mirror,
     device: DeviceId,
 }
 
-impl Station {
+impl DeviceMirror {
     /// Opens a mirror with a device that has room for `len_bytes`.
-    pub(super) fn open(builder: MirrorBuilder, way: Way, len_bytes: u64) -> Result<Self, Failure> {
+    pub(super) fn open(
+        builder: MirrorBuilder,
+        kind: TransferKind,
+        len_bytes: u64,
+    ) -> Result<Self, Failure> {
         let mirror = builder.build().map_err(Failure::mirror)?;
         if mirror.tier() != Tier::KernelFaults {
             return Err(Failure::Unprivileged);
         }
         let pages = PageCount::new(super::pages_in(len_bytes));
-        let device: Arc<dyn DeviceMemory> = match way {
-            Way::Move => Arc::new(HostDevice::new(Owner::new(), pages).map_err(Failure::mirror)?),
-            Way::Copy => Arc::new(CopyingDevice::new(len_bytes)?),
+        let device: Arc<dyn DeviceMemory> = match kind {
+            TransferKind::Move => {
+                Arc::new(HostDevice::new(Owner::new(), pages).map_err(Failure::mirror)?)
+            }
+            TransferKind::Copy => Arc::new(CopyingDevice::new(len_bytes)?),
         };
         let device = mirror.attach(device).map_err(Failure::mirror)?;
         Ok(Self { mirror, device })
     }
 
     /// Moves all pages out and returns whether all went.
-    pub(super) fn send_away(&self, memory: &Memory) -> Result<bool, Failure> {
+    pub(super) fn migrate_out(&self, memory: &Memory) -> Result<bool, Failure> {
         let moved = self.mirror.migrate_to_device(range_of(memory), self.device);
         let moved = moved.map_err(Failure::mirror)?.moved();
         Ok(moved == range_of(memory).page_count(PageSize::host()))
     }
 
-    /// Brings all pages home and returns whether all were away.
+    /// Brings all pages home and returns whether all were on the device.
     pub(super) fn bring_home(&self, memory: &Memory) -> Result<bool, Failure> {
         let brought = self.mirror.migrate_to_home(range_of(memory)).map_err(Failure::mirror)?;
         Ok(brought == range_of(memory).page_count(PageSize::host()))
