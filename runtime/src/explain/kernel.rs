@@ -1,6 +1,6 @@
 //! What the rewriting pass found out about a kernel, in words.
 
-use crate::{Kernel, RawKernel, kernel::code::Code, mirrored::rounds::Replay};
+use crate::{Kernel, RawKernel, kernel::code::Code, paging::plan::Replay};
 use farptr_shaders::{
     KernelDesc,
     rewrite::{Analysis, Bounds, Effects, Program, RewriteError},

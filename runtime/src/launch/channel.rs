@@ -10,7 +10,7 @@
 
 use super::{
     control::Row,
-    report::{self, Log},
+    log::{self, Log},
 };
 use crate::{
     VulkanError,
@@ -23,7 +23,7 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Faults that the log of a launch has room for. A launch that is not repeated needs one; with a
 /// few more the error names the first invocation rather than the quickest.
 const LOG_CAPACITY: u32 = 31;
-const LOG_WORDS: u32 = report::log_words(LOG_CAPACITY);
+const LOG_WORDS: u32 = log::log_words(LOG_CAPACITY);
 /// What an offset of a control block is a multiple of: no device asks for more (Vulkan
 /// specification, "Required Limits", `minUniformBufferOffsetAlignment`).
 const BLOCK_ALIGN_WORDS: u32 = 64;
@@ -96,10 +96,7 @@ impl Channel {
     pub(crate) fn post(&mut self) -> (Post, u64) {
         let post = Post { log: LOGS_AT + self.logs * LOG_WORDS, stopped: stopped_at(self.used) };
         self.logs += 1;
-        report::clear(
-            &self.buffer.words()[post.log as usize..][..LOG_WORDS as usize],
-            LOG_CAPACITY,
-        );
+        log::clear(&self.buffer.words()[post.log as usize..][..LOG_WORDS as usize], LOG_CAPACITY);
         (post, self.buffer.address() + u64::from(post.log) * 4)
     }
 

@@ -113,7 +113,7 @@ impl Scope<'_, '_> {
     /// process open, and to put copies back if the launch fails.
     fn needs_rounds(&self, ask: &Ask<'_>) -> bool {
         let copies = !self.config.imports() && ask.options.transactional;
-        copies || self.paged.as_ref().is_some_and(|paged| paged.door.is_some())
+        copies || self.paged.as_ref().is_some_and(|paged| paged.process.is_some())
     }
 
     /// Runs a launch alone, and puts lent memory back if it fails.

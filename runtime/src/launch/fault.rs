@@ -1,8 +1,9 @@
-//! From a report of the device to an error that names what went wrong. Pure.
+//! The error for a fault: it names the access, the argument, the place in the source, the reason and
+//! the nearest lend. Pure.
 
 use super::{
     control::Root,
-    report::{self, Report},
+    log::{FaultRecord, Place},
 };
 use crate::{
     Argument, Fault, FaultReason, Nearest,
@@ -11,32 +12,32 @@ use crate::{
 use farptr_hmm::{VaRange, VirtAddr};
 use farptr_shaders::rewrite::{Access, Analysis, Bounds, Site};
 
-/// What a launch was, as far as its faults need it.
+/// A launch, as far as the errors for its faults need it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Launched<'l> {
     pub(crate) kernel: &'static str,
     pub(crate) analysis: &'l Analysis,
-    /// What is in the push constants, by offset.
+    /// The names of the push constants, by offset.
     pub(crate) names: &'l [(u32, String)],
     pub(crate) roots: &'l [Root],
     pub(crate) lends: &'l Lends,
 }
 
 impl Launched<'_> {
-    /// The address that a report is about.
-    pub(crate) fn address(&self, report: &Report) -> u64 {
-        match report.place {
-            report::Place::Address(address) => address,
-            report::Place::Index(index) => self.address_of_index(report, index).unwrap_or(0),
+    /// The address of the access that faulted.
+    pub(crate) fn address(&self, record: &FaultRecord) -> u64 {
+        match record.place {
+            Place::Address(address) => address,
+            Place::Index(index) => self.address_of_index(record, index).unwrap_or(0),
         }
     }
 
-    fn site(&self, report: &Report) -> Option<&Site> {
-        self.analysis.sites.get(report.site)
+    fn site(&self, record: &FaultRecord) -> Option<&Site> {
+        self.analysis.sites.get(record.site)
     }
 
-    fn address_of_index(&self, report: &Report, index: i32) -> Option<u64> {
-        let check = match self.site(report)?.bounds {
+    fn address_of_index(&self, record: &FaultRecord, index: i32) -> Option<u64> {
+        let check = match self.site(record)?.bounds {
             Bounds::Index(check) => check,
             Bounds::Own => return Some(i64::from(index).cast_unsigned()),
             Bounds::Address(_) => return None,
@@ -76,20 +77,20 @@ impl Launched<'_> {
 
     /// The access that was not allowed: of those that were checked together, the first that is
     /// not; and its address.
-    fn culprit(&self, report: &Report) -> (usize, u64) {
-        let address = self.address(report);
+    fn culprit(&self, record: &FaultRecord) -> (usize, u64) {
+        let address = self.address(record);
         let started = self.analysis.joints.iter().find_map(|joint| match joint.members[..] {
-            [(site, bytes), ..] if site == report.site => {
+            [(site, bytes), ..] if site == record.site => {
                 Some((joint, address.wrapping_sub(bytes)))
             }
             _ => None,
         });
-        let (Some((joint, start)), report::Place::Address(_)) = (started, report.place) else {
-            return (report.site, address);
+        let (Some((joint, start)), Place::Address(_)) = (started, record.place) else {
+            return (record.site, address);
         };
         let accesses = joint.members.iter().map(|&(site, bytes)| (site, start.wrapping_add(bytes)));
         let mut refused = accesses.filter(|&(site, at)| !self.allows(site, at));
-        refused.next().unwrap_or((report.site, address))
+        refused.next().unwrap_or((record.site, address))
     }
 
     /// Whether an access may happen at an address.
@@ -104,30 +105,30 @@ impl Launched<'_> {
     /// allowed there.
     fn unsigned_address(
         &self,
-        report: &Report,
+        record: &FaultRecord,
         site: usize,
         owner: Option<&Segment>,
     ) -> Option<u64> {
         let site = self.analysis.sites.get(site)?;
-        let (stride, owner) = match (site.bounds, report.place) {
-            (Bounds::Index(check), report::Place::Index(index)) if index < 0 => {
+        let (stride, owner) = match (site.bounds, record.place) {
+            (Bounds::Index(check), Place::Index(index)) if index < 0 => {
                 (self.analysis.checks.get(check)?.stride_bytes, owner.copied())
             }
             // The stride is not known; most often it is the size.
-            (Bounds::Address(reach), report::Place::Address(_)) => {
+            (Bounds::Address(reach), Place::Address(_)) => {
                 (self.analysis.reaches.get(reach)?.size_bytes, None)
             }
             _ => return None,
         };
-        let meant = self.address(report).wrapping_add(u64::from(stride) << 32);
+        let meant = self.address(record).wrapping_add(u64::from(stride) << 32);
         let (size, align, _) = self.extent(Some(site));
         let owner = owner.or_else(|| self.lends.containing(VirtAddr::new(meant)).copied());
         refusal(meant, size, align, site.access, owner.as_ref()).is_none().then_some(meant)
     }
 
-    /// The error for a report.
-    pub(crate) fn fault(&self, report: &Report) -> Fault {
-        let (culprit, address) = self.culprit(report);
+    /// The error for a fault; `denial` is why its page cannot be had, if that is the reason.
+    pub(crate) fn fault(&self, record: &FaultRecord, denial: Option<FaultReason>) -> Fault {
+        let (culprit, address) = self.culprit(record);
         let site = self.analysis.sites.get(culprit);
         let (size_bytes, align_bytes, root) = self.extent(site);
         let access = site.map_or(Access::Read, |site| site.access);
@@ -143,11 +144,12 @@ impl Launched<'_> {
         } else {
             reason(address, size_bytes, align_bytes, access, owner.as_ref())
         };
-        let (address, reason) = match self.unsigned_address(report, culprit, owner.as_ref()) {
+        let (address, reason) = match self.unsigned_address(record, culprit, owner.as_ref()) {
             Some(meant) if reason == FaultReason::OutOfBounds => {
                 (meant, FaultReason::IndexTooLarge)
             }
-            _ => (address, reason),
+            // An index that is too large was meant for a lend: the denial is about another address.
+            _ => (address, denial.unwrap_or(reason)),
         };
         let near = meant.or_else(|| self.lends.nearest(VirtAddr::new(address)).copied());
         let near = near.filter(|_| !own);
@@ -159,8 +161,8 @@ impl Launched<'_> {
             argument: self.argument(site),
             instruction: instruction(site),
             line: site.and_then(|site| site.line.clone()),
-            workgroup: report.workgroup,
-            invocation: report.invocation,
+            workgroup: record.group,
+            invocation: record.invocation,
             reason,
             nearest: near.map(|segment| nearest(address, segment.range)),
         }
@@ -255,20 +257,16 @@ mod tests {
     }
 
     #[test]
-    fn a_report_of_no_known_site_still_gives_an_error() {
+    fn a_record_of_no_known_site_still_gives_an_error() {
         let (analysis, lends) = (Analysis::default(), Lends::default());
         let launched =
             Launched { kernel: "k", analysis: &analysis, names: &[], roots: &[], lends: &lends };
-        let report = Report {
-            place: report::Place::Address(16),
-            site: 7,
-            workgroup: [1, 2, 3],
-            invocation: 4,
-        };
-        let text = launched.fault(&report).to_string();
+        let record =
+            FaultRecord { place: Place::Address(16), site: 7, group: [1, 2, 3], invocation: 4 };
+        let text = launched.fault(&record, None).to_string();
         assert!(text.contains("at 0x10 goes through a null pointer: an unknown"), "{text}");
-        let report = Report { place: report::Place::Address(0x1_0000), ..report };
-        let text = launched.fault(&report).to_string();
+        let record = FaultRecord { place: Place::Address(0x1_0000), ..record };
+        let text = launched.fault(&record, None).to_string();
         assert!(text.contains("at 0x10000 is out of bounds") && text.contains("nothing was lent"));
     }
 }

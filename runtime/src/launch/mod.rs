@@ -7,7 +7,7 @@ pub(crate) mod checked;
 pub(crate) mod control;
 pub(crate) mod fault;
 pub(crate) mod grid;
+pub(crate) mod log;
 pub(crate) mod options;
 pub(crate) mod pending;
-pub(crate) mod report;
 pub(crate) mod variant;

@@ -1,8 +1,6 @@
 //! A checked launch between its recording and the reading of its log. Pure.
 
-use super::{
-    allowance::Overdue, control::Root, fault::Launched, options::LaunchOptions, report::Log,
-};
+use super::{allowance::Overdue, control::Root, fault::Launched, log::Log, options::LaunchOptions};
 use crate::{LaunchError, kernel::code::Code, lend::lends::Lends};
 use std::{fmt, sync::Arc};
 
@@ -28,10 +26,10 @@ impl Pending {
     ) -> LaunchError {
         let kernel = self.kernel;
         let fault = log.first().zip(self.code.analysis());
-        if let Some((report, analysis)) = fault {
+        if let Some((record, analysis)) = fault {
             let names = &self.code.reflection.push_names;
             let launched = Launched { kernel, analysis, names, roots: &self.roots, lends };
-            return LaunchError::Fault(Box::new(launched.fault(report)));
+            return LaunchError::Fault(Box::new(launched.fault(record, None)));
         }
         if log.cut > 0 {
             return LaunchError::LoopCut { kernel, limit: cut_after, invocations: log.cut };

@@ -5,11 +5,9 @@
 #![allow(clippy::cast_possible_truncation, reason = "hosts are 64-bit: `farptr_hmm` sees to it")]
 
 use super::{Device, block::Block, command::Slot, home::Homes};
-use crate::{
-    VulkanError,
-    mirrored::{PAGE_BYTES, pages::Copy},
-};
+use crate::{VulkanError, residency::memory::Span};
 use ash::vk;
+use farptr_shaders::rewrite::control::PAGE_BYTES;
 use gpu_allocator::MemoryLocation;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -111,9 +109,9 @@ impl Arena {
     }
 
     /// Copies lent bytes to the device.
-    pub(crate) fn copy_in(&mut self, homes: &Homes, copies: &[Copy]) -> Result<(), VulkanError> {
-        copies.iter().try_for_each(|&copy| {
-            self.each_block(copy, |arena, Copy { home, device, bytes }| {
+    pub(crate) fn copy_in(&mut self, homes: &Homes, spans: &[Span]) -> Result<(), VulkanError> {
+        spans.iter().try_for_each(|&span| {
+            self.each_block(span, |arena, Span { home, device, bytes }| {
                 arena.write(device, homes.bytes(home, bytes))
             })
         })
@@ -123,10 +121,10 @@ impl Arena {
     pub(crate) fn copy_home(
         &mut self,
         homes: &mut Homes,
-        copies: &[Copy],
+        spans: &[Span],
     ) -> Result<(), VulkanError> {
-        copies.iter().try_for_each(|&copy| {
-            self.each_block(copy, |arena, Copy { home, device, bytes }| {
+        spans.iter().try_for_each(|&span| {
+            self.each_block(span, |arena, Span { home, device, bytes }| {
                 arena.read(device, homes.bytes_mut(home, bytes))
             })
         })
@@ -135,15 +133,15 @@ impl Arena {
     /// Splits a copy where a block ends: the next one may begin at the very next address.
     fn each_block(
         &mut self,
-        mut copy: Copy,
-        mut act: impl FnMut(&mut Self, Copy) -> Result<(), VulkanError>,
+        mut span: Span,
+        mut act: impl FnMut(&mut Self, Span) -> Result<(), VulkanError>,
     ) -> Result<(), VulkanError> {
-        while copy.bytes > 0 {
-            let (block, offset) = find(&mut self.blocks, copy.device);
-            let bytes = copy.bytes.min(block.bytes() - offset as u64);
-            act(self, Copy { bytes, ..copy })?;
-            let (home, device) = (copy.home + bytes, copy.device + bytes);
-            copy = Copy { home, device, bytes: copy.bytes - bytes };
+        while span.bytes > 0 {
+            let (block, offset) = find(&mut self.blocks, span.device);
+            let bytes = span.bytes.min(block.bytes() - offset as u64);
+            act(self, Span { bytes, ..span })?;
+            let (home, device) = (span.home + bytes, span.device + bytes);
+            span = Span { home, device, bytes: span.bytes - bytes };
         }
         Ok(())
     }

@@ -2,10 +2,7 @@
 
 use crate::{
     LendError,
-    mirrored::{
-        areas::Areas,
-        door::{Denial, Host},
-    },
+    paging::{areas::Areas, process::Host, report::Denial},
 };
 use farptr_hmm::{CopyError, VaRange, VirtAddr, Vma, read_bytes, write_bytes};
 use std::collections::BTreeMap;
@@ -111,8 +108,8 @@ fn try_writing() -> Result<(), CopyError> {
 }
 
 impl Host for Process {
-    fn look_again(&mut self) {
-        self.areas.renew();
+    fn refresh_areas(&mut self) {
+        self.areas.refresh();
     }
 
     fn area(&mut self, address: u64) -> Result<Option<Vma>, Denial> {
@@ -128,16 +125,16 @@ impl Host for Process {
         unsafe { write_bytes(VirtAddr::new(to), bytes) }.is_ok()
     }
 
-    fn hindrance(&mut self, address: u64) -> Denial {
+    fn diagnose(&mut self, address: u64) -> Denial {
         let refused = read_bytes(VirtAddr::new(address), &mut [0]);
         match refused.map_err(|error| error.source.raw_os_error()) {
             Ok(()) if try_writing().is_err() => Denial::Refused,
             // It is there, and cannot be written.
-            Ok(()) => match self.areas.hindrance(address) {
+            Ok(()) => match self.areas.denial(address) {
                 Denial::Unmapped => Denial::Unreachable,
                 known => known,
             },
-            Err(Some(EFAULT) | None) => self.areas.hindrance(address),
+            Err(Some(EFAULT) | None) => self.areas.denial(address),
             Err(_) => Denial::Refused,
         }
     }

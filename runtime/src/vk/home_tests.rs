@@ -1,22 +1,27 @@
 use super::*;
-use crate::mirrored::{
-    PAGE_BYTES,
-    door::Door,
-    pages::Pages,
-    rounds::{self, Costs, Plan, Replay},
-    soft::{self, Launch, Op, Soft},
-    table::Width,
+use crate::{
+    config::ServeFaults,
+    paging::{
+        PAGE_BYTES,
+        pages::Pages,
+        plan::{Plan, Replay},
+        process::ProcessPages,
+        rounds,
+        soft::{self, Launch, Op, Soft},
+        table::Width,
+    },
+    residency::memory::Memory,
 };
 use farptr_hmm::{Maps, MapsSource};
 use memmap2::MmapMut;
 use std::sync::{Arc, Mutex};
 
-/// A process that can be asked, after its door has been used, how often it asked the kernel.
+/// A process whose queries are counted, also while its pages own it.
 struct Shared(Arc<Mutex<Process>>);
 
 impl Host for Shared {
-    fn look_again(&mut self) {
-        self.0.lock().unwrap().look_again();
+    fn refresh_areas(&mut self) {
+        self.0.lock().unwrap().refresh_areas();
     }
 
     fn area(&mut self, address: u64) -> Result<Option<Vma>, Denial> {
@@ -31,8 +36,8 @@ impl Host for Shared {
         self.0.lock().unwrap().write(to, bytes)
     }
 
-    fn hindrance(&mut self, address: u64) -> Denial {
-        self.0.lock().unwrap().hindrance(address)
+    fn diagnose(&mut self, address: u64) -> Denial {
+        self.0.lock().unwrap().diagnose(address)
     }
 }
 
@@ -41,7 +46,7 @@ impl Host for Shared {
 fn walk(head: u64, source: MapsSource) -> Option<(u64, u64)> {
     let areas = Areas::of(Maps::open_with(source).ok()?);
     let process = Arc::new(Mutex::new(Process { areas }));
-    let mut door = Door::new(Box::new(Shared(Arc::clone(&process))));
+    let mut pages_of_process = ProcessPages::new(Box::new(Shared(Arc::clone(&process))));
     let program = vec![
         Op::Set { to: 0, value: head },
         Op::Bump { register: 0, offset: 8 },
@@ -50,20 +55,19 @@ fn walk(head: u64, source: MapsSource) -> Option<(u64, u64)> {
     ];
     let mut device = Soft::new(soft::Home { start: 0, bytes: Vec::new() }, vec![program]);
     let mut pages = Pages::default();
-    let room = |bytes| rounds::Memory::allocate(&mut device, bytes);
+    let room = |bytes| device.allocate(bytes);
     pages.table.add_tree(Width::Bits47, room).unwrap();
     let plan = Plan {
-        replay: Replay::Undo,
-        transactional: false,
-        follows: true,
         max_rounds: 1000,
-        max_faults: u64::MAX,
-        service: Some(rounds::Service { seed: 1, most_per_round: 1 }),
+        serve_faults: Some(ServeFaults { seed: 1, most_per_round: 1 }),
+        ..Plan::unlimited(Replay::Undo)
     };
-    let (mut launch, mut costs) = (Launch::new(device, &pages), Costs::default());
-    rounds::launch(&mut launch, &mut pages, Some(&mut door), plan, &[], &mut costs).unwrap();
-    let questions = process.lock().unwrap().areas.questions();
-    Some((costs.rounds, questions))
+    let mut launch = Launch::new(device, &pages);
+    let (outcome, costs) =
+        rounds::launch(&mut launch, &mut pages, Some(&mut pages_of_process), plan);
+    outcome.unwrap();
+    let queries = process.lock().unwrap().areas.queries();
+    Some((costs.rounds, queries))
 }
 
 #[test]
@@ -80,9 +84,9 @@ fn the_kernel_is_asked_once_a_round_however_many_areas_there_are() {
     let mut others = Vec::new();
     for walks in 1..3u8 {
         for source in [MapsSource::Query, MapsSource::Text] {
-            let Some((rounds, questions)) = walk(head, source) else { continue };
+            let Some((rounds, queries)) = walk(head, source) else { continue };
             // A round that misses a page asks once, the last one before and after it writes.
-            assert_eq!((rounds, questions), (PAGES as u64 + 2, rounds + 1), "{source:?}");
+            assert_eq!((rounds, queries), (PAGES as u64 + 2, rounds + 1), "{source:?}");
         }
         if walks == 1 {
             for number in 0..2000 {

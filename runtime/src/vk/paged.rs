@@ -4,16 +4,17 @@ use super::{Device, arena::Arena, buffer::SharedBuffer, home::Homes};
 use crate::{
     VulkanError,
     config::Config,
-    launch::{channel::Channel, control::Record, report},
+    launch::{channel::Channel, control::Record, log},
     lend::lends::{Lends, Segment},
-    mirrored::{
+    paging::{
         PAGE_BYTES,
         areas::Areas,
-        door::Door,
-        pages::{Copy, Pages, pages_of},
-        rounds::{self, Costs, Memory},
+        pages::{Pages, pages_of},
+        process::ProcessPages,
+        rounds,
         shared::is_shared,
     },
+    residency::memory::{Memory, Span},
     stats::Counters,
 };
 use farptr_hmm::{Maps, VaRange, VirtAddr, Vma};
@@ -37,9 +38,9 @@ pub(crate) struct Paged {
     pub(crate) placed: BTreeMap<VirtAddr, Placed>,
     pub(crate) log: SharedBuffer,
     pub(crate) channel: Channel,
-    pub(crate) door: Option<Door>,
+    pub(crate) process: Option<ProcessPages>,
     /// Memory for the segments that a kernel bisects, once one did.
-    bisected: Option<Bisected>,
+    bisected: Option<SegmentList>,
     /// The device may have written since the last flush.
     pub(crate) written: bool,
     /// The areas of the process, if the kernel tells.
@@ -47,7 +48,7 @@ pub(crate) struct Paged {
 }
 
 /// Memory that each launch fills anew with the records of segments: no launch runs beside another.
-struct Bisected {
+struct SegmentList {
     address: u64,
     bytes: u64,
 }
@@ -81,14 +82,14 @@ impl Placed {
 
 impl Paged {
     pub(crate) fn new(device: &Arc<Device>, config: &Config) -> Result<Self, VulkanError> {
-        let words = report::log_words(LOG_CAPACITY);
-        let log = SharedBuffer::new(device, u64::from(words) * 4)?;
-        log.words().iter().for_each(|word| word.store(0, Relaxed));
+        let words = log::log_words(LOG_CAPACITY);
+        let log_buffer = SharedBuffer::new(device, u64::from(words) * 4)?;
+        log_buffer.words().iter().for_each(|word| word.store(0, Relaxed));
         let channel = match device.take_channel() {
             Ok(channel) => channel,
             Err(error) => {
                 // SAFETY: the buffer is this device's, and nothing has used it.
-                unsafe { log.destroy(device) };
+                unsafe { log_buffer.destroy(device) };
                 return Err(error);
             }
         };
@@ -97,9 +98,9 @@ impl Paged {
             pages: Pages::default(),
             memory: Frames { arena, homes: Homes::default() },
             placed: BTreeMap::new(),
-            log,
+            log: log_buffer,
             channel,
-            door: None,
+            process: None,
             bisected: None,
             written: false,
             areas: Maps::open().ok().map(Areas::of),
@@ -125,20 +126,20 @@ impl Paged {
             return Ok(());
         }
         if let Some(areas) = &mut self.areas {
-            areas.renew();
+            areas.refresh();
         }
-        if self.pages.has_twins() {
+        if self.pages.has_aliases() {
             self.bring_home(device)?;
         }
-        let mut paired = BTreeSet::new();
+        let mut aliased = BTreeSet::new();
         for segment in &new {
             self.retire_within(device, segment.range)?;
             // SAFETY: the caller's promise.
             unsafe { self.memory.homes.add(segment.range, segment.writable) };
             let areas = self.areas_of(segment.range);
-            paired.extend(self.pages.shared.add(segment.range, segment.writable, &areas));
+            aliased.extend(self.pages.shared.add(segment.range, segment.writable, &areas));
         }
-        self.retire_paired(device, lends, &paired)?;
+        self.retire_aliased(device, lends, &aliased)?;
         for segment in lends.iter() {
             if !self.placed.contains_key(&segment.range.start()) {
                 self.add(device, segment)?;
@@ -159,7 +160,7 @@ impl Paged {
     }
 
     /// Takes segments away that need frames in common with new ones.
-    fn retire_paired(
+    fn retire_aliased(
         &mut self,
         device: &Device,
         lends: &Lends,
@@ -178,7 +179,7 @@ impl Paged {
     }
 
     fn bring_home(&mut self, device: &Device) -> Result<(), VulkanError> {
-        let bytes = self.flush()?;
+        let bytes = self.write_back()?;
         Counters::add(&device.counters.bytes_home, bytes);
         Ok(())
     }
@@ -191,17 +192,17 @@ impl Paged {
 
     fn add(&mut self, device: &Device, segment: &Segment) -> Result<(), VulkanError> {
         let range = segment.range;
-        let areas = if self.pages.has_twins() { self.areas_of(range) } else { Vec::new() };
-        let twins = self.pages.shared.twins(range, &areas);
+        let areas = if self.pages.has_aliases() { self.areas_of(range) } else { Vec::new() };
+        let aliases = self.pages.shared.aliases(range, &areas);
         let pages = pages_of(range) as u64;
         let table = self.memory.arena.allocate(pages * 8)?;
         let words = pages / PAGES_PER_WORD + 2;
         let bitmap = SharedBuffer::new(device, words * 4)?;
         bitmap.words().iter().for_each(|word| word.store(0, Relaxed));
-        let apart = twins.is_empty();
+        let apart = aliases.is_empty();
         let frames = if apart { self.memory.arena.reserve(pages * PAGE_BYTES) } else { None };
         let lend = self.pages.add(range, segment.writable, frames, table);
-        self.pages.pair(lend, twins);
+        self.pages.set_aliases(lend, aliases);
         self.placed.insert(range.start(), Placed { lend, range, bitmap });
         Ok(())
     }
@@ -240,7 +241,7 @@ impl Paged {
             _ => {
                 let bytes = needed.next_power_of_two().max(PAGE_BYTES);
                 let address = self.memory.allocate(bytes)?;
-                self.bisected = Some(Bisected { address, bytes });
+                self.bisected = Some(SegmentList { address, bytes });
                 address
             }
         };
@@ -256,11 +257,10 @@ impl Paged {
     }
 
     /// Writes home what the device has newer; nothing is running.
-    pub(crate) fn flush(&mut self) -> Result<u64, VulkanError> {
-        let mut costs = Costs::default();
-        rounds::flush(&mut self.memory, &mut self.pages, &mut costs)?;
+    pub(crate) fn write_back(&mut self) -> Result<u64, VulkanError> {
+        let bytes = rounds::write_back(&mut self.memory, &mut self.pages)?;
         self.written = false;
-        Ok(costs.bytes_home)
+        Ok(bytes)
     }
 
     /// Drops what the device has of a segment, since home was or will be changed.
@@ -278,7 +278,7 @@ impl Paged {
             return self.forget(segment.range.start());
         }
         if let Some(areas) = &mut self.areas {
-            areas.renew();
+            areas.refresh();
         }
         if self.areas_of(segment.range).iter().any(is_shared) {
             self.placed.values().for_each(|placed| self.pages.forget(placed.lend));
@@ -316,15 +316,15 @@ impl Memory for Frames {
         self.arena.allocate(bytes)
     }
 
-    fn copy_in(&mut self, copies: &[Copy]) -> Result<(), VulkanError> {
-        self.arena.copy_in(&self.homes, copies)
+    fn copy_in(&mut self, spans: &[Span]) -> Result<(), VulkanError> {
+        self.arena.copy_in(&self.homes, spans)
     }
 
-    fn copy_home(&mut self, copies: &[Copy]) -> Result<(), VulkanError> {
-        self.arena.copy_home(&mut self.homes, copies)
+    fn copy_home(&mut self, spans: &[Span]) -> Result<(), VulkanError> {
+        self.arena.copy_home(&mut self.homes, spans)
     }
 
-    fn look(&mut self, home: u64, bytes: &mut [u8]) {
+    fn read_home(&mut self, home: u64, bytes: &mut [u8]) {
         bytes.copy_from_slice(self.homes.bytes(home, bytes.len() as u64));
     }
 

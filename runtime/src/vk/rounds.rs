@@ -1,4 +1,4 @@
-//! Launches in rounds: what [`crate::mirrored::rounds`] decides, done on a device.
+//! Launches in rounds: what [`crate::paging::rounds`] decides, done on a device.
 //!
 //! # Safety
 //!
@@ -21,15 +21,17 @@ use crate::{
         checked::Ask,
         control::{self, Head, Root, Row},
         fault::Launched,
-        report::{self, Log, Place},
+        log::{self, FaultRecord, Log},
     },
     lend::lends::{Lends, Segment},
-    mirrored::{
-        door::{Denial, Door},
-        pages::{Copy, Missing},
-        rounds::{self, Costs, Ended, Fault, Memory, Plan, Replay, Report, Run, Service},
+    paging::{
+        plan::{Costs, Ended, Plan, Replay},
+        process::ProcessPages,
+        report::{Missing, Report},
+        rounds::{self, Run},
         table::{Frozen, Width},
     },
+    residency::memory::Memory,
     scope::raise,
     stats::Counters,
 };
@@ -37,20 +39,6 @@ use farptr_hmm::VirtAddr;
 use farptr_shaders::rewrite::{Analysis, Search, Translation, control::Layout};
 use rustix::time::{ClockId, clock_gettime};
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
-
-/// Why a round has no report.
-#[derive(Debug)]
-enum Failure {
-    Vulkan(VulkanError),
-    /// It did not end in time, and was stopped.
-    Deadline,
-}
-
-impl From<VulkanError> for Failure {
-    fn from(error: VulkanError) -> Self {
-        Self::Vulkan(error)
-    }
-}
 
 /// A launch on a device that can be run again and again.
 struct Runner<'r> {
@@ -72,45 +60,27 @@ struct Runner<'r> {
     newest: Log,
 }
 
-impl Memory for Runner<'_> {
-    type Error = Failure;
-
-    fn allocate(&mut self, bytes: u64) -> Result<u64, Failure> {
-        Ok(self.memory.allocate(bytes)?)
-    }
-
-    fn copy_in(&mut self, copies: &[Copy]) -> Result<(), Failure> {
-        Ok(self.memory.copy_in(copies)?)
-    }
-
-    fn copy_home(&mut self, copies: &[Copy]) -> Result<(), Failure> {
-        Ok(self.memory.copy_home(copies)?)
-    }
-
-    fn look(&mut self, home: u64, bytes: &mut [u8]) {
-        self.memory.look(home, bytes);
-    }
-
-    fn write(&mut self, device: u64, bytes: &[u8]) -> Result<(), Failure> {
-        Ok(self.memory.write(device, bytes)?)
-    }
-
-    fn read(&mut self, device: u64, bytes: &mut [u8]) -> Result<(), Failure> {
-        Ok(self.memory.read(device, bytes)?)
-    }
-}
-
 impl Run for Runner<'_> {
-    fn run(&mut self, _table: &Frozen<'_>) -> Result<Report, Failure> {
-        self.memory.arena.settle()?;
-        report::clear(self.log.words(), LOG_CAPACITY);
+    type Memory = Frames;
+
+    fn memory(&mut self) -> &mut Frames {
+        self.memory
+    }
+
+    fn writes(&self, fault: &FaultRecord) -> bool {
+        self.analysis.sites.get(fault.site).is_some_and(|site| site.access.writes())
+    }
+
+    fn run(&mut self, _table: &Frozen<'_>) -> Result<Report, Ended<VulkanError>> {
+        self.memory.arena.settle().map_err(Ended::Device)?;
+        log::clear(self.log.words(), LOG_CAPACITY);
         self.stop.words()[0].store(0, Relaxed);
         self.channel.clear();
         let control = Some((self.channel.set(), self.channel.write(&self.rows)));
         self.work.control = control;
         self.count_work();
-        if self.submit_and_wait()?.is_some() {
-            return Err(Failure::Deadline);
+        if self.submit_and_wait().map_err(Ended::Device)?.is_some() {
+            return Err(Ended::Deadline);
         }
         // Waiting is counted already.
         self.worked = worked();
@@ -176,24 +146,9 @@ impl Runner<'_> {
         for placed in &self.placed {
             missing_in(placed, &mut report.missing);
         }
-        let mut reports = log.reports.clone();
-        reports.sort_by_key(|report| {
-            let [x, y, z] = report.workgroup;
-            (z, y, x, report.invocation)
-        });
-        report.faults = reports.iter().map(|report| self.fault(report)).collect();
+        report.faults.clone_from(&log.records);
+        report.faults.sort_by_key(FaultRecord::order);
         report
-    }
-
-    fn fault(&self, report: &report::Report) -> Fault {
-        let (address, index) = match report.place {
-            Place::Address(address) => (address, false),
-            Place::Index(index) => (u64::from(index.cast_unsigned()), true),
-        };
-        let write = self.analysis.sites.get(report.site).is_some_and(|site| site.access.writes());
-        let site = u32::try_from(report.site).unwrap_or(u32::MAX);
-        let (group, invocation) = (report.workgroup, report.invocation);
-        Fault { address, index, write, site, group, invocation }
     }
 }
 
@@ -239,10 +194,10 @@ impl Scope<'_, '_> {
             return Err(LendError::Forked);
         }
         let mut paged = self.take_paged().map_err(|source| LendError::Process { source })?;
-        let opened = match paged.door {
+        let opened = match paged.process {
             Some(_) => Ok(()),
             // SAFETY: the caller's promise.
-            None => unsafe { open_door(&mut paged) },
+            None => unsafe { open_process_pages(&mut paged) },
         };
         self.paged = Some(paged);
         opened
@@ -265,7 +220,7 @@ impl Scope<'_, '_> {
         }
         placed?;
         let analysis = ask.code.program(ask.kernel)?.analysis();
-        let open = paged.door.is_some();
+        let open = paged.process.is_some();
         let roots = control::roots(analysis, ask.push, &self.lends, open);
         let mut windows = control::windows(analysis, &roots);
         if open {
@@ -280,9 +235,9 @@ impl Scope<'_, '_> {
         let head = self.round_head(ask, paged, stop, bisected);
         let rows = control::rows(&layout, &head, analysis, &windows, &inline);
         let apart = control::apart(analysis, &roots, open);
-        let plan = self.plan(ask, analysis, apart);
         let written = written_lends(paged, analysis, &roots);
-        let Paged { pages, memory, placed, log, channel, door, .. } = paged;
+        let plan = Plan { written, ..self.plan(ask, analysis, apart) };
+        let Paged { pages, memory, placed, log, channel, process, .. } = paged;
         let mut runner = Runner {
             device: &self.device,
             memory,
@@ -303,8 +258,7 @@ impl Scope<'_, '_> {
             worked: worked(),
             newest: Log::default(),
         };
-        let mut costs = Costs::default();
-        let ended = rounds::launch(&mut runner, pages, door.as_mut(), plan, &written, &mut costs);
+        let (ended, costs) = rounds::launch(&mut runner, pages, process.as_mut(), plan);
         let (newest, overdue) = (runner.newest, runner.allowance.overdue());
         stop.words()[0].store(0, Relaxed);
         self.count(&costs);
@@ -334,10 +288,6 @@ impl Scope<'_, '_> {
     }
 
     fn plan(&self, ask: &Ask<'_>, analysis: &Analysis, apart: bool) -> Plan {
-        let service = self
-            .config
-            .serve_faults
-            .map(|serve| Service { seed: serve.seed, most_per_round: serve.most_per_round });
         let plan = Plan::of(analysis);
         // What one argument writes, another may read: a second run would not start from the same.
         let replay = match plan.replay {
@@ -349,7 +299,7 @@ impl Scope<'_, '_> {
             transactional: ask.options.transactional,
             max_rounds: ask.options.max_rounds,
             max_faults: ask.options.max_faults,
-            service,
+            serve_faults: self.config.serve_faults,
             ..plan
         }
     }
@@ -369,13 +319,13 @@ impl Scope<'_, '_> {
     fn finish_rounds(&mut self, paged: &mut Paged) -> Result<(), LaunchError> {
         paged.written = true;
         if self.config.imports() {
-            let bytes = paged.flush()?;
+            let bytes = paged.write_back()?;
             Counters::add(&self.device.counters.bytes_home, bytes);
             for segment in self.lends.iter().filter(|segment| segment.delta.is_some()) {
                 paged.forget(segment.range.start());
             }
             // What is reached at home may be reached in frames too, at another address.
-            paged.pages.forget_twins();
+            paged.pages.forget_aliases();
             return Ok(());
         }
         self.note_resident(paged);
@@ -395,7 +345,7 @@ impl Scope<'_, '_> {
     /// Writes home what the device has newer, once nothing is running.
     pub(crate) fn bring_home(&mut self) -> Result<(), VulkanError> {
         if let Some(paged) = self.paged.as_mut().filter(|paged| paged.written) {
-            let bytes = paged.flush()?;
+            let bytes = paged.write_back()?;
             Counters::add(&self.device.counters.bytes_home, bytes);
         }
         Ok(())
@@ -441,7 +391,7 @@ fn records(
 
 /// The error for a launch without result.
 fn failure(
-    why: &Ended<Failure>,
+    why: &Ended<VulkanError>,
     ask: &Ask<'_>,
     launched: &Launched<'_>,
     newest: &Log,
@@ -451,21 +401,8 @@ fn failure(
     let Overdue { allowed: deadline, queued } = overdue;
     let deadline = LaunchError::Deadline { kernel, deadline, queued };
     match *why {
-        Ended::Fault(fault, denial) => {
-            #[expect(clippy::cast_possible_truncation, reason = "an index is the low word")]
-            let place = match fault.index {
-                true => Place::Index((fault.address as u32).cast_signed()),
-                false => Place::Address(fault.address),
-            };
-            let (workgroup, invocation) = (fault.group, fault.invocation);
-            let report = report::Report { place, site: fault.site as usize, workgroup, invocation };
-            let mut fault = launched.fault(&report);
-            // Where an index is too large, what was meant is lent, and where the device looked
-            // instead does not matter.
-            if fault.reason != FaultReason::IndexTooLarge {
-                fault.reason = denial.map_or(fault.reason, reason);
-            }
-            LaunchError::Fault(Box::new(fault))
+        Ended::Fault(ref fault, denial) => {
+            LaunchError::Fault(Box::new(launched.fault(fault, denial.map(FaultReason::from))))
         }
         Ended::Cut => LaunchError::LoopCut {
             kernel,
@@ -481,10 +418,10 @@ fn failure(
         Ended::NoProgress => LaunchError::NoProgress { kernel },
         Ended::Raced(address) => LaunchError::Raced { kernel, address },
         Ended::Unwritable(address, why) => {
-            LaunchError::Unwritable { kernel, address, reason: reason(why) }
+            LaunchError::Unwritable { kernel, address, reason: why.into() }
         }
-        Ended::Deadline | Ended::Device(Failure::Deadline) => deadline,
-        Ended::Device(Failure::Vulkan(error)) => error.into(),
+        Ended::Deadline => deadline,
+        Ended::Device(error) => error.into(),
     }
 }
 
@@ -495,35 +432,18 @@ fn worked() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
-/// What a denial is called in an error.
-fn reason(denial: Denial) -> FaultReason {
-    match denial {
-        Denial::Unmapped => FaultReason::Unmapped,
-        Denial::Protected => FaultReason::Protected,
-        Denial::Unreachable => FaultReason::Unreachable,
-        Denial::Userfaultfd => FaultReason::Userfaultfd,
-        Denial::Vvar => FaultReason::Vvar,
-        Denial::PerfRing => FaultReason::PerfRing,
-        Denial::Special => FaultReason::Special,
-        Denial::Refused => FaultReason::Refused,
-        Denial::NoMaps => FaultReason::NoMaps,
-        Denial::Aliased(other) => FaultReason::Aliased { other },
-        Denial::Misaligned => FaultReason::Misaligned,
-    }
-}
-
 /// Opens the memory of the process, if the system lets it be looked at.
 ///
 /// # Safety
 ///
 /// As [`Process::open`].
-unsafe fn open_door(paged: &mut Paged) -> Result<(), LendError> {
+unsafe fn open_process_pages(paged: &mut Paged) -> Result<(), LendError> {
     // SAFETY: the caller's promise.
     let process = unsafe { Process::open() }?;
     let memory = &mut paged.memory;
     let made = paged.pages.table.add_tree(width(), |bytes| memory.allocate(bytes));
     made.map_err(|source| LendError::Process { source })?;
-    paged.door = Some(Door::new(Box::new(process)));
+    paged.process = Some(ProcessPages::new(Box::new(process)));
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! What a launch left in its log. Pure.
+//! The log of a launch: how a kernel reports its failures, and how the host reads them. Pure.
 
 use farptr_shaders::rewrite::control::{LOG_ENTRY_WORDS, LOG_HEADER_WORDS, LogWord};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -15,21 +15,23 @@ pub(crate) struct Log {
     pub(crate) cut: u32,
     /// Invocations that reached the loop limit, or were stopped in a loop.
     pub(crate) exhausted: u32,
-    pub(crate) reports: Vec<Report>,
+    /// The faults that the queue had room for.
+    pub(crate) records: Vec<FaultRecord>,
 }
 
-/// One fault.
+/// A fault as the kernel wrote it to its log: an access that failed its check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Report {
+pub(crate) struct FaultRecord {
     pub(crate) place: Place,
-    /// The position of the site.
+    /// The position of the access among those of the kernel.
     pub(crate) site: usize,
-    pub(crate) workgroup: [u32; 3],
+    /// The workgroup.
+    pub(crate) group: [u32; 3],
     /// The invocation's number in its workgroup.
     pub(crate) invocation: u32,
 }
 
-/// What failed its check.
+/// The number that failed its check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Address(u64),
@@ -53,30 +55,30 @@ pub(crate) fn clear(log: &[AtomicU32], capacity: u32) {
 }
 
 impl Log {
-    /// Reads a log; what lies beyond its end is not reported.
+    /// Reads a log as far as it goes.
     pub(crate) fn decode(words: &[u32]) -> Self {
         let word = |which: LogWord| words.get(which as usize).copied().unwrap_or(0);
         let (queued, capacity) = (word(LogWord::Queued), word(LogWord::Capacity));
         let entries = words.get(LOG_HEADER_WORDS as usize..).unwrap_or(&[]);
         let entries =
             entries.chunks_exact(LOG_ENTRY_WORDS as usize).take(queued.min(capacity) as usize);
-        let reports: Vec<_> = entries.filter_map(Report::decode).collect();
+        let records: Vec<_> = entries.filter_map(FaultRecord::decode).collect();
         Self {
             faults: word(LogWord::Faults),
-            overflowed: reports.len() < queued.max(u32::from(word(LogWord::Faults) > 0)) as usize,
+            overflowed: records.len() < queued.max(u32::from(word(LogWord::Faults) > 0)) as usize,
             cut: word(LogWord::Cut),
             exhausted: word(LogWord::Exhausted),
-            reports,
+            records,
         }
     }
 
-    /// Takes note of how many invocations failed. Those that could not even say how had no
-    /// iterations left, because the driver had cut a loop short; nor had those that could say that
-    /// they faulted, if none of them could say where.
+    /// Takes note of how many invocations failed. An invocation that failed and wrote no report had
+    /// no iterations left, because the driver had cut a loop short. The same holds for those that
+    /// counted a fault, if none of them wrote a record.
     pub(crate) fn count_failures(&mut self, failures: u32) {
         let known = self.faults.saturating_add(self.cut).saturating_add(self.exhausted);
         self.cut = self.cut.saturating_add(failures.saturating_sub(known));
-        if self.reports.is_empty() {
+        if self.records.is_empty() {
             self.cut = self.cut.saturating_add(self.faults);
         }
     }
@@ -87,16 +89,18 @@ impl Log {
     }
 
     /// The fault of the first invocation, by workgroup, among those that had room.
-    pub(crate) fn first(&self) -> Option<&Report> {
-        let order = |report: &&Report| {
-            let [x, y, z] = report.workgroup;
-            (z, y, x, report.invocation)
-        };
-        self.reports.iter().min_by_key(order)
+    pub(crate) fn first(&self) -> Option<&FaultRecord> {
+        self.records.iter().min_by_key(|record| record.order())
     }
 }
 
-impl Report {
+impl FaultRecord {
+    /// The order of faults: by workgroup, then by invocation.
+    pub(crate) fn order(&self) -> impl Ord + use<> {
+        let [x, y, z] = self.group;
+        (z, y, x, self.invocation)
+    }
+
     /// Reads an entry, unless it was not finished.
     fn decode(words: &[u32]) -> Option<Self> {
         let &[low, high, x, y, z, invocation, fault] = words else {
@@ -109,7 +113,7 @@ impl Report {
         };
         // Sites count from 1, so that 0 is no fault.
         let site = (fault as usize >> 1).checked_sub(1)?;
-        Some(Self { place, site, workgroup: [x, y, z], invocation })
+        Some(Self { place, site, group: [x, y, z], invocation })
     }
 }
 
@@ -130,7 +134,7 @@ mod tests {
     #[test]
     fn a_new_log_is_clean() {
         let log = log(0, 4, &[]);
-        assert!(log.is_clean() && log.reports.is_empty() && !log.overflowed);
+        assert!(log.is_clean() && log.records.is_empty() && !log.overflowed);
     }
 
     #[test]
@@ -138,32 +142,32 @@ mod tests {
         let log = log(2, 2, &[[1, 2, 4, 5, 6, 7, 6], [u32::MAX, 0, 0, 0, 0, 9, 3]]);
         assert!(!log.is_clean() && !log.overflowed);
         assert_eq!(
-            log.reports[0],
-            Report {
+            log.records[0],
+            FaultRecord {
                 place: Place::Address(0x2_0000_0001),
                 site: 2,
-                workgroup: [4, 5, 6],
+                group: [4, 5, 6],
                 invocation: 7
             }
         );
-        assert_eq!(log.reports[1].place, Place::Index(-1));
-        assert_eq!(log.first(), Some(&log.reports[1]), "workgroup 0 comes first");
+        assert_eq!(log.records[1].place, Place::Index(-1));
+        assert_eq!(log.first(), Some(&log.records[1]), "workgroup 0 comes first");
     }
 
     #[test]
     fn more_faults_than_room_are_counted_and_not_read() {
         let log = log(500, 1, &[[2; 7]]);
-        assert_eq!((log.faults, log.reports.len(), log.overflowed), (500, 1, true));
+        assert_eq!((log.faults, log.records.len(), log.overflowed), (500, 1, true));
     }
 
     #[test]
     fn entries_that_were_not_finished_are_not_read() {
         let log = log(2, 4, &[[1, 2, 3, 4, 5, 6, 0], [2; 7]]);
-        assert_eq!((log.faults, log.reports.len(), log.overflowed), (2, 1, true));
+        assert_eq!((log.faults, log.records.len(), log.overflowed), (2, 1, true));
     }
 
     #[test]
-    fn who_could_not_say_why_it_failed_was_cut_short() {
+    fn an_invocation_that_could_not_say_why_it_failed_was_cut_short() {
         let mut log = log(2, 4, &[[2; 7], [2; 7]]);
         log.count_failures(2);
         assert_eq!(log.cut, 0);
@@ -172,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn who_could_not_say_where_it_faulted_was_cut_short() {
+    fn an_invocation_that_could_not_say_where_it_faulted_was_cut_short() {
         let mut words = vec![0; log_words(4) as usize];
         words[LogWord::Faults as usize] = 3;
         for queued in [0, 3] {
@@ -204,6 +208,6 @@ mod tests {
     #[test]
     fn a_log_that_is_too_short_is_read_as_far_as_it_goes() {
         assert!(Log::decode(&[]).is_clean());
-        assert_eq!(Log::decode(&[1, 9, 9, 0, 0, 0, 0, 0, 1, 2]).reports, []);
+        assert_eq!(Log::decode(&[1, 9, 9, 0, 0, 0, 0, 0, 1, 2]).records, []);
     }
 }

@@ -1,10 +1,13 @@
 use super::*;
-use crate::mirrored::{
-    PAGE_BYTES,
-    pages::pages_of,
-    soft::{Home, Launch, Op, Soft, Words, interpret},
+use crate::{
+    config::ServeFaults,
+    paging::{
+        pages::pages_of,
+        soft::{Home, Launch, Op, Soft, Words, access_of, interpret},
+    },
 };
 use farptr_hmm::{VaRange, VirtAddr};
+use farptr_shaders::rewrite::Effects;
 use proptest::prelude::*;
 use std::convert::Infallible;
 
@@ -26,14 +29,7 @@ impl Lent {
 }
 
 fn plan(replay: Replay) -> Plan {
-    Plan {
-        replay,
-        transactional: false,
-        follows: true,
-        max_rounds: 100_000,
-        max_faults: u64::MAX,
-        service: None,
-    }
+    Plan { max_rounds: 100_000, ..Plan::unlimited(replay) }
 }
 
 /// Lends on a device, ready for launches.
@@ -67,13 +63,11 @@ fn go(
     pages: &mut Pages,
     plan: Plan,
 ) -> (Result<(), Ended<Infallible>>, Costs) {
-    let mut costs = Costs::default();
-    let result = super::launch(launch, pages, None, plan, &[], &mut costs);
-    (result, costs)
+    super::launch(launch, pages, None, plan)
 }
 
 fn finish(launch: &mut Launch, pages: &mut Pages) {
-    flush(launch, pages, &mut Costs::default()).unwrap();
+    write_back(&mut launch.device, pages).unwrap();
 }
 
 /// Lends with gaps between them, some sharing a page with the next.
@@ -134,7 +128,7 @@ proptest! {
     /// Random programs on random lends: every byte, lent or not, is what one plain run leaves.
     #[test]
     fn rounds_give_the_bytes_of_an_uninterrupted_run(
-        (lends, launches, service) in cases(), capacity in 0..8usize, flushes in any::<bool>()
+        (lends, launches, order) in cases(), capacity in 0..8usize, writes_back in any::<bool>()
     ) {
         let bytes = 8 * 6 * 2300;
         let mut oracle = home(bytes);
@@ -145,14 +139,14 @@ proptest! {
                 interpret(program, &mut oracle);
             }
             launch.device.programs = programs;
-            let service =
-                service.map(|(seed, most_per_round)| Service { seed, most_per_round });
-            let plan = Plan { service, ..plan(Replay::Undo) };
+            let serve_faults =
+                order.map(|(seed, most_per_round)| ServeFaults { seed, most_per_round });
+            let plan = Plan { serve_faults, ..plan(Replay::Undo) };
             let (result, costs) = go(&mut launch, &mut pages, plan);
             prop_assert_eq!(result, Ok(()));
             prop_assert_eq!(costs.rounds, costs.undone + 1);
             prop_assert!(costs.served >= costs.undone, "a page for each round");
-            if flushes {
+            if writes_back {
                 finish(&mut launch, &mut pages);
                 prop_assert!(launch.device.home.bytes == oracle.bytes);
             }
@@ -219,7 +213,7 @@ fn a_wild_address_ends_the_launch_and_leaves_memory_alone() {
     let (mut launch, mut pages, _) = one_lend(4, vec![wild]);
     let (result, costs) = go(&mut launch, &mut pages, plan(Replay::Undo));
     let Err(Ended::Fault(fault, None)) = result else { panic!("{result:?}") };
-    assert_eq!((fault.address, fault.write), (HOME + 4 * PAGE_BYTES, true));
+    assert_eq!(access_of(&fault), (HOME + 4 * PAGE_BYTES, true));
     assert_eq!(costs.rounds, 2, "the page first, then the fault");
     finish(&mut launch, &mut pages);
     assert!(launch.device.home.bytes.iter().all(|&byte| byte == 0));
@@ -239,7 +233,8 @@ fn writing_what_is_lent_for_reading_is_no_missing_page() {
     let store = vec![Op::Store { from: 0, base: HOME, index: 0, count: 1 }];
     let (mut launch, mut pages) = device(home(4096), &[lent], vec![store]);
     let (result, costs) = go(&mut launch, &mut pages, plan(Replay::Undo));
-    assert!(matches!(result, Err(Ended::Fault(Fault { write: true, .. }, None))), "{result:?}");
+    let Err(Ended::Fault(fault, None)) = result else { panic!("{result:?}") };
+    assert!(access_of(&fault).1, "{fault:?}");
     assert_eq!((costs.rounds, costs.served), (1, 0));
 }
 
@@ -279,12 +274,12 @@ fn limits_end_a_launch() {
         ]
     };
     let fresh = || one_lend(64, (0..64).map(step).collect());
-    let few = Service { seed: 1, most_per_round: 1 };
-    let base = Plan { service: Some(few), ..plan(Replay::Undo) };
+    let few = ServeFaults { seed: 1, most_per_round: 1 };
+    let base = Plan { serve_faults: Some(few), ..plan(Replay::Undo) };
     let limits: [(Plan, Option<u32>, Ended<Infallible>, u64); 3] = [
-        (Plan { max_rounds: 5, ..base }, None, Ended::TooManyRounds, 5),
-        (Plan { max_faults: 64 + 63, ..base }, None, Ended::TooManyFaults, 3),
-        (base, Some(4), Ended::Deadline, 4),
+        (Plan { max_rounds: 5, ..base.clone() }, None, Ended::TooManyRounds, 5),
+        (Plan { max_faults: 64 + 63, ..base.clone() }, None, Ended::TooManyFaults, 3),
+        (base.clone(), Some(4), Ended::Deadline, 4),
     ];
     for (plan, patience, expected, rounds) in limits {
         let (mut launch, mut pages, _) = fresh();

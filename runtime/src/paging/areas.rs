@@ -1,14 +1,14 @@
-//! The memory areas of the process, asked for one by one.
+//! The memory areas of the process, looked up one by one.
 
-use super::door::Denial;
+use super::report::Denial;
 use farptr_hmm::{Maps, MapsError, MapsSource, VaRange, VirtAddr, Vma};
 use std::{collections::BTreeMap, ffi::OsStr, ops::Bound::Excluded, os::unix::ffi::OsStrExt};
 
-/// What is mapped, as far as somebody asked, as it was since the last [`renew`](Self::renew).
+/// The areas that were looked up since the last [`refresh`](Self::refresh), as they were then.
 ///
-/// A kernel that answers questions about single addresses is asked about those alone, each area
-/// once. One that only lists all areas lists them once. So the cost does not grow with the number
-/// of areas, or not with that of the questions.
+/// If Linux answers queries about single addresses, each area is queried once. If it only lists all
+/// areas, they are listed once. So the cost grows with the number of areas that are looked up, or
+/// with the number of all areas, and never with the number of look-ups.
 #[derive(Debug)]
 pub(crate) struct Areas {
     maps: Maps,
@@ -16,8 +16,8 @@ pub(crate) struct Areas {
     known: BTreeMap<u64, Vma>,
     /// All areas are known.
     listed: bool,
-    /// How often the kernel was asked.
-    questions: u64,
+    /// The number of queries so far.
+    queries: u64,
 }
 
 impl Areas {
@@ -25,28 +25,28 @@ impl Areas {
     ///
     /// # Errors
     ///
-    /// What [`Maps::open`] returns, or a look at an address that is in use.
+    /// Those of [`Maps::open`], or of looking an address up.
     pub(crate) fn open() -> Result<Self, MapsError> {
         let mut areas = Self::of(Maps::open()?);
-        // What can be opened need not be readable.
-        areas.at(VirtAddr::of(&areas.questions).get())?;
-        areas.renew();
+        // A sandbox may let a file be opened and refuse to read it.
+        areas.at(VirtAddr::of(&areas.queries).get())?;
+        areas.refresh();
         Ok(areas)
     }
 
-    /// Areas as one source tells of them.
+    /// Areas from one source.
     pub(crate) fn of(maps: Maps) -> Self {
-        Self { maps, known: BTreeMap::new(), listed: false, questions: 0 }
+        Self { maps, known: BTreeMap::new(), listed: false, queries: 0 }
     }
 
-    /// How often the kernel was asked.
+    /// The number of queries so far.
     #[cfg(test)]
-    pub(crate) fn questions(&self) -> u64 {
-        self.questions
+    pub(crate) fn queries(&self) -> u64 {
+        self.queries
     }
 
-    /// Forgets everything: what is asked from here on is answered by the kernel.
-    pub(crate) fn renew(&mut self) {
+    /// Forgets everything: later look-ups are queries again.
+    pub(crate) fn refresh(&mut self) {
         self.known.clear();
         self.listed = false;
     }
@@ -55,7 +55,7 @@ impl Areas {
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// The error of the query.
     pub(crate) fn at(&mut self, address: u64) -> Result<Option<Vma>, MapsError> {
         self.learn(address)?;
         let below = self.known.range(..=address).next_back();
@@ -67,7 +67,7 @@ impl Areas {
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// The error of the query.
     pub(crate) fn within(&mut self, range: VaRange) -> Result<Vec<Vma>, MapsError> {
         let mut areas = Vec::new();
         let mut address = range.start().get();
@@ -88,24 +88,24 @@ impl Areas {
         Ok(areas)
     }
 
-    /// Why system calls fail on memory of an area that may be accessed.
-    pub(crate) fn hindrance(&mut self, address: u64) -> Denial {
-        self.renew();
+    /// The reason for which system calls fail on memory of an area that may be accessed.
+    pub(crate) fn denial(&mut self, address: u64) -> Denial {
+        self.refresh();
         match self.at(address) {
-            Ok(Some(area)) => hindrance(&area, flags_of(&area).as_deref().unwrap_or_default()),
+            Ok(Some(area)) => denial(&area, flags_of(&area).as_deref().unwrap_or_default()),
             Ok(None) => Denial::Unmapped,
             Err(_) => Denial::NoMaps,
         }
     }
 
-    /// Has the kernel say what is at an address, unless it did.
+    /// Queries the area at an address, unless it is known.
     fn learn(&mut self, address: u64) -> Result<(), MapsError> {
         let below = self.known.range(..=address).next_back();
         let known = below.is_some_and(|(_, area)| area.range.end().get() > address);
         if known || self.listed {
             return Ok(());
         }
-        self.questions += 1;
+        self.queries += 1;
         match self.maps.source() {
             MapsSource::Query => {
                 if let Some(area) = self.maps.find_vma(VirtAddr::new(address))? {
@@ -133,8 +133,8 @@ impl Areas {
     }
 }
 
-/// Judges an area by its name and by the flags that smaps gives it.
-fn hindrance(area: &Vma, flags: &str) -> Denial {
+/// Judges an area by its name and by its flags in smaps.
+fn denial(area: &Vma, flags: &str) -> Denial {
     let has = |wanted: &[&str]| flags.split_ascii_whitespace().any(|flag| wanted.contains(&flag));
     let name = area.name.as_deref().map(OsStr::as_bytes).unwrap_or_default();
     if name.starts_with(b"[vvar") {
@@ -159,7 +159,7 @@ fn flags_of(area: &Vma) -> Option<String> {
     let head = format!("{:08x}-{:08x} ", area.range.start().get(), area.range.end().get());
     let mut lines = text.split(|&byte| byte == b'\n');
     lines.find(|line| line.starts_with(head.as_bytes()))?;
-    // The flags are the last of what is said of an area.
+    // The flags are the last line of an area.
     let flags = lines.find_map(|line| line.strip_prefix(b"VmFlags:"))?;
     String::from_utf8(flags.to_vec()).ok()
 }
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_is_asked_once_for_each_area_that_matters() {
+    fn each_area_is_queried_once() {
         let memory = memmap2::MmapMut::map_anon(64 * 4096).unwrap();
         let start = VaRange::of_slice(&memory).start().get();
         for source in [MapsSource::Query, MapsSource::Text] {
@@ -180,16 +180,16 @@ mod tests {
                 assert!(area.flags.write && area.range.contains(VirtAddr::new(start)));
             }
             let whole = areas.within(VaRange::of_slice(&memory)).unwrap();
-            assert_eq!((whole.len(), areas.questions), (1, 1), "{source:?}");
+            assert_eq!((whole.len(), areas.queries), (1, 1), "{source:?}");
             assert_eq!(areas.at(4096).unwrap(), None);
-            areas.renew();
+            areas.refresh();
             areas.at(start).unwrap();
-            assert!(areas.questions <= 3, "{source:?}");
+            assert!(areas.queries <= 3, "{source:?}");
         }
     }
 
     #[test]
-    fn what_keeps_system_calls_away_is_told_by_name_and_flags() {
+    fn name_and_flags_tell_why_system_calls_fail() {
         let area = |name: &str, inode| Vma {
             range: VaRange::from_len(VirtAddr::new(0x1000), 0x1000).unwrap(),
             flags: farptr_hmm::VmaFlags { read: true, write: true, ..Default::default() },
@@ -210,8 +210,8 @@ mod tests {
             ("/secretmem (deleted)", 9, "rd wr sh lo dd", Denial::Unreachable),
             ("", 0, "rd wr mr mw me ac", Denial::Unreachable),
         ];
-        for (name, inode, flags, denial) in cases {
-            assert_eq!(hindrance(&area(name, inode), flags), denial, "{name} {flags}");
+        for (name, inode, flags, expected) in cases {
+            assert_eq!(denial(&area(name, inode), flags), expected, "{name} {flags}");
         }
     }
 

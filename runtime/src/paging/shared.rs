@@ -1,7 +1,7 @@
 //! Lent bytes of files and of shared memory, and which pages of them lie at several addresses.
 //!
-//! Two shared mappings of one page are one memory. Where one of them is lent for writing, both get
-//! one frame: see `DESIGN.md`, "One memory at two addresses".
+//! Two shared mappings of one page are one memory. If one of them is lent for writing, both get one
+//! frame: see `DESIGN.md`, "One memory at two addresses".
 
 use super::PAGE_BYTES;
 use farptr_hmm::{Device, VaRange, Vma};
@@ -34,8 +34,8 @@ struct Named {
 impl Files {
     /// The file behind a shared mapping; `None` for private memory.
     ///
-    /// Some file systems give equal numbers to files of different subvolumes. So files whose names
-    /// differ are compared by what their names lead to, where that can be found out.
+    /// Some file systems give equal numbers to files of different subvolumes. So files with
+    /// different names are compared by the files that the names lead to, if these can be found.
     pub(crate) fn of(&mut self, area: &Vma) -> Option<FileId> {
         if !is_shared(area) {
             return None;
@@ -69,16 +69,16 @@ fn differ(name: Option<&OsString>, path: Option<&PathBuf>) -> bool {
     one.zip(other).is_some_and(|(one, other)| one != other)
 }
 
-/// Where a byte of a file is.
+/// A byte of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place {
+pub(crate) struct FileOffset {
     pub(crate) file: FileId,
     /// From the start of the file.
     pub(crate) offset: u64,
 }
 
-impl Place {
-    /// Where the first byte of a page is; the page's number is given.
+impl FileOffset {
+    /// The first byte of a page, by the page's number; `None` for private memory.
     pub(crate) fn of(area: &Vma, page: u64, files: &mut Files) -> Option<Self> {
         let file = files.of(area)?;
         let ahead = (page * PAGE_BYTES).wrapping_sub(area.range.start().get());
@@ -89,7 +89,7 @@ impl Place {
 /// Lent bytes of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stretch {
-    /// Where the last byte is in the file, plus one.
+    /// The last byte's offset in the file, plus one.
     end: u64,
     writable: bool,
 }
@@ -98,12 +98,12 @@ struct Stretch {
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) files: Files,
-    /// By place of the first byte, then by its address.
-    stretches: BTreeMap<(Place, u64), Stretch>,
-    /// The longest stretch: how far below a byte its stretch can start.
+    /// By the first byte's offset, then by its address.
+    stretches: BTreeMap<(FileOffset, u64), Stretch>,
+    /// The length of the longest stretch: none that has a byte starts further below it.
     longest: u64,
     /// Pages that lie at several lent addresses, one of them writable: the number of each.
-    twins: HashMap<Place, usize>,
+    aliases: HashMap<FileOffset, usize>,
 }
 
 impl Shared {
@@ -121,7 +121,7 @@ impl Shared {
             let end = offset + lent.len_bytes();
             let stretch = Stretch { end, writable };
             self.compare(file, (offset, address), stretch, &mut addresses);
-            self.stretches.insert((Place { file, offset }, address), stretch);
+            self.stretches.insert((FileOffset { file, offset }, address), stretch);
             self.longest = self.longest.max(end - offset);
         }
         addresses
@@ -135,8 +135,8 @@ impl Shared {
         stretch: Stretch,
         addresses: &mut BTreeSet<u64>,
     ) {
-        let first = (Place { file, offset: offset.saturating_sub(self.longest) }, 0);
-        let last = (Place { file, offset: stretch.end }, 0);
+        let first = (FileOffset { file, offset: offset.saturating_sub(self.longest) }, 0);
+        let last = (FileOffset { file, offset: stretch.end }, 0);
         for (&(place, other), &Stretch { end, writable }) in self.stretches.range(first..last) {
             let elsewhere = other.wrapping_sub(place.offset) != address.wrapping_sub(offset);
             if end <= offset || !elsewhere || !(writable || stretch.writable) {
@@ -146,8 +146,10 @@ impl Shared {
             let both = offset.max(place.offset)..end.min(stretch.end);
             let pages = both.start / PAGE_BYTES..both.end.div_ceil(PAGE_BYTES);
             for page in pages {
-                let number = self.twins.len();
-                self.twins.entry(Place { file, offset: page * PAGE_BYTES }).or_insert(number);
+                let number = self.aliases.len();
+                self.aliases
+                    .entry(FileOffset { file, offset: page * PAGE_BYTES })
+                    .or_insert(number);
             }
         }
     }
@@ -159,9 +161,9 @@ impl Shared {
     }
 
     /// The numbers of the pages of a lend that lie at several addresses, by their place in it.
-    pub(crate) fn twins(&mut self, range: VaRange, areas: &[Vma]) -> HashMap<usize, usize> {
+    pub(crate) fn aliases(&mut self, range: VaRange, areas: &[Vma]) -> HashMap<usize, usize> {
         let mut numbers = HashMap::new();
-        if self.twins.is_empty() {
+        if self.aliases.is_empty() {
             return numbers;
         }
         let first = range.start().get() / PAGE_BYTES;
@@ -169,8 +171,8 @@ impl Shared {
             let Some(lent) = area.range.intersection(&range) else { continue };
             let pages = lent.start().get() / PAGE_BYTES..lent.end().get().div_ceil(PAGE_BYTES);
             for page in pages {
-                let Some(place) = Place::of(area, page, &mut self.files) else { break };
-                if let Some(&number) = self.twins.get(&place) {
+                let Some(place) = FileOffset::of(area, page, &mut self.files) else { break };
+                if let Some(&number) = self.aliases.get(&place) {
                     numbers.insert(usize::try_from(page - first).unwrap_or(usize::MAX), number);
                 }
             }
@@ -179,16 +181,16 @@ impl Shared {
     }
 
     /// Whether any page lies at several lent addresses.
-    pub(crate) fn has_twins(&self) -> bool {
-        !self.twins.is_empty()
+    pub(crate) fn has_aliases(&self) -> bool {
+        !self.aliases.is_empty()
     }
 
     /// The address at which bytes of a page are lent, if that is on another page than this one, and
     /// whether for writing.
-    pub(crate) fn lent_elsewhere(&self, place: Place, page: u64) -> Option<(u64, bool)> {
-        let Place { file, offset } = place;
-        let first = (Place { file, offset: offset.saturating_sub(self.longest) }, 0);
-        let last = (Place { file, offset: offset + PAGE_BYTES }, 0);
+    pub(crate) fn lent_elsewhere(&self, place: FileOffset, page: u64) -> Option<(u64, bool)> {
+        let FileOffset { file, offset } = place;
+        let first = (FileOffset { file, offset: offset.saturating_sub(self.longest) }, 0);
+        let last = (FileOffset { file, offset: offset + PAGE_BYTES }, 0);
         let on_it = self.stretches.range(first..last).filter(|(_, stretch)| stretch.end > offset);
         let lends = on_it.map(|(&(place, address), stretch)| {
             let byte = address + offset.saturating_sub(place.offset);

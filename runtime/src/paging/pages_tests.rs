@@ -17,16 +17,16 @@ fn copies_carry_lent_bytes_only_and_neighbours_are_joined() {
     let lend = pages.add(range(0x1ff0, 0x2020), true, Some(0x10_0000), 0x50_0000);
     assert_eq!(pages.lends()[lend].pages(), 4);
     let all: Vec<Missing> = (0..4).map(|page| missing(lend, page, true)).collect();
-    let whole = Copy { home: 0x1ff0, device: 0x10_0ff0, bytes: 0x2020 };
+    let whole = Span { home: 0x1ff0, device: 0x10_0ff0, bytes: 0x2020 };
     assert_eq!(pages.serve(&all, NO_ROOM), Ok(vec![whole]));
     assert_eq!(pages.serve(&all, NO_ROOM), Ok(vec![]), "served already");
-    assert_eq!(pages.undo(), [whole]);
-    assert_eq!(pages.flush(), [], "nothing is newer than home before a commit");
+    assert_eq!(pages.writable(), [whole]);
+    assert_eq!(pages.dirty(), [], "nothing is newer than home before a commit");
     pages.commit();
-    assert_eq!(pages.flush(), [whole]);
-    pages.flushed();
-    assert_eq!(pages.flush(), []);
-    assert_eq!(pages.undo(), [whole], "the device may still write");
+    assert_eq!(pages.dirty(), [whole]);
+    pages.written_back();
+    assert_eq!(pages.dirty(), []);
+    assert_eq!(pages.writable(), [whole], "the device may still write");
 }
 
 #[test]
@@ -41,16 +41,16 @@ fn lends_that_share_a_page_share_no_frame() {
     };
     let plan = pages.serve(&[missing(low, 0, true), missing(high, 0, false)], &mut room);
     let copies = [
-        Copy { home: 0x1000, device: 0x1000, bytes: 0x100 },
-        Copy { home: 0x1100, device: 0x2100, bytes: 0x200 },
+        Span { home: 0x1000, device: 0x1000, bytes: 0x100 },
+        Span { home: 0x1100, device: 0x2100, bytes: 0x200 },
     ];
     assert_eq!(plan.unwrap(), copies);
     assert_eq!(pages.find(0x10ff), Some((low, 0)));
     assert_eq!(pages.find(0x1100), Some((high, 0)));
     assert_eq!((pages.find(0xfff), pages.find(0x1300)), (None, None));
     pages.commit();
-    assert_eq!(pages.flush(), copies[..1], "what is lent for reading never goes home");
-    assert!(!pages.lends()[high].lacks(0, true), "no service makes it writable");
+    assert_eq!(pages.dirty(), copies[..1], "what is lent for reading never goes home");
+    assert!(!pages.lends()[high].lacks(0, true), "serving it does not make it writable");
 }
 
 #[test]
@@ -60,13 +60,13 @@ fn lends_that_touch_are_copied_apart_wherever_their_frames_are() {
     let high = pages.add(range(0x2000, 0x1000), true, Some(0x10_1000), 0x51_0000);
     let all = [missing(low, 0, true), missing(high, 0, true)];
     let copies = [
-        Copy { home: 0x1000, device: 0x10_0000, bytes: 0x1000 },
-        Copy { home: 0x2000, device: 0x10_1000, bytes: 0x1000 },
+        Span { home: 0x1000, device: 0x10_0000, bytes: 0x1000 },
+        Span { home: 0x2000, device: 0x10_1000, bytes: 0x1000 },
     ];
     assert_eq!(pages.serve(&all, NO_ROOM).unwrap(), copies);
-    assert_eq!(pages.undo(), copies);
+    assert_eq!(pages.writable(), copies);
     pages.commit();
-    assert_eq!(pages.flush(), copies);
+    assert_eq!(pages.dirty(), copies);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn failed_room_changes_no_state() {
     };
     assert_eq!(pages.serve(&wanted, room), Err("no room"));
     assert!(pages.lends()[lend].lacks(0, false));
-    assert_eq!(pages.undo(), []);
+    assert_eq!(pages.writable(), []);
     let plan = pages.serve(&wanted, || Ok::<u64, ()>(0xb000)).unwrap();
     assert_eq!(plan[0].device, 0x9000, "the frame was kept");
 }

@@ -1,10 +1,13 @@
-use super::super::{
-    PAGE_BYTES,
-    pages::pages_of,
-    rounds::{self, Costs, Memory, Plan, Replay},
-    soft::{Home, Launch, Op, Soft, Words},
-};
 use super::*;
+use crate::{
+    paging::{
+        pages::pages_of,
+        plan::{Costs, Plan, Replay},
+        rounds,
+        soft::{Home, Launch, Op, Soft, Words},
+    },
+    residency::memory::Memory,
+};
 use farptr_hmm::{VaRange, VirtAddr};
 
 const HOME: u64 = 0x4000_0000;
@@ -32,11 +35,9 @@ fn device(pages: u64, programs: Vec<Vec<Op>>) -> (Launch, Pages) {
 }
 
 fn run(launch: &mut Launch, pages: &mut Pages, replay: Replay, follows: bool) -> Costs {
-    let (max_rounds, max_faults) = (100_000, u64::MAX);
-    let (transactional, service) = (false, None);
-    let plan = Plan { replay, transactional, follows, max_rounds, max_faults, service };
-    let mut costs = Costs::default();
-    rounds::launch(launch, pages, None, plan, &[], &mut costs).unwrap();
+    let plan = Plan { follows, max_rounds: 100_000, ..Plan::unlimited(replay) };
+    let (result, costs) = rounds::launch(launch, pages, None, plan);
+    assert_eq!(result, Ok(()));
     costs
 }
 
@@ -67,7 +68,7 @@ fn a_chain_through_scattered_pages_takes_few_rounds() {
         let (mut launch, mut pages, nodes) = chain(count, visible);
         let costs = run(&mut launch, &mut pages, Replay::Undo, follows);
         assert!(costs.rounds <= count / 64, "{costs:?} for {visible}");
-        rounds::flush(&mut launch, &mut pages, &mut Costs::default()).unwrap();
+        rounds::write_back(&mut launch.device, &mut pages).unwrap();
         assert!(nodes.iter().all(|&node| launch.device.home.load(node + 8, false) == 1));
     }
 }

@@ -1,16 +1,23 @@
-use super::super::{
-    rounds::{self, Costs, Ended, Plan, Replay, Service},
-    soft::{Home, Launch, Op, Soft},
-    table::Width,
+use super::{
+    commit::{Refused, Written},
+    *,
 };
-use super::commit::{Refused, Written};
-use super::*;
-use farptr_hmm::{VaRange, VirtAddr, VmaFlags};
+use crate::{
+    config::ServeFaults,
+    paging::{
+        PAGE_BYTES,
+        plan::{Costs, Ended, Plan, Replay},
+        rounds,
+        soft::{Home, Launch, Op, Soft, access_of},
+        table::Width,
+    },
+};
+use farptr_hmm::{VaRange, VirtAddr, Vma, VmaFlags};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 const START: u64 = 0x7000_0000_0000;
 
-/// A process of a few areas, one page each, that a test changes under the door.
+/// A process of a few areas, one page each, that a test changes during a launch.
 #[derive(Clone, Default)]
 struct Fake(Arc<Mutex<Process>>);
 
@@ -20,9 +27,9 @@ struct Process {
     /// Files that areas are of.
     inodes: BTreeMap<u64, u64>,
     writes: Vec<(u64, usize)>,
-    /// What the door asked for, in order.
+    /// The calls so far, in order.
     calls: Vec<Call>,
-    /// What somebody else does right before the call of this number.
+    /// Another thread's doing, right before the call of this number.
     disturbance: Option<(usize, Disturb)>,
 }
 
@@ -65,13 +72,13 @@ impl Fake {
         assert!(self.clone().write(address, &word.to_le_bytes()));
     }
 
-    fn door(&self) -> Door {
-        Door::new(Box::new(self.clone()))
+    fn open(&self) -> ProcessPages {
+        ProcessPages::new(Box::new(self.clone()))
     }
 }
 
 impl Host for Fake {
-    fn look_again(&mut self) {}
+    fn refresh_areas(&mut self) {}
 
     fn area(&mut self, address: u64) -> Result<Option<Vma>, Denial> {
         let mut process = self.lock();
@@ -88,7 +95,7 @@ impl Host for Fake {
         Ok(process.areas.get(&start).map(area))
     }
 
-    fn hindrance(&mut self, _: u64) -> Denial {
+    fn diagnose(&mut self, _: u64) -> Denial {
         Denial::Unreachable
     }
 
@@ -133,51 +140,45 @@ fn list(pages: u64) -> (Fake, Launch, Pages) {
     let mut device = Soft::new(Home { start: 0, bytes: Vec::new() }, vec![walk]);
     let mut pages = Pages::default();
     let width = Width::Bits47;
-    pages.table.add_tree(width, |bytes| rounds::Memory::allocate(&mut device, bytes)).unwrap();
+    pages.table.add_tree(width, |bytes| device.allocate(bytes)).unwrap();
     (fake, Launch::new(device, &pages), pages)
 }
 
 type Answer = Result<(), Ended<std::convert::Infallible>>;
 
-fn go(launch: &mut Launch, pages: &mut Pages, door: &mut Door) -> (Answer, Costs) {
-    go_with(launch, pages, door, None)
+fn go(launch: &mut Launch, pages: &mut Pages, process: &mut ProcessPages) -> (Answer, Costs) {
+    go_with(launch, pages, process, None)
 }
 
 fn go_with(
     launch: &mut Launch,
     pages: &mut Pages,
-    door: &mut Door,
-    service: Option<Service>,
+    process: &mut ProcessPages,
+    serve_faults: Option<ServeFaults>,
 ) -> (Answer, Costs) {
-    launch_as(Plan { service, ..PLAN }, launch, pages, door)
+    launch_as(Plan { serve_faults, ..plan() }, launch, pages, process)
 }
 
 fn go_within(
     max_rounds: u32,
     launch: &mut Launch,
     pages: &mut Pages,
-    door: &mut Door,
+    process: &mut ProcessPages,
 ) -> (Answer, Costs) {
-    launch_as(Plan { max_rounds, ..PLAN }, launch, pages, door)
+    launch_as(Plan { max_rounds, ..plan() }, launch, pages, process)
 }
 
-const PLAN: Plan = Plan {
-    replay: Replay::Undo,
-    transactional: false,
-    follows: true,
-    max_rounds: 1000,
-    max_faults: u64::MAX,
-    service: None,
-};
+fn plan() -> Plan {
+    Plan { max_rounds: 1000, ..Plan::unlimited(Replay::Undo) }
+}
 
 fn launch_as(
     plan: Plan,
     launch: &mut Launch,
     pages: &mut Pages,
-    door: &mut Door,
+    process: &mut ProcessPages,
 ) -> (Answer, Costs) {
-    let mut costs = Costs::default();
-    (rounds::launch(launch, pages, Some(door), plan, &[], &mut costs), costs)
+    rounds::launch(launch, pages, Some(process), plan)
 }
 
 fn sums(fake: &Fake, pages: u64) -> Vec<u64> {
@@ -187,8 +188,8 @@ fn sums(fake: &Fake, pages: u64) -> Vec<u64> {
 #[test]
 fn a_list_in_undeclared_memory_is_walked_and_only_changed_bytes_go_home() {
     let (fake, mut launch, mut pages) = list(50);
-    let mut door = fake.door();
-    let (result, costs) = go(&mut launch, &mut pages, &mut door);
+    let mut process = fake.open();
+    let (result, costs) = go(&mut launch, &mut pages, &mut process);
     assert_eq!(result, Ok(()));
     assert_eq!(sums(&fake, 50), [1; 50]);
     assert!(costs.rounds <= 6, "pointers were followed, to write too: {costs:?}");
@@ -197,8 +198,8 @@ fn a_list_in_undeclared_memory_is_walked_and_only_changed_bytes_go_home() {
     assert!(writes.iter().all(|&(address, bytes)| address % PAGE_BYTES == 40 && bytes == 1));
     // Nothing is kept: what the host changes in between is seen.
     fake.put(START + 40, 7);
-    let one_by_one = Service { seed: 3, most_per_round: 1 };
-    let (result, costs) = go_with(&mut launch, &mut pages, &mut door, Some(one_by_one));
+    let one_by_one = ServeFaults { seed: 3, most_per_round: 1 };
+    let (result, costs) = go_with(&mut launch, &mut pages, &mut process, Some(one_by_one));
     assert_eq!(
         (result, costs.rounds),
         (Ok(()), 52),
@@ -214,9 +215,9 @@ fn bad_pointers_are_errors_and_nothing_is_written() {
     for (bad, denial) in [(hole, Some(Denial::Unmapped)), (past, Some(Denial::Unmapped))] {
         let (fake, mut launch, mut pages) = list(3);
         fake.put(START + 2 * PAGE_BYTES + 32, bad);
-        let (result, _) = go(&mut launch, &mut pages, &mut fake.door());
+        let (result, _) = go(&mut launch, &mut pages, &mut fake.open());
         let Err(Ended::Fault(fault, why)) = result else { panic!("{result:?}") };
-        assert_eq!((fault.address, fault.write, why), (bad + 8, false, denial));
+        assert_eq!((access_of(&fault), why), ((bad + 8, false), denial));
         assert_eq!(sums(&fake, 3), [0; 3]);
     }
 }
@@ -225,14 +226,14 @@ fn bad_pointers_are_errors_and_nothing_is_written() {
 fn pages_that_the_process_may_not_use_so_may_not_the_device() {
     let (fake, mut launch, mut pages) = list(3);
     fake.lock().areas.get_mut(&(START + PAGE_BYTES)).unwrap().0.write = false;
-    let (result, _) = go(&mut launch, &mut pages, &mut fake.door());
+    let (result, _) = go(&mut launch, &mut pages, &mut fake.open());
     let Err(Ended::Fault(fault, Some(Denial::Protected))) = result else { panic!("{result:?}") };
-    assert_eq!((fault.address, fault.write), (START + PAGE_BYTES + 40, true));
+    assert_eq!(access_of(&fault), (START + PAGE_BYTES + 40, true));
     let (fake, mut launch, mut pages) = list(3);
     fake.lock().areas.get_mut(&(START + PAGE_BYTES)).unwrap().0.read = false;
-    let (result, _) = go(&mut launch, &mut pages, &mut fake.door());
+    let (result, _) = go(&mut launch, &mut pages, &mut fake.open());
     let Err(Ended::Fault(fault, Some(Denial::Protected))) = result else { panic!("{result:?}") };
-    assert!(!fault.write);
+    assert!(!access_of(&fault).1);
     assert_eq!(fake.lock().writes, []);
 }
 
@@ -246,7 +247,7 @@ fn disturbed(when: u32, change: impl Fn(&Fake) + 'static) -> (Answer, Costs, Fak
             change(&inner);
         }
     });
-    let (result, costs) = go(&mut launch, &mut pages, &mut fake.door());
+    let (result, costs) = go(&mut launch, &mut pages, &mut fake.open());
     (result, costs, fake)
 }
 
@@ -267,7 +268,7 @@ fn memory_that_changes_under_a_launch_is_noticed_whenever_it_happens() {
         };
         let (result, _, fake) = disturbed(when, unmap);
         let Err(Ended::Fault(fault, Some(Denial::Unmapped))) = result else { panic!("{result:?}") };
-        assert_eq!(fault.address & !0xfff, START + PAGE_BYTES);
+        assert_eq!(access_of(&fault).0 & !0xfff, START + PAGE_BYTES);
         assert_eq!(fake.lock().writes, []);
         // Made read-only.
         let protect = |fake: &Fake| {
@@ -285,23 +286,17 @@ fn memory_that_changes_under_a_launch_is_noticed_whenever_it_happens() {
 #[test]
 fn a_page_that_cannot_be_written_at_the_last_moment_takes_the_others_back() {
     let (fake, mut launch, mut pages) = list(3);
-    let mut door = fake.door();
-    let queue = |page, write| Fault {
-        address: START + page * PAGE_BYTES,
-        index: false,
-        write,
-        site: 0,
-        group: [0; 3],
-        invocation: 0,
-    };
-    let all = [queue(0, true), queue(1, true)];
-    let served = door.serve(&all, usize::MAX, 0, &mut launch, &mut pages).unwrap();
+    let mut process = fake.open();
+    let access = |page| Access { address: START + page * PAGE_BYTES, write: true };
+    let limits = Limits { pages: usize::MAX, followed: 0 };
+    let accesses = [access(0), access(1)];
+    let served = process.serve(&accesses, limits, &mut launch.device, &mut pages).unwrap();
     assert_eq!((served.pages, served.denied), (2, None));
     let first = START / PAGE_BYTES;
     let written = |page| Written { page, offset: 8, bytes: vec![1] };
     let changes = [written(first), written(first + 1)];
     fake.lock().areas.get_mut(&(START + PAGE_BYTES)).unwrap().0.write = false;
-    let refused = door.write_home(&changes);
+    let refused = process.write_home(&changes);
     assert!(matches!(refused, Err(Refused::Page(page)) if page == first + 1));
     assert_eq!(fake.word(START + 8), 0);
 }
@@ -317,7 +312,7 @@ fn interleaved(when: usize, disturb: Disturb) -> (Answer, Vec<Call>, Fake) {
     process.calls.clear();
     process.disturbance = Some((when, disturb));
     drop(process);
-    let (result, _) = go(&mut launch, &mut pages, &mut fake.door());
+    let (result, _) = go(&mut launch, &mut pages, &mut fake.open());
     let calls = std::mem::take(&mut fake.lock().calls);
     (result, calls, fake)
 }
@@ -409,7 +404,7 @@ fn a_page_that_others_write_all_the_time_may_go_on_to_change_there_but_nowhere_e
             rounds += 1;
             inner.put(START + offset(rounds), rounds);
         });
-        let (result, costs) = go_within(400, &mut launch, &mut pages, &mut fake.door());
+        let (result, costs) = go_within(400, &mut launch, &mut pages, &mut fake.open());
         assert_eq!(result, expected);
         if result.is_ok() {
             assert_eq!(sums(&fake, 2), [1, 1]);

@@ -1,20 +1,20 @@
 //! The device's page table: flat per lend, a radix tree for addresses in no lend.
 //!
-//! Here is the host's image of it; what changed goes to the device by [`Table::upload`], which
-//! gives a [`Frozen`] in exchange: while a round holds it, the borrow checker keeps the table as
-//! it is. The formats are those of [`control`](farptr_shaders::rewrite::control).
+//! The host keeps an image of it. [`Table::upload`] writes the changed words to the device and
+//! returns a [`Frozen`]: while a round holds it, the borrow checker keeps the table constant. The
+//! formats are those of [`control`](farptr_shaders::rewrite::control).
 
 use farptr_shaders::rewrite::control::{ENTRY_READ, ENTRY_WRITE, PAGE_BYTES, TREE_FANOUT};
 use std::{collections::BTreeMap, ops::Range};
 
-/// Words per block: what changed is remembered, and uploaded, by the block.
+/// Words per block: changes are remembered, and uploaded, by the block.
 const BLOCK: usize = 64;
 /// Bits of a page number that a node and a leaf take.
 const FANOUT_BITS: u32 = TREE_FANOUT.trailing_zeros();
 /// Bytes of a node and of a leaf of the tree.
 pub(crate) const NODE_BYTES: u64 = TREE_FANOUT * 8;
 
-/// An entry: where a page's frame is on the device and what the device may do with it.
+/// An entry: the device address of a page's frame, and the device's permission.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entry(u64);
 
@@ -64,7 +64,7 @@ pub(crate) struct Table {
     tree: Option<Tree>,
 }
 
-/// Consecutive words of a table: the host's image and where they are on the device.
+/// Consecutive words of a table: the host's image, and their device address.
 #[derive(Debug)]
 struct Slab {
     address: u64,
@@ -140,7 +140,7 @@ impl Table {
         self.slabs[flat.0].set(index, entry.word());
     }
 
-    /// Where a flat table is on the device.
+    /// The device address of a flat table.
     pub(crate) fn address(&self, flat: Flat) -> u64 {
         self.slabs[flat.0].address
     }
@@ -151,7 +151,7 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// What `allocate` returns.
+    /// Those of `allocate`.
     pub(crate) fn add_tree<E>(
         &mut self,
         width: Width,
@@ -173,7 +173,7 @@ impl Table {
         Ok(())
     }
 
-    /// Where the tree's root is on the device, and its entries: what the control block says.
+    /// The device address of the tree's root, and its entries, for the control block.
     pub(crate) fn root(&self) -> Option<(u64, u32)> {
         let root = &self.slabs[self.tree.as_ref()?.root];
         Some((root.address, u32::try_from(root.words.len()).unwrap_or(u32::MAX)))
@@ -183,7 +183,7 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// What `allocate` returns; the table is then as it was, but for room that stays unused.
+    /// Those of `allocate`; the table is then as it was, but for room that stays unused.
     pub(crate) fn set_page<E>(
         &mut self,
         page: u64,
@@ -225,11 +225,11 @@ impl Table {
         Ok(true)
     }
 
-    /// Hands what changed to `write` as address and words, and freezes the table for a round.
+    /// Passes changed words and their addresses to `write`, and freezes the table for a round.
     ///
     /// # Errors
     ///
-    /// What `write` returns. The device's table is then of no use; the scope ends its launches.
+    /// Those of `write`. The device's table is then of no use; the scope ends its launches.
     pub(crate) fn upload<E>(
         &mut self,
         mut write: impl FnMut(u64, &[u64]) -> Result<(), E>,

@@ -1,55 +1,35 @@
-//! Which pages of lends have frames, and what has to be copied.
+//! The state of each page of each lend, and lists of the bytes that are to be copied.
 //!
-//! Plans are lists of copies between lent bytes and frames; who executes them is elsewhere. A copy
-//! carries lent bytes only: the neighbours on a partly lent page are on no list.
+//! The lists are of spans of lent bytes and their frames; [`rounds`](super::rounds) has them
+//! copied. A span has lent bytes only: the neighbours on a partly lent page are in no span.
 
 use super::{
+    PAGE_BYTES,
+    report::Missing,
     shared::Shared,
     table::{Entry, Flat, Table},
 };
+use crate::residency::memory::Span;
 use farptr_hmm::VaRange;
-use farptr_shaders::rewrite::control::PAGE_BYTES;
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Range,
 };
 
-/// A stretch of lent bytes, at home and in frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Copy {
-    /// The host address.
-    pub(crate) home: u64,
-    /// The device address.
-    pub(crate) device: u64,
-    /// The length.
-    pub(crate) bytes: u64,
-}
-
-/// A page of a lend that the device missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Missing {
-    /// The position of the lend.
-    pub(crate) lend: usize,
-    /// The page's place in it, from 0.
-    pub(crate) page: usize,
-    /// Whether it is to be written.
-    pub(crate) write: bool,
-}
-
-/// What the device has of a page, from least to most.
+/// The state of a page on the device, from least to most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum State {
     /// Nothing.
     Absent,
     /// A copy to read.
     Read,
-    /// A copy to write; home is as new, but for the launch under way.
+    /// A copy to write; home is as new, but for writes of the launch under way.
     Write,
     /// A copy that is newer than home.
     Dirty,
 }
 
-/// Where the frames of a lend are.
+/// The frames of a lend.
 #[derive(Debug)]
 enum Frames {
     /// One after the other from this address.
@@ -58,38 +38,38 @@ enum Frames {
     Single(Vec<u64>),
 }
 
-/// Lent memory and what the device has of it.
+/// The pages of a lend, and their frames.
 #[derive(Debug)]
-pub(crate) struct Lend {
+pub(crate) struct LendPages {
     range: VaRange,
     writable: bool,
     states: Vec<State>,
     frames: Frames,
     flat: Flat,
-    /// The launch under way has missed a page for writing, or will write by what is known of it.
+    /// The launch under way has missed a page for writing, or its arguments say that it will write.
     written: bool,
-    /// Pages, by their place, whose memory lies at other lent addresses too: the number of it.
-    twins: HashMap<usize, usize>,
+    /// Pages, by their place, whose memory lies at other lent addresses too: that memory's number.
+    aliases: HashMap<usize, usize>,
 }
 
 /// All lends of a scope, and the device's table of them.
 #[derive(Debug, Default)]
 pub(crate) struct Pages {
     pub(crate) table: Table,
-    lends: Vec<Lend>,
+    lends: Vec<LendPages>,
     /// Positions by start, then by end.
     by_address: BTreeMap<(u64, u64), usize>,
     /// The longest lend: how far below an address its lend can start.
     longest: u64,
-    /// What is lent of files, and which of it twice.
+    /// The lent bytes of files, and those among them that are lent twice.
     pub(crate) shared: Shared,
     /// The frames of memory that lies at several addresses, by its number.
-    twin_frames: HashMap<usize, u64>,
+    alias_frames: HashMap<usize, u64>,
     /// Single frames that no page has any more.
     free: Vec<u64>,
 }
 
-impl Lend {
+impl LendPages {
     /// The pages that it covers wholly or in part.
     pub(crate) fn pages(&self) -> usize {
         self.states.len()
@@ -158,42 +138,42 @@ impl Lend {
         }
     }
 
-    fn copy(&self, page: usize) -> Copy {
+    fn span(&self, page: usize) -> Span {
         let Range { start, end } = self.lent_bytes(page);
         let device = self.frame(page) + start % PAGE_BYTES;
-        Copy { home: start, device, bytes: end - start }
+        Span { home: start, device, bytes: end - start }
     }
 
-    /// Adds a copy for each page in a state, joining neighbours, but none of another lend: what two
-    /// lends have is lent apart, and copied apart.
-    fn plan(&self, wanted: impl Fn(State) -> bool, plan: &mut Vec<Copy>) {
+    /// Adds a span for each page in a state, joined with its neighbour. Spans of two lends are never
+    /// joined: each lend is checked and copied by itself.
+    fn spans_of(&self, wanted: impl Fn(State) -> bool, spans: &mut Vec<Span>) {
         let mut own = Vec::new();
         for (page, &state) in self.states.iter().enumerate() {
             if wanted(state) {
-                join(&mut own, self.copy(page));
+                join(&mut own, self.span(page));
             }
         }
-        plan.append(&mut own);
+        spans.append(&mut own);
     }
 }
 
-/// Appends a copy, or lengthens the last one if both sides go on where it ends.
-fn join(plan: &mut Vec<Copy>, copy: Copy) {
-    if let Some(last) = plan.last_mut() {
+/// Appends a span, or lengthens the last one if both sides go on at its end.
+fn join(spans: &mut Vec<Span>, span: Span) {
+    if let Some(last) = spans.last_mut() {
         let end = (last.home + last.bytes, last.device + last.bytes);
-        if end == (copy.home, copy.device) {
-            last.bytes += copy.bytes;
+        if end == (span.home, span.device) {
+            last.bytes += span.bytes;
             return;
         }
     }
-    plan.push(copy);
+    spans.push(span);
 }
 
 impl Pages {
     /// Adds a lend with all pages absent and returns its position.
     ///
-    /// `frames` is where frames for all its pages are in one stretch, or `None` if each is to be
-    /// found when it is needed; `table` is where its flat table goes.
+    /// `frames` is the address of one stretch of frames for all its pages, or `None` if each frame
+    /// is to be found when it is needed; `table` is the device address for its flat table.
     pub(crate) fn add(
         &mut self,
         range: VaRange,
@@ -205,8 +185,16 @@ impl Pages {
         let flat = self.table.add_flat(pages, table);
         let frames = frames.map_or_else(|| Frames::Single(vec![0; pages]), Frames::Run);
         let states = vec![State::Absent; pages];
-        let twins = HashMap::new();
-        self.lends.push(Lend { range, writable, states, frames, flat, written: false, twins });
+        let aliases = HashMap::new();
+        self.lends.push(LendPages {
+            range,
+            writable,
+            states,
+            frames,
+            flat,
+            written: false,
+            aliases,
+        });
         let (start, end) = (range.start().get(), range.end().get());
         self.by_address.insert((start, end), self.lends.len() - 1);
         self.longest = self.longest.max(range.len_bytes());
@@ -215,19 +203,22 @@ impl Pages {
 
     /// Says which pages of a new lend, by their place in it, are the same memory as others: pages
     /// of one number get one frame. The lend's frames are not in one stretch.
-    pub(crate) fn pair(&mut self, lend: usize, twins: HashMap<usize, usize>) {
+    pub(crate) fn set_aliases(&mut self, lend: usize, aliases: HashMap<usize, usize>) {
         let lend = &mut self.lends[lend];
-        debug_assert!(twins.is_empty() || lend.run_start().is_none(), "frames are found singly");
-        lend.twins = twins;
+        debug_assert!(
+            aliases.is_empty() || lend.run_start().is_none(),
+            "each page has a frame of its own"
+        );
+        lend.aliases = aliases;
     }
 
     /// Whether some memory lies at several lent addresses.
-    pub(crate) fn has_twins(&self) -> bool {
-        self.shared.has_twins()
+    pub(crate) fn has_aliases(&self) -> bool {
+        self.shared.has_aliases()
     }
 
     /// The lends, by position.
-    pub(crate) fn lends(&self) -> &[Lend] {
+    pub(crate) fn lends(&self) -> &[LendPages] {
         &self.lends
     }
 
@@ -240,7 +231,7 @@ impl Pages {
         Some((lend, usize::try_from(page).ok()?))
     }
 
-    /// Begins a launch, of which is known that it writes to some lends.
+    /// Begins a launch that is known to write to some lends.
     pub(crate) fn begin(&mut self, written: &[usize]) {
         for (position, lend) in self.lends.iter_mut().enumerate() {
             lend.written = written.contains(&position);
@@ -254,34 +245,34 @@ impl Pages {
         }
     }
 
-    /// Gives pages to the device and returns what has to be copied in before the next round.
+    /// Gives pages to the device and returns the spans to copy in before the next round.
     ///
-    /// Pages that the device has already, with what is asked for, are left as they are.
+    /// Pages that the device has already, with the permission that is asked for, are left alone.
     ///
     /// # Errors
     ///
-    /// What `allocate` returns, which finds a frame; no page has changed its state then.
+    /// Those of `allocate`, which finds a frame; no page has changed its state then.
     pub(crate) fn serve<E>(
         &mut self,
         pages: &[Missing],
         mut allocate: impl FnMut() -> Result<u64, E>,
-    ) -> Result<Vec<Copy>, E> {
+    ) -> Result<Vec<Span>, E> {
         for missing in pages {
             let lend = &mut self.lends[missing.lend];
             let Frames::Single(frames) = &mut lend.frames else { continue };
             if frames[missing.page] != 0 {
                 continue;
             }
-            let twin = lend.twins.get(&missing.page);
-            let held = twin.and_then(|twin| self.twin_frames.get(twin)).copied();
+            let alias = lend.aliases.get(&missing.page);
+            let held = alias.and_then(|alias| self.alias_frames.get(alias)).copied();
             let frame = match held.or_else(|| self.free.pop()) {
                 Some(frame) => frame,
                 None => allocate()?,
             };
             frames[missing.page] = frame;
-            self.twin_frames.extend(twin.map(|&twin| (twin, frame)));
+            self.alias_frames.extend(alias.map(|&alias| (alias, frame)));
         }
-        let mut plan = Vec::new();
+        let mut spans = Vec::new();
         for missing in pages.chunk_by(|a, b| a.lend == b.lend) {
             let mut own = Vec::new();
             for &Missing { lend, page, write } in missing {
@@ -290,27 +281,27 @@ impl Pages {
                     continue;
                 }
                 if lend.states[page] == State::Absent {
-                    join(&mut own, lend.copy(page));
+                    join(&mut own, lend.span(page));
                 }
                 lend.states[page] = if write { State::Write } else { State::Read };
                 self.table.set(lend.flat, page, Entry::new(lend.frame(page), write));
             }
-            plan.append(&mut own);
+            spans.append(&mut own);
         }
-        Ok(plan)
+        Ok(spans)
     }
 
-    /// What a launch may have written, to be copied from home again.
-    pub(crate) fn undo(&self) -> Vec<Copy> {
-        let mut plan = Vec::new();
+    /// The bytes that the launch under way may have written, to be copied from home again.
+    pub(crate) fn writable(&self) -> Vec<Span> {
+        let mut spans = Vec::new();
         for lend in &self.lends {
             debug_assert!(!lend.states.contains(&State::Dirty), "home is the pre-image");
-            lend.plan(|state| state == State::Write, &mut plan);
+            lend.spans_of(|state| state == State::Write, &mut spans);
         }
-        plan
+        spans
     }
 
-    /// Ends a launch that counts: what the device may have written is newer than home.
+    /// Ends a launch that counts: frames that the device may have written are newer than home.
     pub(crate) fn commit(&mut self) {
         for state in self.lends.iter_mut().flat_map(|lend| &mut lend.states) {
             if *state == State::Write {
@@ -319,45 +310,46 @@ impl Pages {
         }
     }
 
-    /// Ends a launch that does not count and was flushed before: drops what it may have written.
+    /// Ends a launch that does not count: drops the pages that it may have written. Dirty pages were
+    /// written back before it.
     pub(crate) fn discard(&mut self) {
         for position in 0..self.lends.len() {
             self.drop_pages(position, |state| state >= State::Write);
         }
         // A frame may have been written through another page of it.
-        self.forget_twins();
+        self.forget_aliases();
     }
 
-    /// Drops all that the device has of a lend, because home has changed. It was flushed before.
+    /// Drops all pages of a lend, because home has changed. Dirty ones were written back before.
     pub(crate) fn forget(&mut self, lend: usize) {
         self.drop_pages(lend, |_| true);
-        self.forget_twins();
+        self.forget_aliases();
     }
 
-    /// Drops all that the device has of memory that lies at several addresses: home has changed at
-    /// one of them, or a frame. It was flushed before.
-    pub(crate) fn forget_twins(&mut self) {
+    /// Drops all pages of memory that lies at several addresses, because home has changed at one of
+    /// them, or a frame has. Dirty ones were written back before.
+    pub(crate) fn forget_aliases(&mut self) {
         for lend in &mut self.lends {
-            for &page in lend.twins.keys() {
+            for &page in lend.aliases.keys() {
                 lend.states[page] = State::Absent;
                 self.table.set(lend.flat, page, Entry::ABSENT);
             }
         }
     }
 
-    /// Takes a lend away in whose place there will be another one, and returns the stretch of its
-    /// frames, if they are in one. It was flushed before.
+    /// Takes a lend away, for another one in its place, and returns its stretch of frames, if they
+    /// are in one. Dirty pages were written back before.
     pub(crate) fn retire(&mut self, lend: usize) -> Option<u64> {
         self.forget(lend);
         let lend = &mut self.lends[lend];
         let range = lend.range;
         self.by_address.remove(&(range.start().get(), range.end().get()));
-        let twins = std::mem::take(&mut lend.twins);
+        let aliases = std::mem::take(&mut lend.aliases);
         lend.states.clear();
         match std::mem::replace(&mut lend.frames, Frames::Single(Vec::new())) {
             Frames::Run(start) => Some(start),
             Frames::Single(frames) => {
-                let own = (0..).zip(frames).filter(|(page, _)| !twins.contains_key(page));
+                let own = (0..).zip(frames).filter(|(page, _)| !aliases.contains_key(page));
                 self.free.extend(own.map(|(_, frame)| frame).filter(|&frame| frame != 0));
                 None
             }
@@ -374,17 +366,17 @@ impl Pages {
         }
     }
 
-    /// What has to be copied home, so that home has the newest bytes.
-    pub(crate) fn flush(&self) -> Vec<Copy> {
-        let mut plan = Vec::new();
+    /// The bytes that are newer on the device than at home.
+    pub(crate) fn dirty(&self) -> Vec<Span> {
+        let mut spans = Vec::new();
         for lend in &self.lends {
-            lend.plan(|state| state == State::Dirty, &mut plan);
+            lend.spans_of(|state| state == State::Dirty, &mut spans);
         }
-        plan
+        spans
     }
 
-    /// Notes that [`flush`](Self::flush)'s plan was executed.
-    pub(crate) fn flushed(&mut self) {
+    /// Notes that the spans of [`dirty`](Self::dirty) were copied home.
+    pub(crate) fn written_back(&mut self) {
         for state in self.lends.iter_mut().flat_map(|lend| &mut lend.states) {
             if *state == State::Dirty {
                 *state = State::Write;

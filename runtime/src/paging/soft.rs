@@ -6,16 +6,22 @@
 
 use super::{
     PAGE_BYTES,
-    pages::{Copy, Missing, Pages},
-    rounds::{Fault, Memory, Report, Run},
+    pages::{LendPages, Pages},
+    plan::Ended,
+    report::{Missing, Report},
+    rounds::Run,
     table::Frozen,
+};
+use crate::{
+    launch::log::{FaultRecord, Place},
+    residency::memory::{Memory, Span},
 };
 use std::{
     collections::{BTreeSet, HashMap},
     convert::Infallible,
 };
 
-/// What an invocation does, on eight registers of 64 bits. Addresses are host addresses.
+/// An operation of an invocation, on eight registers of 64 bits. Addresses are host addresses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
     /// Loads a register from `base + index * 8`, where the index is a register modulo a count.
@@ -202,27 +208,27 @@ impl Memory for Soft {
         Ok(start)
     }
 
-    fn copy_in(&mut self, copies: &[Copy]) -> Result<(), Infallible> {
-        for copy in copies {
-            for (done, at, length) in Self::pieces(copy.device, copy.bytes) {
-                let bytes = self.home.at(copy.home + done, length).to_vec();
+    fn copy_in(&mut self, spans: &[Span]) -> Result<(), Infallible> {
+        for span in spans {
+            for (done, at, length) in Self::pieces(span.device, span.bytes) {
+                let bytes = self.home.at(span.home + done, length).to_vec();
                 self.bytes(at, length).copy_from_slice(&bytes);
             }
         }
         Ok(())
     }
 
-    fn copy_home(&mut self, copies: &[Copy]) -> Result<(), Infallible> {
-        for copy in copies {
-            for (done, at, length) in Self::pieces(copy.device, copy.bytes) {
+    fn copy_home(&mut self, spans: &[Span]) -> Result<(), Infallible> {
+        for span in spans {
+            for (done, at, length) in Self::pieces(span.device, span.bytes) {
                 let bytes = self.bytes(at, length).to_vec();
-                self.home.at(copy.home + done, length).copy_from_slice(&bytes);
+                self.home.at(span.home + done, length).copy_from_slice(&bytes);
             }
         }
         Ok(())
     }
 
-    fn look(&mut self, home: u64, bytes: &mut [u8]) {
+    fn read_home(&mut self, home: u64, bytes: &mut [u8]) {
         let length = bytes.len() as u64;
         bytes.copy_from_slice(self.home.at(home, length));
     }
@@ -316,7 +322,7 @@ impl Words for Invocation<'_> {
     }
 }
 
-/// A launch on the device, with what the kernel's control block says about the lends.
+/// A launch on the device, with the segments as the kernel's control block has them.
 pub(crate) struct Launch {
     pub(crate) device: Soft,
     segments: Vec<Segment>,
@@ -326,7 +332,7 @@ pub(crate) struct Launch {
 
 impl Launch {
     pub(crate) fn new(device: Soft, pages: &Pages) -> Self {
-        let segment = |lend: &super::pages::Lend| Segment {
+        let segment = |lend: &LendPages| Segment {
             start: lend.range().start().get(),
             bytes: lend.range().len_bytes(),
             writable: lend.writable(),
@@ -349,8 +355,8 @@ impl Launch {
                 }
             }
             if report.faults.len() < self.device.capacity {
-                let (index, site, group, invocation) = (false, 0, [0; 3], 0);
-                report.faults.push(Fault { address, index, write, site, group, invocation });
+                let (place, site) = (Place::Address(address), usize::from(write));
+                report.faults.push(FaultRecord { place, site, group: [0; 3], invocation: 0 });
             }
         }
         report.missing = bitmap.into_iter().collect();
@@ -358,41 +364,31 @@ impl Launch {
     }
 }
 
-impl Memory for Launch {
-    type Error = Infallible;
-
-    fn allocate(&mut self, bytes: u64) -> Result<u64, Infallible> {
-        self.device.allocate(bytes)
-    }
-
-    fn copy_in(&mut self, copies: &[Copy]) -> Result<(), Infallible> {
-        self.device.copy_in(copies)
-    }
-
-    fn copy_home(&mut self, copies: &[Copy]) -> Result<(), Infallible> {
-        self.device.copy_home(copies)
-    }
-
-    fn look(&mut self, home: u64, bytes: &mut [u8]) {
-        self.device.look(home, bytes);
-    }
-
-    fn write(&mut self, device: u64, bytes: &[u8]) -> Result<(), Infallible> {
-        self.device.write(device, bytes)
-    }
-
-    fn read(&mut self, device: u64, bytes: &mut [u8]) -> Result<(), Infallible> {
-        self.device.read(device, bytes)
+/// The access that a fault reports: its address, and whether it writes. Site 0 reads, site 1 writes.
+pub(crate) fn access_of(fault: &FaultRecord) -> (u64, bool) {
+    match fault.place {
+        Place::Address(address) => (address, fault.site == 1),
+        Place::Index(index) => panic!("no access here is checked by an index: {index}"),
     }
 }
 
 impl Run for Launch {
+    type Memory = Soft;
+
+    fn memory(&mut self) -> &mut Soft {
+        &mut self.device
+    }
+
+    fn writes(&self, fault: &FaultRecord) -> bool {
+        access_of(fault).1
+    }
+
     fn is_overdue(&mut self) -> bool {
         self.patience = self.patience.map(|left| left.saturating_sub(1));
         self.patience == Some(0)
     }
 
-    fn run(&mut self, table: &Frozen<'_>) -> Result<Report, Infallible> {
+    fn run(&mut self, table: &Frozen<'_>) -> Result<Report, Ended<Infallible>> {
         (self.device.before_round)();
         let root = table.table().root();
         let programs = std::mem::take(&mut self.device.programs);

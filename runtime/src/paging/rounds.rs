@@ -1,0 +1,290 @@
+//! The rounds of a launch: run, judge, undo, serve, run again.
+//!
+//! The protocol, and the race that each step prevents, are in `DESIGN.md`.
+
+use super::{
+    PAGE_BYTES,
+    pages::Pages,
+    plan::{Costs, Ended, Plan, Replay},
+    prefetch,
+    process::{Access, Change, Limits, ProcessPages},
+    report::{Denial, Missing, Report},
+    table::Frozen,
+};
+use crate::{
+    launch::log::{FaultRecord, Place},
+    residency::memory::{Memory, Span},
+};
+
+/// A launch that can be run any number of times.
+pub(crate) trait Run {
+    /// The memory that it works on.
+    type Memory: Memory;
+
+    /// The memory that it works on.
+    fn memory(&mut self) -> &mut Self::Memory;
+
+    /// Runs it once with the table that was uploaded, and waits for its end.
+    fn run(&mut self, table: &Frozen<'_>) -> Result<Report, Ended<DeviceError<Self>>>;
+
+    /// Whether the access that faulted would have written.
+    fn writes(&self, fault: &FaultRecord) -> bool;
+
+    /// Whether the time is over that the launch may take.
+    fn is_overdue(&mut self) -> bool;
+}
+
+/// The error of a launch's device.
+type DeviceError<R> = <<R as Run>::Memory as Memory>::Error;
+
+/// The end of a launch, or of a step of it.
+type Outcome<T, R> = Result<T, Ended<DeviceError<R>>>;
+
+/// A fault that nothing can be done about, and why its page cannot be had, if that is the reason.
+type Denied = (FaultRecord, Option<Denial>);
+
+/// The rounds of one launch.
+struct Rounds<'r, R: Run> {
+    run: &'r mut R,
+    pages: &'r mut Pages,
+    process: Option<&'r mut ProcessPages>,
+    plan: &'r Plan,
+    costs: Costs,
+    /// Decides the order in which pages are served, if the plan wants one.
+    random: u64,
+}
+
+/// Runs a launch in rounds until one has no faults, or nothing can be done about them, and returns
+/// what it cost besides.
+///
+/// Without a result, lent memory is as it was before, at home or on the device, unless the kernel
+/// overwrites and the launch is not transactional.
+pub(crate) fn launch<R: Run>(
+    run: &mut R,
+    pages: &mut Pages,
+    process: Option<&mut ProcessPages>,
+    mut plan: Plan,
+) -> (Outcome<(), R>, Costs) {
+    if pages.has_aliases() && plan.replay == Replay::Overwrite {
+        // Bytes that are written at one address may be read at another.
+        plan.replay = Replay::Undo;
+    }
+    let random = plan.serve_faults.map_or(0, |order| order.seed);
+    let costs = Costs::default();
+    let mut rounds = Rounds { run, pages, process, plan: &plan, costs, random };
+    let outcome = rounds.launch();
+    (outcome, rounds.costs)
+}
+
+/// Writes home the bytes that are newer on the device, and returns how many.
+pub(crate) fn write_back<M: Memory>(memory: &mut M, pages: &mut Pages) -> Result<u64, M::Error> {
+    let spans = pages.dirty();
+    memory.copy_home(&spans)?;
+    pages.written_back();
+    Ok(Span::sum(&spans))
+}
+
+impl<R: Run> Rounds<'_, R> {
+    fn launch(&mut self) -> Outcome<(), R> {
+        // A page that is brought in must find at home the bytes that the device has of it at
+        // another address.
+        if self.plan.needs_home() || self.pages.has_aliases() {
+            let bytes = write_back(self.run.memory(), self.pages).map_err(Ended::Device)?;
+            self.costs.bytes_home += bytes;
+        }
+        self.pages.begin(&self.plan.written);
+        let outcome = self.until_clean();
+        match outcome {
+            Err(_) if self.plan.needs_home() => self.pages.discard(),
+            _ if self.plan.replay != Replay::ReadOnly => self.pages.commit(),
+            _ => {}
+        }
+        if let Some(process) = &mut self.process {
+            process.close(self.pages);
+        }
+        outcome
+    }
+
+    fn until_clean(&mut self) -> Outcome<(), R> {
+        let mut faulty = 0;
+        for _ in 0..self.plan.max_rounds {
+            let report = self.round()?;
+            if report.is_clean() {
+                match self.commit_to_process()? {
+                    Change::Nothing => return Ok(()),
+                    Change::Pages => self.undo()?,
+                    Change::Raced(address) => return Err(Ended::Raced(address)),
+                    Change::Unwritable(address, why) => {
+                        return Err(Ended::Unwritable(address, why));
+                    }
+                }
+            } else {
+                self.undo()?;
+                self.serve(&report, faulty)?;
+                faulty += 1;
+            }
+            self.costs.undone += 1;
+            if self.costs.faults > self.plan.max_faults {
+                return Err(Ended::TooManyFaults);
+            }
+            if self.run.is_overdue() {
+                return Err(Ended::Deadline);
+            }
+        }
+        Err(Ended::TooManyRounds)
+    }
+
+    fn round(&mut self) -> Outcome<Report, R> {
+        let memory = self.run.memory();
+        let upload = |address, words: &[u64]| memory.write(address, bytemuck::cast_slice(words));
+        let table = self.pages.table.upload(upload).map_err(Ended::Device)?;
+        let report = self.run.run(&table)?;
+        self.costs.rounds += 1;
+        self.costs.faults += report.total;
+        Ok(report)
+    }
+
+    fn commit_to_process(&mut self) -> Outcome<Change, R> {
+        let Some(process) = &mut self.process else {
+            return Ok(Change::Nothing);
+        };
+        process.commit(self.run.memory(), self.pages).map_err(Ended::Device)
+    }
+
+    /// Makes a round's writes undone.
+    fn undo(&mut self) -> Outcome<(), R> {
+        if self.plan.replay == Replay::Undo {
+            self.copy_in(&self.pages.writable())?;
+        }
+        if let Some(process) = &mut self.process {
+            process.undo(self.run.memory()).map_err(Ended::Device)?;
+        }
+        Ok(())
+    }
+
+    fn copy_in(&mut self, spans: &[Span]) -> Outcome<(), R> {
+        self.run.memory().copy_in(spans).map_err(Ended::Device)?;
+        self.costs.bytes_in += Span::sum(spans);
+        Ok(())
+    }
+
+    /// Brings in the pages that the round missed, or says why there is nothing to bring in.
+    fn serve(&mut self, report: &Report, faulty: u32) -> Outcome<(), R> {
+        let of_lends = self.serve_lends(report, faulty)?;
+        let (of_process, denied) = self.serve_process(report, of_lends, faulty)?;
+        let served = of_lends + of_process;
+        self.costs.served += served as u64;
+        if served > 0 {
+            return Ok(());
+        }
+        Err(match (denied, report) {
+            (Some((fault, denial)), _) => Ended::Fault(fault, self.explain(&fault, denial)),
+            (None, Report { cut: 1.., .. }) => Ended::Cut,
+            (None, Report { exhausted: 1.., .. }) => Ended::Exhausted,
+            (None, _) => Ended::NoProgress,
+        })
+    }
+
+    /// Says why a page cannot be had, as exactly as can be found out.
+    fn explain(&mut self, fault: &FaultRecord, denial: Option<Denial>) -> Option<Denial> {
+        match (self.process.as_deref_mut(), fault.place) {
+            (Some(process), Place::Address(address)) => {
+                denial.map(|denial| process.explain(address, denial))
+            }
+            _ => denial,
+        }
+    }
+
+    /// Brings in pages of lends, and returns how many.
+    fn serve_lends(&mut self, report: &Report, faulty: u32) -> Outcome<usize, R> {
+        let lacks = |missing: &&Missing| {
+            let lend = &self.pages.lends()[missing.lend];
+            lend.lacks(missing.page, missing.write)
+        };
+        let mut missed: Vec<Missing> = report.missing.iter().filter(lacks).copied().collect();
+        self.reorder(&mut missed);
+        self.pages.note_writes(&missed);
+        let wanted = self.widen(&missed, faulty);
+        let memory = self.run.memory();
+        let frame = || memory.allocate(PAGE_BYTES);
+        let spans = self.pages.serve(&wanted, frame).map_err(Ended::Device)?;
+        self.copy_in(&spans)?;
+        Ok(wanted.len())
+    }
+
+    fn widen(&mut self, missed: &[Missing], faulty: u32) -> Vec<Missing> {
+        if self.plan.serve_faults.is_some() {
+            return missed.to_vec();
+        }
+        let memory = self.run.memory();
+        let mut read = |home: u64, bytes: &mut [u8]| memory.read_home(home, bytes);
+        let read: Option<&mut prefetch::ReadHome<'_>> =
+            if self.plan.follows { Some(&mut read) } else { None };
+        prefetch::widen(self.pages, missed, faulty, read)
+    }
+
+    /// Brings in the pages of the queue that are in no lend. Returns how many, and the first fault
+    /// that cannot be served.
+    fn serve_process(
+        &mut self,
+        report: &Report,
+        served: usize,
+        faulty: u32,
+    ) -> Outcome<(usize, Option<Denied>), R> {
+        let mut queue = report.faults.clone();
+        self.shuffle(&mut queue);
+        let (outside, inside): (Vec<_>, Vec<_>) =
+            queue.into_iter().partition(|fault| self.outside_lends(fault).is_some());
+        let refused = |queue: &[FaultRecord]| queue.first().map(|&fault| (fault, None));
+        let accesses: Vec<Access> = outside.iter().filter_map(|f| self.outside_lends(f)).collect();
+        let Some(process) = self.process.as_deref_mut() else {
+            return Ok((0, refused(&inside).or(refused(&outside))));
+        };
+        let limits = match self.plan.serve_faults {
+            None => Limits { pages: usize::MAX, followed: prefetch::followed_in_process(faulty) },
+            Some(order) => {
+                Limits { pages: order.most_per_round.saturating_sub(served), followed: 0 }
+            }
+        };
+        let served = process.serve(&accesses, limits, self.run.memory(), self.pages);
+        let served = served.map_err(Ended::Device)?;
+        let denied = served.denied.map(|(position, denial)| (outside[position], Some(denial)));
+        // A page that the device has is no reason to fault on it.
+        let misaligned = outside.first().map(|&fault| (fault, Some(Denial::Misaligned)));
+        Ok((served.pages, denied.or(refused(&inside)).or(misaligned)))
+    }
+
+    /// The access of a fault at an address that is in no lend.
+    fn outside_lends(&self, fault: &FaultRecord) -> Option<Access> {
+        match fault.place {
+            Place::Address(address) if self.pages.find(address).is_none() => {
+                Some(Access { address, write: self.run.writes(fault) })
+            }
+            _ => None,
+        }
+    }
+
+    /// Shuffles and shortens the list of pages to serve, if the plan says so.
+    fn reorder(&mut self, missed: &mut Vec<Missing>) {
+        if let Some(order) = self.plan.serve_faults {
+            self.shuffle(missed);
+            missed.truncate(order.most_per_round.max(1));
+        }
+    }
+
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        if self.plan.serve_faults.is_none() {
+            return;
+        }
+        for last in (1..items.len()).rev() {
+            // A 64-bit linear congruential generator; the upper bits are the random ones.
+            self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            let chosen = (self.random >> 33) as usize % (last + 1);
+            items.swap(last, chosen);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "rounds_tests.rs"]
+mod tests;

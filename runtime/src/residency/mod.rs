@@ -1,0 +1,3 @@
+//! Device memory for copies of host pages: frames and tables.
+
+pub(crate) mod memory;
