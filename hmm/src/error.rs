@@ -266,7 +266,7 @@ debug_in_words!(
     FaultError,
     FaultCountsError,
     crate::AttachError,
-    crate::BuildError,
+    crate::MirrorBuildError,
     crate::CopyError,
     crate::DeviceError,
     crate::DirtyError,

@@ -80,10 +80,10 @@ pub use error::{
 };
 pub use host::residency::{PageState, Residency, ResidencyRun};
 pub use host::vma::{Device, Vma, VmaFlags, parse_maps};
-pub use host::{Access, Detail, FaultInError, HostMm, PageEntry, PageRun};
+pub use host::{Detail, FaultInError, HostMm, PageAccess, PageEntry, PageRun};
 pub use mirror::migrate::{MigrateError, Migration, Skip, Skipped};
 pub use mirror::stats::MirrorStats;
-pub use mirror::{AttachError, BuildError, DeviceId, Mirror, MirrorBuilder, WatchError};
+pub use mirror::{AttachError, DeviceId, Mirror, MirrorBuildError, MirrorBuilder, WatchError};
 pub use notifier::{
     Event, Invalidate, Invalidation, InvalidationGuard, Notifier, Notifiers, Seq, SeqSet,
     WouldBlock,
@@ -99,7 +99,7 @@ pub use sys::pagemap::{Pagemap, PagemapSource};
 pub use sys::rusage::{FaultCounts, fault_counts};
 pub use sys::signals::file_limit_as_error;
 pub use sys::uffd::{
-    Capabilities, Feature, Features, OpenUffdError, Route, Support, Tier, TierReport,
+    Capabilities, Feature, Features, MirrorTier, OpenUffdError, Route, Support, TierReport,
 };
 pub use walk::pfn::{Pfn, PfnFlags, PfnRun, Pfns, Request};
 pub use walk::process::ProcessMm;

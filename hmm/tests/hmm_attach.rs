@@ -81,7 +81,7 @@ fn a_host_device_belongs_to_one_mirror() {
     let _ = first.mirror.attach(device).expect("the second is no more");
 }
 
-/// The slots of a device that copies are its own: two mirrors have different ones.
+/// The frames of a device that copies are its own: two mirrors have different ones.
 #[test]
 fn a_device_that_copies_may_belong_to_two_mirrors() {
     let Some(first) = Rig::migrating(0) else { return };

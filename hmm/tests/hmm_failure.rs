@@ -21,8 +21,8 @@ use hmm_rig::{Buffer, Rig, huge, page};
 use processors::pin;
 use proptest::prelude::*;
 
-fn attach(mirror: &Mirror, slots: usize) -> (Arc<Copies>, DeviceId) {
-    let device = Arc::new(Copies::new(slots));
+fn attach(mirror: &Mirror, frames: usize) -> (Arc<Copies>, DeviceId) {
+    let device = Arc::new(Copies::new(frames));
     let id = mirror.attach(Arc::clone(&device) as _).expect("attach");
     (device, id)
 }

@@ -6,7 +6,7 @@ mod hmm_rig;
 
 use std::sync::Arc;
 
-use farptr_hmm::{Code, Dmirror, MigrateError, Mirror, PageCount, Tier};
+use farptr_hmm::{Code, Dmirror, MigrateError, Mirror, MirrorTier, PageCount};
 use hmm_rig::{
     Buffer, PAGES, Rig, bytes, each_migrating_variant, each_variant, fork, isolated, negative,
     number,
@@ -23,7 +23,7 @@ fn write_child(buffer: &Buffer, migrated: bool) {
         let pages = buffer.pages();
         buffer.fill(0..pages);
         if migrated {
-            if rig.mirror.tier() != Tier::KernelFaults {
+            if rig.mirror.tier() != MirrorTier::KernelFaults {
                 return hmm_rig::skip("this tier moves no pages; run as root", !hmm_rig::is_root());
             }
             let (_, reply) = rig.dev().migrate_to_dev(buffer.range(), None).expect("migrate");

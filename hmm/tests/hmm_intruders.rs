@@ -31,8 +31,8 @@ fn attach(mirror: &Mirror, copies: bool) -> DeviceId {
     let device: Arc<dyn DeviceMemory> = if copies {
         Arc::new(Copies::new(4 * PAGES))
     } else {
-        let slots = PageCount::new(4 * PAGES as u64);
-        Arc::new(HostDevice::new(Owner::new(), slots).expect("a device"))
+        let frames = PageCount::new(4 * PAGES as u64);
+        Arc::new(HostDevice::new(Owner::new(), frames).expect("a device"))
     };
     mirror.attach(device).expect("attach")
 }
@@ -98,7 +98,7 @@ fn a_reader_of_the_whole_process_stops_no_migration() {
 }
 
 #[test]
-fn a_read_of_free_slots_stops_no_migration() {
+fn a_read_of_free_frames_stops_no_migration() {
     let Some(rig) = Rig::migrating(0) else { return };
     let device = HostDevice::new(Owner::new(), PageCount::new(64)).expect("a device");
     let device = Arc::new(device);
@@ -106,7 +106,7 @@ fn a_read_of_free_slots_stops_no_migration() {
     let buffer = filled(PAGES);
     for _ in 0..3 {
         let mut bytes = vec![0xaa; 64 * page()];
-        device.read(PageNumber::new(0), &mut bytes).expect("slots");
+        device.read(PageNumber::new(0), &mut bytes).expect("frames");
         goes_on(&rig.mirror, id, &buffer, "read");
     }
 }
@@ -146,8 +146,8 @@ fn memory_that_was_never_touched_reads_as_zeroes() {
     isolated("memory_that_was_never_touched_reads_as_zeroes", || {
         for locks_one in [false, true] {
             let Some(rig) = Rig::migrating(0) else { return };
-            let slots = PageCount::new(PAGES as u64);
-            let device = HostDevice::new(Owner::new(), slots).expect("a device");
+            let frames = PageCount::new(PAGES as u64);
+            let device = HostDevice::new(Owner::new(), frames).expect("a device");
             let id = rig.mirror.attach(Arc::new(device)).expect("attach");
             let old = filled(PAGES);
             rig.mirror.migrate_to_device(old.range(), id).expect("migrate");
@@ -171,7 +171,7 @@ fn memory_that_was_never_touched_reads_as_zeroes() {
             for _ in 0..3 {
                 let fresh = Buffer::anon(PAGES);
                 let migration = rig.mirror.migrate_to_device(fresh.range(), id).expect("migrate");
-                assert_eq!(migration.moved(), slots, "{migration:?}");
+                assert_eq!(migration.moved(), frames, "{migration:?}");
                 fresh.check_zero(0..PAGES);
             }
         }

@@ -148,7 +148,7 @@ fn a_slice_of_the_heap_moves_to_a_self_contained_device() {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A device that has a thread read slots back, which allocates; as a driver might.
+/// A device that has a thread read frames back, which allocates; as a driver might.
 struct Driver {
     device: HostDevice,
     jobs: Mutex<Sender<(Job, Sender<()>)>>,

@@ -172,7 +172,7 @@ fn migrate_multiple() {
             }
             buffer.check(0..PAGES);
             rig.mirror.drain();
-            assert_eq!(rig.dev().used(), PageCount::ZERO, "no slot is left over");
+            assert_eq!(rig.dev().used(), PageCount::ZERO, "no frame is left over");
         }
     });
 }
@@ -218,7 +218,7 @@ fn hmm_gup_test() {
 }
 
 #[test]
-fn dropped_pages_are_zeroes_and_their_slots_are_free() {
+fn dropped_pages_are_zeroes_and_their_frames_are_free() {
     let Some(rig) = Rig::migrating(1) else { return };
     let buffer = Buffer::anon(8);
     buffer.fill(0..8);

@@ -21,7 +21,7 @@ use rustix::mm::MapFlags;
 
 type Step = Box<dyn FnMut() + Send>;
 
-/// A device that does something before it gives out slots.
+/// A device that does something before it gives out frames.
 struct Meddling {
     device: Copies,
     step: Mutex<Step>,

@@ -15,17 +15,17 @@ use gpu_allocator::{
 };
 use std::rc::Rc;
 
-/// A buffer of a [`DeviceMemory`].
+/// A buffer of a [`DeviceLocalMemory`].
 #[derive(Clone, Copy)]
 pub(super) struct Buffer {
     pub(super) raw: vk::Buffer,
     pub(super) address: u64,
-    /// The position of its memory in `DeviceMemory::owned`.
+    /// The position of its memory in `DeviceLocalMemory::owned`.
     index: usize,
 }
 
 /// Buffers and their memory, from gpu-allocator.
-pub(super) struct DeviceMemory {
+pub(super) struct DeviceLocalMemory {
     // Invariant: the buffers were made from `device` and are bound to the allocation beside them,
     // which came from `allocator`; both are given back by Drop only. The allocator is there until
     // Drop.
@@ -34,7 +34,7 @@ pub(super) struct DeviceMemory {
     allocator: Option<Allocator>,
 }
 
-impl DeviceMemory {
+impl DeviceLocalMemory {
     pub(super) fn new(device: &Rc<Device>) -> Result<Self, Failure> {
         let allocator = Allocator::new(&AllocatorCreateDesc {
             instance: device.instance().clone(),
@@ -97,7 +97,7 @@ impl DeviceMemory {
     }
 }
 
-impl Drop for DeviceMemory {
+impl Drop for DeviceLocalMemory {
     fn drop(&mut self) {
         let Some(mut allocator) = self.allocator.take() else {
             return;

@@ -8,7 +8,7 @@
 
 use super::{
     Device,
-    device_memory::{Buffer, DeviceMemory},
+    device_memory::{Buffer, DeviceLocalMemory},
     kernel::Kernel,
     launch::{COPY_READS, COPY_WRITES, HOST, KERNEL, KERNEL_WRITES, Lane},
 };
@@ -24,7 +24,7 @@ pub(crate) struct StagedSaxpy {
     // Invariant: x, y and down have `size_bytes` bytes, up has twice as many.
     lane: Lane,
     kernel: Kernel<saxpy::Kernel>,
-    memory: DeviceMemory,
+    memory: DeviceLocalMemory,
     x: Buffer,
     y: Buffer,
     /// Host-visible, for both arrays on their way to the device.
@@ -39,7 +39,7 @@ impl StagedSaxpy {
     /// Room for `count` elements in each array, more than none.
     pub(crate) fn new(device: &Rc<Device>, count: u32) -> Result<Self, Failure> {
         let kernel = Kernel::new(device)?;
-        let mut memory = DeviceMemory::new(device)?;
+        let mut memory = DeviceLocalMemory::new(device)?;
         let size_bytes = 4 * u64::from(count);
         let (gpu, up, down) =
             (MemoryLocation::GpuOnly, MemoryLocation::CpuToGpu, MemoryLocation::GpuToCpu);

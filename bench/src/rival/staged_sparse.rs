@@ -7,7 +7,7 @@
 
 use super::{
     Device,
-    device_memory::{Buffer, DeviceMemory},
+    device_memory::{Buffer, DeviceLocalMemory},
     kernel::Kernel,
     launch::{COPY_READS, COPY_WRITES, HOST, KERNEL, KERNEL_WRITES, Lane},
 };
@@ -24,7 +24,7 @@ pub(crate) struct StagedSparse {
     // Invariant: the buffers have the sizes in bytes that are beside them.
     lane: Lane,
     kernel: Kernel<sparse::Kernel>,
-    memory: DeviceMemory,
+    memory: DeviceLocalMemory,
     words: (Buffer, usize),
     pages: (Buffer, usize),
     sums: (Buffer, usize),
@@ -40,7 +40,7 @@ impl StagedSparse {
         device: &Rc<Device>,
         [words, pages, sums]: [usize; 3],
     ) -> Result<Self, Failure> {
-        let mut memory = DeviceMemory::new(device)?;
+        let mut memory = DeviceLocalMemory::new(device)?;
         let (gpu, up, down) =
             (MemoryLocation::GpuOnly, MemoryLocation::CpuToGpu, MemoryLocation::GpuToCpu);
         Ok(Self {

@@ -16,11 +16,11 @@ pub enum DeviceError {
     #[error("the device has no memory left for this")]
     NoMemory,
 
-    /// A slot that was never given out was named.
-    #[error("the device has no slot {slot:?}")]
+    /// A frame that was never given out was named.
+    #[error("the device has no frame {frame:?}")]
     OutOfRange {
-        /// The slot.
-        slot: PageNumber,
+        /// The frame.
+        frame: PageNumber,
     },
 
     /// The device failed in a way of its own.

@@ -14,7 +14,7 @@ pub enum Hold {
     Exclusive,
 }
 
-/// A run of neighbouring pages that a device holds in consecutive slots.
+/// A run of neighbouring pages that a device holds in consecutive frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeviceRun {
     /// The host addresses, page aligned, never empty.
@@ -22,7 +22,7 @@ pub struct DeviceRun {
     /// Whose device it is.
     pub owner: Owner,
     /// The number of the first page in the device's memory.
-    pub slot: PageNumber,
+    pub frame: PageNumber,
     /// How the pages are held.
     pub hold: Hold,
     /// The size of the device's pages. May be larger than the run.

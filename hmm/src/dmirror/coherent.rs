@@ -14,7 +14,7 @@ use super::entries::{Entries, erase};
 use super::{DEADLINE, Dmirror, DmirrorError, Reply, len_of};
 use crate::addr::{PageCount, PageSize, VaRange, VirtAddr};
 use crate::device::Hold;
-use crate::host::{Access, HostMm};
+use crate::host::{HostMm, PageAccess};
 use crate::mirror::Mirror;
 use crate::mirror::table::{DeviceIndex, Held, PageTable, Place};
 use crate::notifier::{Notifier, Seq};
@@ -75,8 +75,8 @@ impl CoherentMemory {
         }
         for page in range.pages(PageSize::host()).map(|page| page.start()) {
             if holder(&table, page).is_none() {
-                let slot = page.page_number(PageSize::host());
-                let held = Held { device, slot, hold: Hold::Private, huge: false };
+                let frame = page.page_number(PageSize::host());
+                let held = Held { device, frame, hold: Hold::Private, huge: false };
                 // A full table shows as a page that did not move.
                 let _ = table.set(page, Place::Device(held));
             }
@@ -154,7 +154,7 @@ impl Dmirror {
         &self,
         memory: &CoherentMemory,
         run: VaRange,
-        access: Access,
+        access: PageAccess,
     ) -> Result<bool, DmirrorError> {
         self.mirror.announce_migration(run, self.device_owner());
         let seq = memory.begin();

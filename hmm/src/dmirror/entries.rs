@@ -8,10 +8,10 @@ use crate::mirror::table::{DeviceIndex, Held, PageTable, Place};
 use crate::notifier::{Invalidate, Invalidation, SeqSet, WouldBlock};
 use crate::sync::{Mutex, lock};
 
-/// In the device's page table: the page is at home, and its slot is its virtual page number.
+/// In the device's page table: the page is at home, and its frame is its virtual page number.
 const AT_HOME: DeviceIndex = DeviceIndex(0);
 /// In the device's page table: the page is in the device's memory.
-const IN_SLOT: DeviceIndex = DeviceIndex(1);
+const IN_FRAME: DeviceIndex = DeviceIndex(1);
 
 /// The device's page table and its lock.
 #[derive(Debug)]
@@ -22,28 +22,28 @@ pub(super) struct Entries {
 /// One entry of the device's page table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    /// The slot of a page in the device's memory; `None` if the page is at home.
-    pub(super) slot: Option<PageNumber>,
+    /// The frame of a page in the device's memory; `None` if the page is at home.
+    pub(super) frame: Option<PageNumber>,
     pub(super) write: bool,
     pub(super) exclusive: bool,
 }
 
 impl Entry {
     pub(super) fn place(self, at: VirtAddr) -> Place {
-        let (device, slot) = match self.slot {
-            Some(slot) => (IN_SLOT, slot),
+        let (device, frame) = match self.frame {
+            Some(frame) => (IN_FRAME, frame),
             None => (AT_HOME, at.page_number(PageSize::host())),
         };
         let hold = if self.exclusive { Hold::Exclusive } else { Hold::Private };
-        Place::Device(Held { device, slot, hold, huge: self.write })
+        Place::Device(Held { device, frame, hold, huge: self.write })
     }
 
     pub(super) fn find(table: &PageTable, at: VirtAddr) -> Option<Self> {
-        let Place::Device(Held { device, slot, hold, huge }) = table.place(at) else {
+        let Place::Device(Held { device, frame, hold, huge }) = table.place(at) else {
             return None;
         };
-        let slot = (device == IN_SLOT).then_some(slot);
-        Some(Self { slot, write: huge, exclusive: hold == Hold::Exclusive })
+        let frame = (device == IN_FRAME).then_some(frame);
+        Some(Self { frame, write: huge, exclusive: hold == Hold::Exclusive })
     }
 }
 

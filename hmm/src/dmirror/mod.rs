@@ -133,8 +133,8 @@ impl Dmirror {
         let reply = self.each_page(range, false, |index, entry, at| {
             let page = bytes_of(index..index + 1);
             let page = or_die(bytes.get_mut(page), "a read is too short for its pages");
-            match entry.slot {
-                Some(slot) => Ok(self.device.read(slot, page)?),
+            match entry.frame {
+                Some(frame) => Ok(self.device.read(frame, page)?),
                 None => read_bytes(at, page).map_err(|_| DmirrorError::Fault { addr: at }),
             }
         })?;
@@ -155,8 +155,8 @@ impl Dmirror {
         self.each_page(lease.range(), true, |index, entry, at| {
             let page =
                 or_die(bytes.get(bytes_of(index..index + 1)), "a write is too short for its pages");
-            match entry.slot {
-                Some(slot) => Ok(lease.write_slot(at, &self.device, slot, page)?),
+            match entry.frame {
+                Some(frame) => Ok(lease.write_frame(at, &self.device, frame, page)?),
                 None => lease.write_home(at, page).map_err(|_| DmirrorError::Fault { addr: at }),
             }
         })
@@ -209,7 +209,7 @@ impl Dmirror {
         let table = lock(&self.entries.table);
         let entry = Entry::find(&table, at).filter(|entry| entry.write || !write);
         let entry = entry.ok_or(Stop::Missing(at))?;
-        if entry.slot.is_none() {
+        if entry.frame.is_none() {
             drop(table);
         }
         act(entry).map_err(Stop::Failed)
@@ -255,14 +255,14 @@ impl Dmirror {
     /// Enters the answers of a walk, unless they do not count any more.
     fn enter(&self, range: &HmmRange<'_>) -> bool {
         let mut table = lock(&self.entries.table);
-        if range.read_retry() || !self.mirror.is_settled(range.range()) {
+        if range.read_retry() || self.mirror.has_pending_drop(range.range()) {
             return false;
         }
         for run in range.pfns().runs().iter().filter(|run| run.first.is_valid()) {
             for (index, page) in run.range.pages(PageSize::host()).enumerate() {
-                let slot = run.first.slot().filter(|_| run.first.is_device());
-                let slot = slot.and_then(|slot| slot.checked_add(PageCount::new(index as u64)));
-                let entry = Entry { slot, write: run.first.is_writable(), exclusive: false };
+                let frame = run.first.number().filter(|_| run.first.is_device());
+                let frame = frame.and_then(|frame| frame.checked_add(PageCount::new(index as u64)));
+                let entry = Entry { frame, write: run.first.is_writable(), exclusive: false };
                 // A full table shows as a page that is missing.
                 let _ = table.set(page.start(), entry.place(page.start()));
             }
@@ -322,9 +322,9 @@ impl Dmirror {
             erase(&mut table, range);
             for run in held {
                 for (index, page) in run.range.pages(PageSize::host()).enumerate() {
-                    let slot = run.slot.checked_add(PageCount::new(index as u64));
+                    let frame = run.frame.checked_add(PageCount::new(index as u64));
                     let write = writable(page.start());
-                    let entry = Entry { slot, write, exclusive: hold == Hold::Exclusive };
+                    let entry = Entry { frame, write, exclusive: hold == Hold::Exclusive };
                     // A full table shows as a page that is missing.
                     let _ = table.set(page.start(), entry.place(page.start()));
                 }
@@ -343,8 +343,8 @@ impl Dmirror {
         let mut reply = Reply::default();
         let chunks = bytes.chunks_mut(usize::try_from(page_bytes()).unwrap_or(1));
         for (page, chunk) in range.pages(PageSize::host()).zip(chunks) {
-            let read = self.one_page(page.start(), false, |entry| match entry.slot {
-                Some(slot) => Ok(self.device.read(slot, chunk)?),
+            let read = self.one_page(page.start(), false, |entry| match entry.frame {
+                Some(frame) => Ok(self.device.read(frame, chunk)?),
                 None => Err(DmirrorError::NotFound { addr: page.start() }),
             });
             match read {

@@ -18,7 +18,7 @@ use crate::host::vma::Vma;
 
 /// What a page is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Access {
+pub enum PageAccess {
     /// Loads.
     Read,
     /// Loads and stores.
@@ -136,7 +136,7 @@ pub trait HostMm {
     /// # Errors
     ///
     /// - [`FaultInError`] says what the walk has to find out.
-    fn fault_in(&self, range: VaRange, access: Access) -> Result<(), FaultInError>;
+    fn fault_in(&self, range: VaRange, access: PageAccess) -> Result<(), FaultInError>;
 
     /// Takes the pages of `range` back from the device that holds them, and makes them present for
     /// `access`.
@@ -147,7 +147,7 @@ pub trait HostMm {
     /// # Errors
     ///
     /// - As [`HostMm::fault_in`].
-    fn bring_home(&self, range: VaRange, access: Access) -> Result<(), FaultInError> {
+    fn bring_home(&self, range: VaRange, access: PageAccess) -> Result<(), FaultInError> {
         self.fault_in(range, access)
     }
 }

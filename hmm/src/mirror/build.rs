@@ -21,8 +21,10 @@ use crate::sys::atfork::register_hook;
 use crate::sys::mmap::{HugePages, MemoryError};
 use crate::sys::owned::Owned;
 use crate::sys::survey::Surveyor;
-use crate::sys::transfer::{Carrier, Staging};
-use crate::sys::uffd::{Feature, Features, MarkFinder, Modes, OpenUffdError, Signal, Tier, Uffd};
+use crate::sys::transfer::{Staging, Transfer};
+use crate::sys::uffd::{
+    Feature, Features, MarkFinder, MirrorTier, Modes, OpenUffdError, Signal, Uffd,
+};
 use crate::walk::process::ProcessMm;
 
 /// What a mirror cannot do without.
@@ -41,7 +43,7 @@ const OPTIONAL: [Feature; 4] =
 /// A mirror that could not be built.
 #[derive(Error)]
 #[non_exhaustive]
-pub enum BuildError {
+pub enum MirrorBuildError {
     /// There is no userfaultfd with what a mirror needs. Linux 6.4 has it.
     #[error("a mirror needs userfaultfd")]
     Uffd {
@@ -72,7 +74,7 @@ pub enum BuildError {
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct MirrorBuilder {
-    tier: Option<Tier>,
+    tier: Option<MirrorTier>,
     fault_around: PageSize,
     blocks: usize,
 }
@@ -92,7 +94,7 @@ impl MirrorBuilder {
     }
 
     /// Asks for one tier instead of the best.
-    pub fn tier(self, tier: Tier) -> Self {
+    pub fn tier(self, tier: MirrorTier) -> Self {
         Self { tier: Some(tier), ..self }
     }
 
@@ -112,15 +114,15 @@ impl MirrorBuilder {
     ///
     /// # Errors
     ///
-    /// - [`BuildError`] says what is missing here.
-    pub fn build(self) -> Result<Mirror, BuildError> {
+    /// - [`MirrorBuildError`] says what is missing here.
+    pub fn build(self) -> Result<Mirror, MirrorBuildError> {
         let surveyor = Surveyor::open().map_err(setup("a survey of pages"))?;
-        let carrier = Carrier::new(open(self.tier)?, surveyor);
+        let transfer = Transfer::new(open(self.tier)?, surveyor);
         let staging = Staging::new(block_bytes()).map_err(memory("staging memory"))?;
-        let watched = carrier.uffd().register(staging.range(), Modes::PROTECTED);
+        let watched = transfer.uffd().register(staging.range(), Modes::PROTECTED);
         watched.map_err(io::Error::other).map_err(setup("a watch over staging memory"))?;
         let parts = Parts {
-            carrier,
+            transfer,
             table: PageTable::new(self.blocks).map_err(memory("the table"))?,
             marks: MarkFinder::open().map_err(setup("a search for marks"))?,
             nudge: Signal::new().map_err(setup("a signal"))?,
@@ -143,13 +145,13 @@ impl MirrorBuilder {
     }
 }
 
-fn open(tier: Option<Tier>) -> Result<Uffd, OpenUffdError> {
+fn open(tier: Option<MirrorTier>) -> Result<Uffd, OpenUffdError> {
     let required: Features = REQUIRED.into_iter().collect();
     let optional: Features = OPTIONAL.into_iter().collect();
     match tier {
         Some(tier) => Uffd::open(tier, required, optional),
-        None => Uffd::open(Tier::KernelFaults, required, optional)
-            .or_else(|_| Uffd::open(Tier::UserFaults, required, optional)),
+        None => Uffd::open(MirrorTier::KernelFaults, required, optional)
+            .or_else(|_| Uffd::open(MirrorTier::UserFaults, required, optional)),
     }
 }
 
@@ -157,10 +159,10 @@ fn block_bytes() -> usize {
     bytes_of(0..BLOCK).len()
 }
 
-fn setup(what: &'static str) -> impl Fn(io::Error) -> BuildError {
-    move |source| BuildError::Setup { what, source }
+fn setup(what: &'static str) -> impl Fn(io::Error) -> MirrorBuildError {
+    move |source| MirrorBuildError::Setup { what, source }
 }
 
-fn memory(what: &'static str) -> impl Fn(MemoryError) -> BuildError {
-    move |error| BuildError::Setup { what, source: io::Error::other(error) }
+fn memory(what: &'static str) -> impl Fn(MemoryError) -> MirrorBuildError {
+    move |error| MirrorBuildError::Setup { what, source: io::Error::other(error) }
 }

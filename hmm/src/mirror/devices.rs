@@ -64,7 +64,7 @@ impl Mirror {
         if self.is_inherited() {
             return Err(AttachError::Inherited);
         }
-        let _inside = self.core().gate.enter();
+        let _guard = self.core().migration_lock.lock();
         let index = self.free_index(&device)?;
         if device.as_host().is_some_and(|host| !host.take_for_mirror()) {
             return Err(AttachError::Attached);
@@ -110,7 +110,7 @@ impl Mirror {
         if self.is_inherited() {
             return;
         }
-        let _inside = self.core().gate.enter();
+        let _guard = self.core().migration_lock.lock();
         if self.attached(device).is_none() {
             return;
         }
@@ -120,7 +120,7 @@ impl Mirror {
         if let Some(removed) = &removed {
             self.unwatch_frames(&*removed.device);
         }
-        // The handler may still be giving slots back. It must not be the last to have the device,
+        // The handler may still be giving frames back. It must not be the last to have the device,
         // whose memory it would have to wait for itself to unmap.
         self.core().drain();
         if let Some(removed) = &removed {
@@ -149,7 +149,7 @@ impl Mirror {
     fn unwatch_frames(&self, device: &dyn DeviceMemory) {
         if let Some(host) = device.as_host() {
             // What stays watched is unmapped later, with a message that concerns nobody.
-            let _ = self.core().carrier.uffd().unregister(host.frames().range());
+            let _ = self.core().transfer.uffd().unregister(host.frames().range());
         }
     }
 }

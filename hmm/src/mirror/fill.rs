@@ -17,15 +17,15 @@ pub(crate) fn fill(core: &Core, page: VaRange, write: bool, tries: u32) -> bool 
         return false;
     }
     let around = if write { page } else { free_around(core, &state, page) };
-    let mut filled = core.carrier.zero_home(around);
+    let mut filled = core.transfer.zero_home(around);
     // What a request for zeroes fills was absent.
-    state.removals.settle(pages_from(around.start(), pages_in(filled.done_bytes)));
+    state.pending_drops.complete(pages_from(around.start(), pages_in(filled.done_bytes)));
     if filled.done_bytes == 0 && filled.resolution == Resolution::AlreadyThere {
         // There may be the mark of a page that is about to be dropped.
-        if core.carrier.unmark(page) == Resolution::Retry {
+        if core.transfer.unmark(page) == Resolution::Retry {
             return false;
         }
-        filled = core.carrier.zero_home(page);
+        filled = core.transfer.zero_home(page);
     }
     if filled.done_bytes > 0 {
         core.stats.zero_filled.add(1);
@@ -61,7 +61,7 @@ pub(crate) fn unprotect(core: &Core, page: VaRange) -> bool {
     if state.table.place(page.start()) != Place::Home {
         return false;
     }
-    let lifted = core.carrier.unprotect(page, Wakeup::Now);
+    let lifted = core.transfer.unprotect(page, Wakeup::Now);
     drop(state);
     core.wake(page);
     lifted != Resolution::Retry

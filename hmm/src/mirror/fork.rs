@@ -18,7 +18,7 @@ pub(super) struct Fork {
 impl ForkHook for Fork {
     fn prepare(&self) {
         if !self.shared.core.is_inherited() {
-            self.shared.core.gate.close();
+            self.shared.core.migration_lock.acquire();
             self.shared.bring_home(VaRange::USER, None);
             // From now on a store copies the page first: no entry of a device may say otherwise.
             drop(self.shared.core.invalidate(Event::ProtectionPage, VaRange::USER));
@@ -27,7 +27,7 @@ impl ForkHook for Fork {
 
     fn parent(&self) {
         if !self.shared.core.is_inherited() {
-            self.shared.core.gate.open();
+            self.shared.core.migration_lock.release();
         }
     }
 

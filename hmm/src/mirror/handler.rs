@@ -17,11 +17,11 @@ use crate::addr::pages::{bytes_of, count_of, page_bytes, pages_from};
 use crate::addr::{PageSize, VaRange, VirtAddr};
 use crate::fatal::{die, or_die};
 use crate::mirror::fill::{fill, unprotect};
-use crate::mirror::home::{Carry, bring_next};
+use crate::mirror::home::{BringsHome, bring_next};
 use crate::mirror::shared::{Core, State};
 use crate::mirror::table::{BLOCK, Mover, Place};
 use crate::notifier::Event as Change;
-use crate::sync::backoff::Patience;
+use crate::sync::backoff::Backoff;
 use crate::sys::device::MirrorCall;
 use crate::sys::mmap::{HugePages, MemoryError};
 use crate::sys::needed::pages_of_this_thread;
@@ -53,8 +53,8 @@ impl<T: Copy> Queue<T> {
 
     /// Appends an item, or returns it if there is no room.
     fn push(&mut self, item: T) -> Result<(), T> {
-        let slot = self.items.get_mut(self.len).ok_or(item)?;
-        *slot = Some(item);
+        let next = self.items.get_mut(self.len).ok_or(item)?;
+        *next = Some(item);
         self.len += 1;
         Ok(())
     }
@@ -110,7 +110,7 @@ impl Handler {
     fn run(&mut self) -> Result<(), UffdError> {
         let core = Arc::clone(&self.core);
         loop {
-            let awaited = core.carrier.uffd().wait(&core.nudge, &core.stop)?;
+            let awaited = core.transfer.uffd().wait(&core.nudge, &core.stop)?;
             if awaited.nudge {
                 core.nudge.clear().map_err(|source| UffdError::Wait { source })?;
             }
@@ -131,7 +131,7 @@ impl Handler {
         loop {
             let mut changes = Queue::new();
             let mut state = core.lock();
-            let count = core.carrier.uffd().read_events(&mut self.events)?;
+            let count = core.transfer.uffd().read_events(&mut self.events)?;
             if count == 0 {
                 return Ok(());
             }
@@ -206,7 +206,7 @@ impl Handler {
     }
 }
 
-impl Carry for Handler {
+impl BringsHome for Handler {
     fn mover(&self) -> Mover {
         Mover::Handler
     }
@@ -216,7 +216,7 @@ impl Carry for Handler {
         if let Err(error) = self.read(core) {
             die(&error);
         }
-        Patience::default().pause();
+        Backoff::default().pause();
     }
 
     fn buffer(&mut self) -> &mut Owned<u8> {
@@ -238,17 +238,17 @@ fn note(state: &mut State, event: &Event, changes: &mut Queue<(Change, VaRange)>
         Event::Remove(range) if state.is_own(&range) => return,
         Event::Remove(range) => {
             state.table.forget(range);
-            state.removals.announce(range);
+            state.pending_drops.announce(range);
             (Change::Clear, range)
         }
         Event::Unmap(range) => {
             state.table.forget(range);
-            state.removals.settle(range);
+            state.pending_drops.complete(range);
             (Change::Unmap, range)
         }
         Event::Remap { from, to } => {
             rekey(state, from, to);
-            state.removals.settle(from);
+            state.pending_drops.complete(from);
             (Change::Unmap, from)
         }
         Event::Unknown(kind) => {
@@ -265,7 +265,7 @@ fn rekey(state: &mut State, from: VaRange, to: VirtAddr) {
     }
 }
 
-/// Gives slots back whose pages are gone.
+/// Gives frames back whose pages are gone.
 fn collect_garbage(core: &Core) {
     loop {
         let mut state = core.lock();
@@ -274,7 +274,7 @@ fn collect_garbage(core: &Core) {
         };
         let device = state.device(garbage.device());
         drop(state);
-        let (first, count) = garbage.slots();
+        let (first, count) = garbage.frames();
         core.stats.discarded.add(count.get());
         if let Some(device) = device {
             device.free(&MirrorCall::BY_MIRROR, first, count);

@@ -31,7 +31,7 @@ const PORTION: usize = 64;
 const TOO_SHORT: &str = "a buffer is too short for the pages that come home";
 
 /// Whoever brings pages home.
-pub(crate) trait Carry {
+pub(crate) trait BringsHome {
     /// Which list of pages in transit is his.
     fn mover(&self) -> Mover;
 
@@ -43,7 +43,7 @@ pub(crate) trait Carry {
 }
 
 /// A run of pages on its way home.
-struct Homecoming<'c> {
+struct HomeMigration<'c> {
     core: &'c Core,
     run: HeldRun,
     count: usize,
@@ -58,11 +58,11 @@ struct Homecoming<'c> {
 /// which they were; `None` if no device holds any.
 pub(crate) fn bring_next(
     core: &Core,
-    carry: &mut dyn Carry,
+    thread: &mut dyn BringsHome,
     range: VaRange,
     limit: usize,
 ) -> Option<VaRange> {
-    let run = claim(core, carry.mover(), range, limit)?;
+    let run = claim(core, thread.mover(), range, limit)?;
     let by = None;
     let event = match run.first.hold {
         Hold::Private => Event::Migrate { by },
@@ -73,9 +73,9 @@ pub(crate) fn bring_next(
     let device = or_die(device, "a page is on a device that is not attached");
     let count = count_of(run.range);
     let unfetched = PageSet::default();
-    let mut coming = Homecoming { core, run, count, unmarked: 0, memory_tries: 0, unfetched };
-    coming.run(carry, &*device);
-    device.free(&MirrorCall::BY_MIRROR, run.first.slot, PageCount::new(count as u64));
+    let mut migration = HomeMigration { core, run, count, unmarked: 0, memory_tries: 0, unfetched };
+    migration.run(thread, &*device);
+    device.free(&MirrorCall::BY_MIRROR, run.first.frame, PageCount::new(count as u64));
     drop(guard);
     Some(run.range)
 }
@@ -92,30 +92,35 @@ fn claim(core: &Core, mover: Mover, range: VaRange, limit: usize) -> Option<Held
     Some(run)
 }
 
-impl Homecoming<'_> {
-    fn run(&mut self, carry: &mut dyn Carry, device: &dyn DeviceMemory) {
+impl HomeMigration<'_> {
+    fn run(&mut self, thread: &mut dyn BringsHome, device: &dyn DeviceMemory) {
         let mut fetched = if device.as_host().is_some() { self.count } else { 0 };
         let mut index = 0;
         while index < self.count {
             if index == fetched {
                 fetched = self.count.min(index + PORTION);
-                self.fetch(carry, device, index..fetched);
+                self.fetch(thread, device, index..fetched);
             }
-            match self.settle(carry, device, index..fetched) {
+            match self.put_next(thread, device, index..fetched) {
                 0 => {
                     self.core.stats.retries.add(1);
-                    carry.pause(self.core);
+                    thread.pause(self.core);
                 }
-                settled => index += settled,
+                done => index += done,
             }
         }
     }
 
     /// Fetches the bytes into the buffer. What cannot be fetched is lost.
-    fn fetch(&mut self, carry: &mut dyn Carry, device: &dyn DeviceMemory, pages: Range<usize>) {
+    fn fetch(
+        &mut self,
+        thread: &mut dyn BringsHome,
+        device: &dyn DeviceMemory,
+        pages: Range<usize>,
+    ) {
         let run = self.run.first;
         let first = |index| run.advance(index as u64);
-        let buffer = carry.buffer();
+        let buffer = thread.buffer();
         let whole = or_die(buffer.get_mut(bytes_of(pages.clone())), TOO_SHORT);
         if copy_out(device, first(pages.start), whole) {
             return;
@@ -146,13 +151,13 @@ impl Homecoming<'_> {
 
     /// Puts the first of `pages` where they belong and returns how many need nothing more; none
     /// if a change of mappings has to go on first.
-    fn settle(
+    fn put_next(
         &mut self,
-        carry: &mut dyn Carry,
+        thread: &mut dyn BringsHome,
         device: &dyn DeviceMemory,
         pages: Range<usize>,
     ) -> usize {
-        let (mover, index) = (carry.mover(), pages.start);
+        let (mover, index) = (thread.mover(), pages.start);
         let state = self.core.lock();
         let Some(at) = state.table.transit(mover).at(index) else {
             // Dropped or unmapped meanwhile; nobody wants it any more.
@@ -166,7 +171,7 @@ impl Homecoming<'_> {
         let end = pages.clone().find(|&index| self.unfetched.contains(index));
         let range = together(&state, mover, at, index..end.unwrap_or(pages.end));
         match self.marked(index, range) {
-            Found::Marked(range) => self.put(carry, device, state, index, range),
+            Found::Marked(range) => self.put(thread, device, state, index, range),
             Found::Unmarked(range) => self.discard(state, range),
             Found::Unknown => 0,
         }
@@ -198,7 +203,7 @@ impl Homecoming<'_> {
     /// Forgets pages whose marks are gone, unless a change of mappings took them along that is
     /// still to be read.
     fn discard(&self, mut state: MutexGuard<'_, State>, range: VaRange) -> usize {
-        if self.core.carrier.unmark(range) == Resolution::Retry {
+        if self.core.transfer.unmark(range) == Resolution::Retry {
             return 0;
         }
         state.table.forget(range);
@@ -210,7 +215,7 @@ impl Homecoming<'_> {
 
     fn put(
         &mut self,
-        carry: &mut dyn Carry,
+        thread: &mut dyn BringsHome,
         device: &dyn DeviceMemory,
         mut state: MutexGuard<'_, State>,
         index: usize,
@@ -219,41 +224,41 @@ impl Homecoming<'_> {
         let outcome = match device.as_host() {
             Some(host) => self.put_frames(host, index, range),
             None => {
-                let bytes = carry.buffer().range();
+                let bytes = thread.buffer().range();
                 let src = pages_from(above(bytes.start(), index), count_of(range));
-                self.core.carrier.copy_home(range.start(), src, Wakeup::Now)
+                self.core.transfer.copy_home(range.start(), src, Wakeup::Now)
             }
         };
-        let mut settled = pages_in(outcome.done_bytes);
+        let mut done = pages_in(outcome.done_bytes);
         // The request has woken whoever waits for these pages. He finds them, whatever the table
         // says; and what he then changes is read after this.
         // Counted under the lock, which `Mirror::stats` takes: who was woken sees his page counted.
-        state.table.forget(pages_from(range.start(), settled));
-        self.core.stats.pages_home.add(settled as u64);
+        state.table.forget(pages_from(range.start(), done));
+        self.core.stats.pages_home.add(done as u64);
         drop(state);
         // Who came some way asks again for the rest: alone, a page has more ways home.
-        if settled == 0 {
-            settled += self.overcome(carry.mover(), index + settled, outcome.resolution);
+        if done == 0 {
+            done += self.overcome(thread.mover(), index + done, outcome.resolution);
         }
-        settled
+        done
     }
 
     /// Moves frames, or copies them where pages cannot be moved to.
     fn put_frames(&mut self, host: &HostDevice, index: usize, range: VaRange) -> Outcome {
-        let (slot, count) = (self.run.first.advance(index as u64).slot, count_of(range));
+        let (frame, count) = (self.run.first.advance(index as u64).frame, count_of(range));
         let count = PageCount::new(count as u64);
-        let src = or_die(host.frames().range_of(slot, count).ok(), "a page is in no slot");
-        let cleared = self.core.carrier.unmark(range);
+        let src = or_die(host.frames().range_of(frame, count).ok(), "a page is in no frame");
+        let cleared = self.core.transfer.unmark(range);
         if cleared != Resolution::Done {
             return Outcome { done_bytes: 0, resolution: cleared };
         }
         self.unmarked = self.unmarked.max(index + count_of(range));
-        let moved = self.core.carrier.move_home(range.start(), src, Wakeup::Now);
+        let moved = self.core.transfer.move_home(range.start(), src, Wakeup::Now);
         let pages = PageCount::new(moved.done_bytes / page_bytes());
-        host.frames().note_emptied(slot, pages);
+        host.frames().note_emptied(frame, pages);
         match moved.resolution {
             Resolution::Refused(_) if moved.done_bytes == 0 => {
-                self.core.carrier.copy_home(range.start(), src, Wakeup::Now)
+                self.core.transfer.copy_home(range.start(), src, Wakeup::Now)
             }
             _ => moved,
         }
@@ -291,10 +296,10 @@ fn joined(first: VaRange, next: VaRange) -> Option<VaRange> {
     if first.end() == next.start() { VaRange::new(first.start(), next.end()) } else { None }
 }
 
-/// Reads slots; a device that panics has failed.
+/// Reads frames; a device that panics has failed.
 fn copy_out(device: &dyn DeviceMemory, first: Held, bytes: &mut [u8]) -> bool {
     let copied = catch_unwind(AssertUnwindSafe(|| {
-        device.copy_out(&MirrorCall::BY_MIRROR, first.slot, bytes)
+        device.copy_out(&MirrorCall::BY_MIRROR, first.frame, bytes)
     }));
     matches!(copied, Ok(Ok(())))
 }

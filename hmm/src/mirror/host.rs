@@ -8,9 +8,9 @@ use crate::addr::{PageSize, VaRange};
 use crate::device::DeviceRun;
 use crate::error::HostError;
 use crate::host::vma::Vma;
-use crate::host::{Access, Detail, FaultInError, HostMm, PageRun};
+use crate::host::{Detail, FaultInError, HostMm, PageAccess, PageRun};
 use crate::mirror::table::HeldRun;
-use crate::sys::uffd::Tier;
+use crate::sys::uffd::MirrorTier;
 
 impl HostMm for Mirror {
     fn vmas(&self, range: VaRange) -> Result<Vec<Vma>, HostError> {
@@ -48,14 +48,14 @@ impl HostMm for Mirror {
         }
     }
 
-    fn fault_in(&self, range: VaRange, access: Access) -> Result<(), FaultInError> {
+    fn fault_in(&self, range: VaRange, access: PageAccess) -> Result<(), FaultInError> {
         self.fill_ahead(range);
         self.shared.host.fault_in(range, access)
     }
 
-    fn bring_home(&self, range: VaRange, access: Access) -> Result<(), FaultInError> {
+    fn bring_home(&self, range: VaRange, access: PageAccess) -> Result<(), FaultInError> {
         if !self.is_inherited() {
-            let _inside = self.core().gate.enter();
+            let _guard = self.core().migration_lock.lock();
             self.shared.bring_home(range, None);
         }
         self.fault_in(range, access)
@@ -65,7 +65,7 @@ impl HostMm for Mirror {
 impl Mirror {
     /// Fills the holes at the start of a range at once; by faults it would be one after the other.
     fn fill_ahead(&self, range: VaRange) {
-        if self.is_inherited() || self.tier() != Tier::KernelFaults {
+        if self.is_inherited() || self.tier() != MirrorTier::KernelFaults {
             return;
         }
         let core = self.core();
@@ -73,9 +73,9 @@ impl Mirror {
         if state.table.next_away(range).is_some() {
             return;
         }
-        let bytes = core.carrier.zero_home(range).done_bytes;
+        let bytes = core.transfer.zero_home(range).done_bytes;
         let filled = pages_from(range.start(), pages_in(bytes));
-        state.removals.settle(filled);
+        state.pending_drops.complete(filled);
         drop(state);
         core.wake(filled);
     }
@@ -85,5 +85,5 @@ fn device_run(run: HeldRun, range: VaRange, owner: Option<crate::Owner>) -> Opti
     let skipped = VaRange::new(run.range.start(), range.start())?.page_count(PageSize::host());
     let first = run.first.advance(skipped.get());
     let mapping = if first.huge { block_size() } else { PageSize::host() };
-    Some(DeviceRun { range, owner: owner?, slot: first.slot, hold: first.hold, mapping })
+    Some(DeviceRun { range, owner: owner?, frame: first.frame, hold: first.hold, mapping })
 }

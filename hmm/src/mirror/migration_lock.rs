@@ -1,56 +1,60 @@
-//! One migration at a time.
+//! The lock under which one thread at a time migrates.
 
 #![forbid(unsafe_code)]
 
 use crate::sync::{Condvar, Mutex, ThreadId, current_thread, lock, wait};
 
-/// Lets one thread in at a time.
+/// Lets one thread migrate at a time.
 ///
-/// Unlike a lock it can be entered by one function and left by another, which a fork needs: it is
-/// entered before and left after.
+/// Unlike a mutex, one function can acquire it and another release it. A fork needs this: the hook
+/// before the fork acquires the lock, the hook after it releases the lock.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
-    inside: Mutex<Option<ThreadId>>,
-    opened: Condvar,
+pub(crate) struct MigrationLock {
+    holder: Mutex<Option<ThreadId>>,
+    released: Condvar,
 }
 
-/// Being inside; dropping it is leaving.
+/// Holds the lock until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Inside<'g> {
-    gate: &'g Gate,
+pub(crate) struct MigrationGuard<'l> {
+    lock: &'l MigrationLock,
 }
 
-impl Gate {
-    /// Waits until nobody is inside, and enters.
+impl MigrationLock {
+    /// Acquires the lock until the guard is dropped.
     ///
     /// # Panics
     ///
-    /// If this very thread is inside: a device called back into the mirror, or forked.
-    pub(crate) fn enter(&self) -> Inside<'_> {
-        self.close();
-        Inside { gate: self }
+    /// As [`MigrationLock::acquire`].
+    pub(crate) fn lock(&self) -> MigrationGuard<'_> {
+        self.acquire();
+        MigrationGuard { lock: self }
     }
 
-    /// Enters until [`Gate::open`].
-    pub(crate) fn close(&self) {
+    /// Waits until no thread holds the lock, and acquires it until [`MigrationLock::release`].
+    ///
+    /// # Panics
+    ///
+    /// If this very thread holds it: a device called back into the mirror, or forked.
+    pub(crate) fn acquire(&self) {
         let this = current_thread().id();
-        let mut inside = lock(&self.inside);
-        while let Some(holder) = *inside {
+        let mut current = lock(&self.holder);
+        while let Some(holder) = *current {
             assert!(holder != this, "a device migrated or forked from one of its functions");
-            inside = wait(&self.opened, inside);
+            current = wait(&self.released, current);
         }
-        *inside = Some(this);
+        *current = Some(this);
     }
 
-    /// Leaves.
-    pub(crate) fn open(&self) {
-        *lock(&self.inside) = None;
-        self.opened.notify_one();
+    /// Releases the lock.
+    pub(crate) fn release(&self) {
+        *lock(&self.holder) = None;
+        self.released.notify_one();
     }
 }
 
-impl Drop for Inside<'_> {
+impl Drop for MigrationGuard<'_> {
     fn drop(&mut self) {
-        self.gate.open();
+        self.lock.release();
     }
 }

@@ -12,7 +12,7 @@ mod host;
 pub(crate) mod migrate;
 pub(crate) mod migration_lock;
 mod needed;
-mod removal;
+mod pending_drops;
 mod shared;
 #[cfg(feature = "dmirror")]
 mod software;
@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use crate::addr::pages::page_bytes;
 use crate::addr::{PageCount, PageSize, VaRange};
 use crate::device::Hold;
-use crate::host::{Access, HostMm};
+use crate::host::{HostMm, PageAccess};
 use crate::mirror::handler::FaultThread;
 use crate::mirror::home::bring_next;
 use crate::mirror::migrate::{Area, MigrateError, Migration, Order, Scratch, Setup, routes};
@@ -39,10 +39,10 @@ use crate::sys::device::DeviceMemory;
 use crate::sys::lease::Lease;
 use crate::sys::memory::{Known, Memory};
 use crate::sys::populate::populate;
-use crate::sys::uffd::{Features, Modes, Tier};
+use crate::sys::uffd::{Features, MirrorTier, Modes};
 use crate::walk::process::ProcessMm;
 
-pub use build::{BuildError, MirrorBuilder};
+pub use build::{MirrorBuildError, MirrorBuilder};
 pub use devices::{AttachError, DeviceId};
 
 /// A mirror of this process's address space, for any number of devices.
@@ -120,7 +120,7 @@ impl Mirror {
     /// # Errors
     ///
     /// - As [`MirrorBuilder::build`].
-    pub fn build() -> Result<Self, BuildError> {
+    pub fn build() -> Result<Self, MirrorBuildError> {
         MirrorBuilder::new().build()
     }
 
@@ -131,12 +131,12 @@ impl Mirror {
     /// The failures that a test wants.
     #[cfg(test)]
     pub(crate) fn injection(&self) -> &crate::sys::transfer::injection::Injection {
-        &self.core().carrier.injection
+        &self.core().transfer.injection
     }
 
     #[cfg(test)]
-    pub(crate) fn carrier(&self) -> &crate::sys::transfer::Carrier {
-        &self.core().carrier
+    pub(crate) fn transfer(&self) -> &crate::sys::transfer::Transfer {
+        &self.core().transfer
     }
 
     /// The addresses of the staging memory.
@@ -146,16 +146,17 @@ impl Mirror {
     }
 
     /// Returns which faults the mirror can serve. Pages are moved only if it is
-    /// [`Tier::KernelFaults`]: in the other tier a system call on a page that is away would fail.
+    /// [`MirrorTier::KernelFaults`]: in the other tier a system call on a page that is away would
+    /// fail.
     #[must_use]
-    pub fn tier(&self) -> Tier {
-        self.core().carrier.uffd().tier()
+    pub fn tier(&self) -> MirrorTier {
+        self.core().transfer.uffd().tier()
     }
 
     /// Returns the features of userfaultfd that the mirror uses.
     #[must_use]
     pub fn features(&self) -> Features {
-        self.core().carrier.uffd().features()
+        self.core().transfer.uffd().features()
     }
 
     /// Returns the notifiers of the address space, to register devices with.
@@ -190,18 +191,18 @@ impl Mirror {
     /// Pages that are moved to a device are watched anyway. The rest of a device's mirror should
     /// be: otherwise the device hears of nothing but explicit invalidations.
     ///
-    /// In [`Tier::KernelFaults`] the first touch of a page of private anonymous memory is then
-    /// answered by the mirror, with zeroes: what a page gets after it was dropped has to be told
-    /// from what it had before. Such a range gets no huge pages from touches. The thread that
-    /// answers runs the callbacks of devices too, so nothing that they use may lie in these pages:
-    /// watch pages that a buffer has to itself, see [`VaRange::whole_pages`].
+    /// In [`MirrorTier::KernelFaults`] the mirror then answers the first touch of a page of private
+    /// anonymous memory, with zeroes: the mirror has to tell the bytes that a page gets after it was
+    /// dropped from those that it had before. Such a range gets no huge pages from touches. The
+    /// thread that answers also runs the callbacks of devices, so nothing that they use may lie in
+    /// these pages: watch pages that a buffer has to itself, see [`VaRange::whole_pages`].
     ///
     /// # Errors
     ///
     /// - [`WatchError`] if the kernel does not let this range be watched.
     pub fn watch(&self, range: VaRange) -> Result<(), WatchError> {
         let fail = |source| WatchError { range, source };
-        if self.tier() != Tier::KernelFaults {
+        if self.tier() != MirrorTier::KernelFaults {
             return self.register(range, Modes::PROTECTED);
         }
         let vmas = self.shared.host.vmas(range).map_err(|e| fail(std::io::Error::other(e)))?;
@@ -225,7 +226,7 @@ impl Mirror {
     }
 
     fn register(&self, range: VaRange, modes: Modes) -> Result<(), WatchError> {
-        match self.core().carrier.uffd().register(range, modes) {
+        match self.core().transfer.uffd().register(range, modes) {
             Ok(_) => Ok(()),
             Err(error) => Err(WatchError { range, source: std::io::Error::other(error) }),
         }
@@ -247,26 +248,26 @@ impl Mirror {
         }
     }
 
-    /// Tells whether no page of a watched range is about to be dropped.
+    /// Tells whether a page of a watched range is about to be dropped.
     ///
-    /// The kernel tells of a drop (`MADV_DONTNEED`) before it happens. Until it has, what a device
-    /// reads of the pages may not be kept; ask under the device's lock, with
-    /// [`Notifier::read_retry`](crate::Notifier::read_retry). Always true in
-    /// [`Tier::UserFaults`], in which nobody can know.
+    /// The kernel announces a drop (`MADV_DONTNEED`) before it happens. Until it has happened, a
+    /// device may not keep the bytes that it reads of the pages. Call this under the device's lock,
+    /// with [`Notifier::read_retry`](crate::Notifier::read_retry). It is always `false` in
+    /// [`MirrorTier::UserFaults`], in which the mirror cannot know.
     #[must_use]
-    pub fn is_settled(&self, range: VaRange) -> bool {
-        if self.is_inherited() || self.tier() != Tier::KernelFaults {
-            return true;
+    pub fn has_pending_drop(&self, range: VaRange) -> bool {
+        if self.is_inherited() || self.tier() != MirrorTier::KernelFaults {
+            return false;
         }
         let core = self.core();
         let mut state = core.lock();
-        if !state.removals.concern(&range) {
-            return true;
+        if !state.pending_drops.overlaps(&range) {
+            return false;
         }
         for block in range.pages(block_size()).filter_map(|block| block.intersection(&range)) {
-            core.review_removals(&mut state, block);
+            core.review_pending_drops(&mut state, block);
         }
-        !state.removals.concern(&range)
+        state.pending_drops.overlaps(&range)
     }
 
     /// Moves pages to a device: those of a range, a slice or a mapping, see [`Memory`].
@@ -333,10 +334,10 @@ impl Mirror {
     ) -> Result<Migration, MigrateError> {
         let range = memory.range();
         self.check(range)?;
-        if self.tier() != Tier::KernelFaults {
+        if self.tier() != MirrorTier::KernelFaults {
             return Err(MigrateError::Unprivileged { range });
         }
-        let _inside = self.core().gate.enter();
+        let _guard = self.core().migration_lock.lock();
         let device = self.attached(id).ok_or(MigrateError::NoDevice { range })?;
         let order = Order { device: id.index, hold, lease };
         let areas = self.areas(memory, &*device, lease.is_some())?;
@@ -379,7 +380,7 @@ impl Mirror {
     /// - [`MigrateError::Inherited`] in a child process.
     pub fn migrate_to_home(&self, range: VaRange) -> Result<PageCount, MigrateError> {
         self.check(range)?;
-        let _inside = self.core().gate.enter();
+        let _guard = self.core().migration_lock.lock();
         Ok(self.shared.bring_home(range, None))
     }
 
@@ -405,7 +406,7 @@ impl Mirror {
     /// - [`MigrateError::Inherited`] in a child process.
     pub fn evict(&self, device: DeviceId) -> Result<PageCount, MigrateError> {
         self.check(VaRange::USER)?;
-        let _inside = self.core().gate.enter();
+        let _guard = self.core().migration_lock.lock();
         if self.attached(device).is_none() {
             return Ok(PageCount::ZERO);
         }
@@ -423,7 +424,7 @@ fn migrate_block(block: Block<'_>, scratch: &mut Scratch) -> Migration {
     }
     for page in shared {
         // A store ends the sharing. What then stays is pinned.
-        let _ = populate(page, Access::Write);
+        let _ = populate(page, PageAccess::Write);
     }
     first.repeated(try_block(block, scratch).0)
 }
@@ -485,7 +486,7 @@ impl Drop for Mirror {
         }
         drop(self.hook.take());
         let shared = Arc::clone(&self.shared);
-        let _inside = shared.core.gate.enter();
+        let _guard = shared.core.migration_lock.lock();
         shared.core.notifiers.release();
         shared.bring_home(VaRange::USER, None);
         if shared.core.stop.raise().is_ok()

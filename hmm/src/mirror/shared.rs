@@ -9,14 +9,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::addr::{PageSize, VaRange};
 use crate::fatal::die;
-use crate::mirror::migration_lock::Gate;
-use crate::mirror::removal::Removals;
+use crate::mirror::migration_lock::MigrationLock;
+use crate::mirror::pending_drops::PendingDrops;
 use crate::mirror::stats::Counters;
 use crate::mirror::table::{DeviceIndex, PageTable};
 use crate::notifier::{Event, InvalidationGuard, Notifiers};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use crate::sys::device::DeviceMemory;
-use crate::sys::transfer::Carrier;
+use crate::sys::transfer::Transfer;
 use crate::sys::uffd::{MarkFinder, Resolution, Signal, Wakeup};
 
 /// How many devices a mirror has room for.
@@ -37,7 +37,7 @@ pub(crate) struct State {
     pub(crate) table: PageTable,
     pub(crate) devices: [Option<Attached>; DEVICES],
     /// Pages that may be about to be dropped.
-    pub(crate) removals: Removals,
+    pub(crate) pending_drops: PendingDrops,
     /// Pages that the migrating thread is about to drop itself.
     pub(crate) own_drop: Option<VaRange>,
     /// Where pages are moved to before they are copied to a device.
@@ -80,14 +80,14 @@ impl State {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Core {
-    pub(crate) carrier: Carrier,
+    pub(crate) transfer: Transfer,
     state: Mutex<State>,
     /// Notified at the end of a cycle.
     cycled: Condvar,
     pub(crate) notifiers: Notifiers,
     pub(crate) marks: MarkFinder,
     pub(crate) stats: Counters,
-    pub(crate) gate: Gate,
+    pub(crate) migration_lock: MigrationLock,
     /// Has the thread that reads messages look for some.
     pub(crate) nudge: Signal,
     /// Ends that thread.
@@ -99,7 +99,7 @@ pub(crate) struct Core {
 /// What a core is made of.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    pub(crate) carrier: Carrier,
+    pub(crate) transfer: Transfer,
     pub(crate) table: PageTable,
     pub(crate) marks: MarkFinder,
     /// Has the thread that reads messages look for some.
@@ -115,7 +115,7 @@ impl Core {
         let state = State {
             table: parts.table,
             devices: Default::default(),
-            removals: Removals::default(),
+            pending_drops: PendingDrops::default(),
             own_drop: None,
             staging: parts.staging,
             busy: false,
@@ -123,13 +123,13 @@ impl Core {
             waiting: 0,
         };
         Self {
-            carrier: parts.carrier,
+            transfer: parts.transfer,
             state: Mutex::new(state),
             cycled: Condvar::new(),
             notifiers: Notifiers::new(),
             marks: parts.marks,
             stats: Counters::default(),
-            gate: Gate::default(),
+            migration_lock: MigrationLock::default(),
             nudge: parts.nudge,
             stop: parts.stop,
             fault_around: parts.fault_around,
@@ -149,22 +149,22 @@ impl Core {
 
     /// Tells whether this process is a child of the one that built the mirror.
     pub(crate) fn is_inherited(&self) -> bool {
-        self.carrier.uffd().is_inherited()
+        self.transfer.uffd().is_inherited()
     }
 
     /// Wakes the threads that wait for pages of a range; they look again.
     pub(crate) fn wake(&self, range: VaRange) {
         // Waking fails only if the process ends.
-        let _ = self.carrier.uffd().wake(range);
+        let _ = self.transfer.uffd().wake(range);
     }
 
     /// Gives the content of a page up: whoever touches it gets a bus error, which is better than
     /// zeroes. Returns `false` if a change of mappings has to go on first. The caller has the lock.
     pub(crate) fn lose(&self, page: VaRange) -> bool {
-        if self.carrier.unmark(page) == Resolution::Retry {
+        if self.transfer.unmark(page) == Resolution::Retry {
             return false;
         }
-        match self.carrier.uffd().poison(page, Wakeup::Later).resolution {
+        match self.transfer.uffd().poison(page, Wakeup::Later).resolution {
             Resolution::Retry => return false,
             Resolution::Done | Resolution::AlreadyThere | Resolution::Vanished => {}
             Resolution::Refused(_) => die(&format_args!(
@@ -178,21 +178,21 @@ impl Core {
 
     /// Looks which pages of a block that are about to be dropped are absent: those were. Memory
     /// that is no private anonymous memory keeps its bytes, whatever is dropped.
-    pub(crate) fn review_removals(&self, state: &mut State, block: VaRange) {
-        let Ok(survey) = self.carrier.surveyor.survey(block) else {
+    pub(crate) fn review_pending_drops(&self, state: &mut State, block: VaRange) {
+        let Ok(survey) = self.transfer.surveyor.survey(block) else {
             return;
         };
         for (index, page) in block.pages(PageSize::host()).enumerate() {
             let absent = !survey.present.contains(index) && !survey.swapped.contains(index);
-            let concerned = state.removals.concern(&page);
+            let concerned = state.pending_drops.overlaps(&page);
             if concerned && (absent || self.keeps_bytes(page)) {
-                state.removals.settle(page);
+                state.pending_drops.complete(page);
             }
         }
     }
 
     fn keeps_bytes(&self, page: VaRange) -> bool {
-        self.carrier.uffd().check_watched(page) == Resolution::Vanished
+        self.transfer.uffd().check_watched(page) == Resolution::Vanished
     }
 
     /// Notes that all messages read so far were acted on.
@@ -216,7 +216,7 @@ impl Core {
         let enough = state.cycle + 2;
         while state.cycle < enough && (state.busy || self.has_messages()) {
             if !state.busy {
-                self.ask_for_cycle();
+                self.request_cycle();
             }
             state.waiting += 1;
             state = wait(&self.cycled, state);
@@ -226,14 +226,14 @@ impl Core {
 
     /// Has the handler go through a cycle. A message that was there a moment ago would not do: it
     /// vanishes when somebody else wakes the thread that it is about.
-    fn ask_for_cycle(&self) {
+    fn request_cycle(&self) {
         if let Err(error) = self.nudge.raise() {
             die(&error);
         }
     }
 
     fn has_messages(&self) -> bool {
-        let mut polled = [PollFd::new(&self.carrier, PollFlags::IN)];
+        let mut polled = [PollFd::new(&self.transfer, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
     }

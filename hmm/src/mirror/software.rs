@@ -4,13 +4,16 @@
 
 use super::Mirror;
 use crate::addr::VaRange;
-use crate::host::{Access, HostMm};
+use crate::host::{HostMm, PageAccess};
 use crate::mirror::migrate::{MigrateError, routes};
 use crate::notifier::Event;
 
 impl Mirror {
     /// Lists the parts of a range whose pages may leave, and for what they can be accessed.
-    pub(crate) fn movable(&self, range: VaRange) -> Result<Vec<(VaRange, Access)>, MigrateError> {
+    pub(crate) fn movable(
+        &self,
+        range: VaRange,
+    ) -> Result<Vec<(VaRange, PageAccess)>, MigrateError> {
         self.check(range)?;
         let areas = routes(&self.shared.host, range, true)?;
         let movable = areas.iter().filter_map(|area| Some((area.range, area.access()?)));
@@ -38,6 +41,6 @@ impl Mirror {
     /// Tells whether the page of zeroes is mapped at an address.
     pub(crate) fn is_zero_page(&self, at: crate::VirtAddr) -> bool {
         let page = crate::addr::pages::pages_from(at, 1);
-        self.core().carrier.surveyor.survey(page).is_ok_and(|survey| survey.zero.contains(0))
+        self.core().transfer.surveyor.survey(page).is_ok_and(|survey| survey.zero.contains(0))
     }
 }

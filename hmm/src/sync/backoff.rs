@@ -7,17 +7,17 @@ use std::time::Duration;
 
 /// Lets others go on before a request is made again: first the processor, then time.
 #[derive(Debug, Default)]
-pub(crate) struct Patience {
+pub(crate) struct Backoff {
     tries: u32,
 }
 
-impl Patience {
+impl Backoff {
     const YIELDS: u32 = 20;
 
     const MOST: u32 = 1000;
 
     /// Whether waiting for what may never come has lasted long enough.
-    pub(crate) fn is_at_an_end(&self) -> bool {
+    pub(crate) fn is_exhausted(&self) -> bool {
         self.tries > Self::MOST
     }
 

@@ -16,7 +16,7 @@ use crate::device::Owner;
 
 /// The proof that a mirror makes a call of a [`DeviceMemory`](crate::DeviceMemory).
 ///
-/// Slots hold the memory of ordinary code. Whoever could fill them or give them away at will would
+/// Frames hold the memory of ordinary code. Whoever could fill them or give them away at will would
 /// change values behind references, so only a mirror has this, and lends it for one call.
 ///
 /// ```compile_fail,E0423
@@ -37,16 +37,16 @@ impl MirrorCall {
     ///
     /// # Safety
     ///
-    /// 1. No mirror has pages in the slots for which the value is used.
+    /// 1. No mirror has pages in the frames for which the value is used.
     #[must_use]
     pub const unsafe fn without_mirror() -> Self {
         Self(())
     }
 }
 
-/// The memory of a device, by *slots* of the host's page size, in which host pages can live.
+/// The memory of a device, by *frames* of the host's page size, in which host pages can live.
 ///
-/// A slot has one content. Only a mirror has slots given out, filled, read and taken back: each
+/// A frame has one content. Only a mirror has frames given out, filled, read and taken back: each
 /// such call proves by a [`MirrorCall`] that one makes it. The device's own program reads and
 /// writes them as its page table allows.
 ///
@@ -54,10 +54,10 @@ impl MirrorCall {
 ///
 /// Pages that live here are the memory of ordinary code, which trusts it to keep its values:
 ///
-/// 1. What was put into a slot, [`copy_out`](DeviceMemory::copy_out) gives back, unless the device
-///    wrote the slot in between on behalf of somebody who may change those bytes.
-/// 2. A slot that was given out is not given out again before it was taken back.
-/// 3. If [`as_host`](DeviceMemory::as_host) returns a device, the slots are that device's: all
+/// 1. What was put into a frame, [`copy_out`](DeviceMemory::copy_out) gives back, unless the device
+///    wrote the frame in between on behalf of somebody who may change those bytes.
+/// 2. A frame that was given out is not given out again before it was taken back.
+/// 3. If [`as_host`](DeviceMemory::as_host) returns a device, the frames are that device's: all
 ///    functions hand their calls on to it.
 ///
 /// # Rules for implementations
@@ -73,13 +73,13 @@ pub unsafe trait DeviceMemory: Send + Sync {
     /// Whose memory it is.
     fn owner(&self) -> Owner;
 
-    /// Gives out `count` neighbouring slots and returns the first, at a multiple of `page_size`.
+    /// Gives out `count` neighbouring frames and returns the first, at a multiple of `page_size`.
     ///
-    /// The mirror asks for huge pages first and is content with single slots in the end.
+    /// The mirror asks for huge pages first and is content with single frames in the end.
     ///
     /// # Errors
     ///
-    /// - [`DeviceError::NoMemory`] if there are not as many slots in a row.
+    /// - [`DeviceError::NoMemory`] if there are not as many frames in a row.
     fn alloc(
         &self,
         call: &MirrorCall,
@@ -87,10 +87,10 @@ pub unsafe trait DeviceMemory: Send + Sync {
         page_size: PageSize,
     ) -> Result<PageNumber, DeviceError>;
 
-    /// Takes slots back, not always in the portions in which they were given out.
+    /// Takes frames back, not always in the portions in which they were given out.
     fn free(&self, call: &MirrorCall, first: PageNumber, count: PageCount);
 
-    /// Fills slots from the start of `first` on with bytes of the host, a whole number of pages.
+    /// Fills frames from the start of `first` on with bytes of the host, a whole number of pages.
     ///
     /// # Errors
     ///
@@ -102,7 +102,7 @@ pub unsafe trait DeviceMemory: Send + Sync {
         bytes: &[u8],
     ) -> Result<(), DeviceError>;
 
-    /// Reads slots from the start of `first` on, a whole number of pages.
+    /// Reads frames from the start of `first` on, a whole number of pages.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ pub unsafe trait DeviceMemory: Send + Sync {
         bytes: &mut [u8],
     ) -> Result<(), DeviceError>;
 
-    /// Fills slots with zeroes.
+    /// Fills frames with zeroes.
     ///
     /// # Errors
     ///
@@ -177,7 +177,7 @@ impl HostDevice {
         Ok(Self { owner, frames, fail_huge, _frames, attached_in })
     }
 
-    /// Counts the slots that are in use.
+    /// Counts the frames that are in use.
     #[must_use]
     pub fn used(&self) -> PageCount {
         self.frames.used()
@@ -194,24 +194,24 @@ impl HostDevice {
         self.fail_huge.swap(false, Ordering::Relaxed)
     }
 
-    /// Reads bytes from the start of a slot on.
+    /// Reads bytes from the start of a frame on.
     ///
     /// # Errors
     ///
-    /// - [`DeviceError::OutOfRange`] if there are no such slots.
+    /// - [`DeviceError::OutOfRange`] if there are no such frames.
     pub fn read(&self, first: PageNumber, bytes: &mut [u8]) -> Result<(), DeviceError> {
         self.frames.read(first, bytes)
     }
 
-    /// Writes bytes from the start of a slot on.
+    /// Writes bytes from the start of a frame on.
     ///
     /// # Safety
     ///
-    /// 1. The slots are free, or the caller may change the bytes of the pages that live there.
+    /// 1. The frames are free, or the caller may change the bytes of the pages that live there.
     ///
     /// # Errors
     ///
-    /// - [`DeviceError::OutOfRange`] if there are no such slots.
+    /// - [`DeviceError::OutOfRange`] if there are no such frames.
     pub unsafe fn write(&self, first: PageNumber, bytes: &[u8]) -> Result<(), DeviceError> {
         self.frames.write(first, bytes)
     }
@@ -237,14 +237,14 @@ impl HostDevice {
         self.attached_in.store(0, Ordering::Relaxed);
     }
 
-    /// The frames behind the slots.
+    /// The memory in which the frames lie.
     pub(crate) fn frames(&self) -> &HostFrames {
         &self.frames
     }
 }
 
 // SAFETY: 1. The frames are written by `copy_in`, by `zero`, by moves of the mirror, and by whoever
-// promised that he may. 2. The frames' bitmap gives a slot out while it is not taken.
+// promised that he may. 2. The frames' bitmap gives a frame out while it is not taken.
 unsafe impl DeviceMemory for HostDevice {
     fn owner(&self) -> Owner {
         self.owner

@@ -9,7 +9,9 @@ use thiserror::Error;
 
 use super::abi;
 use super::scan::{Scan, Scanner};
-use super::uffd::{Feature, Features, Modes, OpenUffdError, Resolution, Tier, Uffd, UffdError};
+use super::uffd::{
+    Feature, Features, MirrorTier, Modes, OpenUffdError, Resolution, Uffd, UffdError,
+};
 use crate::addr::{PageSize, VaRange};
 
 /// A failure to track which pages are written.
@@ -138,7 +140,7 @@ impl DirtyTracker {
     pub fn open() -> Result<Self, DirtyError> {
         // Nothing is to be served, so the tier that needs no privilege does.
         let required: Features = Self::REQUIRED.into_iter().collect();
-        let uffd = Uffd::open(Tier::UserFaults, required, Features::NONE)
+        let uffd = Uffd::open(MirrorTier::UserFaults, required, Features::NONE)
             .map_err(|source| DirtyError::Open { source })?;
         let scanner = Scanner::open().map_err(|source| DirtyError::Pagemap { source })?;
         Ok(Self { uffd, scanner, page_size: PageSize::host() })

@@ -170,7 +170,7 @@ impl HostFrames {
         let start = offset.and_then(|offset| self.memory.range().start().checked_add(offset));
         let range = start.zip(count.bytes(size)).and_then(|(at, len)| VaRange::from_len(at, len));
         let range = range.filter(|range| self.memory.range().contains_range(range));
-        range.ok_or(DeviceError::OutOfRange { slot: first })
+        range.ok_or(DeviceError::OutOfRange { frame: first })
     }
 
     /// The addresses of all frames.

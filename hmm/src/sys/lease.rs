@@ -57,17 +57,17 @@ impl Lease {
         unsafe { write_bytes(at, bytes) }
     }
 
-    /// Writes a slot in which the page at `at` lives.
-    pub(crate) fn write_slot(
+    /// Writes a frame in which the page at `at` lives.
+    pub(crate) fn write_frame(
         &self,
         at: VirtAddr,
         device: &HostDevice,
-        slot: PageNumber,
+        frame: PageNumber,
         bytes: &[u8],
     ) -> Result<(), DeviceError> {
         self.check(at, bytes.len());
         // SAFETY: 1. The page that lives there lies in the lease, whose maker may change it.
-        unsafe { device.write(slot, bytes) }
+        unsafe { device.write(frame, bytes) }
     }
 
     fn check(&self, at: VirtAddr, len: usize) {

@@ -9,14 +9,14 @@
 use rustix::mm::{Advice, madvise};
 
 use crate::addr::VaRange;
-use crate::host::Access;
+use crate::host::PageAccess;
 
 /// Makes the pages of a page-aligned range present for `access`, in order, up to the first that
 /// cannot be.
-pub(crate) fn populate(range: VaRange, access: Access) -> rustix::io::Result<()> {
+pub(crate) fn populate(range: VaRange, access: PageAccess) -> rustix::io::Result<()> {
     let advice = match access {
-        Access::Read => Advice::LinuxPopulateRead,
-        Access::Write => Advice::LinuxPopulateWrite,
+        PageAccess::Read => Advice::LinuxPopulateRead,
+        PageAccess::Write => Advice::LinuxPopulateWrite,
     };
     let len = usize::try_from(range.len_bytes()).map_err(|_| rustix::io::Errno::INVAL)?;
     // SAFETY: `madvise` asks that the advice be one that breaks nothing for those who use the
@@ -37,15 +37,15 @@ mod tests {
     fn populating_changes_no_byte() {
         let numbers: Vec<u64> = (0..10_000).collect();
         let pages = VaRange::of_slice(&numbers).pages_covering(PageSize::host());
-        populate(pages, Access::Read).expect("readable");
-        populate(pages, Access::Write).expect("writable");
+        populate(pages, PageAccess::Read).expect("readable");
+        populate(pages, PageAccess::Write).expect("writable");
         assert!((0..10_000).eq(numbers));
     }
 
     #[test]
     fn what_is_not_mapped_is_an_error() {
         let null = VaRange::from_len(VirtAddr::NULL, PageSize::host().bytes()).unwrap();
-        for access in [Access::Read, Access::Write] {
+        for access in [PageAccess::Read, PageAccess::Write] {
             assert_eq!(populate(null, access), Err(Errno::NOMEM));
         }
     }

@@ -10,7 +10,7 @@ use crate::device::Owner;
 use crate::device::{DeviceRun, Hold};
 use crate::error::HostError;
 use crate::host::vma::{Device, Vma, VmaFlags};
-use crate::host::{Access, Detail, FaultInError, HostMm, PageEntry, PageRun};
+use crate::host::{Detail, FaultInError, HostMm, PageAccess, PageEntry, PageRun};
 use crate::notifier::{Event, Notifiers};
 use crate::walk::pfn::{Pfn, PfnFlags};
 
@@ -46,7 +46,7 @@ pub(crate) enum Place {
     Held {
         owner: Owner,
         hold: Hold,
-        slot: u64,
+        frame: u64,
     },
 }
 
@@ -66,32 +66,32 @@ impl Page {
             return Pfn::ERROR;
         };
         let write = if area.write { PfnFlags::WRITE } else { PfnFlags::NONE };
-        let (flags, slot) = match self.place {
+        let (flags, frame) = match self.place {
             Place::Present { writable: true } => (write, number),
             Place::Present { writable: false } => (PfnFlags::NONE, number),
-            Place::Held { owner: holder, hold: Hold::Private, slot } if holder == owner => {
-                (PfnFlags::DEVICE | write, slot)
+            Place::Held { owner: holder, hold: Hold::Private, frame } if holder == owner => {
+                (PfnFlags::DEVICE | write, frame)
             }
             _ => return Pfn::NONE,
         };
-        Pfn::valid(flags, PageNumber::new(slot), PageSize::host())
+        Pfn::valid(flags, PageNumber::new(frame), PageSize::host())
     }
 
     /// What the CPU does when it touches the page.
-    fn touch(&mut self, access: Access) -> Result<(), FaultInError> {
+    fn touch(&mut self, access: PageAccess) -> Result<(), FaultInError> {
         let area = self.area.ok_or(FaultInError::NoMemory)?;
         let allowed = match access {
-            Access::Read => area.read,
-            Access::Write => area.write,
+            PageAccess::Read => area.read,
+            PageAccess::Write => area.write,
         };
         if !allowed || area.special {
             return Err(FaultInError::Refused);
         }
         self.place = match (self.place, access) {
             (Place::Poisoned, _) => return Err(FaultInError::BadPage),
-            (Place::Present { writable }, Access::Read) => Place::Present { writable },
-            (_, Access::Read) => Place::Present { writable: false },
-            (_, Access::Write) => Place::Present { writable: true },
+            (Place::Present { writable }, PageAccess::Read) => Place::Present { writable },
+            (_, PageAccess::Read) => Place::Present { writable: false },
+            (_, PageAccess::Write) => Place::Present { writable: true },
         };
         Ok(())
     }
@@ -105,7 +105,7 @@ pub(crate) enum Change {
     Protect(Range<usize>, Area),
     /// Drops the pages and keeps the area.
     Drop(Range<usize>),
-    Touch(Range<usize>, Access),
+    Touch(Range<usize>, PageAccess),
     SwapOut(Range<usize>),
     Poison(usize),
     /// Makes present pages read-only, as a `fork` does.
@@ -152,7 +152,7 @@ impl Change {
             Self::Share(_) if present => page.place = Place::Present { writable: false },
             Self::Poison(_) => page.place = Place::Poisoned,
             Self::MoveOut(_, owner, hold) if !matches!(page.place, Place::Poisoned) => {
-                page.place = Place::Held { owner, hold, slot: 1000 + number as u64 };
+                page.place = Place::Held { owner, hold, frame: 1000 + number as u64 };
             }
             Self::SwapOut(_) | Self::Share(_) | Self::MoveOut(..) => {}
         }
@@ -326,18 +326,18 @@ impl HostMm for Model {
     fn device_pages(&self, range: VaRange) -> Vec<DeviceRun> {
         drop(self.step());
         let runs = self.runs(range, |index, page| match page.place {
-            Place::Held { owner, hold, slot } => Some((owner, hold, slot - index as u64)),
+            Place::Held { owner, hold, frame } => Some((owner, hold, frame - index as u64)),
             _ => None,
         });
         let run = |(range, key): (VaRange, Option<(Owner, Hold, u64)>)| {
             let (owner, hold, base) = key?;
-            let slot = PageNumber::new(base + self.index(range.start()) as u64);
-            Some(DeviceRun { range, owner, slot, hold, mapping: PageSize::host() })
+            let frame = PageNumber::new(base + self.index(range.start()) as u64);
+            Some(DeviceRun { range, owner, frame, hold, mapping: PageSize::host() })
         };
         runs.into_iter().filter_map(run).collect()
     }
 
-    fn fault_in(&self, range: VaRange, access: Access) -> Result<(), FaultInError> {
+    fn fault_in(&self, range: VaRange, access: PageAccess) -> Result<(), FaultInError> {
         self.faults.set(self.faults.get() + 1);
         self.step()?;
         let indices = self.indices(range);
@@ -345,7 +345,7 @@ impl HostMm for Model {
     }
 
     /// Other devices hear of it; the pages come home by the CPU's hand.
-    fn bring_home(&self, range: VaRange, access: Access) -> Result<(), FaultInError> {
+    fn bring_home(&self, range: VaRange, access: PageAccess) -> Result<(), FaultInError> {
         self.fault_in(range, access)
     }
 }

@@ -1,7 +1,7 @@
 //! The decision table: what becomes of a page, given what it is and what is wanted.
 
 use crate::device::Hold;
-use crate::host::{Access, PageEntry};
+use crate::host::{PageAccess, PageEntry};
 use crate::walk::pfn::{PfnFlags, Request};
 
 /// What a page is, the mirror's table and the host page table taken together.
@@ -30,7 +30,7 @@ pub(super) enum Verdict {
     /// It is reported with these flags.
     Report(PfnFlags),
     /// It is made available first, and looked at again.
-    Need(Remedy, Access),
+    Need(Remedy, PageAccess),
     /// A write is wanted in an area that forbids it.
     Denied,
 }
@@ -40,7 +40,7 @@ pub(super) fn judge(entry: Entry, request: Request, may_write: bool) -> Verdict 
     let flags = available(entry, may_write);
     match missing(request, flags) {
         None => Verdict::Report(flags),
-        Some(Access::Write) if !may_write => Verdict::Denied,
+        Some(PageAccess::Write) if !may_write => Verdict::Denied,
         Some(access) => Verdict::Need(remedy(entry), access),
     }
 }
@@ -59,14 +59,14 @@ fn available(entry: Entry, may_write: bool) -> PfnFlags {
 }
 
 /// What is wanted and not available.
-fn missing(request: Request, flags: PfnFlags) -> Option<Access> {
+fn missing(request: Request, flags: PfnFlags) -> Option<PageAccess> {
     if !request.is_fault() {
         return None;
     }
     if request.is_write_fault() && !flags.contains(PfnFlags::WRITE) {
-        return Some(Access::Write);
+        return Some(PageAccess::Write);
     }
-    (!flags.contains(PfnFlags::VALID)).then_some(Access::Read)
+    (!flags.contains(PfnFlags::VALID)).then_some(PageAccess::Read)
 }
 
 fn remedy(entry: Entry) -> Remedy {
@@ -103,9 +103,9 @@ mod tests {
     fn needs(remedy: Remedy) -> [Verdict; 4] {
         [
             Verdict::Report(PfnFlags::NONE),
-            Verdict::Need(remedy, Access::Read),
+            Verdict::Need(remedy, PageAccess::Read),
             Verdict::Denied,
-            Verdict::Need(remedy, Access::Write),
+            Verdict::Need(remedy, PageAccess::Write),
         ]
     }
 
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_read_only_page_is_enough_for_reading() {
         let valid = Verdict::Report(PfnFlags::VALID);
-        let write = Verdict::Need(Remedy::FaultIn, Access::Write);
+        let write = Verdict::Need(Remedy::FaultIn, PageAccess::Write);
         assert_eq!(row(READ_ONLY), [valid, valid, Verdict::Denied, write]);
     }
 

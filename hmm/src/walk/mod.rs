@@ -35,7 +35,7 @@ const DOUBTS: u32 = 2;
 ///
 /// Pages for which nothing is wanted are reported as they are and left as they are. A page that
 /// another owner's device holds, or any device exclusively, is brought home if it is wanted. A page
-/// that `range.owner` holds is reported in its slot.
+/// that `range.owner` holds is reported in its frame.
 ///
 /// Success says what was true at some moment of the walk. It may be relied on only under the
 /// device's lock, after [`HmmRange::read_retry`] has said `false`.

@@ -5,7 +5,7 @@ use crate::addr::{PageNumber, PageSize, VaRange, VirtAddr};
 use crate::device::DeviceRun;
 use crate::error::FaultError;
 use crate::host::vma::Vma;
-use crate::host::{Access, Detail, FaultInError, HostMm, PageRun};
+use crate::host::{Detail, FaultInError, HostMm, PageAccess, PageRun};
 use crate::walk::pfn::{Pfn, PfnFlags, Pfns, Request};
 use crate::walk::range::{HmmRange, RequestRun};
 
@@ -29,7 +29,7 @@ pub(super) struct Pass<'p> {
 pub(super) struct Need {
     pub(super) range: VaRange,
     remedy: Remedy,
-    access: Access,
+    access: PageAccess,
 }
 
 /// Neighbouring pages of an area that are alike, wherever they are.
@@ -37,7 +37,7 @@ struct EntryRun {
     range: VaRange,
     entry: Entry,
     /// Where the first page is.
-    slot: PageNumber,
+    number: PageNumber,
     mapping: PageSize,
 }
 
@@ -57,7 +57,7 @@ impl<'p> Pass<'p> {
         }
     }
 
-    fn need(&mut self, range: VaRange, remedy: Remedy, access: Access) {
+    fn need(&mut self, range: VaRange, remedy: Remedy, access: PageAccess) {
         let new = Need { range, remedy, access };
         match self.needs.last_mut() {
             Some(last) if last.is_continued_by(&new) => {
@@ -194,7 +194,7 @@ impl<H: HostMm + ?Sized> Walk<'_, H> {
     fn held(&self, run: &DeviceRun) -> EntryRun {
         let own = self.range.owner == Some(run.owner);
         let entry = Entry::Device { hold: run.hold, own };
-        EntryRun { range: run.range, entry, slot: run.slot, mapping: run.mapping }
+        EntryRun { range: run.range, entry, number: run.frame, mapping: run.mapping }
     }
 }
 
@@ -214,8 +214,8 @@ fn at_home(pages: &[PageRun], window: VaRange, entries: &mut Vec<EntryRun>) {
     let first = pages.partition_point(|run| run.range.end() <= window.start());
     let inside = pages[first..].iter().map_while(|run| {
         let range = run.range.intersection(&window)?;
-        let slot = range.start().page_number(PageSize::host());
-        Some(EntryRun { range, entry: Entry::Host(run.entry), slot, mapping: run.mapping })
+        let number = range.start().page_number(PageSize::host());
+        Some(EntryRun { range, entry: Entry::Host(run.entry), number, mapping: run.mapping })
     });
     entries.extend(inside);
 }
@@ -228,8 +228,8 @@ impl EntryRun {
         }
         let size = PageSize::host();
         let skipped = addr.page_number(size).offset_from(self.range.start().page_number(size));
-        let slot = skipped.and_then(|skipped| self.slot.checked_add(skipped));
+        let number = skipped.and_then(|skipped| self.number.checked_add(skipped));
         // A host that numbers its pages past the last number has no page there.
-        slot.map_or(Pfn::ERROR, |slot| Pfn::valid(flags, slot, self.mapping))
+        number.map_or(Pfn::ERROR, |number| Pfn::valid(flags, number, self.mapping))
     }
 }

@@ -1,10 +1,10 @@
 //! What a walk asks about a page, and what it answers.
 //!
 //! The kernel's HMM answers with physical page numbers. User space has none and needs none: a
-//! [`Pfn`] names the *slot* in which the device finds the page. The slot of a host page is the
-//! number of its virtual page, because the device reaches it through the host address or through a
-//! copy of it. The slot of a device-private page is its number in the device's own memory. A slot
-//! is never a physical page frame.
+//! [`Pfn`] has the *number* by which the device finds the page. For a host page it is the number of
+//! the virtual page, because the device accesses the page through the host address or through a
+//! copy of it. For a device-private page it is the number of a frame in the device's own memory. It
+//! is never the number of a physical page.
 
 #![forbid(unsafe_code)]
 
@@ -136,10 +136,10 @@ impl fmt::Debug for PfnFlags {
     }
 }
 
-/// The answer about one page: flags, the size of the mapping around it, and a slot.
+/// The answer about one page: flags, the size of the mapping around it, and a number.
 ///
-/// The slot is *not* a physical page frame number; the module's introduction says what it is. It
-/// means something only if the page is [`PfnFlags::VALID`].
+/// The number is *not* that of a physical page; the module's introduction says what it is. It means
+/// something only if the page is [`PfnFlags::VALID`].
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Pfn(u64);
 
@@ -152,17 +152,17 @@ impl Pfn {
 
     const ORDER_SHIFT: u32 = 53;
     const ORDER_MASK: u64 = 0x1f;
-    const SLOT_MASK: u64 = (1 << Self::ORDER_SHIFT) - 1;
+    const NUMBER_MASK: u64 = (1 << Self::ORDER_SHIFT) - 1;
 
-    /// Slots are below this number: room for every page of the address space.
-    pub(crate) const SLOTS: u64 = Self::SLOT_MASK + 1;
+    /// Numbers are below this: room for every page of the address space.
+    pub(crate) const NUMBERS: u64 = Self::NUMBER_MASK + 1;
 
     /// Makes the answer about a page that is there.
-    pub(crate) fn valid(flags: PfnFlags, slot: PageNumber, mapping: PageSize) -> Self {
-        debug_assert!(slot.get() < Self::SLOTS, "slot {slot:?} does not fit");
+    pub(crate) fn valid(flags: PfnFlags, number: PageNumber, mapping: PageSize) -> Self {
+        debug_assert!(number.get() < Self::NUMBERS, "number {number:?} does not fit");
         let order = u64::from(mapping.log2().saturating_sub(PageSize::host().log2()));
         let order = (order & Self::ORDER_MASK) << Self::ORDER_SHIFT;
-        Self((flags | PfnFlags::VALID).0 | order | slot.get() & Self::SLOT_MASK)
+        Self((flags | PfnFlags::VALID).0 | order | number.get() & Self::NUMBER_MASK)
     }
 
     /// Returns the flags.
@@ -198,18 +198,18 @@ impl Pfn {
     /// Returns the size of the mapping that contains the page, as the base-two logarithm of a
     /// number of host pages: on a machine with 4 KiB pages 0, 9 for 2 MiB or 18 for 1 GiB.
     ///
-    /// The mapping may reach past the walked range. The slot is that of this page all the same,
+    /// The mapping may reach past the walked range. The number is that of this page all the same,
     /// and not that of the first page of the mapping.
     #[must_use]
     pub const fn order(self) -> u32 {
         (self.0 >> Self::ORDER_SHIFT & Self::ORDER_MASK) as u32
     }
 
-    /// Returns the slot of a page that is valid: the number of the host's virtual page or, for a
+    /// Returns the number of a page that is valid: the number of the host's virtual page or, for a
     /// page on the device, the number of the page in device memory.
     #[must_use]
-    pub fn slot(self) -> Option<PageNumber> {
-        self.is_valid().then_some(PageNumber::new(self.0 & Self::SLOT_MASK))
+    pub fn number(self) -> Option<PageNumber> {
+        self.is_valid().then_some(PageNumber::new(self.0 & Self::NUMBER_MASK))
     }
 
     /// The answer about the page `pages` further on in the same run.
@@ -221,14 +221,14 @@ impl Pfn {
 impl fmt::Debug for Pfn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.flags())?;
-        match self.slot() {
-            Some(slot) => write!(f, " slot {:#x} order {}", slot.get(), self.order()),
+        match self.number() {
+            Some(number) => write!(f, " number {:#x} order {}", number.get(), self.order()),
             None => Ok(()),
         }
     }
 }
 
-/// A run of neighbouring pages with the same flags and order, in consecutive slots.
+/// A run of neighbouring pages with the same flags and order, in consecutive numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PfnRun {
     /// The pages, never none.
@@ -344,25 +344,25 @@ mod tests {
 
     #[test]
     fn a_pfn_keeps_its_parts_apart() {
-        let slot = PageNumber::new(Pfn::SLOTS - 1);
+        let number = PageNumber::new(Pfn::NUMBERS - 1);
         let huge = PageSize::new(PageSize::host().bytes() << 18).unwrap();
-        let pfn = Pfn::valid(PfnFlags::DEVICE, slot, huge);
+        let pfn = Pfn::valid(PfnFlags::DEVICE, number, huge);
         assert_eq!(pfn.flags(), PfnFlags::VALID | PfnFlags::DEVICE);
         assert!(pfn.is_valid() && pfn.is_device() && !pfn.is_writable() && !pfn.is_error());
-        assert_eq!((pfn.slot(), pfn.order()), (Some(slot), 18));
-        assert_eq!((Pfn::ERROR.slot(), Pfn::NONE.slot()), (None, None));
+        assert_eq!((pfn.number(), pfn.order()), (Some(number), 18));
+        assert_eq!((Pfn::ERROR.number(), Pfn::NONE.number()), (None, None));
     }
 
     #[test]
     fn flags_print_by_name() {
         assert_eq!(format!("{:?}", Pfn::NONE), "NONE");
         assert_eq!(format!("{:?}", Pfn::ERROR), "ERROR");
-        assert_eq!(format!("{:?}", host(16)), "VALID | WRITE slot 0x10 order 0");
+        assert_eq!(format!("{:?}", host(16)), "VALID | WRITE number 0x10 order 0");
         assert_eq!(format!("{:?}", Request::FAULT | Request::WRITE), "FAULT | WRITE");
     }
 
     #[test]
-    fn consecutive_slots_are_one_run() {
+    fn consecutive_numbers_are_one_run() {
         let mut pfns = Pfns::new(pages(10, 0).start());
         pfns.push(pages(10, 5), host(10));
         pfns.push(pages(15, 1), host(15));
@@ -382,8 +382,8 @@ mod tests {
             Just(Pfn::NONE),
             Just(Pfn::ERROR),
             (0u64..20).prop_map(host),
-            (0u64..20).prop_map(|slot| {
-                Pfn::valid(PfnFlags::DEVICE, PageNumber::new(slot), PageSize::host())
+            (0u64..20).prop_map(|number| {
+                Pfn::valid(PfnFlags::DEVICE, PageNumber::new(number), PageSize::host())
             }),
         ]
     }

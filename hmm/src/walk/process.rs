@@ -14,7 +14,7 @@ use crate::addr::{PageSize, VaRange};
 use crate::error::{HostError, PagemapError};
 use crate::host::residency::{PageState, ResidencyRun};
 use crate::host::vma::{Device, Smaps, Vma, find_smaps};
-use crate::host::{Access, Detail, FaultInError, HostMm, PageEntry, PageRun};
+use crate::host::{Detail, FaultInError, HostMm, PageAccess, PageEntry, PageRun};
 use crate::sync::{Mutex, lock};
 use crate::sys::maps::Maps;
 use crate::sys::pagemap::Pagemap;
@@ -154,7 +154,7 @@ impl HostMm for ProcessMm {
         Ok(runs)
     }
 
-    fn fault_in(&self, range: VaRange, access: Access) -> Result<(), FaultInError> {
+    fn fault_in(&self, range: VaRange, access: PageAccess) -> Result<(), FaultInError> {
         populate(range, access).map_err(|errno| match errno {
             Errno::AGAIN | Errno::INTR | Errno::BUSY => FaultInError::Again,
             Errno::NOMEM => FaultInError::NoMemory,
@@ -169,7 +169,7 @@ impl HostMm for ProcessMm {
 fn probe_populate() -> Result<(), HostError> {
     let local = 0u8;
     let page = VaRange::of(&local).pages_covering(PageSize::host());
-    let probed = populate(page, Access::Read);
+    let probed = populate(page, PageAccess::Read);
     probed.map_err(|errno| HostError::PopulateUnavailable { source: errno.into() })
 }
 

@@ -28,7 +28,7 @@ pub struct RequestRun {
 ///
 /// # Examples
 ///
-/// The loop that mirrors memory. Whoever can lose patience counts the rounds:
+/// The loop that mirrors memory. Whoever can lose backoff counts the rounds:
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};

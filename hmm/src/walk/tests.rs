@@ -10,7 +10,7 @@ use super::*;
 use crate::addr::{PageSize, VaRange};
 use crate::device::Hold;
 use crate::device::Owner;
-use crate::host::Access;
+use crate::host::PageAccess;
 use crate::notifier::{Invalidate, Invalidation, Notifier, SeqSet, WouldBlock};
 use crate::testing::model::{Area, Change, Injection, Model, Page, Place};
 use crate::walk::pfn::{Pfn, Request};
@@ -114,7 +114,7 @@ fn poison_names_its_page() {
 
 #[test]
 fn want_of_memory_names_its_page() {
-    let model = model(&[Change::Map(0..8, Area::RW), Change::Touch(0..3, Access::Read)]);
+    let model = model(&[Change::Map(0..8, Area::RW), Change::Touch(0..3, PageAccess::Read)]);
     // Areas, pages, table: the fourth step is the fault, and then three to find out why it failed.
     // Twice an area may have gone and come back.
     let no_memory = |steps: &[usize]| steps.iter().map(|&at| (at, Injection::NoMemory)).collect();
@@ -182,7 +182,7 @@ fn pages_of_others_come_home_only_if_wanted() {
     snapshot(&model, &mut range).unwrap();
     let pfns = listed(&range);
     assert!(pfns[..2].iter().all(|pfn| pfn.is_device() && pfn.is_writable()));
-    assert_eq!(pfns[1].slot().map(|slot| slot.get()), Some(1001));
+    assert_eq!(pfns[1].number().map(|frame| frame.get()), Some(1001));
     assert_eq!(pfns[2..], [Pfn::NONE; 4]);
     assert_eq!(model.faults(), 0);
 
@@ -232,7 +232,7 @@ fn me() -> Owner {
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    let access = || select(vec![Access::Read, Access::Write]);
+    let access = || select(vec![PageAccess::Read, PageAccess::Write]);
     let hold = select(vec![Hold::Private, Hold::Exclusive]);
     prop_oneof![
         4 => (pages(), area()).prop_map(|(pages, area)| Change::Map(pages, area)),

@@ -36,8 +36,8 @@ struct Memory {
 }
 
 impl Copies {
-    pub(crate) fn new(slots: usize) -> Self {
-        let memory = Memory { bytes: vec![0xee; slots * page()], taken: vec![false; slots] };
+    pub(crate) fn new(frames: usize) -> Self {
+        let memory = Memory { bytes: vec![0xee; frames * page()], taken: vec![false; frames] };
         Self {
             owner: Owner::new(),
             memory: Mutex::new(memory),
@@ -74,7 +74,7 @@ impl Copies {
         self.memory().taken.iter().filter(|&&taken| taken).count()
     }
 
-    /// Has every attempt to read slots back fail from now on.
+    /// Has every attempt to read frames back fail from now on.
     pub(crate) fn fall_mute(&self) {
         self.mute.store(true, Ordering::Relaxed);
     }
@@ -94,16 +94,16 @@ fn page() -> usize {
 }
 
 fn bytes_of(first: PageNumber, len: usize) -> Range<usize> {
-    let start = slots(first, PageCount::ZERO).start * page();
+    let start = frames(first, PageCount::ZERO).start * page();
     start..start + len
 }
 
-fn slots(first: PageNumber, count: PageCount) -> Range<usize> {
+fn frames(first: PageNumber, count: PageCount) -> Range<usize> {
     let first = usize::try_from(first.get()).expect("64 bits");
     first..first + usize::try_from(count.get()).expect("64 bits")
 }
 
-// SAFETY: 1. Slots are written by `copy_in` and `zero` only. 2. `taken` says what is given out.
+// SAFETY: 1. Frames are written by `copy_in` and `zero` only. 2. `taken` says what is given out.
 unsafe impl DeviceMemory for Copies {
     fn owner(&self) -> Owner {
         self.owner
@@ -120,7 +120,7 @@ unsafe impl DeviceMemory for Copies {
         page_size: PageSize,
     ) -> Result<PageNumber, DeviceError> {
         self.step()?;
-        let count = slots(PageNumber::default(), count).len();
+        let count = frames(PageNumber::default(), count).len();
         let align = usize::try_from(page_size.bytes()).expect("64 bits") / page();
         let mut memory = self.memory();
         let total = memory.taken.len();
@@ -134,10 +134,10 @@ unsafe impl DeviceMemory for Copies {
 
     fn free(&self, _: &MirrorCall, first: PageNumber, count: PageCount) {
         let mut memory = self.memory();
-        for slot in slots(first, count) {
-            assert!(memory.taken[slot], "slot {slot} was not taken");
-            memory.taken[slot] = false;
-            memory.bytes[slot * page()..(slot + 1) * page()].fill(0xee);
+        for frame in frames(first, count) {
+            assert!(memory.taken[frame], "frame {frame} was not taken");
+            memory.taken[frame] = false;
+            memory.bytes[frame * page()..(frame + 1) * page()].fill(0xee);
         }
     }
 
@@ -154,7 +154,7 @@ unsafe impl DeviceMemory for Copies {
         bytes: &mut [u8],
     ) -> Result<(), DeviceError> {
         if self.mute.load(Ordering::Relaxed) {
-            return Err(DeviceError::OutOfRange { slot: first });
+            return Err(DeviceError::OutOfRange { frame: first });
         }
         bytes.copy_from_slice(&self.memory().bytes[bytes_of(first, bytes.len())]);
         self.copied_out.fetch_add((bytes.len() / page()) as u64, Ordering::Relaxed);
@@ -163,7 +163,7 @@ unsafe impl DeviceMemory for Copies {
 
     fn zero(&self, _: &MirrorCall, first: PageNumber, count: PageCount) -> Result<(), DeviceError> {
         self.step()?;
-        let len = slots(first, count).len() * page();
+        let len = frames(first, count).len() * page();
         self.memory().bytes[bytes_of(first, len)].fill(0);
         Ok(())
     }

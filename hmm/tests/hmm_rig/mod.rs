@@ -19,8 +19,8 @@ use std::thread;
 use std::time::Duration;
 
 use farptr_hmm::{
-    CoherentMemory, Dmirror, Lease, Mirror, MirrorBuilder, PageCount, PageSize, Tier, VaRange,
-    VirtAddr,
+    CoherentMemory, Dmirror, Lease, Mirror, MirrorBuilder, MirrorTier, PageCount, PageSize,
+    VaRange, VirtAddr,
 };
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 
@@ -319,7 +319,7 @@ impl Rig {
     /// A mirror that can move pages; `None`, and a word about it, where that needs privilege.
     pub(crate) fn migrating(devices: usize) -> Option<Self> {
         let rig = Self::any(devices);
-        if rig.mirror.tier() == Tier::KernelFaults {
+        if rig.mirror.tier() == MirrorTier::KernelFaults {
             return Some(rig);
         }
         skip("this tier moves no pages: system calls on them would fail; run as root", !is_root());

@@ -34,7 +34,7 @@ use processors::pin;
 use work::{OPS, Worker};
 
 const THREADS: usize = 16;
-const SLOTS: usize = 1024;
+const FRAMES: usize = 1024;
 /// A mirror lives as long, so that many are built and dropped.
 const ROUND: Duration = Duration::from_secs(10);
 
@@ -56,7 +56,7 @@ struct Stress {
 
 impl Stress {
     fn new(rig: Rig) -> Self {
-        let copies = Arc::new(Copies::new(SLOTS));
+        let copies = Arc::new(Copies::new(FRAMES));
         let copies_id = rig.mirror.attach(Arc::clone(&copies) as _).expect("attach");
         let arena = Arena::reserve(12);
         let sizes = [8, 32, 64, huge(), huge(), 200];
@@ -92,9 +92,9 @@ impl Stress {
         self.rig.mirror.drain();
         assert_eq!(self.rig.mirror.pages_away(), PageCount::ZERO);
         for device in &self.rig.devices {
-            assert_eq!(device.used(), PageCount::ZERO, "slots of a device are still taken");
+            assert_eq!(device.used(), PageCount::ZERO, "frames of a device are still taken");
         }
-        assert_eq!(self.copies.used(), 0, "slots of the copying device are still taken");
+        assert_eq!(self.copies.used(), 0, "frames of the copying device are still taken");
         assert_eq!(self.rig.mirror.stats().lost, 0);
         if !unmaps_first {
             self.arena.unmap();

@@ -229,7 +229,7 @@ impl Alone<'_> {
         unsafe { rustix::mm::munmap(pointer(*self.place), len) }.expect("munmap");
         if !self.mapped.map_at(*self.place, MapFlags::FIXED_NOREPLACE) {
             arena.lost().push(*self.place);
-            self.settle_at(arena.take(0));
+            self.rest_at(arena.take(0));
             assert!(self.mapped.map_at(*self.place, MapFlags::FIXED));
         }
         self.forget();
@@ -241,7 +241,7 @@ impl Alone<'_> {
         self.forget();
     }
 
-    fn settle_at(&mut self, place: usize) {
+    fn rest_at(&mut self, place: usize) {
         *self.place = place;
         self.mapped.hint.store(place, Ordering::Relaxed);
     }
@@ -271,7 +271,7 @@ impl Alone<'_> {
                 Err(error) => panic!("mremap: {error}"),
             }
         }
-        self.settle_at(to);
+        self.rest_at(to);
         let mut list = arena.free();
         if !keep {
             let (none, flags) = (ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::NORESERVE);

@@ -113,8 +113,8 @@ impl Machine {
         }
         self.mirror().drain();
         assert_eq!(self.mirror().pages_away(), PageCount::ZERO);
-        assert_eq!(self.flaky.used(), PageCount::ZERO, "slots of the copying device leak");
-        assert_eq!(self.rig.dev().used(), PageCount::ZERO, "slots of dmirror leak");
+        assert_eq!(self.flaky.used(), PageCount::ZERO, "frames of the copying device leak");
+        assert_eq!(self.rig.dev().used(), PageCount::ZERO, "frames of dmirror leak");
         assert_eq!(self.mirror().stats().lost, 0);
     }
 

@@ -167,7 +167,7 @@ fn answers_before_an_error_are_true() {
         let now = stage.look(region);
         for (page, &pfn) in walked.pfns.iter().enumerate() {
             check_answer(&spots[page], requests[page], pfn);
-            assert_eq!(pfn.slot(), now[page].slot(), "page {page} is where it was said to be");
+            assert_eq!(pfn.number(), now[page].number(), "page {page} is where it was said to be");
         }
     });
 }

@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use farptr_hmm::{
-    Dmirror, DmirrorError, Lease, Maps, Mirror, MirrorBuilder, PageCount, PageSize, Reply, Tier,
-    VirtAddr,
+    Dmirror, DmirrorError, Lease, Maps, Mirror, MirrorBuilder, MirrorTier, PageCount, PageSize,
+    Reply, VirtAddr,
 };
 
 use crate::effect::{Answer, Failure, Seen};
@@ -36,7 +36,7 @@ pub(crate) struct World {
 pub(crate) fn mirror(around: usize) -> Option<Arc<Mirror>> {
     let size = PageSize::new((around * page()) as u64).expect("a power of two");
     let mirror = MirrorBuilder::new().fault_around(size).build().expect("a mirror");
-    if mirror.tier() == Tier::KernelFaults {
+    if mirror.tier() == MirrorTier::KernelFaults {
         return Some(Arc::new(mirror));
     }
     skip("this tier moves no pages: system calls on them would fail; run as root", !is_root());

@@ -37,12 +37,12 @@ fn anon_write_huge() {
         return skip_where_needed("order of a huge page", "the kernel had none to give");
     }
     assert_eq!(orders(&mirror.snapshot(huge)), [(pages as u64, 9, true)]);
-    // The mapping reaches past a part of it, and the slot is that of the page itself.
+    // The mapping reaches past a part of it, and the number is that of the page itself.
     let part = VaRange::from_len(start.checked_add(0x3000).unwrap(), 0x2000).unwrap();
     let pfns = mirror.snapshot(part);
     assert_eq!(orders(&pfns), [(2, 9, true)]);
-    let slot = part.start().page_number(PageSize::host());
-    assert_eq!(pfns.at(part.start()).and_then(Pfn::slot), Some(slot));
+    let number = part.start().page_number(PageSize::host());
+    assert_eq!(pfns.at(part.start()).and_then(Pfn::number), Some(number));
     // Splitting the area splits the huge page.
     protect(VaRange::from_len(start, page_bytes() as u64).unwrap(), MprotectFlags::READ);
     assert_eq!(orders(&mirror.snapshot(huge)), [(1, 0, false), (pages as u64 - 1, 0, true)]);

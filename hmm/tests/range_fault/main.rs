@@ -166,12 +166,12 @@ fn a_large_present_range_is_one_run() {
 }
 
 #[test]
-fn the_slot_of_a_host_page_is_the_number_of_the_page() {
+fn the_number_of_a_host_page_is_the_number_of_the_page() {
     let arena = Arena::new(8);
     arena.write(0..8);
     let size = farptr_hmm::PageSize::host();
     for (addr, pfn) in Mirror::open().snapshot(arena.range()).pages() {
-        assert_eq!(pfn.slot(), Some(addr.page_number(size)));
+        assert_eq!(pfn.number(), Some(addr.page_number(size)));
     }
 }
 

@@ -6,7 +6,8 @@ use crate::{
     rival::{CopyingDevice, HugePages, Memory, Scanner},
 };
 use farptr_hmm::{
-    DeviceId, DeviceMemory, HostDevice, Mirror, MirrorBuilder, Owner, PageCount, PageSize, Tier,
+    DeviceId, DeviceMemory, HostDevice, Mirror, MirrorBuilder, MirrorTier, Owner, PageCount,
+    PageSize,
 };
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ impl DeviceMirror {
         len_bytes: u64,
     ) -> Result<Self, Failure> {
         let mirror = builder.build().map_err(Failure::mirror)?;
-        if mirror.tier() != Tier::KernelFaults {
+        if mirror.tier() != MirrorTier::KernelFaults {
             return Err(Failure::Unprivileged);
         }
         let pages = PageCount::new(super::pages_in(len_bytes));

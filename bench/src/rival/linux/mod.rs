@@ -13,12 +13,12 @@
 //!    pointers, within its length, and never by two threads at a time: the owner waits for whoever
 //!    works for him.
 
+mod frames;
 mod memory;
 mod scan;
-mod slots;
 mod userfault;
 
+pub(crate) use frames::CopyingDevice;
 pub(crate) use memory::{HugePages, Memory};
 pub(crate) use scan::{Pages, Scanner};
-pub(crate) use slots::CopyingDevice;
 pub(crate) use userfault::Userfault;

@@ -40,12 +40,12 @@ impl<'m> Voyage<'m> {
     /// The pages that may be about to be dropped. Those that are absent now are not.
     fn dropping(&self, state: &mut State) -> PageSet {
         let mut dropping = PageSet::default();
-        if !state.removals.concern(&self.range) {
+        if !state.pending_drops.overlaps(&self.range) {
             return dropping;
         }
-        self.core.review_removals(state, self.range);
+        self.core.review_pending_drops(state, self.range);
         for index in 0..self.pages.len() {
-            if state.removals.concern(&self.page(index)) {
+            if state.pending_drops.overlaps(&self.page(index)) {
                 dropping.insert(index);
             }
         }
@@ -58,7 +58,7 @@ impl<'m> Voyage<'m> {
         }
         let mut index = 0;
         while index < self.pages.len() {
-            let run = self.slot_run(index).max(1);
+            let run = self.frame_run(index).max(1);
             let taken = match self.pages.get(index) {
                 Some(page) if page.goes() && page.claimed => match page.route {
                     Route::Move => self.take_by_move(index, run),
@@ -73,12 +73,12 @@ impl<'m> Voyage<'m> {
         }
     }
 
-    /// Moves a run of pages to the slots or to the staging memory. Returns how many pages need
+    /// Moves a run of pages to the frames or to the staging memory. Returns how many pages need
     /// nothing more; none if a change of mappings has to go on first.
     fn take_by_move(&mut self, index: usize, count: usize) -> usize {
         let (range, content) = (pages_from(self.at(index), count), self.destination());
-        let dst = match (content, self.pages.get(index).and_then(|page| page.slot)) {
-            (Content::Slot, Some(slot)) => self.slot_range(slot, count),
+        let dst = match (content, self.pages.get(index).and_then(|page| page.frame)) {
+            (Content::Frame, Some(frame)) => self.frame_range(frame, count),
             _ => Some(self.staged(index, count)).filter(|_| self.scratch.staging.is_clean()),
         };
         let Some(dst) = dst else {
@@ -89,17 +89,17 @@ impl<'m> Voyage<'m> {
         let Some((state, stays)) = self.lock_claimed(index, count) else {
             return 1;
         };
-        if content == Content::Slot {
+        if content == Content::Frame {
             self.note_filled(index, stays);
         }
-        let departure = core.carrier.move_out(dst.start(), pages_from(range.start(), stays));
+        let departure = core.transfer.move_out(dst.start(), pages_from(range.start(), stays));
         drop(state);
         let moved = pages_in(departure.outcome.done_bytes);
         self.set_content(index, moved, content);
         match departure.outcome.resolution {
             Resolution::Done => moved,
             _ if moved > 0 => moved,
-            Resolution::AlreadyThere if self.clear_way(index, departure.in_the_way) => 0,
+            Resolution::AlreadyThere if self.clear_blocking(index, departure.blocking) => 0,
             Resolution::Refused(Refusal::Unsuitable) if self.unlock_destination() => 0,
             why => self.refused(index, count, why),
         }
@@ -107,15 +107,15 @@ impl<'m> Voyage<'m> {
 
     /// Makes holes of the part of the destination in which there is something, but nothing of what
     /// is moved: zeroes that somebody read there. Tells whether it is worth another try.
-    fn clear_way(&mut self, index: usize, part: VaRange) -> bool {
+    fn clear_blocking(&mut self, index: usize, part: VaRange) -> bool {
         self.clearings += 1;
         if part.is_empty() || self.clearings > CLEARINGS {
             return false;
         }
-        let slot = self.pages.get(index).and_then(|page| page.slot);
-        match self.device.as_host().zip(slot) {
-            Some((host, slot)) => {
-                self.empty(host, slot, PageCount::new(count_of(part) as u64)).is_ok()
+        let frame = self.pages.get(index).and_then(|page| page.frame);
+        match self.device.as_host().zip(frame) {
+            Some((host, frame)) => {
+                self.empty(host, frame, PageCount::new(count_of(part) as u64)).is_ok()
             }
             None => self.make_holes(part),
         }
@@ -161,8 +161,8 @@ impl<'m> Voyage<'m> {
         };
         let range = pages_from(self.at(index), stays);
         // Under the lock a hole stays a hole: nobody but the mirror fills it.
-        let survey = core.carrier.surveyor.survey(range);
-        let protected = core.carrier.protect(range);
+        let survey = core.transfer.surveyor.survey(range);
+        let protected = core.transfer.protect(range);
         drop(state);
         match (protected, survey) {
             (Resolution::Done, Ok(survey)) => self.sort(index, stays, &survey),
@@ -216,18 +216,18 @@ impl<'m> Voyage<'m> {
     }
 
     fn destination(&self) -> Content {
-        if self.device.as_host().is_some() { Content::Slot } else { Content::Staging }
+        if self.device.as_host().is_some() { Content::Frame } else { Content::Staging }
     }
 
-    pub(super) fn slot_range(&self, slot: PageNumber, count: usize) -> Option<VaRange> {
+    pub(super) fn frame_range(&self, frame: PageNumber, count: usize) -> Option<VaRange> {
         let count = PageCount::new(count as u64);
-        self.device.as_host()?.frames().range_of(slot, count).ok()
+        self.device.as_host()?.frames().range_of(frame, count).ok()
     }
 
     fn note_filled(&self, index: usize, count: usize) {
-        let slot = self.pages.get(index).and_then(|page: &Passenger| page.slot);
-        if let (Some(host), Some(slot)) = (self.device.as_host(), slot) {
-            host.frames().note_filled(slot, PageCount::new(count as u64));
+        let frame = self.pages.get(index).and_then(|page: &Passenger| page.frame);
+        if let (Some(host), Some(frame)) = (self.device.as_host(), frame) {
+            host.frames().note_filled(frame, PageCount::new(count as u64));
         }
         debug_assert!(count <= count_of(self.range));
     }

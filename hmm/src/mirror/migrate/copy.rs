@@ -14,7 +14,7 @@ impl<'m> Collected<'m> {
         self.0.find_nothing();
         let mut index = 0;
         while index < self.0.pages.len() {
-            let run = self.0.slot_run(index).max(1);
+            let run = self.0.frame_run(index).max(1);
             if self.0.pages.get(index).is_some_and(|page| page.goes() && page.claimed) {
                 self.0.copy_run(index, run);
             }
@@ -32,7 +32,7 @@ impl Voyage<'_> {
             return;
         }
         let range = self.staged(0, self.pages.len());
-        let Ok(Survey { present, swapped, zero, .. }) = self.core.carrier.surveyor.survey(range)
+        let Ok(Survey { present, swapped, zero, .. }) = self.core.transfer.surveyor.survey(range)
         else {
             return;
         };
@@ -48,18 +48,18 @@ impl Voyage<'_> {
         let Some(page) = self.pages.get(index).copied() else {
             return;
         };
-        let Some(slot) = page.slot else {
+        let Some(frame) = page.frame else {
             return self.skip(index, count, Skip::NoDeviceMemory);
         };
         let bytes = bytes_of(index..index + count);
         let copied = match page.content {
-            Content::Slot | Content::Home | Content::Dropped => return,
+            Content::Frame | Content::Home | Content::Dropped => return,
             Content::Staging => {
                 let bytes = self.scratch.staging.bytes(bytes);
-                guarded(|| self.device.copy_in(&MirrorCall::BY_MIRROR, slot, bytes)).is_some()
+                guarded(|| self.device.copy_in(&MirrorCall::BY_MIRROR, frame, bytes)).is_some()
             }
             Content::Nothing => guarded(|| {
-                self.device.zero(&MirrorCall::BY_MIRROR, slot, PageCount::new(count as u64))
+                self.device.zero(&MirrorCall::BY_MIRROR, frame, PageCount::new(count as u64))
             })
             .is_some(),
             Content::Protected => {
@@ -68,7 +68,7 @@ impl Voyage<'_> {
                 if read_bytes(at, buffer).is_err() {
                     return self.skip(index, count, Skip::Unreadable);
                 }
-                guarded(|| self.device.copy_in(&MirrorCall::BY_MIRROR, slot, buffer)).is_some()
+                guarded(|| self.device.copy_in(&MirrorCall::BY_MIRROR, frame, buffer)).is_some()
             }
         };
         if !copied {

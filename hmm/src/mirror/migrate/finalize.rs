@@ -17,9 +17,9 @@ impl<'m> Copied<'m> {
         let mut index = 0;
         while index < voyage.pages.len() {
             let claimed = voyage.pages.get(index).is_some_and(|page| page.claimed);
-            match if claimed { voyage.settle(index) } else { 1 } {
+            match if claimed { voyage.finish(index) } else { 1 } {
                 0 => voyage.pause(),
-                settled => index += settled,
+                done => index += done,
             }
         }
         voyage.clean_up();
@@ -32,7 +32,7 @@ impl Voyage<'_> {
     fn drop_protected(&mut self) {
         let mut index = 0;
         while index < self.pages.len() {
-            let run = self.slot_run(index).max(1);
+            let run = self.frame_run(index).max(1);
             let page = self.pages.get(index);
             if page.is_some_and(|page| page.goes() && page.content == Content::Protected) {
                 self.drop_run(index, run);
@@ -52,7 +52,7 @@ impl Voyage<'_> {
         };
         state.own_drop = Some(range);
         drop(state);
-        let stayed = self.core.carrier.drop_copied(range, lease);
+        let stayed = self.core.transfer.drop_copied(range, lease);
         self.core.lock().own_drop = None;
         for (place, page) in self.pages.iter_mut().skip(index).take(count).enumerate() {
             match stayed.is_occupied(place) {
@@ -64,7 +64,7 @@ impl Voyage<'_> {
 
     /// Settles the pages from `index` on that belong together and returns how many; none if a
     /// change of mappings has to go on first.
-    fn settle(&mut self, index: usize) -> usize {
+    fn finish(&mut self, index: usize) -> usize {
         let core = self.core;
         let mut state = core.lock();
         let transit = state.table.transit(Mover::Migrator);
@@ -83,14 +83,14 @@ impl Voyage<'_> {
         if left && self.find_at_home(index, range) {
             return 0;
         }
-        let settled = if self.pages.get(index).is_some_and(Passenger::goes) {
-            self.settle_away(&mut state, index, range)
+        let done = if self.pages.get(index).is_some_and(Passenger::goes) {
+            self.enter_on_device(&mut state, index, range)
         } else {
-            self.settle_home(&mut state, index, range)
+            self.put_back_home(&mut state, index, range)
         };
         drop(state);
         core.wake(range);
-        settled
+        done
     }
 
     /// A page that was dropped or unmapped on its way.
@@ -101,13 +101,13 @@ impl Voyage<'_> {
     }
 
     /// Marks the holes and says who holds the pages.
-    fn settle_away(&mut self, state: &mut State, index: usize, range: VaRange) -> usize {
+    fn enter_on_device(&mut self, state: &mut State, index: usize, range: VaRange) -> usize {
         let content = self.content(index);
         if content == Content::Home {
             die(&format_args!("{range} was to go to a device and was never taken"));
         }
-        let may_wait = content == Content::Dropped || !self.patience.is_at_an_end();
-        let reason = match self.core.carrier.mark(range) {
+        let may_wait = content == Content::Dropped || !self.backoff.is_exhausted();
+        let reason = match self.core.transfer.mark(range) {
             Resolution::Done => None,
             Resolution::Retry => return 0,
             Resolution::Refused(Refusal::NoMemory) if may_wait => return 0,
@@ -116,13 +116,13 @@ impl Voyage<'_> {
         };
         if let Some(reason) = reason {
             self.skip(index, count_of(range), reason);
-            return self.settle_home(state, index, range);
+            return self.put_back_home(state, index, range);
         }
         let (device, hold) = (self.order.device, self.order.hold);
         let pages = self.pages.iter().skip(index).take(count_of(range));
         for (offset, page) in pages.enumerate() {
-            let slot = or_die(page.slot, "a page went to a device without a slot");
-            let held = Held { device, slot, hold, huge: page.huge };
+            let frame = or_die(page.frame, "a page went to a device without a frame");
+            let held = Held { device, frame, hold, huge: page.huge };
             // The page is in the table, so there is room for it.
             let set = state.table.set(above(range.start(), offset), Place::Device(held));
             or_die(set.ok(), "no room to note that a page is on a device");
@@ -136,12 +136,12 @@ impl Voyage<'_> {
     /// while a message is unread, so the kernel is asked afterwards. Tells whether to begin again.
     fn find_at_home(&mut self, index: usize, range: VaRange) -> bool {
         let core = self.core;
-        let survey = core.carrier.look(range);
+        let survey = core.transfer.look(range);
         let mut again = false;
         let pages = self.pages.iter_mut().skip(index).take(count_of(range)).enumerate();
         for (place, page) in pages.filter(|(place, _)| survey.present.contains(*place)) {
             let at = pages_from(above(range.start(), place), 1);
-            match core.carrier.uffd().check_watched(at) {
+            match core.transfer.uffd().check_watched(at) {
                 Resolution::Done => {
                     (page.content, page.skip) = (Content::Home, Some(Skip::Changed));
                     again = true;
@@ -158,36 +158,36 @@ impl Voyage<'_> {
     }
 
     /// Puts pages back where they belong.
-    fn settle_home(&mut self, state: &mut State, index: usize, range: VaRange) -> usize {
+    fn put_back_home(&mut self, state: &mut State, index: usize, range: VaRange) -> usize {
         let content = self.content(index);
         let mut outcome = self.put_back(index, range, content);
         if outcome.done_bytes == 0 && outcome.resolution == Resolution::AlreadyThere {
             // Marks were placed in a part of the range.
-            match self.core.carrier.unmark(range) {
+            match self.core.transfer.unmark(range) {
                 Resolution::Retry => return 0,
                 _ => outcome = self.put_back(index, range, content),
             }
         }
         let is_elsewhere = !matches!(content, Content::Protected | Content::Nothing);
-        let mut settled = pages_in(outcome.done_bytes);
-        if settled == 0 {
+        let mut done = pages_in(outcome.done_bytes);
+        if done == 0 {
             match outcome.resolution {
                 Resolution::Retry | Resolution::Refused(Refusal::NoMemory) => return 0,
                 _ if is_elsewhere && !self.core.lose(pages_from(range.start(), 1)) => return 0,
-                _ => settled = 1,
+                _ => done = 1,
             }
         }
-        state.table.forget(pages_from(range.start(), settled));
-        settled
+        state.table.forget(pages_from(range.start(), done));
+        done
     }
 
     fn put_back(&self, index: usize, range: VaRange, content: Content) -> Outcome {
         let count = count_of(range);
         let src = match content {
-            Content::Slot => {
-                let slot = self.pages.get(index).and_then(|page| page.slot);
-                let src = slot.and_then(|slot| self.slot_range(slot, 1));
-                or_die(src, "a page went to a device without a slot")
+            Content::Frame => {
+                let frame = self.pages.get(index).and_then(|page| page.frame);
+                let src = frame.and_then(|frame| self.frame_range(frame, 1));
+                or_die(src, "a page went to a device without a frame")
             }
             Content::Staging => self.staged(index, count),
             Content::Home => {
@@ -198,30 +198,30 @@ impl Voyage<'_> {
                 return Outcome { done_bytes: 0, resolution };
             }
             Content::Protected | Content::Nothing => {
-                let lifted = self.core.carrier.unprotect(range, Wakeup::Later);
+                let lifted = self.core.transfer.unprotect(range, Wakeup::Later);
                 let done_bytes = if lifted == Resolution::Done { range.len_bytes() } else { 0 };
                 return Outcome { done_bytes, resolution: lifted };
             }
         };
-        // Slots of neighbouring pages need not be neighbours.
-        let moved = self.core.carrier.move_home(range.start(), src, Wakeup::Later);
+        // Frames of neighbouring pages need not be neighbours.
+        let moved = self.core.transfer.move_home(range.start(), src, Wakeup::Later);
         match moved.resolution {
             Resolution::Refused(_) if moved.done_bytes == 0 => {
-                self.core.carrier.copy_home(range.start(), src, Wakeup::Later)
+                self.core.transfer.copy_home(range.start(), src, Wakeup::Later)
             }
             _ => moved,
         }
     }
 
-    /// Gives back the slots of pages that stayed, and empties the staging memory.
+    /// Gives back the frames of pages that stayed, and empties the staging memory.
     fn clean_up(&mut self) {
         let mut went = 0;
         let staged = self.pages.iter().any(|page| page.content == Content::Staging);
         let moved_nothing = self.pages.iter().any(|page| page.content == Content::Nothing);
         for page in &self.pages {
-            match page.slot {
-                Some(slot) if !page.goes() => {
-                    self.device.free(&MirrorCall::BY_MIRROR, slot, PageCount::new(1));
+            match page.frame {
+                Some(frame) if !page.goes() => {
+                    self.device.free(&MirrorCall::BY_MIRROR, frame, PageCount::new(1));
                 }
                 _ => went += u64::from(page.goes()),
             }
@@ -244,7 +244,7 @@ impl Voyage<'_> {
     /// Makes holes of a part of the staging memory, which meanwhile is not watched: else the kernel
     /// would wait until the handler has read about it. Tells whether they are holes and watched.
     pub(super) fn make_holes(&mut self, part: VaRange) -> bool {
-        let uffd = self.core.carrier.uffd();
+        let uffd = self.core.transfer.uffd();
         let _ = uffd.unregister(part);
         let cleared = self.scratch.staging.clear(part).is_ok();
         let watched = uffd.register(part, Modes::PROTECTED).is_ok();

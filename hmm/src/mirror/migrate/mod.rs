@@ -18,12 +18,12 @@ use crate::addr::{PageCount, PageNumber, VaRange, VirtAddr};
 use crate::device::DeviceError;
 use crate::device::Hold;
 use crate::error::HostError;
-use crate::host::{Access, HostMm};
-use crate::mirror::home::Carry;
+use crate::host::{HostMm, PageAccess};
+use crate::mirror::home::BringsHome;
 use crate::mirror::shared::Core;
 use crate::mirror::table::{BLOCK, DeviceIndex, Mover};
 use crate::notifier::InvalidationGuard;
-use crate::sync::backoff::Patience;
+use crate::sync::backoff::Backoff;
 use crate::sys::device::DeviceMemory;
 use crate::sys::lease::Lease;
 use crate::sys::owned::Owned;
@@ -152,8 +152,8 @@ enum Route {
 enum Content {
     /// Where it was.
     Home,
-    /// In the slot, by a move. If the page had none the slot reads as zeroes.
-    Slot,
+    /// In the frame, by a move. If the page had none the frame reads as zeroes.
+    Frame,
     /// In the staging memory, by a move.
     Staging,
     /// Still at home, write-protected.
@@ -171,7 +171,7 @@ struct Passenger {
     skip: Option<Skip>,
     /// It was on the device before.
     already: bool,
-    slot: Option<PageNumber>,
+    frame: Option<PageNumber>,
     huge: bool,
     content: Content,
     /// It is in the list of pages in transit.
@@ -193,7 +193,7 @@ struct Voyage<'m> {
     /// Pages of one block.
     range: VaRange,
     pages: Vec<Passenger>,
-    patience: Patience,
+    backoff: Backoff,
     /// How often something was in the way of a move and was removed.
     clearings: u32,
     /// Whether the destination was unlocked.
@@ -240,14 +240,14 @@ impl Drop for Voyage<'_> {
     }
 }
 
-impl Carry for Scratch {
+impl BringsHome for Scratch {
     fn mover(&self) -> Mover {
         Mover::Migrator
     }
 
     /// The handler reads the message of the change without being asked.
     fn pause(&mut self, _: &Core) {
-        Patience::default().pause();
+        Backoff::default().pause();
     }
 
     fn buffer(&mut self) -> &mut Owned<u8> {
@@ -279,7 +279,7 @@ impl Voyage<'_> {
 
     fn pause(&mut self) {
         self.core.stats.retries.add(1);
-        self.patience.pause();
+        self.backoff.pause();
     }
 
     /// The pages from `index` on that are alike, as far as `same` says of a page and the first.
@@ -290,22 +290,22 @@ impl Voyage<'_> {
         self.pages.iter().skip(index).take_while(|page| same(page, first)).count()
     }
 
-    /// The pages from `index` on that go, alike, into slots that follow each other.
-    fn slot_run(&self, index: usize) -> usize {
-        let first = self.pages.get(index).and_then(|page| page.slot).map_or(0, PageNumber::get);
+    /// The pages from `index` on that go, alike, into frames that follow each other.
+    fn frame_run(&self, index: usize) -> usize {
+        let first = self.pages.get(index).and_then(|page| page.frame).map_or(0, PageNumber::get);
         let follows = |(offset, page): &(usize, &Passenger)| {
-            page.slot.map(PageNumber::get) == Some(first + *offset as u64)
+            page.frame.map(PageNumber::get) == Some(first + *offset as u64)
         };
         let all = self.pages.iter().skip(index).enumerate();
-        let slots = all.take_while(follows).count();
-        if slots == 0 {
+        let frames = all.take_while(follows).count();
+        if frames == 0 {
             return 0;
         }
         let alike = self.run(index, |page, first| {
             page.goes() == first.goes()
                 && (page.route, page.content) == (first.route, first.content)
         });
-        slots.min(alike)
+        frames.min(alike)
     }
 
     fn skip(&mut self, index: usize, count: usize, reason: Skip) {
@@ -479,10 +479,10 @@ impl Area {
     }
 
     /// For what its pages can be accessed; `None` if none can leave.
-    pub(crate) fn access(&self) -> Option<Access> {
+    pub(crate) fn access(&self) -> Option<PageAccess> {
         match self.route {
-            Route::Move => Some(Access::Write),
-            Route::Copy => Some(Access::Read),
+            Route::Move => Some(PageAccess::Write),
+            Route::Copy => Some(PageAccess::Read),
             Route::Stay(_) => None,
         }
     }

@@ -1,4 +1,4 @@
-//! The first step: who goes, and into which slots.
+//! The first step: who goes, and into which frames.
 
 use super::{Area, Collected, Content, Order, Passenger, Route, Scratch, Voyage, guarded};
 use crate::addr::pages::{above, count_of, page_bytes};
@@ -9,7 +9,7 @@ use crate::mirror::migrate::Skip;
 use crate::mirror::shared::Core;
 use crate::mirror::table::{BLOCK, Place};
 use crate::notifier::Event;
-use crate::sync::backoff::Patience;
+use crate::sync::backoff::Backoff;
 use crate::sys::device::{DeviceMemory, HostDevice, MirrorCall};
 use crate::sys::survey::Survey;
 use crate::sys::uffd::Modes;
@@ -37,7 +37,7 @@ impl<'m> Setup<'m> {
         pages.clear();
         let all = (0..count_of(range)).map(|index| passenger(above(range.start(), index), areas));
         pages.extend(all);
-        let patience = Patience::default();
+        let backoff = Backoff::default();
         let (clearings, unlocked) = (0, false);
         Self(Voyage {
             core,
@@ -46,7 +46,7 @@ impl<'m> Setup<'m> {
             order,
             range,
             pages,
-            patience,
+            backoff,
             clearings,
             unlocked,
             _guard: guard,
@@ -82,8 +82,8 @@ fn passenger(at: crate::VirtAddr, areas: &[Area]) -> Passenger {
     let area = areas.iter().find(|area| area.range.contains(at));
     let route = area.map_or(Route::Stay(Skip::Changed), |area| area.route);
     let skip = if let Route::Stay(reason) = route { Some(reason) } else { None };
-    let (slot, content) = (None, Content::Home);
-    Passenger { route, skip, already: false, slot, huge: false, content, claimed: false }
+    let (frame, content) = (None, Content::Home);
+    Passenger { route, skip, already: false, frame, huge: false, content, claimed: false }
 }
 
 impl Voyage<'_> {
@@ -95,7 +95,7 @@ impl Voyage<'_> {
             let Some(part) = area.range.intersection(&self.range) else {
                 continue;
             };
-            if self.core.carrier.uffd().register(part, modes).is_err() {
+            if self.core.transfer.uffd().register(part, modes).is_err() {
                 let index = VaRange::new(self.range.start(), part.start()).map_or(0, count_of);
                 for page in self.pages.iter_mut().skip(index).take(count_of(part)) {
                     page.skip = page.skip.or(Some(Skip::Unwatchable));
@@ -104,7 +104,7 @@ impl Voyage<'_> {
         }
     }
 
-    /// Finds slots: a huge page where it fits, then runs, then single ones.
+    /// Finds frames: a huge page where it fits, then runs, then single ones.
     fn allocate(&mut self) {
         if self.wants_huge() && self.allocate_huge() {
             return;
@@ -122,7 +122,7 @@ impl Voyage<'_> {
     /// A huge page is worth it if the block is one already, or holds nothing yet.
     fn wants_huge(&self) -> bool {
         let whole = self.pages.len() == BLOCK && self.pages.iter().all(Passenger::goes);
-        let survey = || self.core.carrier.surveyor.survey(self.range);
+        let survey = || self.core.transfer.surveyor.survey(self.range);
         let is_huge = |survey: Survey| {
             let (huge, present) = (survey.huge.len(), survey.present.len());
             huge == BLOCK || present == 0 && survey.swapped.len() == 0
@@ -132,7 +132,7 @@ impl Voyage<'_> {
 
     fn allocate_huge(&mut self) -> bool {
         let size = PageSize::new(BLOCK as u64 * page_bytes()).unwrap_or(PageSize::MIB_2);
-        let Some(first) = self.slots(BLOCK, size) else {
+        let Some(first) = self.frames(BLOCK, size) else {
             return false;
         };
         self.assign(0, BLOCK, first, true);
@@ -144,7 +144,7 @@ impl Voyage<'_> {
         let mut portion = count;
         while index < end {
             portion = portion.min(end - index);
-            match self.slots(portion, PageSize::host()) {
+            match self.frames(portion, PageSize::host()) {
                 Some(first) => {
                     self.assign(index, portion, first, false);
                     index += portion;
@@ -158,8 +158,8 @@ impl Voyage<'_> {
         }
     }
 
-    /// Takes slots, empty ones if pages can be moved there.
-    fn slots(&self, count: usize, page_size: PageSize) -> Option<PageNumber> {
+    /// Takes frames, empty ones if pages can be moved there.
+    fn frames(&self, count: usize, page_size: PageSize) -> Option<PageNumber> {
         let count = PageCount::new(count as u64);
         let first = guarded(|| self.device.alloc(&MirrorCall::BY_MIRROR, count, page_size))?;
         if let Some(host) = self.device.as_host()
@@ -171,7 +171,7 @@ impl Voyage<'_> {
         Some(first)
     }
 
-    /// Makes slots holes, to which huge pages can be moved whole. Meanwhile they are not watched:
+    /// Makes frames holes, to which huge pages can be moved whole. Meanwhile they are not watched:
     /// else the kernel would wait until the handler has read about each drop.
     pub(super) fn empty(
         &self,
@@ -182,7 +182,7 @@ impl Voyage<'_> {
         if host.frames().is_empty(first, count) {
             return Ok(());
         }
-        let (uffd, range) = (self.core.carrier.uffd(), host.frames().range_of(first, count)?);
+        let (uffd, range) = (self.core.transfer.uffd(), host.frames().range_of(first, count)?);
         // What is still watched is dropped too, only more slowly.
         let _ = uffd.unregister(range);
         let cleared = host.frames().clear(first, count);
@@ -196,7 +196,7 @@ impl Voyage<'_> {
 
     fn assign(&mut self, index: usize, count: usize, first: PageNumber, huge: bool) {
         for (offset, page) in self.pages.iter_mut().skip(index).take(count).enumerate() {
-            page.slot = first.checked_add(PageCount::new(offset as u64));
+            page.frame = first.checked_add(PageCount::new(offset as u64));
             page.huge = huge;
         }
     }

@@ -22,16 +22,16 @@ pub(crate) enum Mover {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) device: DeviceIndex,
-    pub(crate) slot: PageNumber,
+    pub(crate) frame: PageNumber,
     pub(crate) hold: Hold,
-    /// Whether the slot was given out as a part of a huge page.
+    /// Whether the frame was given out as a part of a huge page.
     pub(crate) huge: bool,
 }
 
 impl Held {
     /// The same, `pages` further on.
     pub(crate) fn advance(self, pages: u64) -> Self {
-        Self { slot: PageNumber::new(self.slot.get() + pages), ..self }
+        Self { frame: PageNumber::new(self.frame.get() + pages), ..self }
     }
 }
 
@@ -69,9 +69,9 @@ impl Entry {
             Place::Transit(mover, index) => {
                 TRANSIT | flag(mover == Mover::Handler, FLAG) | (index as u64) << INDEX_SHIFT
             }
-            Place::Device(Held { device, slot, hold, huge }) => {
+            Place::Device(Held { device, frame, hold, huge }) => {
                 let flags = flag(hold == Hold::Exclusive, FLAG) | flag(huge, HUGE);
-                DEVICE | flags | u64::from(device.0) << DEVICE_SHIFT | slot.get() << INDEX_SHIFT
+                DEVICE | flags | u64::from(device.0) << DEVICE_SHIFT | frame.get() << INDEX_SHIFT
             }
         })
     }
@@ -85,7 +85,7 @@ impl Entry {
             }
             DEVICE => Place::Device(Held {
                 device: DeviceIndex(self.0.to_le_bytes()[1]),
-                slot: PageNumber::new(high),
+                frame: PageNumber::new(high),
                 hold: if is(FLAG) { Hold::Exclusive } else { Hold::Private },
                 huge: is(HUGE),
             }),
@@ -106,7 +106,7 @@ mod tests {
     fn a_word_says_what_it_was_made_of() {
         let held = Held {
             device: DeviceIndex(200),
-            slot: PageNumber::new(1 << 40),
+            frame: PageNumber::new(1 << 40),
             hold: Hold::Exclusive,
             huge: true,
         };

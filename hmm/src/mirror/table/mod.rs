@@ -34,7 +34,7 @@ const SPARE: usize = 1024;
 /// What never happens: a page would be taken for one at home whose bytes are elsewhere.
 const DAMAGED: &str = "the table of the pages that are away is damaged";
 
-/// How many runs of slots may wait to be given back.
+/// How many runs of frames may wait to be given back.
 const GARBAGE: usize = 1 << 16;
 
 /// There is no room for another block.
@@ -53,12 +53,12 @@ struct BlockRef {
     away: u32,
 }
 
-/// Slots to be given back.
+/// Frames to be given back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Garbage {
     device: u64,
-    slot: u64,
+    frame: u64,
     count: u64,
 }
 
@@ -67,8 +67,8 @@ impl Garbage {
         DeviceIndex(self.device.to_le_bytes()[0])
     }
 
-    pub(crate) fn slots(self) -> (PageNumber, PageCount) {
-        (PageNumber::new(self.slot), PageCount::new(self.count))
+    pub(crate) fn frames(self) -> (PageNumber, PageCount) {
+        (PageNumber::new(self.frame), PageCount::new(self.count))
     }
 }
 
@@ -95,7 +95,7 @@ impl Transit {
     }
 }
 
-/// Neighbouring pages that a device holds in consecutive slots, in the same way.
+/// Neighbouring pages that a device holds in consecutive frames, in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HeldRun {
     pub(crate) range: VaRange,
@@ -378,12 +378,12 @@ impl PageTable {
         Ok(())
     }
 
-    /// Keeps a slot to be given back. Without room for it, it stays taken.
+    /// Keeps a frame to be given back. Without room for it, it stays taken.
     pub(crate) fn discard(&mut self, held: Held) {
-        let new = Garbage { device: held.device.0.into(), slot: held.slot.get(), count: 1 };
+        let new = Garbage { device: held.device.0.into(), frame: held.frame.get(), count: 1 };
         let filled = or_die(self.garbage.get_mut(..self.garbage_len), DAMAGED);
         if let Some(last) = filled.last_mut()
-            && (last.device, last.slot + last.count) == (new.device, new.slot)
+            && (last.device, last.frame + last.count) == (new.device, new.frame)
         {
             last.count += 1;
         } else if let Some(next) = self.garbage.get_mut(self.garbage_len) {
@@ -392,7 +392,7 @@ impl PageTable {
         }
     }
 
-    /// Takes slots to be given back.
+    /// Takes frames to be given back.
     pub(crate) fn take_garbage(&mut self) -> Option<Garbage> {
         self.garbage_len = self.garbage_len.checked_sub(1)?;
         self.garbage.get(self.garbage_len).copied()

@@ -15,9 +15,9 @@ fn pages(first: u64, count: u64) -> VaRange {
     VaRange::from_len(at(first), count * page_bytes()).expect("a range")
 }
 
-fn held(slot: u64) -> Held {
-    let (device, slot) = (DeviceIndex(3), PageNumber::new(slot));
-    Held { device, slot, hold: Hold::Private, huge: false }
+fn held(frame: u64) -> Held {
+    let (device, frame) = (DeviceIndex(3), PageNumber::new(frame));
+    Held { device, frame, hold: Hold::Private, huge: false }
 }
 
 fn table() -> PageTable {
@@ -25,7 +25,7 @@ fn table() -> PageTable {
 }
 
 #[test]
-fn a_run_is_as_long_as_its_slots_follow_each_other() {
+fn a_run_is_as_long_as_its_frames_follow_each_other() {
     let mut table = table();
     for page in 0..4 {
         table.set(at(510 + page), Place::Device(held(7 + page))).expect("room");
@@ -49,9 +49,9 @@ fn what_is_forgotten_becomes_garbage() {
     table.forget(pages(2, 4));
     assert_eq!(table.transit(Mover::Migrator).at(9), None);
     assert_eq!(table.held(), PageCount::new(6));
-    let slots = std::iter::from_fn(|| table.take_garbage()).map(Garbage::slots);
-    let slots: Vec<_> = slots.map(|(first, count)| (first.get(), count.get())).collect();
-    assert_eq!(slots, [(5, 1), (2, 2)]);
+    let frames = std::iter::from_fn(|| table.take_garbage()).map(Garbage::frames);
+    let frames: Vec<_> = frames.map(|(first, count)| (first.get(), count.get())).collect();
+    assert_eq!(frames, [(5, 1), (2, 2)]);
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub(crate) enum Half {
     Imagined,
 }
 
-/// Counts the requests of a carrier, and lets some fail.
+/// Counts the requests of a transfer, and lets some fail.
 #[derive(Debug, Default)]
 pub(crate) struct Injection {
     plan: Mutex<Vec<Failure>>,

@@ -39,27 +39,27 @@ use super::uffd::{Fill, Outcome, Refusal, Resolution, Uffd, Wakeup};
 use crate::addr::pages::{count_of, pages_from};
 use crate::addr::{VaRange, VirtAddr};
 use crate::fatal::{die, or_die};
-use crate::sync::backoff::Patience;
+use crate::sync::backoff::Backoff;
 use moves::Move;
 
-pub(crate) use moves::Departure;
+pub(crate) use moves::MoveOutcome;
 
 /// A userfaultfd through which pages are carried.
 #[derive(Debug)]
-pub(crate) struct Carrier {
+pub(crate) struct Transfer {
     uffd: Uffd,
     pub(crate) surveyor: Surveyor,
     #[cfg(test)]
     pub(crate) injection: injection::Injection,
 }
 
-impl AsFd for Carrier {
+impl AsFd for Transfer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.uffd.as_fd()
     }
 }
 
-impl Carrier {
+impl Transfer {
     pub(crate) fn new(uffd: Uffd, surveyor: Surveyor) -> Self {
         Self {
             uffd,
@@ -105,8 +105,8 @@ impl Carrier {
     /// Moves pages that are in transit to `dst`, which is memory of the mirror or a device. Holes
     /// count as moved. Pages that are not watched are [`Resolution::Vanished`]: nobody who touches
     /// their holes would wait.
-    pub(crate) fn move_out(&self, dst: VirtAddr, src: VaRange) -> Departure {
-        let mut in_the_way = VaRange::default();
+    pub(crate) fn move_out(&self, dst: VirtAddr, src: VaRange) -> MoveOutcome {
+        let mut blocking = VaRange::default();
         let outcome = within_one_area(src, |src| {
             // Rule 1. The destination belongs to the mirror or to a device that has given it out
             // for this.
@@ -118,14 +118,14 @@ impl Carrier {
             }
             let outcome = departure.run();
             if outcome.done_bytes == 0 && outcome.resolution == Resolution::AlreadyThere {
-                in_the_way = departure.free_of_pages();
+                blocking = departure.free_of_pages();
             }
             outcome
         });
-        Departure { outcome, in_the_way }
+        MoveOutcome { outcome, blocking }
     }
 
-    /// Moves pages from where [`Carrier::move_out`] put them to where they belong.
+    /// Moves pages from where [`Transfer::move_out`] put them to where they belong.
     pub(crate) fn move_home(&self, dst: VirtAddr, src: VaRange, wakeup: Wakeup) -> Outcome {
         // Rule 2. The source is where the content was put, which nobody needs there once it is
         // home.
@@ -135,14 +135,14 @@ impl Carrier {
     /// Surveys pages of which it has to be known where they are. If that cannot be found out, the
     /// process ends: whatever was done next could lose bytes.
     pub(crate) fn look(&self, range: VaRange) -> Survey {
-        let mut patience = Patience::default();
+        let mut backoff = Backoff::default();
         loop {
             match self.survey(range) {
                 Ok(survey) => return survey,
-                Err(error) if patience.is_at_an_end() => {
+                Err(error) if backoff.is_exhausted() => {
                     die(&format_args!("cannot find out which pages of {range} are there: {error}"))
                 }
-                Err(_) => patience.pause(),
+                Err(_) => backoff.pause(),
             }
         }
     }
@@ -160,7 +160,7 @@ impl Carrier {
     pub(crate) fn copy_home(&self, dst: VirtAddr, src: VaRange, wakeup: Wakeup) -> Outcome {
         within_one_area(src, |src| {
             self.attempt(Request::CopyHome, src, |src| {
-                // SAFETY: 1. Rule 2. 2. The source is the caller's, or a slot that its device has
+                // SAFETY: 1. Rule 2. 2. The source is the caller's, or a frame that its device has
                 // stopped using: the invalidation that announced this has returned.
                 unsafe { self.uffd.copy(dst, src, Fill::Plain, wakeup) }
             })

@@ -9,7 +9,7 @@
 //!
 //! The rules are those of `transfer/mod.rs`, under which the functions here are called.
 
-use super::{Carrier, Request};
+use super::{Request, Transfer};
 use crate::addr::pages::{above, count_of, pages_from, pages_in};
 use crate::addr::{VaRange, VirtAddr};
 use crate::sys::survey::Survey;
@@ -18,16 +18,16 @@ use crate::sys::uffd::{Outcome, Resolution, Wakeup};
 /// What became of a move out.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
-pub(crate) struct Departure {
+pub(crate) struct MoveOutcome {
     pub(crate) outcome: Outcome,
     /// If something is in the way of the first page: the pages of the destination from there on
     /// that hold nothing of what was to be moved. Else empty.
-    pub(crate) in_the_way: VaRange,
+    pub(crate) blocking: VaRange,
 }
 
 /// A move under the lock of the table.
 pub(super) struct Move<'c> {
-    carrier: &'c Carrier,
+    transfer: &'c Transfer,
     kind: Request,
     dst: VirtAddr,
     src: VaRange,
@@ -41,14 +41,14 @@ pub(super) struct Move<'c> {
 impl<'c> Move<'c> {
     /// Looks at the source; moves nothing yet.
     pub(super) fn new(
-        carrier: &'c Carrier,
+        transfer: &'c Transfer,
         kind: Request,
         dst: VirtAddr,
         src: VaRange,
         wakeup: Wakeup,
     ) -> Self {
-        let before = carrier.look(src);
-        Self { carrier, kind, dst, src, wakeup, before, unwoken: false }
+        let before = transfer.look(src);
+        Self { transfer, kind, dst, src, wakeup, before, unwoken: false }
     }
 
     /// Moves the pages, as far as it goes.
@@ -67,7 +67,7 @@ impl<'c> Move<'c> {
         let done = pages_from(self.dst, done);
         if self.unwoken && self.wakeup == Wakeup::Now {
             // Waking fails only if the process ends.
-            let _ = self.carrier.uffd.wake(done);
+            let _ = self.transfer.uffd.wake(done);
         }
         Outcome { done_bytes: done.len_bytes(), resolution }
     }
@@ -77,9 +77,9 @@ impl<'c> Move<'c> {
     fn move_run(&mut self, first: usize) -> (usize, Resolution) {
         let count = self.length(first, |page| self.before.is_occupied(page));
         let (to, from) = (above(self.dst, first), self.source(first, count));
-        let outcome = self.carrier.attempt(self.kind, from, |from| {
+        let outcome = self.transfer.attempt(self.kind, from, |from| {
             // SAFETY: 1. and 2. The callers give the rules that allow it.
-            unsafe { self.carrier.uffd.move_pages(to, from, self.wakeup) }
+            unsafe { self.transfer.uffd.move_pages(to, from, self.wakeup) }
         });
         if outcome.resolution == Resolution::Done {
             return (count, Resolution::Done);
@@ -109,12 +109,12 @@ impl<'c> Move<'c> {
     /// Looks where pages of the source are after a request that did not finish.
     fn look_after(&self, first: usize, count: usize) -> After {
         let source = self.source(first, count);
-        let here = self.carrier.look(pages_from(above(self.dst, first), count));
-        let there = self.carrier.look(source);
+        let here = self.transfer.look(pages_from(above(self.dst, first), count));
+        let there = self.transfer.look(source);
         // After the look: where a message is unread, it may have been a look at other memory. The
         // mirror's own memory is replaced by nobody.
         let unread = self.kind == Request::MoveOut
-            && self.carrier.uffd.check_watched(source) == Resolution::Retry;
+            && self.transfer.uffd.check_watched(source) == Resolution::Retry;
         After { here, there, unread }
     }
 
@@ -124,7 +124,7 @@ impl<'c> Move<'c> {
     fn confirm_hole(&self, page: usize) -> Resolution {
         match self.kind {
             Request::MoveHome => Resolution::Done,
-            _ => self.carrier.uffd.check_watched(self.source(page, 1)),
+            _ => self.transfer.uffd.check_watched(self.source(page, 1)),
         }
     }
 
@@ -132,13 +132,13 @@ impl<'c> Move<'c> {
     /// too, and as the kernel would move pages in their places.
     fn pass_holes(&mut self, first: usize) -> (usize, Resolution) {
         let count = self.length(first, |page| !self.before.is_occupied(page));
-        let here = self.carrier.look(pages_from(above(self.dst, first), count));
+        let here = self.transfer.look(pages_from(above(self.dst, first), count));
         let holes = (0..count).take_while(|&page| !here.is_occupied(page)).count();
         if holes == 0 {
             return (0, Resolution::AlreadyThere);
         }
         if self.kind == Request::MoveOut {
-            let asked = self.ask_for_hole(first);
+            let asked = self.request_hole(first);
             if asked.resolution != Resolution::Done || asked.done_bytes > 0 {
                 return (pages_in(asked.done_bytes), asked.resolution);
             }
@@ -150,10 +150,10 @@ impl<'c> Move<'c> {
     /// Asks the kernel to move a hole, which it cannot: [`Resolution::Done`] if that is the only
     /// reason. The memory may have been protected or replaced since its areas were looked up, and
     /// then nothing is taken from it, zeroes neither. A page that has come there meanwhile moves.
-    fn ask_for_hole(&self, page: usize) -> Outcome {
+    fn request_hole(&self, page: usize) -> Outcome {
         let (to, from) = (above(self.dst, page), self.source(page, 1));
         // SAFETY: 1. and 2. The callers give the rules that allow it.
-        let outcome = unsafe { self.carrier.uffd.move_pages(to, from, self.wakeup) };
+        let outcome = unsafe { self.transfer.uffd.move_pages(to, from, self.wakeup) };
         match outcome.resolution {
             Resolution::Vanished => Outcome { done_bytes: 0, resolution: self.confirm_hole(page) },
             _ => outcome,

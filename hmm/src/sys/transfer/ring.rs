@@ -1,4 +1,4 @@
-//! The last requests of a carrier: what a test prints when it has found that bytes are lost.
+//! The last requests of a transfer: what a test prints when it has found that bytes are lost.
 
 #![forbid(unsafe_code)]
 

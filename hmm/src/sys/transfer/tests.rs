@@ -18,7 +18,7 @@ use crate::sys::mmap::HugePages;
 use crate::sys::owned::Owned;
 use crate::sys::transfer::Request;
 use crate::sys::transfer::injection::{Failure, Half};
-use crate::sys::uffd::{Refusal, Resolution, Tier};
+use crate::sys::uffd::{MirrorTier, Refusal, Resolution};
 use crate::{
     DeviceError, DeviceId, DeviceMemory, HostDevice, Mirror, MirrorCall, Owner, PageCount,
     PageNumber, PageSize, VaRange,
@@ -86,7 +86,7 @@ unsafe impl DeviceMemory for Copying {
 struct Case {
     mirror: Mirror,
     used: Box<dyn Fn() -> PageCount>,
-    /// Where pages go first: the first slots of the device, or the staging memory.
+    /// Where pages go first: the first frames of the device, or the staging memory.
     destination: VaRange,
     id: DeviceId,
     memory: Owned<u8>,
@@ -120,10 +120,10 @@ impl Case {
     /// `None` where pages cannot be moved.
     fn new(kind: Kind) -> Option<Self> {
         let mirror = Mirror::build().expect("a mirror");
-        if mirror.tier() != Tier::KernelFaults {
+        if mirror.tier() != MirrorTier::KernelFaults {
             let root = rustix::process::geteuid().is_root();
             assert!(!root || std::env::var_os("CI").is_none(), "must run in CI");
-            let line = b"SKIP the carrier: this tier moves no pages; run as root\n";
+            let line = b"SKIP the transfer: this tier moves no pages; run as root\n";
             let _ = std::io::Write::write_all(&mut std::io::stderr(), line);
             return None;
         }
@@ -199,7 +199,7 @@ impl Case {
                 Err(_) => unreadable += 1,
             }
         }
-        // A page is unreadable a moment before it is counted, and home a moment before its slot is
+        // A page is unreadable a moment before it is counted, and home a moment before its frame is
         // free: by the handler, or before a fork of another test.
         self.mirror.drain();
         let left = self.mirror.migrate_to_home(self.range()).expect("home");

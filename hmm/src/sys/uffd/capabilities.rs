@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 
 use super::open::{handshake, make};
-use super::{Feature, Features, OpenUffdError, Route, Tier};
+use super::{Feature, Features, MirrorTier, OpenUffdError, Route};
 
 /// Whether a feature works here, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,10 +35,10 @@ impl fmt::Display for Support {
     }
 }
 
-/// What userfaultfd can do in one [`Tier`].
+/// What userfaultfd can do in one [`MirrorTier`].
 #[derive(Debug)]
 pub struct TierReport {
-    tier: Tier,
+    tier: MirrorTier,
     found: Result<Found, OpenUffdError>,
 }
 
@@ -49,13 +49,13 @@ struct Found {
 }
 
 impl TierReport {
-    fn probe(tier: Tier) -> Self {
+    fn probe(tier: MirrorTier) -> Self {
         Self { tier, found: Found::probe(tier) }
     }
 
     /// Returns the tier that the report is about.
     #[must_use]
-    pub fn tier(&self) -> Tier {
+    pub fn tier(&self) -> MirrorTier {
         self.tier
     }
 
@@ -88,7 +88,7 @@ impl TierReport {
 }
 
 impl Found {
-    fn probe(tier: Tier) -> Result<Self, OpenUffdError> {
+    fn probe(tier: MirrorTier) -> Result<Self, OpenUffdError> {
         let (fd, route) = make(tier)?;
         let known = handshake(&fd, Features::NONE).map_err(|source| OpenUffdError::Features {
             required: Features::NONE,
@@ -102,7 +102,11 @@ impl Found {
 }
 
 /// Tries one feature on a userfaultfd of its own, since a handshake cannot be taken back.
-fn probe_feature(tier: Tier, feature: Feature, known: Features) -> Result<Support, OpenUffdError> {
+fn probe_feature(
+    tier: MirrorTier,
+    feature: Feature,
+    known: Features,
+) -> Result<Support, OpenUffdError> {
     if !known.contains(feature) {
         return Ok(Support::UnknownToKernel);
     }
@@ -113,7 +117,7 @@ fn probe_feature(tier: Tier, feature: Feature, known: Features) -> Result<Suppor
     })
 }
 
-/// What userfaultfd can do in this process, in each [`Tier`], found out by trying.
+/// What userfaultfd can do in this process, in each [`MirrorTier`], found out by trying.
 ///
 /// # Examples
 ///
@@ -138,23 +142,23 @@ impl Capabilities {
     #[must_use]
     pub fn probe() -> Self {
         Self {
-            kernel_faults: TierReport::probe(Tier::KernelFaults),
-            user_faults: TierReport::probe(Tier::UserFaults),
+            kernel_faults: TierReport::probe(MirrorTier::KernelFaults),
+            user_faults: TierReport::probe(MirrorTier::UserFaults),
         }
     }
 
     /// Returns the report about one tier.
     #[must_use]
-    pub fn tier(&self, tier: Tier) -> &TierReport {
+    pub fn tier(&self, tier: MirrorTier) -> &TierReport {
         match tier {
-            Tier::KernelFaults => &self.kernel_faults,
-            Tier::UserFaults => &self.user_faults,
+            MirrorTier::KernelFaults => &self.kernel_faults,
+            MirrorTier::UserFaults => &self.user_faults,
         }
     }
 
     /// Returns the tier that serves more faults, of those that work, or `None`.
     #[must_use]
-    pub fn best_tier(&self) -> Option<Tier> {
+    pub fn best_tier(&self) -> Option<MirrorTier> {
         let reports = [&self.kernel_faults, &self.user_faults];
         reports.into_iter().find(|report| report.found.is_ok()).map(TierReport::tier)
     }

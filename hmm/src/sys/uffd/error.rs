@@ -16,7 +16,7 @@ pub enum OpenUffdError {
     /// Nobody would make a userfaultfd that serves faults taken inside the kernel.
     #[error(
         "cannot make a userfaultfd that serves kernel faults (/dev/userfaultfd: {device}); run \
-         as root, give access to the device node, or be content with Tier::UserFaults"
+         as root, give access to the device node, or be content with MirrorTier::UserFaults"
     )]
     KernelFaults {
         /// What the device node said.

@@ -231,8 +231,8 @@ mod tests {
 
     fn events(messages: &[[u8; MESSAGE]], features: Features) -> Events {
         let mut events = Events::new();
-        for (slot, message) in events.bytes.chunks_mut(MESSAGE).zip(messages) {
-            slot.copy_from_slice(message);
+        for (room, message) in events.bytes.chunks_mut(MESSAGE).zip(messages) {
+            room.copy_from_slice(message);
         }
         (events.filled, events.features) = (messages.len(), features);
         events

@@ -44,7 +44,7 @@ pub use error::OpenUffdError;
 pub(crate) use error::UffdError;
 pub(crate) use event::{Event, Events, Fault, FaultKind};
 pub use feature::{Feature, Features};
-pub use open::{Route, Tier};
+pub use open::{MirrorTier, Route};
 pub(crate) use protect::MarkFinder;
 pub(crate) use register::{Modes, Operation, Operations};
 pub(crate) use resolve::{Fill, Outcome, Refusal, Resolution, Wakeup};
@@ -62,7 +62,7 @@ use crate::addr::VaRange;
 #[derive(Debug)]
 pub(crate) struct Uffd {
     file: Arc<UffdFile>,
-    tier: Tier,
+    tier: MirrorTier,
     features: Features,
     /// Lets go of the file in children.
     _hook: HookRegistration,
@@ -104,7 +104,7 @@ impl ForkHook for UffdFile {
 
 impl Uffd {
     /// Completes a userfaultfd that has passed the handshake.
-    fn assemble(fd: OwnedFd, tier: Tier, features: Features) -> Result<Self, OpenUffdError> {
+    fn assemble(fd: OwnedFd, tier: MirrorTier, features: Features) -> Result<Self, OpenUffdError> {
         let file = UffdFile::new(fd).and_then(|file| {
             let file = Arc::new(file);
             Ok((Arc::clone(&file), register_hook(file)?))
@@ -114,7 +114,7 @@ impl Uffd {
     }
 
     /// Which faults it serves.
-    pub(crate) fn tier(&self) -> Tier {
+    pub(crate) fn tier(&self) -> MirrorTier {
         self.tier
     }
 

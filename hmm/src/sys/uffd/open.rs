@@ -21,7 +21,7 @@ use super::{Feature, Features, OpenUffdError, Uffd};
 
 /// Which faults a userfaultfd serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Tier {
+pub enum MirrorTier {
     /// Faults that the CPU takes in user mode. A system call on a page that is not there fails
     /// with `EFAULT`. Needs no privilege.
     UserFaults,
@@ -30,7 +30,7 @@ pub enum Tier {
     KernelFaults,
 }
 
-impl fmt::Display for Tier {
+impl fmt::Display for MirrorTier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::UserFaults => "user faults",
@@ -65,7 +65,7 @@ impl Uffd {
     /// Makes a userfaultfd with the features required, and with as many of the optional ones as
     /// the kernel and the privilege of the process give.
     pub(crate) fn open(
-        tier: Tier,
+        tier: MirrorTier,
         required: Features,
         optional: Features,
     ) -> Result<Self, OpenUffdError> {
@@ -80,7 +80,7 @@ impl Uffd {
     }
 
     /// Makes a userfaultfd with exactly these features.
-    fn attempt(tier: Tier, features: Features) -> Result<Self, OpenUffdError> {
+    fn attempt(tier: MirrorTier, features: Features) -> Result<Self, OpenUffdError> {
         let (fd, _) = make(tier)?;
         handshake(&fd, features).map_err(|source| OpenUffdError::Features {
             required: features,
@@ -91,13 +91,15 @@ impl Uffd {
 }
 
 /// Makes the file, before the handshake, by the first route that works.
-pub(super) fn make(tier: Tier) -> Result<(OwnedFd, Route), OpenUffdError> {
+pub(super) fn make(tier: MirrorTier) -> Result<(OwnedFd, Route), OpenUffdError> {
     match tier {
-        Tier::KernelFaults => from_device().map(|fd| (fd, Route::DeviceNode)).or_else(|device| {
-            let made = from_system_call(FLAGS).map(|fd| (fd, Route::SystemCall));
-            made.map_err(|source| OpenUffdError::KernelFaults { device, source })
-        }),
-        Tier::UserFaults => {
+        MirrorTier::KernelFaults => {
+            from_device().map(|fd| (fd, Route::DeviceNode)).or_else(|device| {
+                let made = from_system_call(FLAGS).map(|fd| (fd, Route::SystemCall));
+                made.map_err(|source| OpenUffdError::KernelFaults { device, source })
+            })
+        }
+        MirrorTier::UserFaults => {
             let flags = FLAGS | UserfaultfdFlags::from_bits_retain(abi::USER_MODE_ONLY);
             let made = from_system_call(flags).map(|fd| (fd, Route::SystemCall));
             made.map_err(|source| OpenUffdError::UserFaults { source })

@@ -10,7 +10,7 @@ use crate::addr::pages::{page_bytes, pages_from};
 use crate::addr::{PageNumber, VaRange, VirtAddr};
 use crate::device::Hold;
 use crate::device::Owner;
-use crate::mirror::migration_lock::Gate;
+use crate::mirror::migration_lock::MigrationLock;
 use crate::mirror::table::{DeviceIndex, Held, Mover, PageTable, Place};
 use crate::notifier::{Event, Notifiers};
 use crate::sync::{Mutex, MutexGuard, lock};
@@ -31,8 +31,8 @@ pub(super) enum Flaw {
     TransitIsNotKept,
 }
 
-/// How many slots the device has.
-const SLOTS: usize = 2;
+/// How many frames the device has.
+const FRAMES: usize = 2;
 
 /// What is under the lock of the table.
 #[derive(Debug)]
@@ -49,11 +49,11 @@ pub(super) struct World {
     pub(super) notifiers: Notifiers,
     pub(super) reader: std::sync::Arc<Reader>,
     state: Mutex<State>,
-    gate: Gate,
+    migration_lock: MigrationLock,
     owner: Owner,
     flaw: Flaw,
-    /// What the slots hold that are given out. No thread is switched under it.
-    slots: Quiet<[Option<u64>; SLOTS]>,
+    /// What the frames hold that are given out. No thread is switched under it.
+    frames: Quiet<[Option<u64>; FRAMES]>,
     homecomings: AtomicU64,
 }
 
@@ -91,10 +91,10 @@ impl World {
             notifiers: Notifiers::new(),
             reader: std::sync::Arc::default(),
             state: Mutex::new(State { table, removing: [false; PAGES] }),
-            gate: Gate::default(),
+            migration_lock: MigrationLock::default(),
             owner: Owner::new(),
             flaw,
-            slots: Quiet::new([None; SLOTS]),
+            frames: Quiet::new([None; FRAMES]),
             homecomings: AtomicU64::new(0),
         }
     }
@@ -104,7 +104,7 @@ impl World {
         let mut table = self.state.into_inner().expect("nobody has panicked").table;
         assert_eq!(table.next_away(VaRange::USER), None);
         assert_eq!(table.take_garbage(), None);
-        assert_eq!(*self.slots.lock().expect("slots"), [None; SLOTS]);
+        assert_eq!(*self.frames.lock().expect("frames"), [None; FRAMES]);
         TABLES.lock().expect("tables").push(table);
     }
 
@@ -128,54 +128,54 @@ impl World {
     // --- The device's memory ---
 
     fn alloc(&self) -> Option<PageNumber> {
-        let mut slots = self.slots.lock().expect("slots");
-        let free = slots.iter().position(Option::is_none)?;
-        slots[free] = Some(0);
+        let mut frames = self.frames.lock().expect("frames");
+        let free = frames.iter().position(Option::is_none)?;
+        frames[free] = Some(0);
         Some(PageNumber::new(free as u64))
     }
 
-    pub(super) fn slot(&self, slot: PageNumber) -> Option<u64> {
-        self.slots.lock().expect("slots")[usize::try_from(slot.get()).expect("64 bits")]
+    pub(super) fn frame(&self, frame: PageNumber) -> Option<u64> {
+        self.frames.lock().expect("frames")[usize::try_from(frame.get()).expect("64 bits")]
     }
 
-    fn fill_slot(&self, slot: PageNumber, bytes: u64) {
-        let mut slots = self.slots.lock().expect("slots");
-        let slot = &mut slots[usize::try_from(slot.get()).expect("64 bits")];
-        *slot.as_mut().expect("the slot is given out") = bytes;
+    fn fill_frame(&self, frame: PageNumber, bytes: u64) {
+        let mut frames = self.frames.lock().expect("frames");
+        let frame = &mut frames[usize::try_from(frame.get()).expect("64 bits")];
+        *frame.as_mut().expect("the frame is given out") = bytes;
     }
 
-    fn free(&self, slot: PageNumber) {
-        self.reader.check_unused(slot);
-        let mut slots = self.slots.lock().expect("slots");
-        let slot = &mut slots[usize::try_from(slot.get()).expect("64 bits")];
-        slot.take().expect("a slot is freed once");
+    fn free(&self, frame: PageNumber) {
+        self.reader.check_unused(frame);
+        let mut frames = self.frames.lock().expect("frames");
+        let frame = &mut frames[usize::try_from(frame.get()).expect("64 bits")];
+        frame.take().expect("a frame is freed once");
     }
 
     // --- Out ---
 
     /// Migrates a page to the device.
     pub(super) fn migrate_out(&self, page: usize) {
-        let _inside = self.gate.enter();
+        let _guard = self.migration_lock.lock();
         self.kernel.watch(page);
         let by = Some(self.owner);
         let _guard = self.notifiers.invalidate(Event::Migrate { by }, range(page));
-        let Some(slot) = self.alloc() else {
+        let Some(frame) = self.alloc() else {
             return;
         };
         if !self.claim(page) {
-            return self.free(slot);
+            return self.free(frame);
         }
         match self.take(page) {
             Ok(bytes) => {
                 self.reader.check_stopped();
-                self.fill_slot(slot, bytes.unwrap_or(0));
-                self.finalize(page, slot);
+                self.fill_frame(frame, bytes.unwrap_or(0));
+                self.finalize(page, frame);
             }
             Err(()) => {
                 // What was not taken is where it was.
                 self.lock().table.forget(range(page));
                 self.kernel.wake(page);
-                self.free(slot);
+                self.free(frame);
             }
         }
     }
@@ -225,7 +225,7 @@ impl World {
         Err(())
     }
 
-    fn finalize(&self, page: usize, slot: PageNumber) {
+    fn finalize(&self, page: usize, frame: PageNumber) {
         loop {
             let state = self.lock();
             let now = match (state.table.transit(Mover::Migrator).at(0), self.flaw) {
@@ -233,14 +233,14 @@ impl World {
                 (Some(now), _) => now,
                 (None, _) => {
                     drop(state);
-                    return self.free(slot);
+                    return self.free(frame);
                 }
             };
             let mut state = self.expose(state);
             match self.kernel.place_mark(page_of(now)) {
                 Ok(()) => {
                     let (device, hold) = (DeviceIndex(0), Hold::Private);
-                    let held = Held { device, slot, hold, huge: false };
+                    let held = Held { device, frame, hold, huge: false };
                     state.table.set(now, Place::Device(held)).expect("room");
                     drop(state);
                     return self.kernel.wake(page_of(now));
@@ -267,7 +267,7 @@ impl World {
 
     /// Brings a page home as a migration does.
     pub(super) fn migrate_home(&self, page: usize) {
-        let _inside = self.gate.enter();
+        let _guard = self.migration_lock.lock();
         self.bring_next(page, Mover::Migrator);
     }
 
@@ -281,14 +281,14 @@ impl World {
         let by = None;
         let guard = (self.flaw != Flaw::HomecomingsAreSilent)
             .then(|| self.notifiers.invalidate(Event::Migrate { by }, run.range));
-        let bytes = self.slot(run.first.slot).expect("a slot that is given out");
+        let bytes = self.frame(run.first.frame).expect("a frame that is given out");
         while !self.put(mover, bytes) {
             if mover == Mover::Handler {
                 self.read_messages();
             }
             self.kernel.pause(mover == Mover::Handler);
         }
-        self.free(run.first.slot);
+        self.free(run.first.frame);
         drop(guard);
     }
 
@@ -349,7 +349,7 @@ impl World {
                 self.kernel.wake(page);
             }
             while let Some(garbage) = { self.lock().table.take_garbage() } {
-                self.free(garbage.slots().0);
+                self.free(garbage.frames().0);
             }
         }
     }

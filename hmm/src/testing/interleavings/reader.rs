@@ -12,8 +12,8 @@ use crate::sync::{Mutex, lock};
 pub(super) enum View {
     /// In the memory of the host.
     Home,
-    /// In a slot of the device that holds it.
-    Slot(PageNumber),
+    /// In a frame of the device that holds it.
+    Frame(PageNumber),
 }
 
 /// The device's page table, of one entry.
@@ -32,10 +32,10 @@ impl Invalidate for Reader {
 }
 
 impl Reader {
-    /// Checks that a slot can be given back.
-    pub(super) fn check_unused(&self, slot: PageNumber) {
+    /// Checks that a frame can be given back.
+    pub(super) fn check_unused(&self, frame: PageNumber) {
         let entry = *lock(&self.entry);
-        assert_ne!(entry, Some(View::Slot(slot)), "a slot was freed that a device uses");
+        assert_ne!(entry, Some(View::Frame(frame)), "a frame was freed that a device uses");
     }
 
     /// Checks that the device has stopped using the page.
@@ -55,7 +55,7 @@ impl World {
         match self.kernel.entry(page) {
             Entry::Bytes(_) => Some(View::Home),
             Entry::Hole | Entry::Mark => match self.place(page) {
-                Place::Device(held) => Some(View::Slot(held.slot)),
+                Place::Device(held) => Some(View::Frame(held.frame)),
                 Place::Home | Place::Transit(..) => None,
             },
             Entry::Unmapped => None,
@@ -69,8 +69,8 @@ impl World {
         let mut entry = lock(&self.reader.entry);
         if !notifier.read_retry(seq) {
             *entry = view;
-            if let Some(View::Slot(slot)) = view {
-                assert_ne!(self.slot(slot), None, "the device uses a slot that is free");
+            if let Some(View::Frame(frame)) = view {
+                assert_ne!(self.frame(frame), None, "the device uses a frame that is free");
             }
         }
     }
@@ -82,7 +82,7 @@ impl World {
             None => {}
             // An access by the address: true unless a device has the page.
             Some(View::Home) => assert_eq!(self.place(page), Place::Home),
-            Some(View::Slot(_)) => assert_eq!(entry, self.look(page), "stale"),
+            Some(View::Frame(_)) => assert_eq!(entry, self.look(page), "stale"),
         }
     }
 }

@@ -263,14 +263,14 @@ fn without_a_page_table_to_read_the_process_ends() {
 #[test]
 fn holes_of_memory_that_may_not_be_read_do_not_move() {
     let Some(case) = Case::new(KINDS[0]) else { return };
-    let carrier = case.mirror.carrier();
+    let transfer = case.mirror.transfer();
     let mapping = || Mapping::new(4 * PageSize::host().bytes(), PageSize::host(), HugePages::Never);
     let (source, target) = (mapping().expect("memory"), mapping().expect("memory"));
     for memory in [&source, &target] {
         let modes = Modes::MISSING | Modes::PROTECTED;
-        carrier.uffd().register(memory.range(), modes).expect("watched");
+        transfer.uffd().register(memory.range(), modes).expect("watched");
     }
-    let out = || carrier.move_out(target.range().start(), source.range()).outcome;
+    let out = || transfer.move_out(target.range().start(), source.range()).outcome;
     assert_eq!(
         (out().resolution, out().done_bytes),
         (Resolution::Done, 4 * PageSize::host().bytes())

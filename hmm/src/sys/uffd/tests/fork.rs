@@ -7,8 +7,8 @@ use rustix::mm::Advice;
 
 use super::super::super::atfork::{ForkHook, ForkMark, register_hook};
 use super::super::{
-    Event, Feature, Features, Fill, MarkFinder, Modes, Outcome, Refusal, Resolution, Tier, Uffd,
-    UffdError, Wakeup,
+    Event, Feature, Features, Fill, MarkFinder, MirrorTier, Modes, Outcome, Refusal, Resolution,
+    Uffd, UffdError, Wakeup,
 };
 use super::rig::{Area, Rig, alone, done, ended, page_bytes, skip, skip_tier, spawn};
 use crate::addr::VaRange;
@@ -50,7 +50,7 @@ fn shift(uffd: &Uffd, dst: &Area, src: &Area) -> Outcome {
 /// Runs a test in every tier, with nobody else about.
 fn each_tier_alone(features: &[Feature], test: impl Fn(&mut Rig)) {
     let alone = alone();
-    for tier in [Tier::KernelFaults, Tier::UserFaults] {
+    for tier in [MirrorTier::KernelFaults, MirrorTier::UserFaults] {
         match Rig::open_alone(&alone, tier, features.iter().copied().collect::<Features>()) {
             Ok(mut rig) => test(&mut rig),
             Err(error) if features.contains(&Feature::EventFork) => {
@@ -106,7 +106,7 @@ fn a_child_is_refused_everything() {
 #[test]
 fn a_child_that_lives_on_does_not_keep_the_watch_alive() {
     let _alone = alone();
-    let open = || Uffd::open(Tier::UserFaults, Features::NONE, Features::NONE).expect("uffd");
+    let open = || Uffd::open(MirrorTier::UserFaults, Features::NONE, Features::NONE).expect("uffd");
     let (uffd, area) = (open(), Area::new(1));
     uffd.register(area.range(), Modes::MISSING).expect("register");
     let (ready, mut tell) = std::io::pipe().expect("a pipe");

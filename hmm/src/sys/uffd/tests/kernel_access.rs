@@ -7,7 +7,7 @@ use std::thread;
 use rustix::mm::Advice;
 
 use super::super::super::copy::{read_bytes, write_bytes};
-use super::super::{FaultKind, Feature, Modes, Resolution, Tier, Wakeup};
+use super::super::{FaultKind, Feature, MirrorTier, Modes, Resolution, Wakeup};
 use super::rig::{Area, Rig, done, each_tier};
 
 /// Writes the first bytes of a page to a pipe.
@@ -38,7 +38,7 @@ fn system_calls_wait_for_a_page_in_one_tier_and_fail_in_the_other() {
         let area = rig.area(1, Modes::MISSING);
         let fault = Some(libc::EFAULT);
         match rig.tier() {
-            Tier::KernelFaults => {
+            MirrorTier::KernelFaults => {
                 let read = served(rig, &area, |area| read_bytes(area.at(0), &mut [1; 8]));
                 read.expect("the page came");
                 area.advise(0..1, Advice::LinuxDontNeed).expect("drop");
@@ -49,7 +49,7 @@ fn system_calls_wait_for_a_page_in_one_tier_and_fail_in_the_other() {
                 area.advise(0..1, Advice::LinuxDontNeed).expect("drop");
                 assert_eq!(served(rig, &area, write_to_pipe), Ok(8));
             }
-            Tier::UserFaults => {
+            MirrorTier::UserFaults => {
                 let error = read_bytes(area.at(0), &mut [1; 8]).expect_err("nobody serves it");
                 assert_eq!((error.at, error.source.raw_os_error()), (area.at(0), fault));
                 // SAFETY: The bytes are the area's, and nobody else accesses them.
@@ -68,7 +68,7 @@ fn system_calls_wait_for_a_page_in_one_tier_and_fail_in_the_other() {
 #[test]
 fn poison_ends_a_wait_with_an_error() {
     each_tier(&[Feature::Poison], |rig| {
-        if rig.tier() == Tier::UserFaults {
+        if rig.tier() == MirrorTier::UserFaults {
             return;
         }
         let area = rig.area(1, Modes::MISSING);
@@ -84,7 +84,7 @@ fn poison_ends_a_wait_with_an_error() {
 fn populating_waits_where_system_calls_do() {
     each_tier(&[], |rig| {
         let area = rig.area(1, Modes::MISSING);
-        if rig.tier() == Tier::KernelFaults {
+        if rig.tier() == MirrorTier::KernelFaults {
             let populate = |area: &Area| area.advise(0..1, Advice::LinuxPopulateWrite);
             assert_eq!(served(rig, &area, populate), Ok(()));
             assert_eq!(area.present(0..1), 1);
@@ -110,7 +110,7 @@ fn a_system_call_that_stores_to_a_protected_page_is_like_a_store() {
                 rustix::io::read(&reader, byte)
             })
         };
-        if rig.tier() == Tier::KernelFaults {
+        if rig.tier() == MirrorTier::KernelFaults {
             assert_eq!(rig.expect_fault().kind, FaultKind::Protected);
             assert_eq!(rig.unprotect(area.range(), Wakeup::Now), Resolution::Done);
             assert_eq!(in_kernel.join().expect("thread"), Ok(1));

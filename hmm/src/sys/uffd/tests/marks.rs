@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustix::mm::{Advice, MprotectFlags, MremapFlags};
 
 use super::super::{
-    Event, FaultKind, Feature, Features, Fill, MarkFinder, Modes, Resolution, Tier, Uffd,
+    Event, FaultKind, Feature, Features, Fill, MarkFinder, MirrorTier, Modes, Resolution, Uffd,
     UffdError, Wakeup,
 };
 use super::rig::{Area, Rig, done, each_tier, ended, raw, skip, spawn, spawn_read};
@@ -80,16 +80,16 @@ fn a_mark_is_in_the_way_of_all_but_copies() {
     each_tier(&[Feature::Move, Feature::WpUnpopulated, Feature::Poison], |rig| {
         let (area, staging) = (marked(rig, 1), Area::new(1));
         staging.number(0..1);
-        let in_the_way = ended(0, Resolution::AlreadyThere);
+        let blocking = ended(0, Resolution::AlreadyThere);
         let shift = |rig: &Rig| {
             let wakeup = Wakeup::Now;
             // SAFETY: Both areas are the test's.
             unsafe { rig.move_pages(area.at(0), staging.range(), wakeup) }
         };
-        assert_eq!(shift(rig), in_the_way);
+        assert_eq!(shift(rig), blocking);
         // SAFETY: The area is the test's.
-        assert_eq!(unsafe { rig.zero(area.range(), Wakeup::Now) }, in_the_way);
-        assert_eq!(rig.poison(area.range(), Wakeup::Now), in_the_way);
+        assert_eq!(unsafe { rig.zero(area.range(), Wakeup::Now) }, blocking);
+        assert_eq!(rig.poison(area.range(), Wakeup::Now), blocking);
         assert_eq!(marks(area.range()), [area.range()]);
 
         let reader = spawn_read(&area, 0);
@@ -229,7 +229,7 @@ fn a_page_that_is_there_is_protected_instead() {
 
 #[test]
 fn marks_need_their_feature() {
-    let plain = Uffd::open(Tier::UserFaults, Features::NONE, Features::NONE).expect("uffd");
+    let plain = Uffd::open(MirrorTier::UserFaults, Features::NONE, Features::NONE).expect("uffd");
     let error = plain.place_marks(VaRange::default()).expect_err("no feature");
     assert!(matches!(error, UffdError::NoFeature { feature: Feature::WpUnpopulated, .. }));
     assert!(error.to_string().contains("WP_UNPOPULATED"), "{error}");

@@ -1,12 +1,12 @@
 //! Tiers and features.
 
-use super::super::{Capabilities, Feature, Features, OpenUffdError, Support, Tier, Uffd};
+use super::super::{Capabilities, Feature, Features, MirrorTier, OpenUffdError, Support, Uffd};
 use super::rig::skip_tier;
 
 #[test]
 fn the_report_says_what_opening_finds() {
     let capabilities = Capabilities::probe();
-    for tier in [Tier::KernelFaults, Tier::UserFaults] {
+    for tier in [MirrorTier::KernelFaults, MirrorTier::UserFaults] {
         let report = capabilities.tier(tier);
         assert_eq!(report.tier(), tier);
         let opened = Uffd::open(tier, Features::NONE, Features::NONE);
@@ -26,7 +26,7 @@ fn the_report_says_what_opening_finds() {
 fn every_feature_is_accounted_for_in_words() {
     let capabilities = Capabilities::probe();
     let text = capabilities.to_string();
-    for tier in [Tier::KernelFaults, Tier::UserFaults] {
+    for tier in [MirrorTier::KernelFaults, MirrorTier::UserFaults] {
         assert!(text.contains(&format!("userfaultfd for {tier}: ")), "{text}");
         let part = capabilities.tier(tier).to_string();
         let works = capabilities.tier(tier).route().is_some();
@@ -39,12 +39,12 @@ fn every_feature_is_accounted_for_in_words() {
 #[test]
 fn the_best_tier_is_the_one_that_privilege_gives() {
     let capabilities = Capabilities::probe();
-    let kernel = capabilities.tier(Tier::KernelFaults);
+    let kernel = capabilities.tier(MirrorTier::KernelFaults);
     match (kernel.refusal(), capabilities.best_tier()) {
-        (None, best) => assert_eq!(best, Some(Tier::KernelFaults)),
+        (None, best) => assert_eq!(best, Some(MirrorTier::KernelFaults)),
         (Some(error), best) => {
-            skip_tier(Tier::KernelFaults, error);
-            assert_eq!(best, Some(Tier::UserFaults));
+            skip_tier(MirrorTier::KernelFaults, error);
+            assert_eq!(best, Some(MirrorTier::UserFaults));
             assert!(error.to_string().contains("/dev/userfaultfd: "), "{error}");
         }
     }
@@ -53,7 +53,7 @@ fn the_best_tier_is_the_one_that_privilege_gives() {
 #[test]
 fn only_the_report_of_forks_needs_a_privilege_of_its_own() {
     let capabilities = Capabilities::probe();
-    let report = capabilities.tier(Tier::UserFaults);
+    let report = capabilities.tier(MirrorTier::UserFaults);
     let root = rustix::process::geteuid().is_root();
     let eperm = Support::Refused { os_error: libc::EPERM };
     let expected = if root { Support::Available } else { eperm };
@@ -79,10 +79,11 @@ fn optional_features_are_had_where_they_can_be() {
     // A bit that no kernel gives yet, so that the first attempt fails.
     let impossible = Features::from_bits(1 << 63);
     let wanted = Features::from(Feature::Move) | Feature::WpUnpopulated.into();
-    let uffd = Uffd::open(Tier::UserFaults, Features::NONE, wanted | impossible).expect("uffd");
+    let uffd =
+        Uffd::open(MirrorTier::UserFaults, Features::NONE, wanted | impossible).expect("uffd");
     assert_eq!(uffd.features(), wanted);
-    assert_eq!(uffd.tier(), Tier::UserFaults);
-    let error = Uffd::open(Tier::UserFaults, wanted | impossible, Features::NONE);
+    assert_eq!(uffd.tier(), MirrorTier::UserFaults);
+    let error = Uffd::open(MirrorTier::UserFaults, wanted | impossible, Features::NONE);
     let error = error.expect_err("no kernel has it");
     assert!(matches!(error, OpenUffdError::Features { .. }), "{error}");
     assert!(error.to_string().contains("WP_UNPOPULATED, MOVE"), "{error}");
@@ -90,6 +91,6 @@ fn optional_features_are_had_where_they_can_be() {
 
 #[test]
 fn nobody_inherits_what_nobody_forked() {
-    let uffd = Uffd::open(Tier::UserFaults, Features::NONE, Features::NONE).expect("uffd");
+    let uffd = Uffd::open(MirrorTier::UserFaults, Features::NONE, Features::NONE).expect("uffd");
     assert!(!uffd.is_inherited());
 }

@@ -17,8 +17,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 
 use super::super::{
-    Event, Events, Fault, Features, Modes, OpenUffdError, Operations, Outcome, Resolution, Tier,
-    Uffd,
+    Event, Events, Fault, Features, MirrorTier, Modes, OpenUffdError, Operations, Outcome,
+    Resolution, Uffd,
 };
 use crate::addr::{PageSize, VaRange, VirtAddr};
 use crate::sys::processors::pin;
@@ -234,7 +234,7 @@ impl Drop for Rig {
 }
 
 impl Rig {
-    pub(super) fn open(tier: Tier, features: Features) -> Result<Self, OpenUffdError> {
+    pub(super) fn open(tier: MirrorTier, features: Features) -> Result<Self, OpenUffdError> {
         let forks = Some(without_forks());
         let uffd = Some(Uffd::open(tier, features, Features::NONE)?);
         Ok(Self { uffd, areas: Vec::new(), _forks: forks })
@@ -243,7 +243,7 @@ impl Rig {
     /// For tests that fork and hold the lock themselves.
     pub(super) fn open_alone(
         _alone: &RwLockWriteGuard<'static, ()>,
-        tier: Tier,
+        tier: MirrorTier,
         features: Features,
     ) -> Result<Self, OpenUffdError> {
         let uffd = Some(Uffd::open(tier, features, Features::NONE)?);
@@ -330,7 +330,7 @@ impl Rig {
 pub(super) fn each_tier(features: &[super::super::Feature], test: impl Fn(&mut Rig)) {
     let _pinned = pin(0);
     let features: Features = features.iter().copied().collect();
-    for tier in [Tier::KernelFaults, Tier::UserFaults] {
+    for tier in [MirrorTier::KernelFaults, MirrorTier::UserFaults] {
         match Rig::open(tier, features) {
             Ok(mut rig) => test(&mut rig),
             Err(error) => skip_tier(tier, error),
@@ -340,9 +340,9 @@ pub(super) fn each_tier(features: &[super::super::Feature], test: impl Fn(&mut R
 
 /// Says that a tier is left out, once for all tests. Only the privileged tier may be, and only
 /// without privilege.
-pub(super) fn skip_tier(tier: Tier, reason: impl Display) {
+pub(super) fn skip_tier(tier: MirrorTier, reason: impl Display) {
     static SAID: Once = Once::new();
-    let expected = tier == Tier::KernelFaults && !rustix::process::geteuid().is_root();
+    let expected = tier == MirrorTier::KernelFaults && !rustix::process::geteuid().is_root();
     let what = format_args!("every test of userfaultfd for {tier}");
     if expected {
         SAID.call_once(|| skip(what, reason, expected));

@@ -17,27 +17,27 @@ const ROOM: usize = 128;
 
 /// See the module. Allocates nothing.
 #[derive(Debug)]
-pub(crate) struct Removals {
+pub(crate) struct PendingDrops {
     /// The first `len` are in use.
     ranges: [VaRange; ROOM],
     len: usize,
 }
 
-impl Default for Removals {
+impl Default for PendingDrops {
     fn default() -> Self {
         Self { ranges: [VaRange::default(); ROOM], len: 0 }
     }
 }
 
-impl Removals {
+impl PendingDrops {
     /// Notes that the pages of a range are about to be dropped.
     pub(crate) fn announce(&mut self, range: VaRange) {
-        self.settle(range);
+        self.complete(range);
         self.push(range);
     }
 
     /// Notes that the pages of a range were seen absent, or have no place any more.
-    pub(crate) fn settle(&mut self, range: VaRange) {
+    pub(crate) fn complete(&mut self, range: VaRange) {
         let mut index = 0;
         while let Some(&pending) = self.in_use().get(index) {
             let below = VaRange::new(pending.start(), range.start());
@@ -54,7 +54,7 @@ impl Removals {
     }
 
     /// Tells whether a page of a range may be about to be dropped.
-    pub(crate) fn concern(&self, range: &VaRange) -> bool {
+    pub(crate) fn overlaps(&self, range: &VaRange) -> bool {
         self.in_use().iter().any(|pending| pending.overlaps(range))
     }
 
@@ -95,28 +95,31 @@ mod tests {
 
     #[test]
     fn without_room_too_much_is_pending_and_never_too_little() {
-        let mut removals = Removals::default();
+        let mut pending_drops = PendingDrops::default();
         for index in 0..2 * ROOM as u64 {
-            removals.announce(range(2 * index, 1));
+            pending_drops.announce(range(2 * index, 1));
         }
-        assert!((0..2 * ROOM as u64).all(|index| removals.concern(&range(2 * index, 1))));
-        assert!(!removals.concern(&range(1, 1)));
+        assert!((0..2 * ROOM as u64).all(|index| pending_drops.overlaps(&range(2 * index, 1))));
+        assert!(!pending_drops.overlaps(&range(1, 1)));
     }
 
     proptest! {
         #[test]
-        fn pages_are_pending_from_their_announcement_until_they_are_settled(
+        fn pages_are_pending_from_their_announcement_until_they_are_complete(
             steps in prop::collection::vec((any::<bool>(), 0u64..60, 1u64..20), 0..40),
         ) {
-            let mut removals = Removals::default();
+            let mut pending_drops = PendingDrops::default();
             let mut model = [false; 80];
             for (announces, first, count) in steps {
                 let pages = range(first, count);
-                if announces { removals.announce(pages) } else { removals.settle(pages) }
+                match announces {
+                    true => pending_drops.announce(pages),
+                    false => pending_drops.complete(pages),
+                }
                 let [first, end] = [first, first + count].map(|n| usize::try_from(n).unwrap());
                 model[first..end].fill(announces);
                 for (page, &pending) in (0u64..).zip(&model) {
-                    prop_assert_eq!(removals.concern(&range(page, 1)), pending);
+                    prop_assert_eq!(pending_drops.overlaps(&range(page, 1)), pending);
                 }
             }
         }

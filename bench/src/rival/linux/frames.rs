@@ -1,10 +1,10 @@
-//! A device to which pages are copied: plain memory behind slots. It is what farptr is measured
+//! A device to which pages are copied: plain memory behind frames. It is what farptr is measured
 //! with where a device cannot be moved to.
 //!
 //! # Safety
 //!
-//! Rules 1 and 3 of the parent module: slots lie in the device's own memory and do not overlap, and
-//! a slot is used for one page at a time.
+//! Rules 1 and 3 of the parent module: frames lie in the device's own memory and do not overlap,
+//! and a frame is used for one page at a time.
 
 use super::{HugePages, Memory};
 use crate::failure::Failure;
@@ -19,17 +19,17 @@ const CACHED_BYTES: u64 = 16 << 20;
 pub(crate) struct CopyingDevice {
     owner: Owner,
     memory: Memory,
-    slots: Mutex<Slots>,
+    frames: Mutex<Frames>,
 }
 
-/// The slots that are taken, and the one at which the search begins.
-struct Slots {
+/// The frames that are taken, and the one at which the search begins.
+struct Frames {
     taken: Vec<bool>,
     next: usize,
 }
 
 // SAFETY: 3. the memory is private; its bytes are copied only by the methods of `DeviceMemory`, for
-// slots that were given out, which the mirror uses for one page at a time.
+// frames that were given out, which the mirror uses for one page at a time.
 unsafe impl Send for CopyingDevice {}
 // SAFETY: as above.
 unsafe impl Sync for CopyingDevice {}
@@ -40,14 +40,14 @@ impl CopyingDevice {
         let memory = Memory::map(len_bytes, HugePages::Prefer)?;
         memory.populate()?;
         let taken = vec![false; index(len_bytes / PageSize::host().bytes())];
-        Ok(Self { owner: Owner::new(), memory, slots: Mutex::new(Slots { taken, next: 0 }) })
+        Ok(Self { owner: Owner::new(), memory, frames: Mutex::new(Frames { taken, next: 0 }) })
     }
 
-    fn slots(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn frames(&self) -> MutexGuard<'_, Frames> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first byte of a slot, if `len` of them are left from there on.
+    /// The first byte of a frame, if `len` of them are left from there on.
     fn at(&self, first: PageNumber, len: usize) -> Result<*mut u8, DeviceError> {
         let offset = first.get().checked_mul(PageSize::host().bytes());
         let end = offset.and_then(|offset| offset.checked_add(len as u64));
@@ -55,12 +55,12 @@ impl CopyingDevice {
             (Some(offset), Some(end)) if end <= self.memory.len_bytes() => {
                 Ok(self.memory.as_ptr().wrapping_add(index(offset)))
             }
-            _ => Err(DeviceError::OutOfRange { slot: first }),
+            _ => Err(DeviceError::OutOfRange { frame: first }),
         }
     }
 }
 
-impl Slots {
+impl Frames {
     fn find(&self, count: usize, align: usize) -> Option<usize> {
         let free = |&first: &usize| {
             let run = self.taken.get(first..first + count);
@@ -72,8 +72,8 @@ impl Slots {
     }
 }
 
-// SAFETY: 1. a slot's bytes are written by `copy_in` and `zero` only, and no two slots overlap.
-// 2. `taken` says which slots are given out.
+// SAFETY: 1. a frame's bytes are written by `copy_in` and `zero` only, and no two frames overlap.
+// 2. `taken` says which frames are given out.
 unsafe impl DeviceMemory for CopyingDevice {
     fn owner(&self) -> Owner {
         self.owner
@@ -89,27 +89,27 @@ unsafe impl DeviceMemory for CopyingDevice {
         count: PageCount,
         page_size: PageSize,
     ) -> Result<PageNumber, DeviceError> {
-        let (count, mut slots) = (index(count.get()), self.slots());
+        let (count, mut frames) = (index(count.get()), self.frames());
         let align = index(page_size.bytes() / PageSize::host().bytes());
-        let first = slots.find(count, align).ok_or(DeviceError::NoMemory)?;
-        slots.taken[first..first + count].fill(true);
-        slots.next = first + count;
+        let first = frames.find(count, align).ok_or(DeviceError::NoMemory)?;
+        frames.taken[first..first + count].fill(true);
+        frames.next = first + count;
         Ok(PageNumber::new(first as u64))
     }
 
     fn free(&self, _: &MirrorCall, first: PageNumber, count: PageCount) {
         let first = index(first.get());
-        self.slots().taken[first..first + index(count.get())].fill(false);
+        self.frames().taken[first..first + index(count.get())].fill(false);
     }
 
     fn copy_in(&self, _: &MirrorCall, first: PageNumber, bytes: &[u8]) -> Result<(), DeviceError> {
-        let slot = self.at(first, bytes.len())?;
+        let frame = self.at(first, bytes.len())?;
         if self.memory.len_bytes() > CACHED_BYTES {
-            // SAFETY: 3. the bytes are in the memory, and nobody else uses the slots.
-            unsafe { stream(bytes.as_ptr(), slot, bytes.len()) };
+            // SAFETY: 3. the bytes are in the memory, and nobody else uses the frames.
+            unsafe { stream(bytes.as_ptr(), frame, bytes.len()) };
         } else {
             // SAFETY: 3. as above.
-            unsafe { slot.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+            unsafe { frame.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         }
         Ok(())
     }
@@ -120,17 +120,17 @@ unsafe impl DeviceMemory for CopyingDevice {
         first: PageNumber,
         bytes: &mut [u8],
     ) -> Result<(), DeviceError> {
-        let slot = self.at(first, bytes.len())?;
-        // SAFETY: 3. the bytes are in the memory, and nobody else uses the slots.
-        unsafe { slot.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
+        let frame = self.at(first, bytes.len())?;
+        // SAFETY: 3. the bytes are in the memory, and nobody else uses the frames.
+        unsafe { frame.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
         Ok(())
     }
 
     fn zero(&self, _: &MirrorCall, first: PageNumber, count: PageCount) -> Result<(), DeviceError> {
         let len = index(count.bytes(PageSize::host()).unwrap_or(u64::MAX));
-        let slot = self.at(first, len)?;
-        // SAFETY: 3. the bytes are in the memory, and nobody else uses the slots.
-        unsafe { slot.write_bytes(0, len) };
+        let frame = self.at(first, len)?;
+        // SAFETY: 3. the bytes are in the memory, and nobody else uses the frames.
+        unsafe { frame.write_bytes(0, len) };
         Ok(())
     }
 }
@@ -150,7 +150,7 @@ unsafe fn stream(src: *const u8, dst: *mut u8, len: usize) {
         let dst = dst.wrapping_add(offset).cast::<__m128i>();
         // SAFETY: 3. the 16 bytes can be read.
         let word = unsafe { _mm_loadu_si128(src) };
-        // SAFETY: 3. the 16 bytes can be written; slots begin at a multiple of 16.
+        // SAFETY: 3. the 16 bytes can be written; frames begin at a multiple of 16.
         unsafe { _mm_stream_si128(dst, word) };
     }
     // SAFETY: every x86-64 processor has the instruction, which orders stores.
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_give_back_what_was_put_in() {
+    fn frames_give_back_what_was_put_in() {
         let device = CopyingDevice::new(4 << 20).unwrap();
         // SAFETY: 1. No mirror knows the device.
         let call = unsafe { MirrorCall::without_mirror() };
