@@ -1,5 +1,7 @@
 //! What a scope has lent: tokens for the program, segments byte by byte, imports for the device.
 
+pub(crate) mod homes;
 pub(crate) mod imports;
 pub(crate) mod lends;
+pub(crate) mod process;
 pub(crate) mod token;

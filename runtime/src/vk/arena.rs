@@ -4,8 +4,8 @@
 //! to a staging block; such copies are collected, so that many of them are one submission.
 #![allow(clippy::cast_possible_truncation, reason = "hosts are 64-bit: `farptr_hmm` sees to it")]
 
-use super::{Device, block::Block, command::Slot, home::Homes};
-use crate::{VulkanError, residency::memory::Span};
+use super::{Device, block::Block, command::Slot};
+use crate::{VulkanError, lend::homes::Homes, residency::memory::Span};
 use ash::vk;
 use farptr_shaders::rewrite::control::PAGE_BYTES;
 use gpu_allocator::MemoryLocation;

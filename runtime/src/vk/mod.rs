@@ -24,7 +24,6 @@ pub(crate) mod buffer;
 mod claim;
 pub(crate) mod command;
 mod device;
-mod home;
 pub(crate) mod import;
 pub(crate) mod info;
 mod instance;

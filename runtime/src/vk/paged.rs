@@ -1,11 +1,14 @@
 //! What a scope keeps on the device for launches in rounds: frames, tables, bitmaps, a log.
 
-use super::{Device, arena::Arena, buffer::SharedBuffer, home::Homes};
+use super::{Device, arena::Arena, buffer::SharedBuffer};
 use crate::{
     VulkanError,
     config::Config,
     launch::{channel::Channel, control::Record, log},
-    lend::lends::{Lends, Segment},
+    lend::{
+        homes::Homes,
+        lends::{Lends, Segment},
+    },
     paging::{
         PAGE_BYTES,
         areas::Areas,

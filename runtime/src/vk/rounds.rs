@@ -10,7 +10,6 @@ use super::{
     Device,
     buffer::SharedBuffer,
     command::{Slot, Work},
-    home::Process,
     paged::{Frames, LOG_CAPACITY, PAGES_PER_WORD, Paged, Placed},
 };
 use crate::{
@@ -23,10 +22,13 @@ use crate::{
         fault::Launched,
         log::{self, FaultRecord, Log},
     },
-    lend::lends::{Lends, Segment},
+    lend::{
+        lends::{Lends, Segment},
+        process::ProcessMemory,
+    },
     paging::{
         plan::{Costs, Ended, Plan, Replay},
-        process::ProcessPages,
+        process::{LentProcess, ProcessPages},
         report::{Missing, Report},
         rounds::{self, Run},
         table::{Frozen, Width},
@@ -188,7 +190,7 @@ impl Scope<'_, '_> {
     ///
     /// # Safety
     ///
-    /// As [`Process::open`] asks for, until this scope ends.
+    /// As [`ProcessMemory::open`] asks for, until this scope ends.
     pub(crate) unsafe fn open_process(&mut self) -> Result<(), LendError> {
         if self.device.is_inherited() {
             return Err(LendError::Forked);
@@ -436,10 +438,10 @@ fn worked() -> Duration {
 ///
 /// # Safety
 ///
-/// As [`Process::open`].
+/// As [`ProcessMemory::open`].
 unsafe fn open_process_pages(paged: &mut Paged) -> Result<(), LendError> {
     // SAFETY: the caller's promise.
-    let process = unsafe { Process::open() }?;
+    let process = LentProcess::new(|| unsafe { ProcessMemory::open() })?;
     let memory = &mut paged.memory;
     let made = paged.pages.table.add_tree(width(), |bytes| memory.allocate(bytes));
     made.map_err(|source| LendError::Process { source })?;

@@ -1,9 +1,13 @@
-//! The memory of the process, through system calls that fail instead of crashing.
+//! The memory of the process and its areas, as they are while a launch runs.
 
-use crate::paging::report::Denial;
+use crate::{
+    LendError,
+    lend::process::{ProcessMemory, Unreachable},
+    paging::{areas::Areas, report::Denial},
+};
 use farptr_hmm::Vma;
 
-/// The memory of the process, through system calls that fail instead of crashing.
+/// The memory of a process and its areas, which other threads may change at any time.
 pub(crate) trait Host: Send {
     /// Forgets the areas that were looked up: later look-ups find them as they are then.
     fn refresh_areas(&mut self);
@@ -24,3 +28,57 @@ pub(crate) trait Host: Send {
     /// Why memory of an area that may be accessed cannot be read, or not be written. Slow.
     fn diagnose(&mut self, address: u64) -> Denial;
 }
+
+/// The memory of this process, and its areas.
+pub(crate) struct LentProcess {
+    memory: ProcessMemory,
+    areas: Areas,
+}
+
+impl LentProcess {
+    /// Opens the areas, then the memory.
+    ///
+    /// # Errors
+    ///
+    /// [`LendError::NoMaps`] if areas cannot be looked up, and those of `open`.
+    pub(crate) fn new(
+        open: impl FnOnce() -> Result<ProcessMemory, LendError>,
+    ) -> Result<Self, LendError> {
+        let areas = Areas::open().map_err(|source| LendError::NoMaps { source })?;
+        Ok(Self { memory: open()?, areas })
+    }
+}
+
+impl Host for LentProcess {
+    fn refresh_areas(&mut self) {
+        self.areas.refresh();
+    }
+
+    fn area(&mut self, address: u64) -> Result<Option<Vma>, Denial> {
+        self.areas.at(address).map_err(|_| Denial::NoMaps)
+    }
+
+    fn read(&mut self, from: u64, bytes: &mut [u8]) -> bool {
+        self.memory.read(from, bytes)
+    }
+
+    fn write(&mut self, to: u64, bytes: &[u8]) -> bool {
+        self.memory.write(to, bytes)
+    }
+
+    fn diagnose(&mut self, address: u64) -> Denial {
+        let unreachable = self.memory.diagnose(address);
+        if unreachable == Unreachable::Anywhere {
+            return Denial::Refused;
+        }
+        match self.areas.denial(address) {
+            // It is there, and cannot be written.
+            Denial::Unmapped if unreachable == Unreachable::ForWriting => Denial::Unreachable,
+            known => known,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;

@@ -1,3 +1,10 @@
+//! Queries of areas while a launch runs.
+//!
+//! # Safety
+//!
+//! Each test gives its own list to a launch, which reads and writes nothing else.
+#![allow(unsafe_code, reason = "it opens the memory of the process, with the argument above")]
+
 use super::*;
 use crate::{
     config::ServeFaults,
@@ -17,7 +24,7 @@ use memmap2::MmapMut;
 use std::sync::{Arc, Mutex};
 
 /// A process whose queries are counted, also while its pages own it.
-struct Shared(Arc<Mutex<Process>>);
+struct Shared(Arc<Mutex<LentProcess>>);
 
 impl Host for Shared {
     fn refresh_areas(&mut self) {
@@ -42,11 +49,13 @@ impl Host for Shared {
 }
 
 /// Adds one to each item of a list on a device in software, and returns the rounds that it took and
-/// how often the kernel was asked what is mapped.
+/// the number of queries of areas.
 fn walk(head: u64, source: MapsSource) -> Option<(u64, u64)> {
     let areas = Areas::of(Maps::open_with(source).ok()?);
-    let process = Arc::new(Mutex::new(Process { areas }));
-    let mut pages_of_process = ProcessPages::new(Box::new(Shared(Arc::clone(&process))));
+    // SAFETY: the launch below follows the list, which the caller lends to it.
+    let memory = unsafe { ProcessMemory::open() }.ok()?;
+    let process = Arc::new(Mutex::new(LentProcess { memory, areas }));
+    let mut process_pages = ProcessPages::new(Box::new(Shared(Arc::clone(&process))));
     let program = vec![
         Op::Set { to: 0, value: head },
         Op::Bump { register: 0, offset: 8 },
@@ -63,15 +72,14 @@ fn walk(head: u64, source: MapsSource) -> Option<(u64, u64)> {
         ..Plan::unlimited(Replay::Undo)
     };
     let mut launch = Launch::new(device, &pages);
-    let (outcome, costs) =
-        rounds::launch(&mut launch, &mut pages, Some(&mut pages_of_process), plan);
+    let (outcome, costs) = rounds::launch(&mut launch, &mut pages, Some(&mut process_pages), plan);
     outcome.unwrap();
     let queries = process.lock().unwrap().areas.queries();
     Some((costs.rounds, queries))
 }
 
 #[test]
-fn the_kernel_is_asked_once_a_round_however_many_areas_there_are() {
+fn areas_are_queried_once_a_round_however_many_there_are() {
     const PAGES: usize = 20;
     let bytes = usize::try_from(PAGE_BYTES).unwrap();
     let mut list = MmapMut::map_anon(PAGES * bytes).unwrap();

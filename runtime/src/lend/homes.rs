@@ -1,0 +1,73 @@
+//! Lent memory as bytes at addresses: the only slices of it that the library makes.
+//!
+//! # Safety
+//!
+//! A slice is made from an address alone. That it points to memory which may be read, or written, is
+//! the invariant of [`Homes`]: each range was added under the promises of [`Homes::add`], and
+//! every slice is compared with the ranges before it is made. `&self` and `&mut self` keep slices
+//! for writing apart from others.
+#![allow(unsafe_code, reason = "it makes slices from addresses, with the argument above")]
+
+use farptr_hmm::VaRange;
+use std::collections::BTreeMap;
+
+/// The ranges that a scope has lent, as bytes at addresses.
+#[derive(Default)]
+pub(crate) struct Homes {
+    // Invariant: each range, by start, is borrowed until the scope ends, shared or, where it says
+    // so, mutably; its address was exposed. No range lies within another one.
+    ranges: BTreeMap<u64, (u64, bool)>,
+}
+
+impl Homes {
+    /// Adds a range, in place of those that lie within it.
+    ///
+    /// # Safety
+    ///
+    /// 1. Until this value is dropped, the range is borrowed by its owner's scope: mutably, its
+    ///    address exposed from the mutable borrow, if `writable`.
+    /// 2. It holds plain data without padding.
+    /// 3. No mutable borrow of it is used while a method of this value runs.
+    pub(crate) unsafe fn add(&mut self, range: VaRange, writable: bool) {
+        let (start, end) = (range.start().get(), range.end().get());
+        let within: Vec<u64> = self.ranges.range(start..end).map(|(&start, _)| start).collect();
+        for start in within {
+            self.ranges.remove(&start);
+        }
+        self.ranges.insert(start, (end, writable));
+    }
+
+    /// Lent bytes.
+    pub(crate) fn bytes(&self, start: u64, bytes: u64) -> &[u8] {
+        self.check(start, bytes, false);
+        let (start, length) = (pointer(start), length(bytes));
+        // SAFETY: the invariant: `check` found the bytes in a borrowed range of plain data.
+        unsafe { std::slice::from_raw_parts(start.cast_const(), length) }
+    }
+
+    /// Lent bytes that may be written.
+    pub(crate) fn bytes_mut(&mut self, start: u64, bytes: u64) -> &mut [u8] {
+        self.check(start, bytes, true);
+        let (start, length) = (pointer(start), length(bytes));
+        // SAFETY: as in `bytes`; the range is borrowed mutably, and by `&mut self` nobody else
+        // got its bytes from here.
+        unsafe { std::slice::from_raw_parts_mut(start, length) }
+    }
+
+    fn check(&self, start: u64, bytes: u64, write: bool) {
+        let range = self.ranges.range(..=start).next_back();
+        let lent = range.is_some_and(|(_, &(end, writable))| {
+            start.checked_add(bytes).is_some_and(|last| last <= end) && (writable || !write)
+        });
+        assert!(lent, "copies stay within what was lent");
+    }
+}
+
+fn pointer(address: u64) -> *mut u8 {
+    let address = usize::try_from(address).expect("a lent address fits a pointer");
+    std::ptr::with_exposed_provenance_mut(address)
+}
+
+fn length(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("lent bytes are in memory")
+}
