@@ -62,7 +62,7 @@ pub(crate) enum Failure {
     Allocator(#[from] gpu_allocator::AllocationError),
     /// The shipped kernel's words cannot be read.
     #[error("A shipped kernel cannot be used")]
-    Kernel(#[from] farptr::shaders::ReflectError),
+    Kernel(#[from] farptr::rewrite::ReflectError),
     /// A file could not be written.
     #[error("cannot write {}", path.display())]
     Write {

@@ -10,6 +10,7 @@ use crate::{
     },
     prove::{
         judge::{Refusal, Wanted, judge, preference},
+        kernels::{CheckedIn, OFFSETS, PROBE},
         litmus,
         proof::{self, Disproof},
     },
@@ -20,7 +21,7 @@ use crate::{
     },
 };
 use farptr_hmm::file_limit_as_error;
-use farptr_shaders::{KernelDesc, offsets, probe, rewrite::Fold};
+use farptr_rewrite::Fold;
 use std::{path::PathBuf, sync::Arc};
 
 /// Names a device by index or by a part of its name.
@@ -260,19 +261,18 @@ impl RuntimeBuilder {
             .map_err(|error| format!("cannot be opened: {}", chain(&error)))?;
         let device = Arc::new(device);
         let kernels = Kernels::new(&device, self.pipelines(&device)?);
-        let name = probe::Kernel::NAME;
-        let words = probe::Kernel::words();
-        let probe =
-            kernels.get(name, words, None, Keep::WhileUsed).map_err(|error| chain(&error))?;
-        let original = probe.unchecked(name, Fold::None, false).map_err(|error| chain(&error))?;
+        let load = |checked_in: CheckedIn| {
+            let CheckedIn { name, words } = checked_in;
+            kernels.get(name, words, None, Keep::WhileUsed).map_err(|error| chain(&error))
+        };
+        let probe = load(PROBE)?;
+        let original =
+            probe.unchecked(PROBE.name, Fold::None, false).map_err(|error| chain(&error))?;
         let ran = litmus::try_loops(&device, &original)
             .map_err(|error| format!("the probe kernel does not run: {}", chain(&error)))?;
         let loops = Loops { cut_after: (ran < litmus::ITERATIONS).then_some(ran) };
         let (config, proof) = self.choose_access(&device, &probe, access)?;
-        let (name, words) = (offsets::Kernel::NAME, offsets::Kernel::words());
-        let offsets =
-            kernels.get(name, words, None, Keep::WhileUsed).map_err(|error| chain(&error))?;
-        let narrow_offsets = litmus::try_offsets(&device, &config, &offsets)
+        let narrow_offsets = litmus::try_offsets(&device, &config, &load(OFFSETS)?)
             .map_err(|error| format!("its offsets cannot be tried: {}", chain(&error)))?;
         Ok(Opened { device, kernels, config, proof, loops, narrow_offsets })
     }

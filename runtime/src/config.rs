@@ -2,7 +2,7 @@
 
 use crate::{AccessMode, Backing};
 use farptr_hmm::VaRange;
-use farptr_shaders::rewrite::Translation;
+use farptr_rewrite::Translation;
 
 /// How a runtime reaches host memory.
 #[derive(Clone, Debug)]

@@ -85,9 +85,10 @@ pub use error::fault::{Argument, Fault, FaultReason, Nearest};
 pub use error::{BuildError, Error, KernelError, LaunchError, LendError, VulkanError};
 pub use explain::{Explanation, KernelExplanation};
 pub use farptr_hmm::{VaRange, VirtAddr};
-pub use farptr_shaders as shaders;
-pub use farptr_shaders::rewrite::{Access, RewriteError};
-pub use farptr_shaders::{KernelDesc, Ptr, PtrMut};
+#[cfg(feature = "kernels")]
+pub use farptr_kernels as shaders;
+pub use farptr_rewrite as rewrite;
+pub use farptr_rewrite::{Access, KernelDesc, Ptr, PtrMut, RewriteError};
 pub use kernel::handle::{Kernel, RawKernel};
 pub use launch::grid::Grid;
 pub use launch::options::LaunchOptions;

@@ -11,7 +11,7 @@ use crate::{
     scope::with_scope,
     vk::Device,
 };
-use farptr_shaders::KernelDesc;
+use farptr_rewrite::KernelDesc;
 use std::sync::Arc;
 
 /// A Vulkan device that runs kernels on host memory.

@@ -11,7 +11,7 @@ mod common;
 #[path = "common/glsl.rs"]
 mod glsl;
 
-use farptr::shaders::ReflectError;
+use farptr::rewrite::ReflectError;
 use farptr::{
     AccessMode, Backing, Error, Grid, KernelDesc, KernelError, LaunchError, LaunchOptions, Ptr,
     PtrMut, Runtime,

@@ -14,7 +14,7 @@ mod common;
 
 use farptr::{
     AccessMode, Backing, Error, Grid, KernelError, LaunchError, LaunchOptions, Runtime, VirtAddr,
-    shaders::rewrite::{Fold, Integers, Program, Search, Translation, Variant},
+    rewrite::{Fold, Integers, Program, Search, Translation, Variant},
 };
 use rayon::prelude::*;
 use std::{

@@ -14,7 +14,7 @@ mod common;
 mod glsl;
 
 use common::runtimes;
-use farptr::shaders::Capability;
+use farptr::rewrite::Capability;
 use farptr::{Error, Grid, KernelError, LaunchError, LaunchOptions, Runtime};
 use glsl::Level;
 use std::io::Write;

@@ -8,7 +8,7 @@
 use super::{Device, Named};
 use crate::failure::Failure;
 use ash::vk;
-use farptr::{KernelDesc, shaders::Reflection};
+use farptr::{KernelDesc, rewrite::Reflection};
 use std::{marker::PhantomData, rc::Rc};
 
 /// A pipeline and its layout: the same words that farptr gives to the driver.

@@ -44,8 +44,14 @@ struct Crate {
 const CRATES: &[Crate] = &[
     Crate { folder: "hmm", package: "farptr-hmm", design: "hmm/DESIGN.md", held: false },
     Crate {
-        folder: "shaders",
-        package: "farptr-shaders",
+        folder: "shaders/rewrite",
+        package: "farptr-rewrite",
+        design: "shaders/DESIGN.md",
+        held: false,
+    },
+    Crate {
+        folder: "shaders/kernels",
+        package: "farptr-kernels",
         design: "shaders/DESIGN.md",
         held: false,
     },

@@ -1,7 +1,7 @@
 //! An access that was not allowed, as an error names it.
 
 use farptr_hmm::VaRange;
-use farptr_shaders::rewrite::{Access, Line};
+use farptr_rewrite::{Access, Line};
 use std::fmt;
 
 /// An access that was not allowed: what, where, by whom, and how far from what was lent.

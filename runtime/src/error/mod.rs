@@ -9,7 +9,7 @@
 pub(crate) mod fault;
 
 use farptr_hmm::{MapsError, VaRange};
-use farptr_shaders::{Capability, ReflectError, abi::LOOP_WINDOW, rewrite::RewriteError};
+use farptr_rewrite::{Capability, LOOP_WINDOW, ReflectError, RewriteError};
 use fault::{Fault, FaultReason};
 use std::{fmt, time::Duration};
 

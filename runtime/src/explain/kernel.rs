@@ -1,10 +1,7 @@
 //! What the rewriting pass found out about a kernel, in words.
 
 use crate::{Kernel, RawKernel, kernel::code::Code, paging::plan::Replay};
-use farptr_shaders::{
-    KernelDesc,
-    rewrite::{Analysis, Bounds, Effects, Program, RewriteError},
-};
+use farptr_rewrite::{Analysis, Bounds, Effects, KernelDesc, Program, RewriteError};
 use std::{collections::HashSet, fmt};
 
 /// What is known about a kernel: its accesses, how each is checked, and what a launch in rounds

@@ -8,9 +8,8 @@ use crate::{
         info::{DeviceInfo, Traits, Version},
     },
 };
-use farptr_shaders::{
-    Reflection,
-    rewrite::{self, Analysis, Fold, Integers, Program, RewriteError, Variant},
+use farptr_rewrite::{
+    Analysis, Fold, Integers, Program, Reflection, RewriteError, Variant,
     without_unused_capabilities,
 };
 use std::{
@@ -122,7 +121,7 @@ impl Code {
         self.form(kernel, Form::Plain { fold, wide_offsets }, || {
             let entry = Some(&*self.reflection.entry);
             let integers = wide_offsets.then(|| integers(self.device.traits()));
-            let words = rewrite::unchecked(&self.words, entry, fold, integers);
+            let words = farptr_rewrite::unchecked(&self.words, entry, fold, integers);
             words
                 .map(Arc::from)
                 .map_err(|source| LaunchError::Fold { kernel, source: source.into() })

@@ -2,7 +2,7 @@
 
 use super::code::Code;
 use crate::KernelError;
-use farptr_shaders::KernelDesc;
+use farptr_rewrite::KernelDesc;
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 /// A kernel that fits a runtime's device.

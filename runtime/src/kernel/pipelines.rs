@@ -6,7 +6,7 @@ use crate::{
     vk::{Device, Pipeline, PipelineCache},
 };
 use farptr_hmm::file_limit_as_error;
-use farptr_shaders::Reflection;
+use farptr_rewrite::Reflection;
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},

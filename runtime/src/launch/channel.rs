@@ -17,7 +17,7 @@ use crate::{
     vk::{Device, Named, buffer::SharedBuffer},
 };
 use ash::vk;
-use farptr_shaders::rewrite::control::{MAX_ROWS, STOPPED};
+use farptr_rewrite::control::{MAX_ROWS, STOPPED};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Faults that the log of a launch has room for. A launch that is not repeated needs one; with a

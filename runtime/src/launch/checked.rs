@@ -3,7 +3,7 @@
 //! # Safety
 //!
 //! What a rewritten kernel touches is, beside its control block, log and stop word, what its
-//! control rows allow (`farptr_shaders::rewrite`): here the bytes that this scope lent, as
+//! control rows allow (`farptr_rewrite`): here the bytes that this scope lent, as
 //! [`control`](crate::launch::control) computes them, and the zeroes and the memory to write that
 //! stand in for what a check refused. So a launch through this module keeps the promises of
 //! [`Batch::record`] whatever the kernel and its arguments are, provided that the kernel's words
@@ -29,7 +29,7 @@ use crate::{
         command::{WordCopy, Work},
     },
 };
-use farptr_shaders::rewrite::{Analysis, Search, Translation, Variant, control::Layout};
+use farptr_rewrite::{Analysis, Search, Translation, Variant, control::Layout};
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 /// One checked launch that was asked for.

@@ -1,10 +1,10 @@
 //! The control block of a launch: which indices and addresses a kernel may use. Pure.
 //!
-//! [`farptr_shaders::rewrite::control`] says where each number goes and how the kernel uses it.
+//! [`farptr_rewrite::control`] says where each number goes and how the kernel uses it.
 
 use crate::lend::lends::{Lends, Segment};
 use farptr_hmm::VirtAddr;
-use farptr_shaders::rewrite::{
+use farptr_rewrite::{
     Analysis, Check, Reach, Search,
     control::{self, Layout},
 };

@@ -10,7 +10,7 @@ use crate::{
     lend::lends::{Lends, Segment},
 };
 use farptr_hmm::{VaRange, VirtAddr};
-use farptr_shaders::rewrite::{Access, Analysis, Bounds, Site};
+use farptr_rewrite::{Access, Analysis, Bounds, Site};
 
 /// A launch, as far as the errors for its faults need it.
 #[derive(Clone, Copy, Debug)]

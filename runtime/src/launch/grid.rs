@@ -2,7 +2,7 @@
 
 use super::control::Row;
 use crate::{LaunchError, vk::info::Limits};
-use farptr_shaders::rewrite::Fold;
+use farptr_rewrite::Fold;
 
 /// Invocations in one dimension: their numbers have 32 bits.
 const MAX_INVOCATIONS: u64 = 1 << 32;

@@ -1,6 +1,6 @@
 //! The log of a launch: how a kernel reports its failures, and how the host reads them. Pure.
 
-use farptr_shaders::rewrite::control::{LOG_ENTRY_WORDS, LOG_HEADER_WORDS, LogWord};
+use farptr_rewrite::control::{LOG_ENTRY_WORDS, LOG_HEADER_WORDS, LogWord};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The log of a launch that has completed.

@@ -2,7 +2,7 @@
 
 use super::control::Window;
 use crate::{kernel::code::integers, lend::lends::Lends, vk::info::Traits};
-use farptr_shaders::rewrite::{Analysis, Fold, Search, Translation, Variant, control::Layout};
+use farptr_rewrite::{Analysis, Fold, Search, Translation, Variant, control::Layout};
 
 /// The cheapest form of a kernel that checks all its accesses, and where its control rows are.
 ///
@@ -47,11 +47,8 @@ mod tests {
     use super::*;
     use crate::lend::lends::Segment;
     use farptr_hmm::{VaRange, VirtAddr};
-    use farptr_shaders::{
-        KernelDesc,
-        kernels::chase,
-        rewrite::{Integers, Program},
-    };
+    use farptr_kernels::{KernelDesc, chase};
+    use farptr_rewrite::{Integers, Program};
 
     /// So many lends of 16 bytes, with so many bytes between them.
     fn lends(count: u64, gap_bytes: u64) -> Lends {

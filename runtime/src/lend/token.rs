@@ -1,6 +1,6 @@
 //! Lent memory: what a scope gives for a slice, and what becomes a kernel's argument.
 
-use farptr_shaders::{Ptr, PtrMut};
+use farptr_rewrite::{Ptr, PtrMut};
 use std::{fmt, marker::PhantomData};
 
 /// A slice that a scope has lent to the device for reading.

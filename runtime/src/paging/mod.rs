@@ -18,4 +18,4 @@ pub(crate) mod shared;
 pub(crate) mod soft;
 pub(crate) mod table;
 
-pub(crate) use farptr_shaders::rewrite::control::PAGE_BYTES;
+pub(crate) use farptr_rewrite::control::PAGE_BYTES;

@@ -2,7 +2,7 @@
 
 use super::report::Denial;
 use crate::{config::ServeFaults, launch::log::FaultRecord};
-use farptr_shaders::rewrite::{Analysis, Effects};
+use farptr_rewrite::{Analysis, Effects};
 use std::fmt;
 
 /// How a round with faults is made undone.

@@ -7,7 +7,7 @@ use crate::{
     },
 };
 use farptr_hmm::{VaRange, VirtAddr};
-use farptr_shaders::rewrite::Effects;
+use farptr_rewrite::Effects;
 use proptest::prelude::*;
 use std::convert::Infallible;
 

@@ -2,9 +2,9 @@
 //!
 //! The host keeps an image of it. [`Table::upload`] writes the changed words to the device and
 //! returns a [`Frozen`]: while a round holds it, the borrow checker keeps the table constant. The
-//! formats are those of [`control`](farptr_shaders::rewrite::control).
+//! formats are those of [`control`](farptr_rewrite::control).
 
-use farptr_shaders::rewrite::control::{ENTRY_READ, ENTRY_WRITE, PAGE_BYTES, TREE_FANOUT};
+use farptr_rewrite::control::{ENTRY_READ, ENTRY_WRITE, PAGE_BYTES, TREE_FANOUT};
 use std::{collections::BTreeMap, ops::Range};
 
 /// Words per block: changes are remembered, and uploaded, by the block.

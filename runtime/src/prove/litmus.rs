@@ -21,13 +21,11 @@ use crate::{
     config::Config,
     kernel::code::Code,
     launch::{checked::Ask, grid::Dispatch},
+    prove::kernels::{OFFSETS, OffsetsPush, ProbePush},
     scope::with_scope,
     vk::{Device, Pipeline, buffer::SharedBuffer},
 };
-use farptr_shaders::{
-    KernelDesc, Ptr, PtrMut, offsets,
-    probe::{Args, Kernel},
-};
+use farptr_rewrite::{Ptr, PtrMut};
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 /// Iterations that are asked for: more than the limit of any driver that is known to have one.
@@ -45,11 +43,8 @@ pub(crate) fn try_loops(device: &Arc<Device>, probe: &Arc<Pipeline>) -> Result<u
         word.store(half, Relaxed);
     }
     let result = address + RESULT_WORD as u64 * 4;
-    let push = Kernel::push(Args {
-        head: Ptr::from_address(address),
-        result: PtrMut::from_address(result),
-        limit: ITERATIONS,
-    });
+    let (head, result) = (Ptr::from_address(address), PtrMut::from_address(result));
+    let push = ProbePush::new(head, result, ITERATIONS);
     let run = with_scope(device, &Arc::new(Config::DIRECT), |scope| {
         let one = Dispatch::of([1, 1, 1]);
         // SAFETY: 1. the probe was compiled as it is for this device and its push constants, and
@@ -84,8 +79,8 @@ pub(crate) fn try_offsets(
             scope.import(&memory)?;
             let result = scope.import_mut(&mut result)?.ptr();
             let address = Ptr::from_address(memory.as_ptr().expose_provenance() as u64);
-            let push = offsets::Kernel::push(offsets::Args { address, result, index });
-            let (kernel, code) = (offsets::Kernel::NAME, kernel);
+            let push = OffsetsPush::new(address, result, index);
+            let (kernel, code) = (OFFSETS.name, kernel);
             let (push, options) = (bytemuck::bytes_of(&push), &LaunchOptions::new());
             let dispatch = Dispatch::of([1, 1, 1]);
             Ok(scope.launch_checked(&Ask { kernel, code, dispatch, push, options })?)

@@ -1,5 +1,6 @@
 //! Choosing a device, and proving by running kernels what it can do.
 
 pub(crate) mod judge;
+pub(crate) mod kernels;
 pub(crate) mod litmus;
 pub(crate) mod proof;

@@ -22,21 +22,20 @@ use crate::{
     Error, LaunchError, LaunchOptions, Scope,
     config::Config,
     kernel::code::Code,
-    launch::{checked::Ask, grid::Dispatch},
+    launch::{checked::Ask, control::words, grid::Dispatch},
+    prove::kernels::{PROBE, ProbePush},
     scope::with_scope,
     vk::Device,
 };
 use farptr_hmm::VirtAddr;
-use farptr_shaders::{
-    KernelDesc,
-    abi::Link,
-    probe::{Args, Kernel},
-};
+use farptr_rewrite::Ptr;
 use memmap2::MmapMut;
 use std::sync::Arc;
 
 /// Links in the chain, one per page.
 pub(crate) const LINKS: u32 = 64;
+/// Bytes of a link: the next link's address or 0, and the payload, a word.
+const LINK_BYTES: usize = 12;
 /// Coprime to [`LINKS`], so that multiples visit every page.
 const STRIDE: u32 = 37;
 /// More than [`LINKS`], so that a chain that does not end is noticed.
@@ -72,17 +71,16 @@ pub(crate) fn prove(
     let mut pages = MmapMut::map_anon(LINKS as usize * page_bytes).map_err(Disproof::NoMemory)?;
     let mut result = MmapMut::map_anon(page_bytes).map_err(Disproof::NoMemory)?;
     let (head, expected) = lay_chain(&mut pages, page_bytes);
-    let words: &mut [u32] = bytemuck::cast_slice_mut(&mut result[..8]);
+    let seen: &mut [u32] = bytemuck::cast_slice_mut(&mut result[..8]);
     let followed = with_scope(device, config, |scope| {
         scope.import(&pages[..])?;
-        let result = scope.import_mut(words)?.ptr();
-        let args = Args { head: farptr_shaders::Ptr::from_address(head), result, limit: LIMIT };
-        let push = Kernel::push(args);
+        let result = scope.import_mut(seen)?.ptr();
+        let push = ProbePush::new(Ptr::from_address(head), result, LIMIT);
         Ok(follow(scope, probe, bytemuck::bytes_of(&push), config)?)
     });
     followed.map_err(Disproof::Failed)?;
-    let words: &[u32] = bytemuck::cast_slice(&result[..8]);
-    let saw = Sighting { links: words[0], mix: words[1] };
+    let seen: &[u32] = bytemuck::cast_slice(&result[..8]);
+    let saw = Sighting { links: seen[0], mix: seen[1] };
     if saw == expected { Ok(()) } else { Err(Disproof::WrongChain { saw: saw.links }) }
 }
 
@@ -94,10 +92,12 @@ fn lay_chain(pages: &mut [u8], page_bytes: usize) -> (u64, Sighting) {
     let mut mix = 0;
     for position in 0..LINKS {
         let next = if position + 1 == LINKS { 0 } else { address(position + 1) };
-        let link = Link { next, payload: (position + 1).wrapping_mul(0x9e37_79b9), unused: 0 };
-        mix ^= link.payload;
+        let payload = (position + 1).wrapping_mul(0x9e37_79b9);
+        mix ^= payload;
+        let [low, high] = words(next);
         let at = page_of(position);
-        pages[at..at + size_of::<Link>()].copy_from_slice(bytemuck::bytes_of(&link));
+        let link = [low, high, payload];
+        pages[at..at + LINK_BYTES].copy_from_slice(bytemuck::cast_slice(&link));
     }
     (address(0), Sighting { links: LINKS, mix })
 }
@@ -111,7 +111,7 @@ fn follow(
 ) -> Result<(), LaunchError> {
     let dispatch = Dispatch::of([1, 1, 1]);
     if config.is_direct() {
-        let pipeline = probe.unchecked(Kernel::NAME, dispatch.fold(), false)?;
+        let pipeline = probe.unchecked(PROBE.name, dispatch.fold(), false)?;
         // SAFETY: 1. the probe was compiled as it is for this device and its push constants, and
         // one group keeps every limit; 2. the kernel reads links of the pages of the chain, whose
         // device addresses equal their host addresses or `import` would have failed, and writes
@@ -119,7 +119,7 @@ fn follow(
         return unsafe { scope.record(&pipeline, push, &dispatch) };
     }
     let options = LaunchOptions::new();
-    let ask = Ask { kernel: Kernel::NAME, code: probe, dispatch, push, options: &options };
+    let ask = Ask { kernel: PROBE.name, code: probe, dispatch, push, options: &options };
     scope.launch_checked(&ask)
 }
 
@@ -139,8 +139,10 @@ mod tests {
         while address != 0 {
             let at = usize::try_from(address - base).unwrap();
             assert!(!std::mem::replace(&mut seen[at / page_bytes], true));
-            let link: Link = bytemuck::pod_read_unaligned(&pages[at..at + size_of::<Link>()]);
-            (address, links, mix) = (link.next, links + 1, mix ^ link.payload);
+            let link: [u32; 3] = bytemuck::pod_read_unaligned(&pages[at..at + LINK_BYTES]);
+            let [low, high, payload] = link.map(u64::from);
+            address = low | high << 32;
+            (links, mix) = (links + 1, mix ^ u32::try_from(payload).unwrap());
         }
         assert_eq!(Sighting { links, mix }, expected);
     }

@@ -13,7 +13,7 @@ use crate::{
     vk::Pipeline,
 };
 use bytemuck::{NoUninit, Pod};
-use farptr_shaders::KernelDesc;
+use farptr_rewrite::KernelDesc;
 use std::sync::Arc;
 
 impl<'scope, 'env> Scope<'scope, 'env> {

@@ -11,7 +11,8 @@ use crate::{
     AccessMode, Backing, Kernel, LaunchOptions, PtrMut, Runtime, RuntimeBuilder, VirtAddr,
     launch::{channel::Channel, checked::TABLES},
 };
-use farptr_shaders::{abi::Link, probe, rewrite::Search};
+use farptr_kernels::{abi::Link, probe};
+use farptr_rewrite::Search;
 
 /// Links, each a lend of its own: with the result more lends than the unrolled search takes.
 const LINKS: usize = Search::UNROLLED as usize + 4;

@@ -7,7 +7,7 @@
 use super::{Device, block::Block, command::Slot};
 use crate::{VulkanError, lend::homes::Homes, residency::memory::Span};
 use ash::vk;
-use farptr_shaders::rewrite::control::PAGE_BYTES;
+use farptr_rewrite::control::PAGE_BYTES;
 use gpu_allocator::MemoryLocation;
 use std::{collections::BTreeMap, sync::Arc};
 

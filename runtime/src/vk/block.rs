@@ -3,7 +3,7 @@
 use super::{Device, Named, buffer::allocate};
 use crate::VulkanError;
 use ash::vk;
-use farptr_shaders::rewrite::control::PAGE_BYTES;
+use farptr_rewrite::control::PAGE_BYTES;
 use gpu_allocator::{
     MemoryLocation,
     vulkan::{Allocation, AllocationCreateDesc, AllocationScheme},

@@ -15,7 +15,7 @@ use crate::{
 use ash::{ext, vk};
 use crossbeam::queue::SegQueue;
 use farptr_hmm::file_limit_as_error;
-use farptr_shaders::{Capability, rewrite::control::SPARE_BYTES};
+use farptr_rewrite::{Capability, control::SPARE_BYTES};
 use gpu_allocator::vulkan::Allocator;
 use std::{
     fmt,

@@ -1,6 +1,6 @@
 //! What is known of a device, as plain data.
 
-use farptr_shaders::Capability;
+use farptr_rewrite::Capability;
 use std::fmt;
 
 /// The oldest Vulkan version that farptr works with.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::VulkanError;
 use ash::{ext, vk};
-use farptr_shaders::Capability;
+use farptr_rewrite::Capability;
 use std::{ffi::CStr, fmt::Write};
 
 /// A device that is listed but not opened.

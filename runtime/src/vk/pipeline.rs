@@ -3,7 +3,7 @@
 use super::{Device, Named};
 use crate::VulkanError;
 use ash::vk;
-use farptr_shaders::Reflection;
+use farptr_rewrite::Reflection;
 use std::{ffi::CString, fmt, sync::Arc};
 
 /// A compute pipeline and its layout.

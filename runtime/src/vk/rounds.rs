@@ -38,7 +38,7 @@ use crate::{
     stats::Counters,
 };
 use farptr_hmm::VirtAddr;
-use farptr_shaders::rewrite::{Analysis, Search, Translation, control::Layout};
+use farptr_rewrite::{Analysis, Search, Translation, control::Layout};
 use rustix::time::{ClockId, clock_gettime};
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 

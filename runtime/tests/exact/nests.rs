@@ -1,7 +1,7 @@
 //! Random nests of loops, switches and jumps, which must take the same way however they run: the
 //! generator also says what each gives.
 
-#[path = "../../../shaders/tests/nests/nest.rs"]
+#[path = "../../../shaders/rewrite/tests/nests/nest.rs"]
 mod nest;
 
 use crate::case::{Buffer, Case};

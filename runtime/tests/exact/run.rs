@@ -8,7 +8,7 @@ use crate::arena::{Arena, Slice};
 use crate::case::{Case, Image, Source};
 use crate::glsl::{self, Level};
 use crate::rigs::{Rig, Way, rigs};
-use farptr::shaders::{Capability, Reflection};
+use farptr::rewrite::{Capability, Reflection};
 use farptr::{Error, Grid, KernelError, LaunchOptions, RawKernel, Scope};
 use std::{io::Write, sync::PoisonError};
 

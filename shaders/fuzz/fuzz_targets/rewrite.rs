@@ -5,7 +5,7 @@
 
 #![no_main]
 
-#[path = "../../tests/mutants/mutant.rs"]
+#[path = "../../rewrite/tests/mutants/mutant.rs"]
 mod mutant;
 
 use libfuzzer_sys::fuzz_target;

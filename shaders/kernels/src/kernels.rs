@@ -10,7 +10,7 @@
 //! macro made from the same module.
 #![allow(unsafe_code, reason = "implementations of an unsafe trait, for the reason above")]
 
-use crate::{KernelDesc, Ptr, PtrMut};
+use farptr_rewrite::{KernelDesc, Ptr, PtrMut};
 
 /// Declares a kernel module: its GLSL file, its typed arguments, and how they become `Push`.
 macro_rules! kernel {
@@ -329,4 +329,29 @@ pub mod empty {
             []
         }
     }
+}
+
+/// The name and the SPIR-V words of every kernel of this crate.
+#[must_use]
+pub fn all() -> [(&'static str, &'static [u32]); 15] {
+    fn of<K: KernelDesc>() -> (&'static str, &'static [u32]) {
+        (K::NAME, K::words())
+    }
+    [
+        of::<affine::Kernel>(),
+        of::<axpby::Kernel>(),
+        of::<bfs::Kernel>(),
+        of::<chase::Kernel>(),
+        of::<dot::Kernel>(),
+        of::<empty::Kernel>(),
+        of::<gather::Kernel>(),
+        of::<hadamard::Kernel>(),
+        of::<offsets::Kernel>(),
+        of::<probe::Kernel>(),
+        of::<saxpy::Kernel>(),
+        of::<saxpy4::Kernel>(),
+        of::<sparse::Kernel>(),
+        of::<spmv::Kernel>(),
+        of::<walk::Kernel>(),
+    ]
 }

@@ -1,9 +1,8 @@
 //! Words that are no valid module: no panic, no endless work.
 
 use super::super::{Fold, Integers, Program, Search, Translation, Variant};
-use super::shipped::kernels;
 use super::tools::{is_valid, torture, validate, variants};
-use crate::{KernelDesc, saxpy};
+use farptr_kernels::{KernelDesc, saxpy};
 use proptest::prelude::*;
 
 /// Parses and rewrites, whatever comes of it.
@@ -15,7 +14,7 @@ fn try_all(words: &[u32]) {
 }
 
 fn modules() -> Vec<Vec<u32>> {
-    let shipped = kernels().into_iter().map(|(_, words)| words.to_vec());
+    let shipped = farptr_kernels::all().into_iter().map(|(_, words)| words.to_vec());
     shipped.chain(torture()).collect()
 }
 

@@ -4,7 +4,6 @@ use super::super::{
     Fold, Integers, Program, RewriteError, Search, Translation, Variant, most_words,
 };
 use super::glsl::HEAD;
-use super::shipped::kernels;
 use super::tools::{compile, torture, variants};
 
 /// The form with the most words: its lookups go through every step there is.
@@ -34,7 +33,7 @@ fn copies(times: usize) -> Option<Vec<u32>> {
 
 #[test]
 fn every_form_keeps_its_bound() {
-    let shipped = kernels().into_iter().map(|(_, words)| words.to_vec());
+    let shipped = farptr_kernels::all().into_iter().map(|(_, words)| words.to_vec());
     let mut most = 0.0_f64;
     for words in shipped.chain(torture()).chain(copies(1)) {
         let program = Program::parse(&words, None).expect("it can be rewritten");

@@ -2,7 +2,7 @@
 
 mod nest;
 
-use farptr_shaders::rewrite::{Fold, Integers, Program, Search, Translation, Variant};
+use farptr_rewrite::{Fold, Integers, Program, Search, Translation, Variant};
 use nest::Nest;
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -8,8 +8,8 @@ use bytemuck::NoUninit;
 
 /// A compute kernel as a type: its SPIR-V words and the type of its arguments.
 ///
-/// farptr's own kernels implement it in [`crate::kernels`]. Bring your own kernel by implementing
-/// it for a type of yours; the words may come from any compiler that produces SPIR-V for Vulkan
+/// The kernels of the crate `farptr-kernels` implement it. Bring your own kernel by implementing it
+/// for a type of yours; the words may come from any compiler that produces SPIR-V for Vulkan
 /// 1.2. Memory is reached by address alone: a kernel has no descriptors.
 ///
 /// # Safety
@@ -26,7 +26,7 @@ use bytemuck::NoUninit;
 /// # Examples
 ///
 /// ```
-/// use farptr_shaders::{KernelDesc, PtrMut};
+/// use farptr_rewrite::{KernelDesc, PtrMut};
 ///
 /// struct Fill;
 ///
@@ -58,7 +58,7 @@ use bytemuck::NoUninit;
 /// A module with several entry points has a kernel for each; [`ENTRY`](Self::ENTRY) says which:
 ///
 /// ```
-/// use farptr_shaders::{KernelDesc, Ptr, PtrMut};
+/// use farptr_rewrite::{KernelDesc, Ptr, PtrMut};
 ///
 /// /// The words of a module with the entry points `double` and `halve`.
 /// fn words() -> &'static [u32] {

@@ -380,7 +380,7 @@ impl Declarations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{KernelDesc, dot, empty, saxpy, spmv, walk};
+    use farptr_kernels::{KernelDesc, dot, empty, saxpy, spmv, walk};
     use proptest::prelude::*;
 
     #[test]

@@ -1,13 +1,8 @@
-//! Numbers and layouts that host and kernels share; the kernels' side is `glsl/include`.
+//! Numbers and structures that the host and these kernels share; the kernels' side is `glsl/`.
 
 use bytemuck::{Pod, Zeroable};
 
-/// The most loop iterations that a farptr kernel runs per invocation and launch, roughly.
-///
-/// Mesa's llvmpipe (22.3 and others) ends an invocation without an error after 65,535 iterations,
-/// added up over all its loops (`LP_MAX_TGSI_LOOP_ITERATIONS`). Half of that leaves room for a
-/// second, outer loop.
-pub const LOOP_WINDOW: u32 = 32_768;
+pub use farptr_rewrite::LOOP_WINDOW;
 
 /// Elements that one invocation of the `dot` kernel adds up.
 pub const DOT_ELEMENTS_PER_INVOCATION: u32 = 64;

@@ -5,12 +5,10 @@
 #[path = "../nests/nest.rs"]
 mod nest;
 
-use farptr_shaders::rewrite::{
-    Fold, Integers, Program, RewriteError, Search, Translation, Variant,
-};
-use farptr_shaders::{
+use farptr_kernels::{
     KernelDesc, affine, axpby, bfs, dot, empty, hadamard, probe, saxpy, spmv, walk,
 };
+use farptr_rewrite::{Fold, Integers, Program, RewriteError, Search, Translation, Variant};
 use std::borrow::Cow;
 
 /// The words before the first instruction, and the one of them that bounds the ids.

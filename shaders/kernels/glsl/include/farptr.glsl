@@ -1,4 +1,4 @@
-// The kernel's side of farptr's ABI. Rust's side is `farptr_shaders::abi`.
+// The kernel's side of farptr's ABI. Rust's side is `farptr_kernels::abi`.
 //
 // * A host address travels as a uvec2, low word first: no kernel needs 64-bit integers, and a
 //   value of pointer type is never loaded from memory or kept in a variable (some drivers fail to

@@ -68,7 +68,7 @@ pointer! {
     /// # Examples
     ///
     /// ```
-    /// use farptr_shaders::Ptr;
+    /// use farptr_rewrite::Ptr;
     ///
     /// let x: Ptr<'_, f32> = Ptr::from_address(0x1_0000_0000);
     /// assert_eq!(x.add(3).address(), 0x1_0000_000c);

@@ -131,7 +131,8 @@ fn is_of_images(capability: Capability) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{KernelDesc, Reflection, gather, saxpy};
+    use crate::Reflection;
+    use farptr_kernels::{KernelDesc, gather, saxpy};
 
     /// What compilers declare of descriptors and images.
     const DECLARED: [Capability; 35] = [

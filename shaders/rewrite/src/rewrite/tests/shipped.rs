@@ -2,26 +2,7 @@
 
 use super::super::{Access, Analysis, Bounds, Program, RewriteError};
 use super::tools::{validate, variants};
-use crate::KernelDesc;
-
-/// Name and words of each kernel.
-pub(super) fn kernels() -> Vec<(&'static str, &'static [u32])> {
-    fn kernel<K: KernelDesc>() -> (&'static str, &'static [u32]) {
-        (K::NAME, K::words())
-    }
-    vec![
-        kernel::<crate::saxpy::Kernel>(),
-        kernel::<crate::axpby::Kernel>(),
-        kernel::<crate::affine::Kernel>(),
-        kernel::<crate::hadamard::Kernel>(),
-        kernel::<crate::dot::Kernel>(),
-        kernel::<crate::spmv::Kernel>(),
-        kernel::<crate::bfs::Kernel>(),
-        kernel::<crate::walk::Kernel>(),
-        kernel::<crate::probe::Kernel>(),
-        kernel::<crate::empty::Kernel>(),
-    ]
-}
+use farptr_kernels::{KernelDesc, saxpy, spmv, walk};
 
 fn analysis<K: KernelDesc>() -> Analysis {
     Program::parse(K::words(), None).expect("the kernel can be rewritten").analysis().clone()
@@ -29,7 +10,7 @@ fn analysis<K: KernelDesc>() -> Analysis {
 
 #[test]
 fn every_form_of_every_kernel_is_valid() {
-    for (name, words) in kernels() {
+    for (name, words) in farptr_kernels::all() {
         let program = Program::parse(words, Some("main")).expect(name);
         for variant in variants() {
             let words = program.rewrite(&variant).expect(name);
@@ -40,7 +21,7 @@ fn every_form_of_every_kernel_is_valid() {
 
 #[test]
 fn rewriting_gives_the_same_words_again() {
-    for (name, words) in kernels() {
+    for (name, words) in farptr_kernels::all() {
         let programs = [(); 2].map(|()| Program::parse(words, None).expect(name));
         for variant in variants() {
             let [one, other] = programs.each_ref().map(|program| program.rewrite(&variant));
@@ -51,7 +32,7 @@ fn rewriting_gives_the_same_words_again() {
 
 #[test]
 fn saxpy_is_all_indices_from_two_roots() {
-    let analysis = analysis::<crate::saxpy::Kernel>();
+    let analysis = analysis::<saxpy::Kernel>();
     assert!(analysis.is_roots_only());
     let mut offsets: Vec<u32> = analysis.roots.iter().map(|root| root.push_offset_bytes).collect();
     offsets.sort_unstable();
@@ -73,7 +54,7 @@ fn saxpy_is_all_indices_from_two_roots() {
 
 #[test]
 fn spmv_is_all_indices() {
-    let analysis = analysis::<crate::spmv::Kernel>();
+    let analysis = analysis::<spmv::Kernel>();
     assert!(analysis.is_roots_only());
     assert_eq!(analysis.roots.len(), 5);
     assert_eq!(analysis.loops, 2);
@@ -81,7 +62,7 @@ fn spmv_is_all_indices() {
 
 #[test]
 fn walk_follows_addresses_and_indices() {
-    let analysis = analysis::<crate::walk::Kernel>();
+    let analysis = analysis::<walk::Kernel>();
     assert!(!analysis.is_roots_only());
     assert!(analysis.effects.atomics);
     assert!(!analysis.effects.overwrites);
@@ -97,7 +78,7 @@ fn walk_follows_addresses_and_indices() {
 
 #[test]
 fn entry_points_are_found_by_name() {
-    let words = <crate::saxpy::Kernel as KernelDesc>::words();
+    let words = <saxpy::Kernel as KernelDesc>::words();
     let missing = Program::parse(words, Some("other")).map(|_| ());
     let expected = RewriteError::Entry { wanted: "`other`".to_owned(), found: "`main`".to_owned() };
     assert_eq!(missing, Err(expected));

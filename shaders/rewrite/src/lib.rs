@@ -1,0 +1,31 @@
+//! farptr's rewriting pass, the ABI that host and kernels share, and reflection.
+//!
+//! [`KernelDesc`] describes a kernel as a type: its SPIR-V words, and how typed arguments become
+//! push constants. [`Reflection`] reads what the words declare. A [`Program`] is a kernel that was
+//! parsed and analysed once; [`Program::rewrite`] makes the form of it that a launch needs, which
+//! checks and translates every access. The module [`control`] says what host and kernel tell each
+//! other. This crate knows no Vulkan device and no host memory.
+//!
+//! # Examples
+//!
+//! ```
+//! use farptr_kernels::saxpy;
+//! use farptr_rewrite::{KernelDesc, Reflection};
+//!
+//! let kernel = Reflection::of(saxpy::Kernel::words())?;
+//! assert_eq!(kernel.local_size, [64, 1, 1]);
+//! assert_eq!(kernel.push_bytes, 24);
+//! # Ok::<(), farptr_rewrite::ReflectError>(())
+//! ```
+
+mod abi;
+mod reflect;
+mod rewrite;
+
+pub use abi::{KernelDesc, LOOP_WINDOW, Ptr, PtrMut};
+pub use reflect::{ReflectError, Reflection, without_unused_capabilities};
+pub use rewrite::{
+    Access, Analysis, Bounds, Check, Effects, Fold, Integers, Joint, Line, Program, Reach,
+    RewriteError, Root, Search, Site, Translation, Variant, control, most_words, unchecked,
+};
+pub use spirv::Capability;
