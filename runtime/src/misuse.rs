@@ -1,4 +1,4 @@
-//! What the borrow checker stops: one misuse at a time.
+//! Misuses that the borrow checker stops, one at a time.
 //!
 //! Each misuse below does not compile, and stands beside the nearest form that does, so that it is
 //! the misuse that fails and not a slip in the example. The failing examples name the compiler's

@@ -1,9 +1,8 @@
-//! What a runtime has done so far, in counts.
+//! The counts of a runtime: launches, rounds, faults, bytes.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// What a runtime has done since it was built, in counts; what the proofs at start-up did is not
-/// among it.
+/// The counts of a runtime since it was built. Launches of the proofs at start-up are not counted.
 ///
 /// Take two and subtract with [`Stats::since`] to learn what happened between them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Stats {
     /// Launches that were handed to the device.
     pub launches: u64,
-    /// Rounds: how often a launch was run. Where the device works on host memory itself every
-    /// launch takes one.
+    /// Rounds: how often a launch was run. Every launch takes one if the device works on host
+    /// memory itself.
     pub rounds: u64,
     /// Submissions to the device's queue; a submission carries one launch or more.
     pub submissions: u64,

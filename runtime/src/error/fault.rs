@@ -12,7 +12,7 @@ pub struct Fault {
     pub kernel: &'static str,
     /// The address of the first byte, as the kernel computed it.
     pub address: u64,
-    /// What the kernel was to do there.
+    /// The access: a read, a write or an atomic.
     pub access: Access,
     /// How many bytes from there.
     pub size_bytes: u32,
@@ -20,7 +20,7 @@ pub struct Fault {
     pub argument: Option<Argument>,
     /// The instruction, with its place in the source where that is known.
     pub instruction: String,
-    /// That place: it is known if the kernel was compiled with debug information (`-g`).
+    /// The place in the source: it is known if the kernel was compiled with debug information (`-g`).
     pub line: Option<Line>,
     /// The workgroup of the invocation.
     pub workgroup: [u32; 3],
@@ -38,7 +38,7 @@ pub struct Fault {
 pub struct Argument {
     /// Its name in the kernel's source, if the module has names.
     pub name: Option<String>,
-    /// Where it is in the push constants, in bytes.
+    /// Its offset in the push constants, in bytes.
     pub offset_bytes: u32,
     /// The address that was passed.
     pub address: u64,

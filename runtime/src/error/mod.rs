@@ -70,7 +70,7 @@ pub enum BuildError {
     /// No device has the name or index that was asked for.
     #[error("there is no {wanted}; the devices are: {devices}")]
     NoSuchDevice {
-        /// What was asked for.
+        /// The name or index that was asked for.
         wanted: String,
         /// The devices that exist.
         devices: String,
@@ -78,7 +78,7 @@ pub enum BuildError {
     /// The environment variable `FARPTR_ACCESS` names no access mode.
     #[error("FARPTR_ACCESS is `{word}`; set it to auto, direct or mirrored, or not at all")]
     UnknownAccess {
-        /// What it says.
+        /// Its value.
         word: String,
     },
     /// The process was forked from one that had a runtime.
@@ -87,13 +87,13 @@ pub enum BuildError {
     /// The process may not have enough of something, which is likely to be why.
     #[error("{lack}: the limit is {limit} ({resource}); raise it")]
     Shortage {
-        /// What there is too little of, in words.
+        /// The thing that there is too little of, in words.
         lack: String,
         /// The name of the limit: a resource limit as `RLIMIT_NOFILE`, or a setting.
         resource: &'static str,
         /// The limit, or what is known of it.
         limit: String,
-        /// What went wrong.
+        /// The failure that it is likely to be behind.
         #[source]
         source: Box<BuildError>,
     },
@@ -102,7 +102,7 @@ pub enum BuildError {
     Vulkan(#[from] VulkanError),
 }
 
-/// What a child made by `fork` is told, and what it can do.
+/// The message for a child made by `fork`, with two ways out.
 const FORKED: &str = "the runtime belongs to the parent process, and its driver works in no \
     child; let the child start a program that builds its own (std::process::Command), or fork \
     before the first runtime is built";
@@ -116,7 +116,7 @@ pub enum KernelError {
     Words {
         /// The kernel.
         kernel: &'static str,
-        /// What is wrong with the words.
+        /// The defect of the words.
         #[source]
         source: ReflectError,
     },
@@ -148,9 +148,9 @@ pub enum KernelError {
     Limit {
         /// The kernel.
         kernel: &'static str,
-        /// What it needs.
+        /// The need.
         what: String,
-        /// What there is.
+        /// The device's limit.
         limit: String,
         /// The device.
         device: String,
@@ -209,7 +209,7 @@ pub enum LendError {
          procfs on /proc, or lend what the kernel touches piece by piece"
     )]
     NoMaps {
-        /// What failed.
+        /// The call that failed.
         #[source]
         source: MapsError,
     },
@@ -222,7 +222,7 @@ pub enum LendError {
     Refused {
         /// The call.
         call: &'static str,
-        /// What the operating system said.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },
@@ -326,7 +326,7 @@ pub enum LaunchError {
     Fold {
         /// The kernel.
         kernel: &'static str,
-        /// What stands in the way.
+        /// The obstacle.
         #[source]
         source: Box<RewriteError>,
     },
@@ -351,7 +351,7 @@ pub enum LaunchError {
     Rewrite {
         /// The kernel.
         kernel: &'static str,
-        /// What it does.
+        /// The construct that cannot be checked.
         #[source]
         source: Box<RewriteError>,
     },
@@ -410,7 +410,7 @@ pub enum LaunchError {
     Deadline {
         /// The kernel, or another one of the same batch.
         kernel: &'static str,
-        /// What it, or its batch, was allowed.
+        /// The time that it, or its batch, was allowed.
         deadline: Duration,
         /// How long it had waited besides for launches of others, which does not count.
         queued: Duration,
@@ -442,8 +442,8 @@ pub enum LaunchError {
     /// Memory that was not lent by itself was unmapped, protected or overwritten by somebody else
     /// while the launch wrote its results there: see [`lend_process`](crate::Scope::lend_process).
     ///
-    /// What the launch wrote to such memory may be home in part; lends are as after any launch that
-    /// failed.
+    /// Bytes that the launch wrote to such memory may be home in part; lends are as after any launch
+    /// that failed.
     #[error("memory at {address:#x} changed while results of kernel `{kernel}` were written there")]
     Raced {
         /// The kernel.
@@ -461,7 +461,7 @@ pub enum LaunchError {
         kernel: &'static str,
         /// The first byte that was to be written.
         address: u64,
-        /// What keeps it from being written.
+        /// The reason.
         reason: FaultReason,
     },
     /// The process was forked from the one that built the runtime.

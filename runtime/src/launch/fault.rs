@@ -101,8 +101,8 @@ impl Launched<'_> {
         refusal(address, size_bytes, align_bytes, site.access, owner).is_none()
     }
 
-    /// Where an access would be if its index, which was negative, were an unsigned number; if it is
-    /// allowed there.
+    /// The address of an access if its index, which was negative, were an unsigned number; `None`
+    /// if the access is not allowed there.
     fn unsigned_address(
         &self,
         record: &FaultRecord,

@@ -2,9 +2,9 @@
 //!
 //! # Safety
 //!
-//! A slice is made from an address alone. That it points to memory which may be read, or written, is
-//! the invariant of [`Homes`]: each range was added under the promises of [`Homes::add`], and
-//! every slice is compared with the ranges before it is made. `&self` and `&mut self` keep slices
+//! A slice is made from an address alone. The invariant of [`Homes`] says that the memory there may
+//! be read, or written: each range was added under the promises of [`Homes::add`], and every slice
+//! is compared with the ranges before it is made. `&self` and `&mut self` keep slices
 //! for writing apart from others.
 #![allow(unsafe_code, reason = "it makes slices from addresses, with the argument above")]
 

@@ -37,7 +37,7 @@ impl Entry {
 /// How many bits the addresses of a process have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Width {
-    /// What Linux gives unless more is asked for.
+    /// Linux gives no more unless a program asks for it.
     Bits47,
     /// Five levels of host page tables.
     Bits57,

@@ -1,4 +1,4 @@
-//! What tests of checked launches share: launches that may fail, and what they ended with.
+//! Shared by tests of checked launches: launches that may fail, and their results.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use farptr::shaders::{abi::Link, affine, probe};
@@ -32,7 +32,7 @@ pub fn add_one<'s>(
     s.launch(kernel, Grid::cover(n as usize), args)
 }
 
-/// That the device still does what it is told.
+/// Asserts that the device still runs launches.
 pub fn assert_usable(runtime: &Runtime) {
     let kernel = runtime.kernel::<affine::Kernel>().unwrap();
     let mut y = vec![4.0; 100];

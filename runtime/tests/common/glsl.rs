@@ -8,7 +8,7 @@
 pub use shaderc::OptimizationLevel as Level;
 use shaderc::{CompileOptions, Compiler, EnvVersion, ShaderKind, SpirvVersion, TargetEnv};
 
-/// What every kernel in GLSL starts with.
+/// The first lines of every kernel in GLSL.
 ///
 /// `REF(T, Name, bytes)` declares the pointer type `Name` to any number of `T`, whose address is a
 /// multiple of `bytes`; the elements are packed as scalars are.
@@ -27,7 +27,7 @@ layout(buffer_reference, scalar, buffer_reference_align = bytes) buffer Name { T
 pub fn glsl(name: &str, source: &str, level: Level) -> Vec<u32> {
     let compiler = Compiler::new().expect("shaderc starts");
     let mut options = options(level);
-    // What an unoptimised build of a user has: names and lines.
+    // An unoptimised build of a user has names and lines.
     if level == Level::Zero {
         options.set_generate_debug_info();
     }

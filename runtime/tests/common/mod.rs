@@ -1,4 +1,4 @@
-//! What all tests of the runtime share: a device with validation on, or a loud skip.
+//! Shared by all tests of the runtime: a device with validation on, or a loud skip.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use farptr::{AccessMode, BuildError, Error, Runtime, RuntimeBuilder};
@@ -17,7 +17,7 @@ thread_local! {
 /// thread, which runs one test, ends.
 ///
 /// The validation layer (1.3.239) looks up the device of each call in a map that it does not lock.
-/// Where one thread makes or destroys a device meanwhile, the call goes to the wrong device or to
+/// If another thread makes or destroys a device meanwhile, the call goes to the wrong device or to
 /// address 0: one of a dozen runs of tests with many devices side by side crashed so. Threads that
 /// share a device make no such change.
 pub fn take_turn() {

@@ -9,7 +9,7 @@ pub(super) const PATIENCE: u32 = 2;
 pub(super) struct Busy {
     /// How often its bytes were found changed.
     changes: u32,
-    /// Which bytes: one for each of the page, or none yet.
+    /// The bytes that changed: one flag for each of the page, or none yet.
     bytes: Vec<bool>,
     /// How often it was as before and could not be written.
     unwritable: u32,

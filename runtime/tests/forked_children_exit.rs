@@ -24,7 +24,7 @@ const CASE: &str = "FARPTR_TEST_CASE";
 /// Seconds until a process that hangs gets a signal that ends it.
 const PATIENCE: u32 = 60;
 
-/// What the child does, and when it is forked.
+/// The child's work, and when it is forked.
 const CASES: [&str; 6] = [
     "the child returns",
     "the child returns from a scope",
@@ -71,7 +71,7 @@ fn compute(runtime: &Runtime) {
     assert_eq!(y, vec![1.0; 1000]);
 }
 
-/// Which side of a fork this is.
+/// The side of a fork.
 enum Side {
     Child,
     /// The child has ended, well or not.
@@ -150,7 +150,7 @@ fn with_a_runtime(case: &str) -> ExitCode {
     ended(&side)
 }
 
-/// Forks with a launch in flight. What was lent is dropped by both sides, as by every scope.
+/// Forks with a launch in flight. Both sides drop the memory that was lent, as every scope does.
 fn fork_in_scope(runtime: &Runtime) -> ExitCode {
     let kernel = runtime.kernel::<affine::Kernel>().unwrap();
     let (mut y, other) = (vec![0.0f32; 1000], vec![0u8; 1000]);

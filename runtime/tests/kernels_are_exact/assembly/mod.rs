@@ -1,4 +1,4 @@
-//! What GLSL cannot say, in SPIR-V's assembly language.
+//! Kernels that GLSL has no words for, in SPIR-V's assembly language.
 
 use crate::case::{Buffer, Case, Image};
 

@@ -32,9 +32,9 @@ use std::{
 
 /// Set in a child: the way in which it reaches memory.
 const WAY: &str = "FARPTR_TEST_WAY";
-/// What a child says to the harness, if there is no device to test on.
+/// A child's word to the harness if there is no device to test on.
 const NOT_RUN: &str = "the child has nothing to run on: ";
-/// What a launch may take here: it runs for a few milliseconds, and is held up for longer.
+/// The time that a launch may take here: it runs for a few milliseconds, and is held up for longer.
 const DEADLINE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_secs(4);
 const ELEMENTS: u32 = 1000;
@@ -44,8 +44,8 @@ const PAGE: usize = 4096;
 /// Every way of a launch to its memory.
 const WAYS: [&str; 4] = ["direct", "imported", "copied", "mixed"];
 
-/// Where a kernel works on host memory itself, on translated addresses, on copies in rounds; with
-/// `mixed` one page is imported and what is longer is copied.
+/// A kernel works on host memory itself, on translated addresses, or on copies in rounds; with
+/// `mixed` one page is imported and longer lends are copied.
 fn way(name: &str) -> RuntimeBuilder {
     let mirrored = Runtime::builder().access(AccessMode::Mirrored);
     match name {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// Bytes between two lends, at least.
 const GAP: usize = 48;
-/// What every byte outside the lends holds.
+/// The value of every byte outside the lends.
 const CANARY: u8 = 0xc5;
 const PAGE: usize = 4096;
 

@@ -109,7 +109,7 @@ impl Drop for Mapping {
     }
 }
 
-/// Where mappings go: far from all others, so that nobody else's fills a hole.
+/// The address of the next mapping: far from all others, so that no other mapping fills a hole.
 static PLACE: AtomicUsize = AtomicUsize::new(0x3000_0000_0000);
 /// Only one test at a time: one of them counts submissions.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -245,7 +245,7 @@ fn a_misaligned_pointer_is_an_error() {
     }
 }
 
-/// What another thread does to a page.
+/// A deed of another thread to a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Deed {
     Unmap,

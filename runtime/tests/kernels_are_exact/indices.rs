@@ -1,4 +1,4 @@
-//! Where an access is: constant and dynamic indices, offsets, ends of lends and of pages.
+//! Places of accesses: constant and dynamic indices, offsets, ends of lends and of pages.
 
 use crate::case::{Buffer, Case};
 

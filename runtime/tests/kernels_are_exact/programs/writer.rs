@@ -15,7 +15,7 @@ pub(super) const LINKS: usize = 3;
 /// See [`INPUT`].
 pub(super) const COUNTERS: usize = 4;
 
-/// What the device can do.
+/// The features of the device.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Features {
     /// 64-bit integers.
@@ -35,7 +35,7 @@ pub(super) enum Address {
     Long(Id),
 }
 
-/// What may be used at this place of the program.
+/// The variables that may be used at this place of the program.
 #[derive(Clone, Default)]
 pub(super) struct Known {
     pub(super) words: Vec<Id>,
@@ -112,7 +112,7 @@ impl Writer {
         }
     }
 
-    /// What every function starts with: its variables, arguments and the invocation's number.
+    /// The start of every function: its variables, arguments and the invocation's number.
     pub(super) fn prologue(&mut self, own_words: u32) {
         self.known = Known::default();
         let word = self.code.types.word;

@@ -61,7 +61,7 @@ const VALIDATED: u64 = 50;
 /// Set in the process that runs a share.
 const INSIDE: &str = "FARPTR_PROGRAMS_INSIDE";
 
-/// What has llvmpipe compile in half the time: no optimisation, narrow vectors. Three quarters of
+/// llvmpipe compiles in half the time so: no optimisation, narrow vectors. Three quarters of
 /// the time, and more, go into its compiler. A variable that is set already is left alone.
 const COMPILE_FAST: [(&str, &str); 2] =
     [("GALLIVM_PERF", "nopt"), ("LP_NATIVE_VECTOR_WIDTH", "128")];

@@ -1,4 +1,4 @@
-//! What a kernel's explanation says: accesses by kind, loops, effects, and how rounds are undone.
+//! A kernel's explanation: accesses by kind, loops, effects, and how rounds are undone.
 //!
 //! # Safety
 //!

@@ -115,7 +115,7 @@ fn counting(width: usize, index: &str) -> String {
     )
 }
 
-/// That each of the first `n` counts is 1.
+/// Asserts that each of the first `n` counts is 1.
 fn assert_counted_once(counts: &[u32], n: usize, what: &str) {
     if let Some(wrong) = counts[..n].iter().position(|&count| count != 1) {
         panic!("{what}: index {wrong} of {n} was there {} times", counts[wrong]);
@@ -237,7 +237,7 @@ fn workgroups_of_a_folded_launch_share_memory_and_meet_at_barriers() {
     });
 }
 
-/// What every tutorial writes, over more workgroups of an ordinary size than a dimension has.
+/// The kernel of every tutorial, over more workgroups of an ordinary size than a dimension has.
 #[test]
 fn a_long_array_is_changed_once_everywhere() {
     let source = "layout(local_size_x = 64) in;

@@ -1,4 +1,4 @@
-//! What a memory model and its qualifiers say about accesses.
+//! Memory models, and the qualifiers of accesses.
 
 use crate::case::{Buffer, Case};
 

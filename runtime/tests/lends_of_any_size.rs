@@ -136,7 +136,7 @@ fn every_element_of_a_long_lend_is_the_right_one() {
                         let expected = (value * 3 + 1) | 7 << 32;
                         assert_eq!(memory[at as usize], expected, "{at:#x} of {what}");
                     }
-                    // Where an offset that lost its upper bits would have led.
+                    // An offset that lost its upper bits would have led here.
                     let others = at.iter().map(|&at| (at as usize + GIB / 16) % memory.len());
                     for other in others.filter(|&other| !at.contains(&(other as u32))) {
                         assert_eq!(memory[other], 0, "{other:#x} of {what}");

@@ -3,7 +3,7 @@
 //!
 //! # Safety
 //!
-//! What is launched unchecked is a shipped kernel in direct access, on arguments that are lent with
+//! Each unchecked launch is of a shipped kernel in direct access, on arguments that are lent with
 //! all elements that it touches.
 #![allow(unsafe_code, reason = "unchecked launches are the oracle; each says what it touches")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]

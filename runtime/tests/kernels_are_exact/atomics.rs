@@ -220,7 +220,7 @@ fn histogram() -> Case {
     })
 }
 
-/// Where the largest value is, by compare-and-exchange of a position.
+/// The position of the largest value, by compare-and-exchange of a position.
 fn lock_free_maximum() -> Case {
     let source = "
         layout(local_size_x = 64) in;

@@ -44,7 +44,7 @@ impl Victim {
         victim
     }
 
-    /// Where a lend is in the memory: at a multiple of 16.
+    /// The offset of a lend in the memory: a multiple of 16.
     fn range(&self, lend: usize) -> Range<usize> {
         let mut start = GAP;
         for len in &LENS[..lend] {
@@ -161,7 +161,7 @@ fn failure(ended: Result<(), Error>) -> LaunchError {
     }
 }
 
-/// That the runtime still does what it is told.
+/// Asserts that the runtime still runs launches.
 fn assert_usable(runtime: &Runtime) {
     let kernel = raw(
         runtime,
@@ -505,8 +505,9 @@ fn a_long_launch_ends_at_its_deadline() {
 }
 
 /// Every workgroup leaves a mark and then spins, until it is told to end or, on drivers that cut
-/// loops, for nearly as long as it may. What has begun when the deadline comes are as many
-/// workgroups as a device runs at a time; the others find the launch stopped and leave no mark.
+/// loops, for nearly as long as it may. As many workgroups as a
+/// device runs at a time have begun when the deadline comes; the others find the launch stopped and
+/// leave no mark.
 #[test]
 fn workgroups_that_have_not_begun_at_the_deadline_do_nothing() {
     const GROUPS: u32 = 65_535;

@@ -18,7 +18,7 @@ use farptr::{
 };
 use glsl::{Level, glsl};
 
-/// What is longer is copied.
+/// A longer one is copied.
 const LIMIT: u64 = 16 * 1024;
 /// Words of what is imported, and of what is copied.
 const SMALL: usize = 2_000;

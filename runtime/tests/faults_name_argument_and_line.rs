@@ -1,4 +1,4 @@
-//! What the error of a fault says to whoever wrote the kernel: the argument, null, the line.
+//! The words of a fault's error: the argument, null, the line.
 //!
 //! # Safety
 //!
@@ -55,7 +55,7 @@ fn a_fault_names_the_argument_and_says_null_pointer() {
                     assert_eq!(text.contains("arguments.comp:"), *lines, "{text}");
                 }
             }
-            // What the kernel found in memory has no argument, and may be null as well.
+            // A pointer from memory has no argument, and may be null as well.
             let text = broken_argument(&runtime, kernel, names.len(), 0);
             assert!(text.contains("at 0x4 goes through a null pointer"), "{text}");
             assert!(!text.contains("(argument"), "{text}");

@@ -197,7 +197,7 @@ fn a_ring_that_is_lent_whole_is_one_memory() {
 fn a_lend_that_no_launch_has_used_yet_is_the_same_memory_too() {
     for (name, runtime) in ways() {
         let mix = kernel(&runtime, "mix", MIX);
-        // What is longer than the limit of some ways is copied there, the other is imported.
+        // A lend longer than the limit of some ways is copied there, the other is imported.
         let file = file(8);
         let (mut a, mut b) = (map(&file), map(&file));
         let ones = vec![1u32; 8 * WORDS];
@@ -314,7 +314,7 @@ fn check(name: &str, runtime: &Runtime, mix: &RawKernel, steps: &[Step]) {
                     let (x_at, y_at) = (from.1 % x.len(), to.1 % y.len());
                     let n = len.min(x.len() - x_at).min(y.len() - y_at);
                     let (from, to) = (x_first + x_at, y_first + y_at);
-                    // What one invocation writes, another must not read.
+                    // No invocation reads bytes that another one writes.
                     if from != to && from < to + n && to < from + n {
                         continue;
                     }

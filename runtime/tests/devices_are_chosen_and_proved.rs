@@ -32,7 +32,7 @@ fn child() {
     }
 }
 
-/// What a child with these variables says.
+/// The output of a child with these variables.
 fn ask_child(access: &str, variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child", "--nocapture", "--test-threads=1"]).env(CHILD, access);

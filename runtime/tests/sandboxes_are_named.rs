@@ -1,4 +1,4 @@
-//! What lending the process says where the system keeps memory or its map away, each by its name.
+//! The errors of lending the process if the system keeps memory or its map away, each by its name.
 //!
 //! A sandbox cannot be left again, so each is a process of its own: this test binary again, with
 //! only the test `sandboxed` selected.

@@ -1,4 +1,4 @@
-//! What a case is: a kernel, the memory it works on, and what may be known about the result.
+//! A case: a kernel, the memory it works on, and the effects that the pass may find.
 
 /// A kernel's text.
 #[derive(Clone, Copy)]
@@ -16,7 +16,7 @@ pub(crate) struct Case {
     pub(crate) push: Vec<Arg>,
     /// Workgroups.
     pub(crate) groups: [u32; 3],
-    /// What the kernel does, written a second time in Rust.
+    /// The kernel, written a second time in Rust.
     pub(crate) oracle: Option<fn(&mut Image)>,
     /// For a kernel whose result depends on the order of invocations: makes results equal that
     /// differ in nothing but that order.
@@ -182,7 +182,7 @@ pub(crate) fn shuffled(seed: u64, len: usize) -> Vec<usize> {
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Image {
     pub(crate) buffers: Vec<Vec<u8>>,
-    /// Where each lend starts.
+    /// The start of each lend.
     pub(crate) starts: Vec<u64>,
 }
 

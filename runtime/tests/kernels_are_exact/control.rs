@@ -19,7 +19,7 @@ fn pair(source: &'static str) -> Case {
         .groups(32)
 }
 
-/// What a second run over a first run's results would show.
+/// A second run over a first run's results would show.
 fn in_place_update() -> Case {
     let source = "
         layout(local_size_x = 64) in;
@@ -302,7 +302,7 @@ fn specialised_defaults() -> Case {
     })
 }
 
-/// What was stored decides where the next store goes.
+/// The stored value decides where the next store goes.
 /// Operations of specialisation constants that pick several components.
 fn specialised_parts() -> Case {
     let source = "

@@ -108,7 +108,7 @@ fn numbers(len: usize) -> Vec<u64> {
     (0..len as u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (i << 7)).collect()
 }
 
-/// What a scope has lent, and what all launches so far leave, by a loop over plain vectors.
+/// The lends of a scope, and the bytes that all launches so far leave, by a loop over plain vectors.
 struct Model<'s> {
     /// First word and number of words of each lend for reading.
     lends: Vec<(usize, usize)>,
@@ -116,7 +116,7 @@ struct Model<'s> {
     written: Vec<u32>,
 }
 
-/// Where a piece begins.
+/// The start of a piece.
 fn piece_start(piece: usize) -> usize {
     piece * WRITTEN / PIECES
 }

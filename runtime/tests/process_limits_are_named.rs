@@ -78,7 +78,7 @@ fn compute(runtime: &Runtime) -> Result<(), Error> {
     Ok(())
 }
 
-/// What became of a child under a limit.
+/// The end of a child under a limit.
 fn child_under(limited: &str, cache: Option<&Path>) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child", "--nocapture", "--test-threads=1"]).env(LIMITED, limited);
@@ -88,7 +88,7 @@ fn child_under(limited: &str, cache: Option<&Path>) -> Output {
     command.output().unwrap()
 }
 
-/// What a child under a limit says.
+/// The output of a child under a limit.
 fn ask_child(limited: &str, cache: Option<&Path>) -> String {
     let output = child_under(limited, cache);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -71,7 +71,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// What SPIRV-Tools says against a module, for the environment that its version belongs to.
+/// The complaints of SPIRV-Tools about a module, for the environment that its version belongs to.
 fn objections(words: &[u32]) -> Option<String> {
     let environment = if words[1] >= SPIRV_1_6 { "vulkan1.3" } else { "vulkan1.2" };
     let mut validator = Command::new("spirv-val")
@@ -171,8 +171,8 @@ struct Link {
     extra: u32,
 }
 
-/// What the kernels read: N small numbers, and N links that lead to each other. What they write is
-/// made for each run.
+/// The memory that kernels read: N small numbers, and N links that lead to each other. The memory that
+/// they write is made for each run.
 struct Memory {
     a: Vec<Quad>,
     links: Vec<Link>,
@@ -207,7 +207,7 @@ enum Launch {
     Checked,
 }
 
-/// What a kernel makes of the memory.
+/// The memory after a kernel.
 fn run(
     runtime: &Runtime,
     module: &Module,
@@ -290,7 +290,7 @@ fn check(checked: &Runtime) {
             let first = results.entry(kernel.clone()).or_insert_with(|| original.clone());
             assert_eq!(*first, original, "{name} differs from the kernel of another compiler");
         }
-        // What no original of the kernel ran on does not run here.
+        // A device on which no original of the kernel ran does not run it here.
         if !results.contains_key(&kernel) {
             continue;
         }

@@ -3,8 +3,8 @@
 //! # Safety
 //!
 //! Each test lends the process and launches kernels that touch only what the test owns: a list, a
-//! table or a mapping that it made, through pointers that it keeps. Where a test passes a bad
-//! pointer, it is one that nobody else's memory is behind.
+//! table or a mapping that it made, through pointers that it keeps. A bad pointer that a test
+//! passes leads to no memory of others.
 #![allow(unsafe_code, reason = "lending the process is unsafe")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 

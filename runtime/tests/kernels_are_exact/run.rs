@@ -12,7 +12,7 @@ use farptr::rewrite::{Capability, Reflection};
 use farptr::{Error, Grid, KernelError, LaunchOptions, RawKernel, Scope};
 use std::{io::Write, sync::PoisonError};
 
-/// What a device may lack, so that kernels that need it are named as not run. Anything else that a
+/// Features that a device may lack, so that kernels that need it are named as not run. Anything else that a
 /// device lacks is a failure.
 const MAY_LACK: [Capability; 10] = [
     Capability::Int64,

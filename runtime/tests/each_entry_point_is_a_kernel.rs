@@ -214,13 +214,13 @@ fn numbers() -> Vec<u32> {
     (1..).map(|i: u32| i.wrapping_mul(0x9e37_79b9)).take(N).collect()
 }
 
-/// What `shift` makes of the numbers.
+/// The numbers after `shift`.
 fn shifted() -> Vec<u32> {
     let groups = (0..).flat_map(|group: u32| [group; 64]);
     numbers().iter().zip(groups).map(|(x, group)| x.wrapping_mul(3).wrapping_add(group)).collect()
 }
 
-/// What `turn` makes of some words.
+/// Some words after `turn`.
 fn turned(words: &[u32]) -> Vec<u32> {
     words.chunks(16).flat_map(|chunk| chunk.iter().rev().copied()).collect()
 }
