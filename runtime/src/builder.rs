@@ -8,6 +8,7 @@ use crate::{
     kernel::{
         cache_file::CacheFile, code::Code, kernels::Kernels, known::Keep, pipelines::Pipelines,
     },
+    launch::launcher::Launcher,
     prove::{
         judge::{Refusal, Wanted, judge, preference},
         kernels::{CheckedIn, OFFSETS, PROBE},
@@ -56,7 +57,7 @@ pub struct RuntimeBuilder {
 
 /// A device that was opened, and how host memory is reached on it.
 struct Opened {
-    device: Arc<Device>,
+    launcher: Arc<Launcher>,
     kernels: Kernels,
     config: Arc<Config>,
     proof: String,
@@ -196,7 +197,8 @@ impl RuntimeBuilder {
         let instance = Arc::new(Instance::new(validation)?);
         let listed = Physical::list(&instance)?;
         let (opened, judged) = self.take_first(&instance, &listed, &wanted, access);
-        let Some(Opened { device, kernels, config, proof, loops, narrow_offsets }) = opened else {
+        let Some(Opened { launcher, kernels, config, proof, loops, narrow_offsets }) = opened
+        else {
             return Err(refusal(&wanted, &judged));
         };
         let explanation = Explanation {
@@ -210,7 +212,7 @@ impl RuntimeBuilder {
             validation,
             cache: String::new(),
         };
-        Ok(Runtime::new(device, kernels, config, explanation))
+        Ok(Runtime::new(launcher, kernels, config, explanation))
     }
 
     fn wanted_access(&self) -> Result<AccessMode, BuildError> {
@@ -257,9 +259,9 @@ impl RuntimeBuilder {
         physical: &Physical,
         access: AccessMode,
     ) -> Result<Opened, String> {
-        let device = Device::open(instance, physical)
-            .map_err(|error| format!("cannot be opened: {}", chain(&error)))?;
-        let device = Arc::new(device);
+        let opened = |error| format!("cannot be opened: {}", chain(&error));
+        let device = Arc::new(Device::open(instance, physical).map_err(opened)?);
+        let launcher = Arc::new(Launcher::new(&device).map_err(opened)?);
         let kernels = Kernels::new(&device, self.pipelines(&device)?);
         let load = |checked_in: CheckedIn| {
             let CheckedIn { name, words } = checked_in;
@@ -268,26 +270,26 @@ impl RuntimeBuilder {
         let probe = load(PROBE)?;
         let original =
             probe.unchecked(PROBE.name, Fold::None, false).map_err(|error| chain(&error))?;
-        let ran = litmus::try_loops(&device, &original)
+        let ran = litmus::try_loops(&launcher, &original)
             .map_err(|error| format!("the probe kernel does not run: {}", chain(&error)))?;
         let loops = Loops { cut_after: (ran < litmus::ITERATIONS).then_some(ran) };
-        let (config, proof) = self.choose_access(&device, &probe, access)?;
-        let narrow_offsets = litmus::try_offsets(&device, &config, &load(OFFSETS)?)
+        let (config, proof) = self.choose_access(&launcher, &probe, access)?;
+        let narrow_offsets = litmus::try_offsets(&launcher, &config, &load(OFFSETS)?)
             .map_err(|error| format!("its offsets cannot be tried: {}", chain(&error)))?;
-        Ok(Opened { device, kernels, config, proof, loops, narrow_offsets })
+        Ok(Opened { launcher, kernels, config, proof, loops, narrow_offsets })
     }
 
     /// The access mode that was asked for, or the first one that is proved, and the proof in words.
     fn choose_access(
         &self,
-        device: &Arc<Device>,
+        launcher: &Arc<Launcher>,
         probe: &Arc<Code>,
         access: AccessMode,
     ) -> Result<(Arc<Config>, String), String> {
         let mut why = String::new();
         if access != AccessMode::Mirrored {
             let config = Arc::new(Config::DIRECT);
-            match prove(device, &config, probe) {
+            match prove(launcher, &config, probe) {
                 Ok(()) => return Ok((config, direct_proof())),
                 Err(no) if access == AccessMode::Direct => return Err(no),
                 Err(no) => why = format!(", since there is {no}"),
@@ -295,13 +297,13 @@ impl RuntimeBuilder {
         }
         let config = Arc::new(Config {
             access: AccessMode::Mirrored,
-            backing: self.choose_backing(&device.info),
+            backing: self.choose_backing(&launcher.device().info),
             device_budget: self.device_budget,
             staged_copies: self.staged_copies,
             serve_faults: self.serve_faults,
             import_limit: self.import_limit,
         });
-        prove(device, &config, probe)?;
+        prove(launcher, &config, probe)?;
         let proof = format!("a rewritten kernel followed {} host pointers{why}", proof::LINKS);
         Ok((config, proof))
     }
@@ -317,7 +319,7 @@ impl RuntimeBuilder {
         }
     }
 
-    fn pipelines(&self, device: &Arc<Device>) -> Result<Pipelines, String> {
+    fn pipelines(&self, device: &Device) -> Result<Pipelines, String> {
         let folder = match &self.cache {
             CachePlace::Default => CacheFile::default_folder(),
             CachePlace::Folder(folder) => Some(folder.clone()),
@@ -336,9 +338,9 @@ fn direct_proof() -> String {
 }
 
 /// Proves an access mode, or says why a device does not have it.
-fn prove(device: &Arc<Device>, config: &Arc<Config>, probe: &Arc<Code>) -> Result<(), String> {
+fn prove(launcher: &Arc<Launcher>, config: &Arc<Config>, probe: &Arc<Code>) -> Result<(), String> {
     let mode = config.access;
-    proof::prove(device, config, probe).map_err(|disproof| match disproof {
+    proof::prove(launcher, config, probe).map_err(|disproof| match disproof {
         Disproof::NoMemory(error) => format!("no pages for the proof: {error}"),
         Disproof::Failed(error) => format!("no {mode} access: {}", chain(&error)),
         Disproof::WrongChain { saw } => format!(

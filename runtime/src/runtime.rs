@@ -8,8 +8,8 @@ use crate::{
     AccessMode, Error, Explanation, Kernel, KernelError, RawKernel, Scope, Stats, Tier,
     config::Config,
     kernel::{kernels::Kernels, known::Keep},
+    launch::launcher::Launcher,
     scope::with_scope,
-    vk::Device,
 };
 use farptr_rewrite::KernelDesc;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// It can be shared between threads; each thread opens scopes of its own.
 #[derive(Debug)]
 pub struct Runtime {
-    device: Arc<Device>,
+    launcher: Arc<Launcher>,
     kernels: Kernels,
     config: Arc<Config>,
     explanation: Explanation,
@@ -27,17 +27,17 @@ pub struct Runtime {
 
 impl Runtime {
     pub(crate) fn new(
-        device: Arc<Device>,
+        launcher: Arc<Launcher>,
         kernels: Kernels,
         config: Arc<Config>,
         explanation: Explanation,
     ) -> Self {
-        Self { device, kernels, config, explanation }
+        Self { launcher, kernels, config, explanation }
     }
 
     /// Forgets what start-up has cost.
     pub(crate) fn begin_counting(&self) {
-        self.device.counters.begin();
+        self.launcher.device().counters.begin();
     }
 
     /// What was chosen and why: devices, access mode, tier.
@@ -49,13 +49,13 @@ impl Runtime {
     /// The device's name.
     #[must_use]
     pub fn device_name(&self) -> &str {
-        &self.device.info.name
+        &self.launcher.device().info.name
     }
 
     /// The driver's name and version.
     #[must_use]
     pub fn driver(&self) -> &str {
-        &self.device.info.driver
+        &self.launcher.device().info.driver
     }
 
     /// The access mode that was proved.
@@ -73,7 +73,7 @@ impl Runtime {
     /// What this runtime has done so far, in counts.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.device.counters.stats()
+        self.launcher.device().counters.stats()
     }
 
     /// Compares a kernel with its Rust types and the device.
@@ -177,6 +177,6 @@ impl Runtime {
         &self,
         body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        with_scope(&self.device, &self.config, body)
+        with_scope(&self.launcher, &self.config, body)
     }
 }

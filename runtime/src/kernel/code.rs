@@ -4,7 +4,7 @@ use super::pipelines::Pipelines;
 use crate::{
     KernelError, LaunchError,
     vk::{
-        Device, Pipeline,
+        Device, Pipeline, Shader,
         info::{DeviceInfo, Traits, Version},
     },
 };
@@ -157,9 +157,15 @@ impl Code {
             return Ok(Arc::clone(pipeline));
         }
         let words = words()?;
+        let shader = Shader {
+            words: &words,
+            entry: &self.reflection.entry,
+            push_bytes: self.reflection.push_bytes,
+            controlled: form.is_controlled(),
+        };
         let pipeline = self
             .pipelines
-            .compile(&self.device, &words, &self.reflection, form.is_controlled())
+            .compile(&self.device, &shader)
             .map_err(|source| LaunchError::Compile { kernel, source })?;
         let pipeline = Arc::new(pipeline);
         forms.insert(form, Arc::clone(&pipeline));

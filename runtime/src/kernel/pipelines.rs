@@ -3,13 +3,12 @@
 use super::cache_file::{CacheFile, Contents, kernel_hash};
 use crate::{
     VulkanError,
-    vk::{Device, Pipeline, PipelineCache},
+    vk::{Device, Pipeline, PipelineCache, Shader},
 };
 use farptr_hmm::file_limit_as_error;
-use farptr_rewrite::Reflection;
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 /// The driver's cache of compiled kernels, and its file.
@@ -28,7 +27,7 @@ struct State {
 
 impl Pipelines {
     /// Starts with what an earlier process stored.
-    pub(crate) fn open(device: &Arc<Device>, file: Option<CacheFile>) -> Result<Self, VulkanError> {
+    pub(crate) fn open(device: &Device, file: Option<CacheFile>) -> Result<Self, VulkanError> {
         let stored = file.as_ref().map(CacheFile::load).unwrap_or_default();
         let cache = PipelineCache::new(device, &stored.data)?;
         let state = State { file, stored, failure: None };
@@ -38,17 +37,13 @@ impl Pipelines {
     /// Compiles words, or has the driver find them in its cache.
     pub(crate) fn compile(
         &self,
-        device: &Arc<Device>,
-        words: &[u32],
-        reflection: &Reflection,
-        controlled: bool,
+        device: &Device,
+        shader: &Shader<'_>,
     ) -> Result<Pipeline, VulkanError> {
         // Drivers write files of their own.
-        let pipeline = file_limit_as_error(|| {
-            Pipeline::new(device, &self.cache, words, reflection, controlled)
-        })?;
+        let pipeline = file_limit_as_error(|| Pipeline::new(device, &self.cache, shader))?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.store(&self.cache, kernel_hash(words, &reflection.entry));
+        state.store(&self.cache, kernel_hash(shader.words, shader.entry));
         Ok(pipeline)
     }
 

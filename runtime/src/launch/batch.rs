@@ -1,16 +1,13 @@
-//! Launches that are submitted together.
-//!
-//! # Safety
-//!
-//! A batch has its command slot and channels from one device, and gives them back when its commands
-//! have completed or were never submitted.
-#![allow(unsafe_code, reason = "it records commands, with the argument above")]
+//! Launches that are submitted together: recorded as a [`Batch`], in flight as [`InFlight`].
 
 use super::{
-    allowance::Overdue,
+    allowance::{Allowance, Overdue},
     channel::{Channel, Post},
     control::Row,
+    launcher::Launcher,
     pending::Pending,
+    pool::Pooled,
+    wait::wait_or_stop,
 };
 use crate::{
     LaunchError, VulkanError,
@@ -19,154 +16,150 @@ use crate::{
     vk::{
         Device, Pipeline,
         buffer::SharedBuffer,
-        command::{Slot, WordCopy, Work},
+        command::{Recording, Submitted, WordCopy},
+        descriptors::BlockAt,
     },
 };
-use ash::vk;
 use std::{sync::Arc, time::Duration};
 
 /// Launches per submission: enough to make the cost of a submission small beside that of the
 /// launches, few enough that the device does not wait long for its first one.
 const LAUNCHES: u32 = Channel::LAUNCHES;
 
-/// The launches of one submission, all checked or all unchecked.
+/// The launches of one submission while they are recorded, all checked or all unchecked.
 pub(crate) struct Batch {
-    slot: Slot,
-    launches: u32,
-    /// Keeps the pipelines alive until the launches have completed.
+    recording: Recording,
+    launches: Launches,
+}
+
+/// The launches of one submission that the device has. Dropping them waits.
+pub(crate) struct InFlight {
+    // The first field, so that the rest is given back after the wait.
+    submitted: Submitted,
+    launches: Launches,
+}
+
+/// What launches need until they have completed.
+#[derive(Default)]
+struct Launches {
+    count: u32,
     pipelines: Vec<Arc<Pipeline>>,
     checked: Option<Checked>,
     /// Control blocks of folded launches that nobody checks.
-    grids: Option<Channel>,
+    grids: Option<Pooled<Channel>>,
 }
 
 /// What checked launches need besides.
 struct Checked {
-    channel: Channel,
+    channel: Pooled<Channel>,
     pending: Vec<(Post, Pending)>,
 }
 
 impl Batch {
     /// A batch for launches that nobody checks.
-    pub(crate) fn begin(device: &Device) -> Result<Self, VulkanError> {
-        let mut slot = device.take_slot()?;
-        // SAFETY: the slot comes from this device and is not in use.
-        match unsafe { slot.begin(device.raw()) } {
-            Ok(()) => {
-                Ok(Self { slot, launches: 0, pipelines: Vec::new(), checked: None, grids: None })
-            }
-            Err(error) => {
-                device.return_slot(slot);
-                Err(error)
-            }
-        }
+    pub(crate) fn begin(launcher: &Launcher) -> Result<Self, VulkanError> {
+        Ok(Self { recording: launcher.device().begin()?, launches: Launches::default() })
     }
 
     /// A batch for checked launches.
-    pub(crate) fn begin_checked(device: &Device) -> Result<Self, VulkanError> {
-        let mut batch = Self::begin(device)?;
-        match device.take_channel() {
-            Ok(channel) => {
-                batch.checked = Some(Checked { channel, pending: Vec::new() });
-                Ok(batch)
-            }
-            Err(error) => {
-                batch.give_back(device);
-                Err(error)
-            }
-        }
+    pub(crate) fn begin_checked(launcher: &Launcher) -> Result<Self, VulkanError> {
+        let mut batch = Self::begin(launcher)?;
+        let channel = launcher.take_channel()?;
+        batch.launches.checked = Some(Checked { channel, pending: Vec::new() });
+        Ok(batch)
     }
 
     /// The channel, if this is a batch of checked launches with room for so many control rows.
     pub(crate) fn channel(&mut self, rows: usize) -> Option<&mut Channel> {
-        let checked = self.checked.as_mut()?;
-        checked.channel.has_room(rows).then_some(&mut checked.channel)
+        let checked = self.launches.checked.as_mut()?;
+        checked.channel.has_room(rows).then_some(&mut *checked.channel)
     }
 
-    /// Writes the control block of a folded launch that nobody checks, and gives its set and
-    /// offset.
+    /// Writes the control block of a folded launch that nobody checks.
     pub(crate) fn grid_block(
         &mut self,
-        device: &Device,
+        launcher: &Launcher,
         rows: &[Row],
-    ) -> Result<(vk::DescriptorSet, u32), VulkanError> {
-        let channel = match self.grids.take() {
-            Some(channel) => channel,
-            None => device.take_channel()?,
-        };
-        // A channel has room for as many launches as a batch has.
-        let channel = self.grids.insert(channel);
-        Ok((channel.set(), channel.write(rows)))
-    }
-
-    /// Records a launch behind those before it.
-    ///
-    /// # Safety
-    ///
-    /// 1. The batch was begun for this device, as was the pipeline, and is not ended.
-    /// 2. What the pipeline runs with keeps its and the device's limits.
-    pub(crate) unsafe fn record(&mut self, device: &Device, work: &Work<'_>) {
-        // SAFETY: 1. `begin` made the slot from this device and began it; 2. the caller's promise.
-        unsafe { self.slot.launch(device.raw(), self.launches > 0, work) };
-        self.launches += 1;
-    }
-
-    /// Keeps the pipeline of a recorded launch.
-    pub(crate) fn keep(&mut self, pipeline: &Arc<Pipeline>) {
-        if self.pipelines.last().is_none_or(|last| !Arc::ptr_eq(last, pipeline)) {
-            self.pipelines.push(Arc::clone(pipeline));
+    ) -> Result<BlockAt, VulkanError> {
+        if self.launches.grids.is_none() {
+            self.launches.grids = Some(launcher.take_channel()?);
         }
+        // A channel has room for as many launches as a batch has.
+        let channel = self.launches.grids.as_mut().expect("made just now if it was not there");
+        Ok(channel.write(rows))
+    }
+
+    /// The commands, to which the caller adds one launch of a pipeline that the batch keeps.
+    pub(crate) fn add(&mut self, pipeline: &Arc<Pipeline>) -> &mut Recording {
+        self.launches.count += 1;
+        let pipelines = &mut self.launches.pipelines;
+        if pipelines.last().is_none_or(|last| !Arc::ptr_eq(last, pipeline)) {
+            pipelines.push(Arc::clone(pipeline));
+        }
+        &mut self.recording
     }
 
     /// Notes what a checked launch was, for when its log is read.
     pub(crate) fn expect(&mut self, post: Post, pending: Pending) {
-        if let Some(checked) = &mut self.checked {
+        if let Some(checked) = &mut self.launches.checked {
             checked.pending.push((post, pending));
         }
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.launches >= LAUNCHES
+        self.launches.count >= LAUNCHES
     }
 
-    pub(crate) fn launches(&self) -> u32 {
-        self.launches
-    }
-
-    /// Ends recording. Where a report may be lost, because the driver cuts loops, what the stop
-    /// word was after the last launch is kept.
+    /// Hands the launches to the device. On an error none of them runs.
     ///
-    /// # Safety
-    ///
-    /// The batch was begun for `device` and is not ended; the stop word is `device`'s and lives
-    /// until the launches have completed.
-    pub(crate) unsafe fn end(
-        &mut self,
+    /// Where a report may be lost, because the driver cuts loops, the batch keeps what the stop
+    /// word was after its last launch.
+    pub(crate) fn submit(
+        self,
         device: &Device,
         stop: Option<&SharedBuffer>,
-    ) -> Result<(), VulkanError> {
+    ) -> Result<InFlight, VulkanError> {
+        let Self { recording, launches } = self;
         let stop = stop.filter(|_| device.traits().cuts_loops);
         let copy = stop
-            .zip(self.checked.as_ref())
-            .map(|(stop, checked)| WordCopy { from: stop.raw(), to: checked.channel.after() });
-        // SAFETY: the caller's promise; the channel lives as long.
-        unsafe { self.slot.end(device.raw(), copy) }
+            .zip(launches.checked.as_ref())
+            .map(|(stop, checked)| WordCopy { from: stop.word_at(0), to: checked.channel.after() });
+        let submitted = recording.submit(copy)?;
+        Counters::add(&device.counters.submissions, 1);
+        Counters::add(&device.counters.launches, launches.count.into());
+        Counters::add(&device.counters.rounds, launches.count.into());
+        Ok(InFlight { submitted, launches })
+    }
+}
+
+impl InFlight {
+    /// Waits for the launches, all earlier ones being complete, and reads their logs. Launches that
+    /// are not in time are ended by `raise`, which sets the stop word.
+    pub(crate) fn finish(
+        self,
+        device: &Device,
+        lends: &Lends,
+        raise: Option<impl FnOnce()>,
+    ) -> Option<LaunchError> {
+        // Without a stop word there is no checked kernel, and nothing to stop.
+        let mut allowance = self.time().filter(|_| raise.is_some()).map(Allowance::new);
+        let overdue = wait_or_stop(&self.submitted, allowance.as_mut(), || {
+            raise.into_iter().for_each(|raise| raise());
+            self.stop();
+        });
+        self.failure(device, lends, overdue)
     }
 
     /// Tells workgroups that have not begun to do nothing.
-    pub(crate) fn stop(&self) {
-        if let Some(checked) = &self.checked {
+    fn stop(&self) {
+        if let Some(checked) = &self.launches.checked {
             checked.channel.stop();
         }
     }
 
-    pub(crate) fn slot(&self) -> &Slot {
-        &self.slot
-    }
-
     /// How long the launches may take together; for ever if nobody checks them.
-    pub(crate) fn time(&self) -> Option<Duration> {
-        let checked = self.checked.as_ref()?;
+    fn time(&self) -> Option<Duration> {
+        let checked = self.launches.checked.as_ref()?;
         let times = checked.pending.iter().map(|(_, pending)| pending.options.time());
         Some(times.fold(Duration::ZERO, Duration::saturating_add))
     }
@@ -176,13 +169,13 @@ impl Batch {
     /// Launches of one scope run one after the other, and those after a failed one do nothing, so
     /// that the logs after the first that is not clean are empty. A launch that was stopped before
     /// its first workgroup has an empty log too: if the time was over, something did not run.
-    pub(crate) fn failure(
+    fn failure(
         &self,
         device: &Device,
         lends: &Lends,
         overdue: Option<Overdue>,
     ) -> Option<LaunchError> {
-        let checked = self.checked.as_ref()?;
+        let checked = self.launches.checked.as_ref()?;
         for (at, &(post, ref pending)) in checked.pending.iter().enumerate() {
             let mut log = checked.channel.log(post);
             if overdue.is_none() && device.traits().cuts_loops {
@@ -196,16 +189,5 @@ impl Batch {
         }
         let (_, last) = checked.pending.last()?;
         overdue.map(|overdue| last.deadline(overdue))
-    }
-
-    /// Returns what the batch took from the device, to which it is not or no longer of use.
-    pub(crate) fn give_back(self, device: &Device) {
-        device.return_slot(self.slot);
-        if let Some(checked) = self.checked {
-            device.return_channel(checked.channel);
-        }
-        if let Some(channel) = self.grids {
-            device.return_channel(channel);
-        }
     }
 }

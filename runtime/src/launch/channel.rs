@@ -2,11 +2,6 @@
 //!
 //! Everything is written before the batch is submitted and read after it has completed, so host and
 //! device never race; the stop word of a scope alone is written by both.
-//!
-//! # Safety
-//!
-//! A channel's handles are live until [`Channel::destroy`], and `&mut` keeps others from them.
-#![allow(unsafe_code, reason = "it has a descriptor set, with the argument above")]
 
 use super::{
     control::Row,
@@ -14,9 +9,12 @@ use super::{
 };
 use crate::{
     VulkanError,
-    vk::{Device, Named, buffer::SharedBuffer},
+    vk::{
+        Device,
+        command::WordAt,
+        descriptors::{BlockAt, ControlBuffer},
+    },
 };
-use ash::vk;
 use farptr_rewrite::control::{MAX_ROWS, STOPPED};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -40,13 +38,8 @@ const AFTER_AT: u32 = LOGS_AT + Channel::LAUNCHES * LOG_WORDS;
 pub(crate) const OVERDUE: u32 = 1 << 31;
 
 /// Control blocks and logs for the launches of one batch.
-///
-/// A channel does not destroy itself: it belongs to its [`Device`].
 pub(crate) struct Channel {
-    // Invariant: `set` came from `pool` and names `buffer`; all belong to one device.
-    buffer: SharedBuffer,
-    pool: vk::DescriptorPool,
-    set: vk::DescriptorSet,
+    buffer: ControlBuffer,
     /// Words of control blocks that are in use.
     used: u32,
     /// Where control blocks start.
@@ -68,19 +61,12 @@ impl Channel {
     pub(crate) const LAUNCHES: u32 = 64;
 
     pub(crate) fn new(device: &Device) -> Result<Self, VulkanError> {
-        let buffer = SharedBuffer::new(device, u64::from(AFTER_AT + 1) * 4)?;
+        let bytes = u64::from(AFTER_AT + 1) * 4;
+        let buffer = ControlBuffer::new(device, bytes, WINDOW_BYTES.into())?;
         for word in &buffer.words()[LOGS_AT as usize..] {
             word.store(0, Relaxed);
         }
-        let described = describe(device, &buffer);
-        match described {
-            Ok((pool, set)) => Ok(Self { buffer, pool, set, used: 0, blocks: Vec::new(), logs: 0 }),
-            Err(error) => {
-                // SAFETY: the buffer is this device's, and nothing has used it.
-                unsafe { buffer.destroy(device) };
-                Err(error)
-            }
-        }
+        Ok(Self { buffer, used: 0, blocks: Vec::new(), logs: 0 })
     }
 
     /// Whether a launch with this many control rows has room.
@@ -100,8 +86,8 @@ impl Channel {
         (post, self.buffer.address() + u64::from(post.log) * 4)
     }
 
-    /// Writes the control block of a launch and gives its offset in bytes.
-    pub(crate) fn write(&mut self, rows: &[Row]) -> u32 {
+    /// Writes the control block of a launch.
+    pub(crate) fn write(&mut self, rows: &[Row]) -> BlockAt {
         let at = self.used;
         let words = &self.buffer.words()[at as usize..CONTROL_WORDS as usize];
         assert!(rows.len() * 4 <= words.len(), "`has_room` was asked");
@@ -111,17 +97,17 @@ impl Channel {
         self.blocks.push(at);
         let len = u32::try_from(rows.len() * 4).expect("it is in the buffer");
         self.used = (at + len).next_multiple_of(BLOCK_ALIGN_WORDS);
-        at * 4
+        self.buffer.block_at(at)
     }
 
     /// Where a launch's control block has what the stop word was before it.
-    pub(crate) fn before(&self, post: Post) -> (vk::Buffer, u64) {
-        (self.buffer.raw(), u64::from(post.stopped) * 4)
+    pub(crate) fn before(&self, post: Post) -> WordAt {
+        self.buffer.word_at(post.stopped)
     }
 
-    /// Where it goes what the stop word was after the last launch.
-    pub(crate) fn after(&self) -> (vk::Buffer, u64) {
-        (self.buffer.raw(), u64::from(AFTER_AT) * 4)
+    /// The word for what the stop word was after the last launch.
+    pub(crate) fn after(&self) -> WordAt {
+        self.buffer.word_at(AFTER_AT)
     }
 
     /// Tells the workgroups that have not begun to do nothing.
@@ -148,25 +134,10 @@ impl Channel {
         Log::decode(&words)
     }
 
-    /// The descriptor set that names the control blocks.
-    pub(crate) fn set(&self) -> vk::DescriptorSet {
-        self.set
-    }
-
     /// Makes room for another batch.
     pub(crate) fn clear(&mut self) {
         (self.used, self.logs) = (0, 0);
         self.blocks.clear();
-    }
-
-    /// # Safety
-    ///
-    /// The channel belongs to `device`, and no pending command uses it.
-    pub(crate) unsafe fn destroy(self, device: &Device) {
-        // SAFETY: 1. the pool is live; 4. the caller's promise. Its set goes with it.
-        unsafe { device.raw().destroy_descriptor_pool(self.pool, None) };
-        // SAFETY: the caller's promise.
-        unsafe { self.buffer.destroy(device) };
     }
 }
 
@@ -174,50 +145,4 @@ impl Channel {
 const fn stopped_at(block: u32) -> u32 {
     let (row, word) = STOPPED;
     block + row * 4 + word
-}
-
-/// A descriptor pool with the one set that names the control blocks of `buffer`.
-fn describe(
-    device: &Device,
-    buffer: &SharedBuffer,
-) -> Result<(vk::DescriptorPool, vk::DescriptorSet), VulkanError> {
-    let sizes = [vk::DescriptorPoolSize::default()
-        .ty(vk::DescriptorType::UNIFORM_BUFFER_DYNAMIC)
-        .descriptor_count(1)];
-    let info = vk::DescriptorPoolCreateInfo::default().max_sets(1).pool_sizes(&sizes);
-    // SAFETY: 1. the device is live.
-    let pool = unsafe { device.raw().create_descriptor_pool(&info, None) }
-        .named("vkCreateDescriptorPool")?;
-    let layouts = [device.control_layout()];
-    let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(pool).set_layouts(&layouts);
-    // SAFETY: 1. pool and layout are live; 2. nobody else knows the pool.
-    let sets = unsafe { device.raw().allocate_descriptor_sets(&info) };
-    let set = match sets.named("vkAllocateDescriptorSets") {
-        Ok(sets) => sets[0],
-        Err(error) => {
-            // SAFETY: 1. the pool is live and unused.
-            unsafe { device.raw().destroy_descriptor_pool(pool, None) };
-            return Err(error);
-        }
-    };
-    let blocks =
-        [vk::DescriptorBufferInfo::default().buffer(buffer.raw()).range(u64::from(WINDOW_BYTES))];
-    let write = [vk::WriteDescriptorSet::default()
-        .dst_set(set)
-        .descriptor_type(vk::DescriptorType::UNIFORM_BUFFER_DYNAMIC)
-        .buffer_info(&blocks)];
-    // SAFETY: 1. set and buffer are live; 2. nobody else knows the set, and no command uses it.
-    unsafe { device.raw().update_descriptor_sets(&write, &[]) };
-    Ok((pool, set))
-}
-
-/// The layout of the set that names the control blocks.
-pub(crate) fn create_layout(device: &ash::Device) -> Result<vk::DescriptorSetLayout, VulkanError> {
-    let bindings = [vk::DescriptorSetLayoutBinding::default()
-        .descriptor_type(vk::DescriptorType::UNIFORM_BUFFER_DYNAMIC)
-        .descriptor_count(1)
-        .stage_flags(vk::ShaderStageFlags::COMPUTE)];
-    let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
-    // SAFETY: 1. the device is live.
-    unsafe { device.create_descriptor_set_layout(&info, None) }.named("vkCreateDescriptorSetLayout")
 }

@@ -6,7 +6,7 @@
 //! control rows allow (`farptr_rewrite`): here the bytes that this scope lent, as
 //! [`control`](crate::launch::control) computes them, and the zeroes and the memory to write that
 //! stand in for what a check refused. So a launch through this module keeps the promises of
-//! [`Batch::record`] whatever the kernel and its arguments are, provided that the kernel's words
+//! [`Recording::launch`](crate::vk::command::Recording::launch) whatever the kernel and its arguments are, provided that the kernel's words
 //! are valid: the promise of `KernelDesc` and of `raw_kernel`.
 
 #![allow(unsafe_code, reason = "it gives kernels to the device, with the argument above")]
@@ -70,7 +70,7 @@ pub(crate) struct Table {
 impl Scope<'_, '_> {
     /// Launches a rewritten kernel, or reports what failed before.
     pub(crate) fn launch_checked(&mut self, ask: &Ask<'_>) -> Result<(), LaunchError> {
-        if self.device.is_inherited() {
+        if self.device().is_inherited() {
             return Err(LaunchError::Forked);
         }
         if self.has_failed() {
@@ -102,7 +102,7 @@ impl Scope<'_, '_> {
         translation: Translation,
         windows: &[Window],
     ) -> Result<(Variant, Layout), LaunchError> {
-        let traits = self.device.traits();
+        let traits = self.device().traits();
         let fold = ask.dispatch.fold();
         let chosen = variant::choose(analysis, traits, translation, windows, &self.lends, fold);
         let lends = self.lends.len();
@@ -136,12 +136,14 @@ impl Scope<'_, '_> {
         }
         let stop = self.stop_address()?;
         let (segments, inline) = self.segments(ask, &plan)?;
+        let [zeroes, sink] = self.launcher.spare();
+        let cuts_loops = self.device().traits().cuts_loops;
+        // The first launch since the stop word was 0 has nobody to ask.
+        let stopped = self.stop.as_ref().filter(|_| self.unsettled).map(|stop| stop.word_at(0));
         let rows = plan.layout.rows() as usize;
-        let mut batch = self.batch_with_room(rows)?;
+        let batch = self.batch_with_room(rows)?;
         let channel = batch.channel(rows).expect("the batch was chosen for its room");
         let (post, log) = channel.post();
-        let [zeroes, sink] = self.device.spare();
-        let cuts_loops = self.device.traits().cuts_loops;
         let head = Head {
             loop_limit: ask.options.loop_limit,
             loop_limit_after_fault: ask.options.loop_limit_after_fault(cuts_loops),
@@ -154,11 +156,8 @@ impl Scope<'_, '_> {
             ..Head::default()
         };
         let rows = control::rows(&plan.layout, &head, plan.analysis, &plan.windows, &inline);
-        let control = Some((channel.set(), channel.write(&rows)));
-        // The first launch since the stop word was 0 has nobody to ask.
-        let stop = self.stop.as_ref().filter(|_| self.unsettled);
-        let copy = stop.map(|stop| WordCopy { from: stop.raw(), to: channel.before(post) });
-        self.unsettled = true;
+        let control = Some(channel.write(&rows));
+        let copy = stopped.map(|from| WordCopy { from, to: channel.before(post) });
         let work = Work {
             pipeline: &pipeline,
             control,
@@ -166,25 +165,25 @@ impl Scope<'_, '_> {
             groups: ask.dispatch.groups,
             copy,
         };
-        // SAFETY: 1. `batch_with_room` began the batch for this device, to which the code belongs;
-        // 2. groups and push constants keep the limits (`Ask`), the stop word lives as long as the
-        // scope and the channel as the batch, and the module's argument holds.
-        unsafe { batch.record(&self.device, &work) };
-        batch.keep(&pipeline);
-        expect(&mut batch, post, ask, plan.roots);
-        self.recorded(batch)?;
+        // SAFETY: 1. the pipeline was compiled for this device, with a control block; groups and
+        // push constants keep the limits (`Ask`); 2. the batch keeps pipeline and channel, and the
+        // scope the stop word; 3. the module's argument.
+        unsafe { batch.add(&pipeline).launch(&work) };
+        expect(batch, post, ask, plan.roots);
+        self.unsettled = true;
+        self.submit_if_full()?;
         if ask.options.deadline.is_some() { self.submit() } else { Ok(()) }
     }
 
     /// The batch that is recording, or a new one if that is of another kind or full.
-    fn batch_with_room(&mut self, rows: usize) -> Result<Batch, LaunchError> {
+    fn batch_with_room(&mut self, rows: usize) -> Result<&mut Batch, LaunchError> {
         let fits = self.recording.as_mut().is_some_and(|batch| batch.channel(rows).is_some());
         if !fits {
             self.submit()?;
         }
-        match self.recording.take() {
+        match &mut self.recording {
             Some(batch) => Ok(batch),
-            None => Ok(Batch::begin_checked(&self.device)?),
+            none => Ok(none.insert(Batch::begin_checked(&self.launcher)?)),
         }
     }
 
@@ -192,7 +191,7 @@ impl Scope<'_, '_> {
         if let Some(stop) = &self.stop {
             return Ok(stop.address());
         }
-        let stop = self.device.take_stop()?;
+        let stop = self.launcher.take_stop()?;
         let address = stop.address();
         self.stop = Some(stop);
         Ok(address)
@@ -225,7 +224,7 @@ impl Scope<'_, '_> {
         if self.kept.len() >= TABLES {
             self.settle()?;
         }
-        let buffer = SharedBuffer::new(&self.device, rows.len() as u64 * 16)?;
+        let buffer = SharedBuffer::new(self.device(), rows.len() as u64 * 16)?;
         for (word, &value) in buffer.words().iter().zip(rows.as_flattened()) {
             word.store(value, Relaxed);
         }

@@ -13,7 +13,7 @@ use crate::{
 use farptr_hmm::{PageSize, VaRange, VirtAddr};
 use std::collections::BTreeMap;
 
-/// The imports of a scope. It does not destroy them: the scope does, after it has waited.
+/// The imports of a scope.
 #[derive(Default)]
 pub(crate) struct Imports {
     list: Vec<HostImport>,
@@ -32,7 +32,8 @@ impl Imports {
     ///
     /// # Safety
     ///
-    /// The range is not empty and stays mapped until [`destroy`](Self::destroy).
+    /// The range is not empty and stays mapped until this value was dropped; no pending command
+    /// uses the imports then.
     pub(crate) unsafe fn reach(
         &mut self,
         device: &Device,
@@ -79,7 +80,7 @@ impl Imports {
     /// # Safety
     ///
     /// The pieces are whole granules within the allocation limit, and each page of them has a byte
-    /// that stays mapped until [`destroy`](Self::destroy).
+    /// that stays mapped until this value was dropped; no pending command uses the imports then.
     unsafe fn import_all(
         &mut self,
         device: &Device,
@@ -88,15 +89,12 @@ impl Imports {
     ) -> Result<(), LendError> {
         let first = self.list.len();
         for piece in pieces {
-            // SAFETY: 1. the caller's promise: a page with a mapped byte is mapped whole; 2. the
-            // caller's promise.
+            // SAFETY: 1. the caller's promise: a page with a mapped byte is mapped whole; 2. and 3.
+            // the caller's promise, or it is dropped below and was never used.
             match unsafe { HostImport::new(device, piece, identity) } {
                 Ok(import) => self.list.push(import),
                 Err(error) => {
-                    for import in self.list.drain(first..) {
-                        // SAFETY: the import belongs to this device, which has not used it.
-                        unsafe { import.destroy(device) };
-                    }
+                    self.list.truncate(first);
                     return Err(error);
                 }
             }
@@ -107,17 +105,6 @@ impl Imports {
     /// The number of imports.
     pub(crate) fn len(&self) -> usize {
         self.list.len()
-    }
-
-    /// # Safety
-    ///
-    /// The imports belong to `device`, and no pending command uses them.
-    pub(crate) unsafe fn destroy(&mut self, device: &Device) {
-        self.stretches.clear();
-        for import in self.list.drain(..) {
-            // SAFETY: the caller's promise.
-            unsafe { import.destroy(device) };
-        }
     }
 }
 

@@ -20,10 +20,10 @@ use crate::{
     Error, LaunchError, LaunchOptions,
     config::Config,
     kernel::code::Code,
-    launch::{checked::Ask, grid::Dispatch},
+    launch::{checked::Ask, grid::Dispatch, launcher::Launcher},
     prove::kernels::{OFFSETS, OffsetsPush, ProbePush},
     scope::with_scope,
-    vk::{Device, Pipeline, buffer::SharedBuffer},
+    vk::{Pipeline, buffer::SharedBuffer},
 };
 use farptr_rewrite::{Ptr, PtrMut};
 use std::sync::{Arc, atomic::Ordering::Relaxed};
@@ -34,8 +34,8 @@ pub(crate) const ITERATIONS: u32 = 70_000;
 const RESULT_WORD: usize = 8;
 
 /// Finds out how many of [`ITERATIONS`] iterations the device runs, and notes it.
-pub(crate) fn try_loops(device: &Arc<Device>, probe: &Arc<Pipeline>) -> Result<u32, Error> {
-    let buffer = SharedBuffer::new(device, 64).map_err(LaunchError::from)?;
+pub(crate) fn try_loops(launcher: &Arc<Launcher>, probe: &Arc<Pipeline>) -> Result<u32, Error> {
+    let buffer = SharedBuffer::new(launcher.device(), 64).map_err(LaunchError::from)?;
     let address = buffer.address();
     let words = buffer.words();
     words.iter().for_each(|word| word.store(0, Relaxed));
@@ -45,7 +45,7 @@ pub(crate) fn try_loops(device: &Arc<Device>, probe: &Arc<Pipeline>) -> Result<u
     let result = address + RESULT_WORD as u64 * 4;
     let (head, result) = (Ptr::from_address(address), PtrMut::from_address(result));
     let push = ProbePush::new(head, result, ITERATIONS);
-    let run = with_scope(device, &Arc::new(Config::DIRECT), |scope| {
+    let run = with_scope(launcher, &Arc::new(Config::DIRECT), |scope| {
         let one = Dispatch::of([1, 1, 1]);
         // SAFETY: 1. the probe was compiled as it is for this device and its push constants, and
         // one group keeps every limit; 2. it reads the one link and writes two words, all in
@@ -54,10 +54,8 @@ pub(crate) fn try_loops(device: &Arc<Device>, probe: &Arc<Pipeline>) -> Result<u
         recorded.map_err(LaunchError::into)
     });
     let links = words[RESULT_WORD].load(Relaxed);
-    // SAFETY: the buffer belongs to this device; `with_scope` has waited for the kernel.
-    unsafe { buffer.destroy(device) };
     run?;
-    device.note_cut_after((links < ITERATIONS).then_some(links));
+    launcher.device().note_cut_after((links < ITERATIONS).then_some(links));
     Ok(links)
 }
 
@@ -68,14 +66,14 @@ const NOWHERE: u64 = 1 << 45;
 /// Finds out whether the driver computes offsets of 2 and 4 GiB in fewer bits than addresses have,
 /// and notes it.
 pub(crate) fn try_offsets(
-    device: &Arc<Device>,
+    launcher: &Arc<Launcher>,
     config: &Arc<Config>,
     kernel: &Arc<Code>,
 ) -> Result<bool, Error> {
     let mut narrow = false;
     for index in [1u32 << 29, 1 << 30] {
         let (memory, mut result) = (vec![NOWHERE], vec![0u32]);
-        let ran = with_scope(device, config, |scope| {
+        let ran = with_scope(launcher, config, |scope| {
             scope.import(&memory)?;
             let result = scope.import_mut(&mut result)?.ptr();
             let address = Ptr::from_address(memory.as_ptr().expose_provenance() as u64);
@@ -94,6 +92,6 @@ pub(crate) fn try_offsets(
             Ok(()) => narrow = true,
         }
     }
-    device.note_narrow_offsets(narrow);
+    launcher.device().note_narrow_offsets(narrow);
     Ok(narrow)
 }

@@ -22,10 +22,9 @@ use crate::{
     Error, LaunchError, LaunchOptions, Scope,
     config::Config,
     kernel::code::Code,
-    launch::{checked::Ask, control::words, grid::Dispatch},
+    launch::{checked::Ask, control::words, grid::Dispatch, launcher::Launcher},
     prove::kernels::{PROBE, ProbePush},
     scope::with_scope,
-    vk::Device,
 };
 use farptr_hmm::VirtAddr;
 use farptr_rewrite::Ptr;
@@ -59,10 +58,10 @@ pub(crate) enum Disproof {
     WrongChain { saw: u32 },
 }
 
-/// Proves that kernels on `device` can follow host pointers in the configured way, or says what
+/// Proves that kernels on a device can follow host pointers in the configured way, or says what
 /// went wrong.
 pub(crate) fn prove(
-    device: &Arc<Device>,
+    launcher: &Arc<Launcher>,
     config: &Arc<Config>,
     probe: &Arc<Code>,
 ) -> Result<(), Disproof> {
@@ -72,7 +71,7 @@ pub(crate) fn prove(
     let mut result = MmapMut::map_anon(page_bytes).map_err(Disproof::NoMemory)?;
     let (head, expected) = lay_chain(&mut pages, page_bytes);
     let seen: &mut [u32] = bytemuck::cast_slice_mut(&mut result[..8]);
-    let followed = with_scope(device, config, |scope| {
+    let followed = with_scope(launcher, config, |scope| {
         scope.import(&pages[..])?;
         let result = scope.import_mut(seen)?.ptr();
         let push = ProbePush::new(Ptr::from_address(head), result, LIMIT);

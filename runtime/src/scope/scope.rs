@@ -8,7 +8,7 @@
 //!    neither make one, nor move it out, nor forget it: it lives in the library's frame.
 //! 2. Memory is lent for `'env`, a lifetime parameter of [`with_scope`], so it stays borrowed until
 //!    that function has returned or unwound.
-//! 3. `Drop` waits for everything submitted and only then ends the imports. If completion cannot be
+//! 3. `Drop` waits for everything submitted, before the imports are dropped. If completion cannot be
 //!    proved it aborts the process, because returning would give memory back that a kernel may
 //!    still write.
 //!
@@ -20,18 +20,24 @@ use crate::{
     Error, LaunchError, LendError, LentMut,
     config::Config,
     launch::{
-        allowance::Allowance, batch::Batch, channel::OVERDUE, checked::Table, grid::Dispatch,
+        batch::{Batch, InFlight},
+        channel::OVERDUE,
+        checked::Table,
+        grid::Dispatch,
+        launcher::Launcher,
+        pool::Pooled,
     },
     lend::{
         imports::Imports,
         lends::{Lends, Segment},
     },
     stats::Counters,
-    vk::{Device, Pipeline, buffer::SharedBuffer, command::Work, paged::Paged, wait::unsubmitted},
+    vk::{Device, Pipeline, buffer::SharedBuffer, command::Work, paged::Paged},
 };
 use bytemuck::Pod;
 use farptr_hmm::{VaRange, VirtAddr};
 use std::{
+    collections::VecDeque,
     fmt,
     marker::PhantomData,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -46,16 +52,15 @@ pub(crate) const IN_FLIGHT: usize = 32;
 /// [`Runtime::scope`](crate::Runtime::scope) makes one. `'env` is how long lent memory is borrowed;
 /// `'scope` is a brand that ties lent memory and pointers to this scope and no other.
 pub struct Scope<'scope, 'env: 'scope> {
-    pub(crate) device: Arc<Device>,
+    pub(crate) launcher: Arc<Launcher>,
     pub(crate) config: Arc<Config>,
     pub(crate) recording: Option<Batch>,
     /// Submitted and perhaps not completed, oldest first.
-    in_flight: Vec<(u64, Batch)>,
-    imports: Imports,
+    in_flight: VecDeque<InFlight>,
     /// What checked launches may touch.
     pub(crate) lends: Lends,
     /// The stop word, once a checked launch needed one.
-    pub(crate) stop: Option<SharedBuffer>,
+    pub(crate) stop: Option<Pooled<SharedBuffer>>,
     /// Whether there was a checked launch since the stop word was new.
     pub(crate) unsettled: bool,
     /// What made a launch fail and was not yet reported.
@@ -66,6 +71,8 @@ pub struct Scope<'scope, 'env: 'scope> {
     pub(crate) table: Option<Table>,
     /// Copies of pages on the device, once a launch needed them.
     pub(crate) paged: Option<Box<Paged>>,
+    // Behind everything that launches use, so that these are dropped and waited for before it.
+    imports: Imports,
     // Both lifetimes are invariant, as those of `std::thread::Scope`.
     scope: PhantomData<fn(&'scope ()) -> &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
@@ -75,19 +82,18 @@ pub struct Scope<'scope, 'env: 'scope> {
 ///
 /// When `body` returns an error, launches that were not yet handed to the device are not run.
 pub(crate) fn with_scope<'env, R>(
-    device: &Arc<Device>,
+    launcher: &Arc<Launcher>,
     config: &Arc<Config>,
     body: impl for<'scope> FnOnce(&mut Scope<'scope, 'env>) -> Result<R, Error>,
 ) -> Result<R, Error> {
-    if device.is_inherited() {
+    if launcher.device().is_inherited() {
         return Err(LaunchError::Forked.into());
     }
     let mut scope = Scope {
-        device: Arc::clone(device),
+        launcher: Arc::clone(launcher),
         config: Arc::clone(config),
         recording: None,
-        in_flight: Vec::new(),
-        imports: Imports::default(),
+        in_flight: VecDeque::new(),
         lends: Lends::default(),
         stop: None,
         unsettled: false,
@@ -95,6 +101,7 @@ pub(crate) fn with_scope<'env, R>(
         kept: Vec::new(),
         table: None,
         paged: None,
+        imports: Imports::default(),
         scope: PhantomData,
         env: PhantomData,
     };
@@ -106,7 +113,7 @@ pub(crate) fn with_scope<'env, R>(
 
 impl<'scope, 'env> Scope<'scope, 'env> {
     pub(crate) fn device(&self) -> &Arc<Device> {
-        &self.device
+        self.launcher.device()
     }
 
     /// Makes a slice that stays borrowed for `'env` reachable for reading.
@@ -141,10 +148,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// The range stays mapped until this scope is dropped.
     unsafe fn import_range(&mut self, range: VaRange, writable: bool) -> Result<(), LendError> {
-        if self.device.is_inherited() {
+        if self.device().is_inherited() {
             return Err(LendError::Forked);
         }
-        Counters::add(&self.device.counters.lends, 1);
+        Counters::add(&self.device().counters.lends, 1);
         if range.is_empty() {
             return Ok(());
         }
@@ -152,7 +159,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let identity = self.config.is_direct();
         let delta = if self.config.imports() && !self.config.refuses(range) {
             // SAFETY: the caller's promise, for this range and those that were lent before.
-            match unsafe { self.imports.reach(&self.device, range, identity) } {
+            match unsafe { self.imports.reach(self.launcher.device(), range, identity) } {
                 Ok(delta) => delta,
                 Err(error) if identity => return Err(error),
                 // What cannot be imported is copied.
@@ -185,93 +192,56 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         if self.unsettled {
             self.settle()?;
         }
-        if self.device.is_inherited() {
+        if self.device().is_inherited() {
             return Err(LaunchError::Forked);
         }
-        let mut batch = match self.recording.take() {
+        let batch = match &mut self.recording {
             Some(batch) => batch,
-            None => Batch::begin(&self.device)?,
+            none => none.insert(Batch::begin(&self.launcher)?),
         };
-        let control = match dispatch.rows() {
-            Some(rows) => match batch.grid_block(&self.device, &rows) {
-                Ok(control) => Some(control),
-                Err(error) => {
-                    self.recording = Some(batch);
-                    return Err(error.into());
-                }
-            },
-            None => None,
-        };
+        let rows = dispatch.rows();
+        let control = rows.map(|rows| batch.grid_block(&self.launcher, &rows)).transpose()?;
         let work = Work { pipeline, control, push, groups: dispatch.groups, copy: None };
-        // SAFETY: 1. `begin` made the slot from this device and began it; 2. the caller's promise.
-        unsafe { batch.record(&self.device, &work) };
-        batch.keep(pipeline);
-        self.recorded(batch)
+        // SAFETY: 1. the caller's promise; 2. the batch keeps pipeline and control block; 3. the
+        // caller's promise, up to the end of the scope, which waits.
+        unsafe { batch.add(pipeline).launch(&work) };
+        self.submit_if_full()
     }
 
-    /// Takes a batch back to which a launch was added.
-    pub(crate) fn recorded(&mut self, batch: Batch) -> Result<(), LaunchError> {
-        let full = batch.is_full();
-        self.recording = Some(batch);
-        if full { self.submit() } else { Ok(()) }
+    /// Hands the launches that are recorded to the device if they are as many as a batch takes.
+    pub(crate) fn submit_if_full(&mut self) -> Result<(), LaunchError> {
+        if self.recording.as_ref().is_some_and(Batch::is_full) { self.submit() } else { Ok(()) }
     }
 
     /// Hands recorded launches to the device.
     pub(crate) fn submit(&mut self) -> Result<(), LaunchError> {
-        if self.device.is_inherited() {
+        if self.device().is_inherited() {
             return Err(LaunchError::Forked);
         }
-        let Some(mut batch) = self.recording.take() else {
+        let Some(batch) = self.recording.take() else {
             return Ok(());
         };
         if self.in_flight.len() >= IN_FLIGHT {
-            let (value, oldest) = self.in_flight.remove(0);
-            self.complete(value, oldest);
+            self.complete_oldest();
         }
-        // SAFETY: the slot belongs to this device and is recording; the stop word is the scope's.
-        let ended = unsafe { batch.end(&self.device, self.stop.as_ref()) };
-        if let Err(error) = ended {
-            batch.give_back(&self.device);
-            return Err(error.into());
-        }
-        // SAFETY: 1. ended just now; 2. pipelines, control blocks and logs are kept in the batch,
-        // lent memory by Drop's wait, and other memory by the promise to `record`.
-        match unsafe { self.device.submit(batch.slot()) } {
-            Ok(value) => {
-                let counters = &self.device.counters;
-                Counters::add(&counters.submissions, 1);
-                Counters::add(&counters.launches, u64::from(batch.launches()));
-                Counters::add(&counters.rounds, u64::from(batch.launches()));
-                self.in_flight.push((value, batch));
-                Ok(())
-            }
-            Err(error) => {
-                let error = unsubmitted(error);
-                batch.give_back(&self.device);
-                Err(error.into())
-            }
-        }
+        let in_flight = batch.submit(self.launcher.device(), self.stop.as_deref())?;
+        self.in_flight.push_back(in_flight);
+        Ok(())
     }
 
     /// Waits until the device has completed everything that was submitted.
     fn drain(&mut self) {
-        for (value, batch) in std::mem::take(&mut self.in_flight) {
-            self.complete(value, batch);
+        while !self.in_flight.is_empty() {
+            self.complete_oldest();
         }
     }
 
-    /// Waits for one batch, all earlier ones being complete, and reads its logs.
-    fn complete(&mut self, value: u64, batch: Batch) {
-        // Without a stop word there is no checked kernel, and nothing to stop.
-        let stop = self.stop.as_ref();
-        let mut allowance = batch.time().filter(|_| stop.is_some()).map(Allowance::new);
-        let overdue = self.device.wait_or_stop(value, allowance.as_mut(), || {
-            stop.inspect(|stop| raise(stop));
-            batch.stop();
-        });
-        let failure = batch.failure(&self.device, &self.lends, overdue);
+    /// Waits for the oldest batch and reads its logs.
+    fn complete_oldest(&mut self) {
+        let Some(batch) = self.in_flight.pop_front() else { return };
+        let raise = self.stop.as_deref().map(|stop| || raise(stop));
+        let failure = batch.finish(self.launcher.device(), &self.lends, raise);
         self.failure = self.failure.take().or(failure);
-        batch.give_back(&self.device);
     }
 
     /// Submits what is recorded, waits for everything, and reports the first failure since the last
@@ -284,10 +254,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             stop.words()[0].store(0, Relaxed);
         }
         self.table = None;
-        for buffer in self.kept.drain(..) {
-            // SAFETY: the buffer belongs to this device, and nothing is pending.
-            unsafe { buffer.destroy(&self.device) };
-        }
+        self.kept.clear();
         match self.failure.take() {
             Some(failure) => Err(failure),
             None => Ok(()),
@@ -297,7 +264,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// Whether a checked launch is known to have failed, so that those after it do nothing.
     pub(crate) fn has_failed(&self) -> bool {
         let stopped = |stop: &SharedBuffer| stop.words()[0].load(Relaxed) != 0;
-        self.failure.is_some() || self.stop.as_ref().is_some_and(stopped)
+        self.failure.is_some() || self.stop.as_deref().is_some_and(stopped)
     }
 
     /// Submits what is recorded, waits, and gives the host a look at lent memory.
@@ -335,40 +302,23 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 
 impl Drop for Scope<'_, '_> {
     fn drop(&mut self) {
-        if self.device.is_inherited() {
-            std::mem::forget(self.stop.take());
-            std::mem::forget(std::mem::take(&mut self.kept));
-            std::mem::forget(self.paged.take());
+        // In a child made by `fork` every field leaves what it has to the parent.
+        if self.device().is_inherited() {
             return;
         }
         self.drain();
-        if let Some(batch) = self.recording.take() {
-            batch.give_back(&self.device);
-        }
-        for buffer in self.kept.drain(..) {
-            // SAFETY: the buffer belongs to this device; `drain` waited for all launches.
-            unsafe { buffer.destroy(&self.device) };
-        }
+        // Launches that were not submitted do not run.
+        self.recording = None;
         // After an error or a panic too, host memory gets what completed launches wrote. What the
         // device cannot bring any more is lost with it.
         let _ = self.bring_home();
-        if let Some(paged) = self.paged.take() {
-            // SAFETY: it belongs to this device; `drain` waited for all launches.
-            unsafe { paged.destroy(&self.device) };
-        }
-        if let Some(stop) = self.stop.take() {
-            self.device.return_stop(stop);
-        }
-        // SAFETY: the imports belong to this device; `drain` waited for all commands that this
-        // scope submitted, and no other scope has their buffers.
-        unsafe { self.imports.destroy(&self.device) };
     }
 }
 
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope")
-            .field("device", &self.device)
+            .field("device", self.device())
             .field("in_flight", &self.in_flight.len())
             .field("imports", &self.imports.len())
             .finish_non_exhaustive()

@@ -33,9 +33,8 @@ struct Held {
 
 impl Held {
     fn look(&mut self, scope: &Scope<'_, '_>) {
-        let report = scope.device().with_allocator(|allocator| allocator.generate_report());
         self.tables = self.tables.max(scope.kept.len());
-        self.bytes = self.bytes.max(report.total_allocated_bytes);
+        self.bytes = self.bytes.max(scope.device().allocated_bytes());
     }
 }
 

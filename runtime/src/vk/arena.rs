@@ -4,9 +4,12 @@
 //! to a staging block; such copies are collected, so that many of them are one submission.
 #![allow(clippy::cast_possible_truncation, reason = "hosts are 64-bit: `farptr_hmm` sees to it")]
 
-use super::{Device, block::Block, command::Slot};
+use super::{
+    Device,
+    block::Block,
+    transfer::{Region, transfer},
+};
 use crate::{VulkanError, lend::homes::Homes, residency::memory::Span};
-use ash::vk;
 use farptr_rewrite::control::PAGE_BYTES;
 use gpu_allocator::MemoryLocation;
 use std::{collections::BTreeMap, sync::Arc};
@@ -17,8 +20,6 @@ const CHUNK_BYTES: u64 = 1 << 20;
 const STAGING_BYTES: u64 = 4 << 20;
 
 /// The device memory of one scope.
-///
-/// An arena does not give its memory back by itself: its scope does, after it has waited.
 pub(crate) struct Arena {
     device: Arc<Device>,
     /// By address.
@@ -60,18 +61,11 @@ impl Arena {
         Some(self.keep(block))
     }
 
-    /// Gives back what [`reserve`](Self::reserve) returned, all copies to and from it included.
-    ///
-    /// # Safety
-    ///
-    /// No pending command uses it, and nobody will.
-    pub(crate) unsafe fn release(&mut self, start: u64) -> Result<(), VulkanError> {
+    /// Gives back what [`reserve`](Self::reserve) returned, after all copies to and from it.
+    pub(crate) fn release(&mut self, start: u64) -> Result<(), VulkanError> {
         self.settle()?;
         if let Some(block) = self.blocks.remove(&start) {
             self.budget = self.budget.saturating_add(block.bytes());
-            // SAFETY: the block was made for this device; the caller's promise, and `settle` has
-            // waited for the copies.
-            unsafe { block.destroy(&self.device) };
         }
         Ok(())
     }
@@ -137,7 +131,7 @@ impl Arena {
         mut act: impl FnMut(&mut Self, Span) -> Result<(), VulkanError>,
     ) -> Result<(), VulkanError> {
         while span.bytes > 0 {
-            let (block, offset) = find(&mut self.blocks, span.device);
+            let (block, offset) = find(&self.blocks, span.device);
             let bytes = span.bytes.min(block.bytes() - offset as u64);
             act(self, Span { bytes, ..span })?;
             let (home, device) = (span.home + bytes, span.device + bytes);
@@ -149,7 +143,7 @@ impl Arena {
     /// Writes device memory, at the latest when [`settle`](Self::settle) returns.
     pub(crate) fn write(&mut self, device: u64, bytes: &[u8]) -> Result<(), VulkanError> {
         let staged = self.staged;
-        let (block, offset) = find(&mut self.blocks, device);
+        let (block, offset) = find_mut(&mut self.blocks, device);
         if let Some(host) = block.host_mut().filter(|_| !staged) {
             host[offset..offset + bytes.len()].copy_from_slice(bytes);
             return Ok(());
@@ -182,14 +176,13 @@ impl Arena {
     }
 
     fn staging(&mut self) -> Result<&mut Staging, VulkanError> {
-        let staging = match self.staging.take() {
-            Some(staging) => staging,
-            None => {
+        match &mut self.staging {
+            Some(staging) => Ok(staging),
+            none => {
                 let block = Block::new(&self.device, STAGING_BYTES, MemoryLocation::CpuToGpu)?;
-                Staging { block, used: 0, queued: BTreeMap::new() }
+                Ok(none.insert(Staging { block, used: 0, queued: BTreeMap::new() }))
             }
-        };
-        Ok(self.staging.insert(staging))
+        }
     }
 
     /// Makes sure that everything that was written is on the device.
@@ -199,14 +192,12 @@ impl Arena {
         };
         let queued = std::mem::take(&mut staging.queued);
         staging.used = 0;
-        let from = (staging.block.raw(), &staging.block);
-        let blocks = &mut self.blocks;
-        let regions: Vec<Region> = queued
+        let staging = &staging.block;
+        let regions: Vec<Region<'_>> = queued
             .into_iter()
             .map(|(device, (bytes, at))| {
-                let (block, offset) = find(blocks, device);
-                let to = (block.raw(), block.place(offset as u64));
-                Region { from: (from.0, from.1.place(at)), to, bytes }
+                let (block, offset) = find(&self.blocks, device);
+                Region { from: (staging, at), to: (block, offset as u64), bytes }
             })
             .collect();
         transfer(&self.device, &regions)
@@ -215,75 +206,43 @@ impl Arena {
     /// Reads device memory.
     pub(crate) fn read(&mut self, device: u64, bytes: &mut [u8]) -> Result<(), VulkanError> {
         let staged = self.staged;
-        let (block, offset) = find(&mut self.blocks, device);
+        let (block, offset) = find(&self.blocks, device);
         if let Some(host) = block.host().filter(|_| !staged) {
             bytes.copy_from_slice(&host[offset..offset + bytes.len()]);
             return Ok(());
         }
         self.settle()?;
         self.staging()?;
-        let (block, offset) = find(&mut self.blocks, device);
+        let (block, offset) = find(&self.blocks, device);
         let staging = self.staging.as_ref().expect("made just now");
         for (index, part) in bytes.chunks_mut(STAGING_BYTES as usize).enumerate() {
-            let from = (block.raw(), block.place(offset as u64 + index as u64 * STAGING_BYTES));
-            let to = (staging.block.raw(), staging.block.place(0));
+            let from = (block, offset as u64 + index as u64 * STAGING_BYTES);
+            let to = (&staging.block, 0);
             transfer(&self.device, &[Region { from, to, bytes: part.len() as u64 }])?;
             let host = staging.block.host().expect("staging was made for the host");
             part.copy_from_slice(&host[..part.len()]);
         }
         Ok(())
     }
-
-    /// Gives all memory back.
-    ///
-    /// # Safety
-    ///
-    /// No pending command uses it.
-    pub(crate) unsafe fn destroy(&mut self) {
-        let staging = self.staging.take().map(|staging| staging.block);
-        for block in std::mem::take(&mut self.blocks).into_values().chain(staging) {
-            // SAFETY: the block was made for this device; the caller's promise.
-            unsafe { block.destroy(&self.device) };
-        }
-        self.free = 0..0;
-    }
 }
 
 /// The block that has a device address, and the address's place in it.
-fn find(blocks: &mut BTreeMap<u64, Block>, device: u64) -> (&mut Block, usize) {
-    let (start, block) =
+fn find(blocks: &BTreeMap<u64, Block>, device: u64) -> (&Block, usize) {
+    let (&start, block) =
+        blocks.range(..=device).next_back().expect("addresses come from this arena");
+    (block, place(start, block, device))
+}
+
+/// As [`find`], for writing.
+fn find_mut(blocks: &mut BTreeMap<u64, Block>, device: u64) -> (&mut Block, usize) {
+    let (&start, block) =
         blocks.range_mut(..=device).next_back().expect("addresses come from this arena");
+    let place = place(start, block, device);
+    (block, place)
+}
+
+fn place(start: u64, block: &Block, device: u64) -> usize {
     let offset = device - start;
     assert!(offset < block.bytes(), "addresses come from this arena");
-    (block, usize::try_from(offset).expect("blocks are in memory"))
-}
-
-/// A copy by the device: buffer and offset.
-struct Region {
-    from: (vk::Buffer, u64),
-    to: (vk::Buffer, u64),
-    bytes: u64,
-}
-
-/// Runs copies that do not overlap, after all earlier commands, and waits for them.
-fn transfer(device: &Device, regions: &[Region]) -> Result<(), VulkanError> {
-    device.run(None, |slot| record(device, slot, regions), || {}).map(|_| ())
-}
-
-fn record(device: &Device, slot: &mut Slot, regions: &[Region]) -> Result<u64, VulkanError> {
-    // SAFETY: the slot comes from this device and is not in use.
-    unsafe { slot.begin(device.raw()) }?;
-    // SAFETY: the slot is recording.
-    unsafe { slot.full_barrier(device.raw()) };
-    for region in regions {
-        // SAFETY: the slot is recording; both buffers are live and hold the bytes, and `transfer`
-        // waits before they can go.
-        unsafe { slot.copy(device.raw(), region.from, region.to, region.bytes) };
-    }
-    // SAFETY: the slot is recording.
-    unsafe { slot.full_barrier(device.raw()) };
-    // SAFETY: the slot is recording.
-    unsafe { slot.end(device.raw(), None) }?;
-    // SAFETY: 1. ended just now; 2. `transfer` waits before the buffers can go.
-    unsafe { device.submit(slot) }
+    usize::try_from(offset).expect("blocks are in memory")
 }

@@ -1,25 +1,37 @@
-//! Command slots: one command buffer with a pool of its own, recorded, submitted, used again.
+//! Command buffers: recorded, submitted, waited for, used again.
+//!
+//! A command buffer is in one of three types: a [`CommandBuffer`] that is free, a [`Recording`], or
+//! [`Submitted`] commands, whose Drop waits.
 
-use super::{Named, Pipeline};
+use super::{Device, Handle, Named, Pipeline, descriptors::BlockAt};
 use crate::VulkanError;
 use ash::vk;
+use std::{sync::Arc, time::Duration};
 
 /// What one launch runs.
 pub(crate) struct Work<'w> {
     pub(crate) pipeline: &'w Pipeline,
-    /// The set of control blocks and the offset of the launch's, if the pipeline has that set.
-    pub(crate) control: Option<(vk::DescriptorSet, u32)>,
+    /// The launch's control block, if the pipeline has one.
+    pub(crate) control: Option<BlockAt>,
     pub(crate) push: &'w [u8],
     pub(crate) groups: [u32; 3],
     /// A word that is copied before the launch, as the launches before left it.
     pub(crate) copy: Option<WordCopy>,
 }
 
-/// A word that the device copies: buffers, and where to in the second one, in bytes.
+/// A word of a buffer.
+#[derive(Clone, Copy)]
+pub(crate) struct WordAt {
+    pub(super) buffer: vk::Buffer,
+    /// In bytes.
+    pub(super) offset: u64,
+}
+
+/// A word that the device copies.
 #[derive(Clone, Copy)]
 pub(crate) struct WordCopy {
-    pub(crate) from: vk::Buffer,
-    pub(crate) to: (vk::Buffer, u64),
+    pub(crate) from: WordAt,
+    pub(crate) to: WordAt,
 }
 
 /// Stages and accesses on one side of a barrier.
@@ -59,165 +71,174 @@ impl Side {
     }
 }
 
-/// A command buffer with a pool of its own, so that a thread that owns a slot owns both.
-///
-/// A slot does not destroy itself: it belongs to its [`Device`](super::Device), which does.
-pub(crate) struct Slot {
-    // Invariant: `commands` was allocated from `pool`, and nobody else has either.
+/// A command buffer with a pool of its own, so that a thread that owns the one owns both.
+pub(crate) struct CommandBuffer {
+    // Invariant: `raw` was allocated from `pool`, and nobody else has either. Both were made from
+    // `handle`'s device, and go with Drop. No command of the buffer is pending.
     pool: vk::CommandPool,
-    commands: vk::CommandBuffer,
+    raw: vk::CommandBuffer,
+    handle: Arc<Handle>,
 }
 
-impl Slot {
-    pub(crate) fn new(device: &ash::Device, family: u32) -> Result<Self, VulkanError> {
+impl CommandBuffer {
+    pub(crate) fn new(handle: &Arc<Handle>, family: u32) -> Result<Self, VulkanError> {
         let info = vk::CommandPoolCreateInfo::default()
             .flags(vk::CommandPoolCreateFlags::TRANSIENT)
             .queue_family_index(family);
         // SAFETY: 1. the device is live and has this queue family.
-        let pool =
-            unsafe { device.create_command_pool(&info, None) }.named("vkCreateCommandPool")?;
+        let pool = unsafe { handle.raw().create_command_pool(&info, None) }
+            .named("vkCreateCommandPool")?;
+        let raw = vk::CommandBuffer::null();
+        let mut made = Self { pool, raw, handle: Arc::clone(handle) };
         let info = vk::CommandBufferAllocateInfo::default()
             .command_pool(pool)
             .level(vk::CommandBufferLevel::PRIMARY)
             .command_buffer_count(1);
         // SAFETY: 1. device and pool are live; 2. nobody else knows the pool.
-        let commands =
-            unsafe { device.allocate_command_buffers(&info) }.named("vkAllocateCommandBuffers");
-        match commands {
-            Ok(commands) => Ok(Self { pool, commands: commands[0] }),
-            Err(error) => {
-                // SAFETY: 1. the pool is live and empty.
-                unsafe { device.destroy_command_pool(pool, None) };
-                Err(error)
-            }
-        }
+        let buffers = unsafe { handle.raw().allocate_command_buffers(&info) }
+            .named("vkAllocateCommandBuffers")?;
+        made.raw = buffers[0];
+        Ok(made)
     }
 
-    pub(crate) fn commands(&self) -> vk::CommandBuffer {
-        self.commands
-    }
-
-    /// Begins recording, with a barrier against all earlier commands of the queue: their writes
-    /// are visible to what is recorded here.
-    ///
-    /// # Safety
-    ///
-    /// The slot belongs to `device` and its last commands have completed.
-    pub(crate) unsafe fn begin(&mut self, device: &ash::Device) -> Result<(), VulkanError> {
-        // SAFETY: 1. the pool is live; 4. its commands have completed, as the caller promises.
+    fn begin(&self) -> Result<(), VulkanError> {
+        let device = self.handle.raw();
+        // SAFETY: 1. the pool is live; 4. none of its commands is pending (invariant).
         unsafe { device.reset_command_pool(self.pool, vk::CommandPoolResetFlags::empty()) }
             .named("vkResetCommandPool")?;
         let info = vk::CommandBufferBeginInfo::default()
             .flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
         // SAFETY: 1. the command buffer is live and in the initial state after the reset.
-        unsafe { device.begin_command_buffer(self.commands, &info) }
-            .named("vkBeginCommandBuffer")?;
-        // SAFETY: the command buffer is recording since just now.
-        unsafe { self.barrier(device, Side::WRITTEN, Side::KERNEL) };
-        Ok(())
+        unsafe { device.begin_command_buffer(self.raw, &info) }.named("vkBeginCommandBuffer")
+    }
+}
+
+impl Drop for CommandBuffer {
+    fn drop(&mut self) {
+        if self.handle.is_inherited() {
+            return;
+        }
+        // SAFETY: 1. the pool is live; 4. none of its commands is pending (invariant). Its command
+        // buffer goes with it.
+        unsafe { self.handle.raw().destroy_command_pool(self.pool, None) };
+    }
+}
+
+/// Commands that are being recorded. If they are dropped, nothing was submitted.
+pub(crate) struct Recording {
+    // Invariant: the command buffer is recording; it is there until Drop.
+    commands: Option<CommandBuffer>,
+    /// Whether a launch was recorded.
+    launched: bool,
+    device: Arc<Device>,
+}
+
+impl Recording {
+    /// Begins recording, with a barrier against all earlier commands of the queue: their writes
+    /// are visible to the commands that are recorded here.
+    pub(super) fn begin(
+        device: &Arc<Device>,
+        commands: CommandBuffer,
+    ) -> Result<Self, VulkanError> {
+        commands.begin()?;
+        let device = Arc::clone(device);
+        let mut recording = Self { commands: Some(commands), launched: false, device };
+        recording.barrier(Side::WRITTEN, Side::KERNEL);
+        Ok(recording)
     }
 
-    /// Records one launch; with `after_another`, behind a barrier that makes the writes of the
-    /// launches before it visible to it.
+    fn raw(&self) -> vk::CommandBuffer {
+        self.commands.as_ref().expect("there until Drop").raw
+    }
+
+    /// Records one launch, behind a barrier that makes the writes of the launches before it visible
+    /// to it.
     ///
     /// # Safety
     ///
-    /// 1. The slot belongs to `device` and is recording.
-    /// 2. The pipeline belongs to `device`, and what it runs with keeps its and the device's
-    ///    limits; the buffers of the copy are live, belong to `device` and have these words.
-    pub(crate) unsafe fn launch(
-        &mut self,
-        device: &ash::Device,
-        after_another: bool,
-        work: &Work<'_>,
-    ) {
+    /// 1. The pipeline belongs to this device; the control block is there if the pipeline has one,
+    ///    the push constants are as many as it declares, and the groups keep the device's limits.
+    /// 2. Pipeline, control block and the words of the copy are live until these commands were
+    ///    submitted or dropped.
+    /// 3. The memory that the kernel touches is valid for it from when these commands are submitted
+    ///    until they have completed.
+    pub(crate) unsafe fn launch(&mut self, work: &Work<'_>) {
         let &Work { pipeline, control, push, groups: [x, y, z], copy } = work;
-        if after_another {
-            // SAFETY: the caller's promise 1.
-            unsafe { self.barrier(device, Side::WRITTEN, Side::KERNEL) };
+        if std::mem::replace(&mut self.launched, true) {
+            self.barrier(Side::WRITTEN, Side::KERNEL);
         }
         if let Some(copy) = copy {
-            // SAFETY: the caller's promises.
-            unsafe { self.copy_word(device, copy) };
-            // SAFETY: the caller's promise 1.
-            unsafe { self.barrier(device, Side::COPIED, Side::KERNEL) };
+            // SAFETY: the caller's promise 2.
+            unsafe { self.copy_word(copy) };
+            self.barrier(Side::COPIED, Side::KERNEL);
         }
-        let compute = vk::PipelineBindPoint::COMPUTE;
-        // SAFETY: 1. all handles are live; the command buffer is recording by promise 1.
-        unsafe { device.cmd_bind_pipeline(self.commands, compute, pipeline.raw()) };
-        if let Some((set, offset)) = control {
+        let (commands, compute) = (self.raw(), vk::PipelineBindPoint::COMPUTE);
+        let device = self.device.raw();
+        // SAFETY: 1. all handles are live; the command buffer is recording.
+        unsafe { device.cmd_bind_pipeline(commands, compute, pipeline.raw()) };
+        if let Some(BlockAt { set, offset }) = control {
             let (layout, sets, offsets) = (pipeline.layout(), [set], [offset]);
-            // SAFETY: as above; the layout has this set by promise 2.
+            // SAFETY: as above; the layout has this set by promise 1.
             unsafe {
-                let raw = self.commands;
-                device.cmd_bind_descriptor_sets(raw, compute, layout, 0, &sets, &offsets);
+                device.cmd_bind_descriptor_sets(commands, compute, layout, 0, &sets, &offsets);
             }
         }
         if !push.is_empty() {
             let stage = vk::ShaderStageFlags::COMPUTE;
-            // SAFETY: as above; the layout was made for this many bytes by promise 2.
-            unsafe {
-                device.cmd_push_constants(self.commands, pipeline.layout(), stage, 0, push);
-            }
+            // SAFETY: as above; the layout was made for this many bytes by promise 1.
+            unsafe { device.cmd_push_constants(commands, pipeline.layout(), stage, 0, push) };
         }
-        // SAFETY: as above; the group counts keep the limits by promise 2.
-        unsafe { device.cmd_dispatch(self.commands, x, y, z) };
+        // SAFETY: as above; the group counts keep the limits by promise 1.
+        unsafe { device.cmd_dispatch(commands, x, y, z) };
     }
 
-    /// Ends recording, with a barrier that makes everything that was written visible to the host.
+    /// Ends recording, with the copy of a word, if one is given, and a barrier that makes everything
+    /// that was written visible to the host; and hands the commands to the device.
     ///
-    /// # Safety
-    ///
-    /// The slot belongs to `device` and is recording; the buffers of the copy are as for
-    /// [`launch`](Self::launch).
-    pub(crate) unsafe fn end(
-        &mut self,
-        device: &ash::Device,
-        copy: Option<WordCopy>,
-    ) -> Result<(), VulkanError> {
+    /// An error means that nothing was submitted.
+    pub(crate) fn submit(mut self, copy: Option<WordCopy>) -> Result<Submitted, VulkanError> {
         if let Some(copy) = copy {
-            // SAFETY: the caller's promise.
-            unsafe { self.copy_word(device, copy) };
+            // SAFETY: the caller of `launch` promised that the words are live until now.
+            unsafe { self.copy_word(copy) };
         }
-        // SAFETY: the caller's promise.
-        unsafe { self.barrier(device, Side::WRITTEN.and(Side::COPIED), Side::HOST) };
+        self.barrier(Side::WRITTEN.and(Side::COPIED), Side::HOST);
         // SAFETY: 1. the command buffer is live and recording.
-        unsafe { device.end_command_buffer(self.commands) }.named("vkEndCommandBuffer")
+        unsafe { self.device.raw().end_command_buffer(self.raw()) }.named("vkEndCommandBuffer")?;
+        // SAFETY: the commands were ended just now; the callers of `launch` and `copy` promised
+        // the rest.
+        let value = unsafe { self.device.queue().submit(self.raw()) }?;
+        let commands = self.commands.take();
+        Ok(Submitted { commands, value, device: Arc::clone(&self.device) })
     }
 
     /// Records a copy between buffers, without any order among copies.
     ///
     /// # Safety
     ///
-    /// The slot belongs to `device` and is recording; so do the buffers, which hold the bytes from
-    /// their offsets on, may be copied from and to, and live until the commands have completed.
+    /// The buffers belong to this device, hold the bytes from their offsets on, may be copied from
+    /// and to, and live until the commands were submitted or dropped.
     pub(crate) unsafe fn copy(
         &mut self,
-        device: &ash::Device,
         (from, src_offset): (vk::Buffer, u64),
         (to, dst_offset): (vk::Buffer, u64),
         size: u64,
     ) {
         let regions = [vk::BufferCopy { src_offset, dst_offset, size }];
         // SAFETY: 1. all handles are live; 3. the caller's promises.
-        unsafe { device.cmd_copy_buffer(self.commands, from, to, &regions) };
+        unsafe { self.device.raw().cmd_copy_buffer(self.raw(), from, to, &regions) };
     }
 
     /// Records a barrier between everything before and everything after it, the host included.
-    ///
-    /// # Safety
-    ///
-    /// The slot belongs to `device` and is recording.
-    pub(crate) unsafe fn full_barrier(&mut self, device: &ash::Device) {
+    pub(crate) fn full_barrier(&mut self) {
         let (all, host) = (vk::PipelineStageFlags::ALL_COMMANDS, vk::PipelineStageFlags::HOST);
         let (read, write) = (vk::AccessFlags::MEMORY_READ, vk::AccessFlags::MEMORY_WRITE);
         let barrier =
             [vk::MemoryBarrier::default().src_access_mask(write).dst_access_mask(read | write)];
-        let none = vk::DependencyFlags::empty();
-        // SAFETY: 1. the command buffer is live and recording, as the caller promises.
+        let (commands, none, to) = (self.raw(), vk::DependencyFlags::empty(), all | host);
+        // SAFETY: 1. the command buffer is live and recording.
         unsafe {
-            let to = all | host;
-            device.cmd_pipeline_barrier(self.commands, all, to, none, &barrier, &[], &[]);
+            let device = self.device.raw();
+            device.cmd_pipeline_barrier(commands, all, to, none, &barrier, &[], &[]);
         }
     }
 
@@ -225,36 +246,73 @@ impl Slot {
     ///
     /// # Safety
     ///
-    /// As for [`end`](Self::end).
-    unsafe fn copy_word(&mut self, device: &ash::Device, copy: WordCopy) {
-        // SAFETY: the caller's promise.
-        unsafe { self.barrier(device, Side::WRITTEN, Side::COPY_READ) };
-        let WordCopy { from, to: (to, at) } = copy;
-        let regions = [vk::BufferCopy::default().dst_offset(at).size(4)];
-        // SAFETY: 1. the command buffer is live and recording; the buffers are live and have these
-        // words, as the caller promises.
-        unsafe { device.cmd_copy_buffer(self.commands, from, to, &regions) };
+    /// Both words are live until these commands were submitted or dropped.
+    unsafe fn copy_word(&mut self, WordCopy { from, to }: WordCopy) {
+        self.barrier(Side::WRITTEN, Side::COPY_READ);
+        // SAFETY: the buffers are live, as the caller promises, and have these words.
+        unsafe { self.copy((from.buffer, from.offset), (to.buffer, to.offset), 4) };
     }
 
-    /// # Safety
-    ///
-    /// The slot belongs to `device` and is recording.
-    unsafe fn barrier(&mut self, device: &ash::Device, from: Side, to: Side) {
+    fn barrier(&mut self, from: Side, to: Side) {
         let barriers =
             [vk::MemoryBarrier::default().src_access_mask(from.access).dst_access_mask(to.access)];
-        let (raw, none) = (self.commands, vk::DependencyFlags::empty());
-        // SAFETY: 1. the command buffer is live and recording, as the caller promises.
+        let (commands, none) = (self.raw(), vk::DependencyFlags::empty());
+        // SAFETY: 1. the command buffer is live and recording.
         unsafe {
-            device.cmd_pipeline_barrier(raw, from.stage, to.stage, none, &barriers, &[], &[]);
+            let device = self.device.raw();
+            device.cmd_pipeline_barrier(commands, from.stage, to.stage, none, &barriers, &[], &[]);
         }
     }
+}
 
-    /// # Safety
-    ///
-    /// The slot belongs to `device` and its commands have completed.
-    pub(crate) unsafe fn destroy(self, device: &ash::Device) {
-        // SAFETY: 1. the pool is live and this is its end; 4. the caller's promise. Its command
-        // buffer goes with it.
-        unsafe { device.destroy_command_pool(self.pool, None) };
+impl Drop for Recording {
+    fn drop(&mut self) {
+        if let Some(commands) = self.commands.take() {
+            self.device.recycle(commands);
+        }
+    }
+}
+
+/// Commands that were handed to the device. Dropping them waits until they have completed.
+pub(crate) struct Submitted {
+    // Invariant: the commands are pending until `value` is reached; they are there until Drop.
+    commands: Option<CommandBuffer>,
+    value: u64,
+    device: Arc<Device>,
+}
+
+impl Submitted {
+    /// Waits for the commands, so long at most, and says whether they have completed.
+    pub(crate) fn wait_at_most(&self, at_most: Duration) -> bool {
+        self.device.queue().wait_at_most(self.value, at_most)
+    }
+
+    /// Whether all commands that were submitted before these have completed.
+    pub(crate) fn is_first(&self) -> bool {
+        // Each submission signals the next value, and values are signalled in their order.
+        self.device.queue().has_completed(self.value - 1)
+    }
+
+    /// Waits until the commands have completed, as long as it takes.
+    pub(crate) fn wait(&self) {
+        self.device.queue().wait(self.value);
+    }
+
+    /// As [`wait`](Self::wait); the command buffer is free for others then.
+    pub(crate) fn finish(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Submitted {
+    fn drop(&mut self) {
+        // In a child made by `fork` nothing is pending, and the commands are the parent's.
+        if self.device.is_inherited() {
+            return;
+        }
+        self.wait();
+        if let Some(commands) = self.commands.take() {
+            self.device.recycle(commands);
+        }
     }
 }

@@ -1,23 +1,26 @@
 //! Host memory imported into a device (`VK_EXT_external_memory_host`).
 
-use super::{Device, Named};
+use super::{Device, Handle, Named};
 use crate::LendError;
 use ash::vk;
 use farptr_hmm::VaRange;
-use std::ffi::c_void;
+use std::{ffi::c_void, sync::Arc};
 
 const HANDLE: vk::ExternalMemoryHandleTypeFlags =
     vk::ExternalMemoryHandleTypeFlags::HOST_ALLOCATION_EXT;
 
 /// Host pages that a device can address, as one buffer bound to one imported allocation.
 ///
-/// An import does not destroy itself: it belongs to the scope that made it, which waits first.
+/// Imported memory has to stay mapped until it is given back, so that its end cannot be deferred:
+/// the caller of [`new`](Self::new) promises that the device is done with it when it is dropped.
 pub(crate) struct HostImport {
+    // Invariant: buffer and memory were made from `handle`; they are destroyed by Drop only.
     range: VaRange,
     buffer: vk::Buffer,
     memory: vk::DeviceMemory,
     /// The device address of the first byte.
     address: u64,
+    handle: Arc<Handle>,
 }
 
 impl HostImport {
@@ -26,8 +29,9 @@ impl HostImport {
     ///
     /// # Safety
     ///
-    /// 1. The range is mapped, and stays so until [`destroy`](Self::destroy).
+    /// 1. The range is mapped, and stays so until the import was dropped.
     /// 2. It is aligned to the device's import alignment and no longer than its allocation limit.
+    /// 3. When the import is dropped, no pending command uses it.
     pub(crate) unsafe fn new(
         device: &Device,
         range: VaRange,
@@ -45,18 +49,12 @@ impl HostImport {
         let buffer = unsafe { device.raw().create_buffer(&info, None) }
             .named("vkCreateBuffer")
             .map_err(failed)?;
-        let mut import = Self { range, buffer, memory: vk::DeviceMemory::null(), address: 0 };
+        let (memory, handle) = (vk::DeviceMemory::null(), Arc::clone(device.handle()));
+        let mut import = Self { range, buffer, memory, address: 0, handle };
         // SAFETY: the caller's promises.
-        let bound = unsafe { import.allocate_and_bind(device) };
-        let checked = bound.and_then(|()| import.look_up_address(device, identity));
-        match checked {
-            Ok(()) => Ok(import),
-            Err(error) => {
-                // SAFETY: the import belongs to this device, which has not used it.
-                unsafe { import.destroy(device) };
-                Err(error)
-            }
-        }
+        unsafe { import.allocate_and_bind(device) }?;
+        import.look_up_address(device, identity)?;
+        Ok(import)
     }
 
     /// # Safety
@@ -137,17 +135,17 @@ impl HostImport {
     pub(crate) fn delta(&self) -> u64 {
         self.address.wrapping_sub(self.range.start().get())
     }
+}
 
-    /// Gives the memory back.
-    ///
-    /// # Safety
-    ///
-    /// The import belongs to `device`, and no pending command uses it.
-    pub(crate) unsafe fn destroy(self, device: &Device) {
-        // SAFETY: 1. the buffer is live; 4. the caller's promise.
-        unsafe { device.raw().destroy_buffer(self.buffer, None) };
-        // SAFETY: 1. the memory is live or null, which Vulkan ignores; 4. the caller's promise.
-        unsafe { device.raw().free_memory(self.memory, None) };
+impl Drop for HostImport {
+    fn drop(&mut self) {
+        if self.handle.is_inherited() {
+            return;
+        }
+        // SAFETY: 1. the buffer is live; 4. promise 3 to `new`.
+        unsafe { self.handle.raw().destroy_buffer(self.buffer, None) };
+        // SAFETY: 1. the memory is live or null, which Vulkan ignores; 4. promise 3 to `new`.
+        unsafe { self.handle.raw().free_memory(self.memory, None) };
     }
 }
 

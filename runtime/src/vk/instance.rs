@@ -4,13 +4,19 @@ use super::{Named, claim::Claim, validation};
 use crate::BuildError;
 use ash::{ext, vk};
 use farptr_hmm::ForkMark;
+use std::sync::Arc;
 
 /// A Vulkan instance, with a messenger when validation is on.
 pub(crate) struct Instance {
-    // Invariant: `raw` was made from `entry`, `messenger` from `raw`; both are destroyed by Drop
-    // only, and `entry` keeps the library loaded until then.
+    loaded: Arc<Loaded>,
+    _messenger: Option<Messenger>,
+}
+
+/// The instance itself, which goes after everything that was made from it.
+struct Loaded {
+    // Invariant: `raw` was made from `entry` and is destroyed by Drop only; `entry` keeps the
+    // library loaded until then.
     raw: ash::Instance,
-    messenger: Option<(ext::debug_utils::Instance, vk::DebugUtilsMessengerEXT)>,
     /// There until Drop.
     entry: Option<ash::Entry>,
     /// Absent where the kernel cannot make one; then a child is not recognised.
@@ -32,49 +38,66 @@ impl Instance {
         }
         let raw = create(&entry, validate)?;
         let debug = validate.then(|| ext::debug_utils::Instance::new(&entry, &raw));
-        let fork_mark = ForkMark::new().ok();
-        let (messenger, entry) = (None, Some(entry));
-        let mut instance = Self { raw, messenger, entry, fork_mark, _claim: claim };
-        if let Some(debug) = debug {
-            instance.listen(debug)?;
-        }
-        Ok(instance)
+        let (entry, fork_mark) = (Some(entry), ForkMark::new().ok());
+        let loaded = Arc::new(Loaded { raw, entry, fork_mark, _claim: claim });
+        let messenger = debug.map(|debug| Messenger::new(&loaded, debug)).transpose()?;
+        Ok(Self { loaded, _messenger: messenger })
     }
 
     /// Whether this process was forked from the one that made the instance. Nothing of Vulkan
     /// works then: the driver's threads did not come along.
     pub(crate) fn is_inherited(&self) -> bool {
-        self.fork_mark.as_ref().is_some_and(ForkMark::is_inherited)
-    }
-
-    fn listen(&mut self, debug: ext::debug_utils::Instance) -> Result<(), BuildError> {
-        let info = validation::messenger_info();
-        // SAFETY: 1. the instance is live and was made with VK_EXT_debug_utils.
-        let messenger = unsafe { debug.create_debug_utils_messenger(&info, None) }
-            .named("vkCreateDebugUtilsMessengerEXT")?;
-        self.messenger = Some((debug, messenger));
-        Ok(())
+        self.loaded.is_inherited()
     }
 
     pub(crate) fn raw(&self) -> &ash::Instance {
-        &self.raw
+        &self.loaded.raw
     }
 }
 
-impl Drop for Instance {
+/// Tells of errors that the validation layer finds.
+struct Messenger {
+    // Invariant: made from `loaded`, destroyed by Drop only.
+    raw: vk::DebugUtilsMessengerEXT,
+    debug: ext::debug_utils::Instance,
+    loaded: Arc<Loaded>,
+}
+
+impl Messenger {
+    fn new(loaded: &Arc<Loaded>, debug: ext::debug_utils::Instance) -> Result<Self, BuildError> {
+        let info = validation::messenger_info();
+        // SAFETY: 1. the instance is live and was made with VK_EXT_debug_utils.
+        let raw = unsafe { debug.create_debug_utils_messenger(&info, None) }
+            .named("vkCreateDebugUtilsMessengerEXT")?;
+        Ok(Self { raw, debug, loaded: Arc::clone(loaded) })
+    }
+}
+
+impl Drop for Messenger {
+    fn drop(&mut self) {
+        if self.loaded.is_inherited() {
+            return;
+        }
+        // SAFETY: 1. the messenger is live and belongs to this instance.
+        unsafe { self.debug.destroy_debug_utils_messenger(self.raw, None) };
+    }
+}
+
+impl Loaded {
+    fn is_inherited(&self) -> bool {
+        self.fork_mark.as_ref().is_some_and(ForkMark::is_inherited)
+    }
+}
+
+impl Drop for Loaded {
     fn drop(&mut self) {
         if self.is_inherited() {
             // Everything is the parent's; unloading the library would run its destructors here.
             std::mem::forget(self.entry.take());
             return;
         }
-        if let Some((debug, messenger)) = self.messenger.take() {
-            // SAFETY: 1. the messenger is live and belongs to this instance; `take` makes this the
-            // only time.
-            unsafe { debug.destroy_debug_utils_messenger(messenger, None) };
-        }
-        // SAFETY: 1. devices hold an Arc of this instance, so none is left; 2. the field is not
-        // used after Drop.
+        // SAFETY: 1. devices and the messenger hold an Arc of this, so none is left; 2. the field
+        // is not used after Drop.
         unsafe { self.raw.destroy_instance(None) };
     }
 }

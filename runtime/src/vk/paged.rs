@@ -4,7 +4,7 @@ use super::{Device, arena::Arena, buffer::SharedBuffer};
 use crate::{
     VulkanError,
     config::Config,
-    launch::{channel::Channel, control::Record, log},
+    launch::{channel::Channel, control::Record, launcher::Launcher, log, pool::Pooled},
     lend::{
         homes::Homes,
         lends::{Lends, Segment},
@@ -23,7 +23,7 @@ use crate::{
 use farptr_hmm::{Maps, VaRange, VirtAddr, Vma};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::atomic::Ordering::Relaxed,
 };
 
 /// Faults that the log of a round has room for.
@@ -32,15 +32,13 @@ pub(crate) const LOG_CAPACITY: u32 = 1023;
 pub(crate) const PAGES_PER_WORD: u64 = 16;
 
 /// The device's side of a scope whose launches run in rounds.
-///
-/// It does not give its memory back by itself: its scope does, after it has waited.
 pub(crate) struct Paged {
     pub(crate) pages: Pages,
     pub(crate) memory: Frames,
     /// By the starts of the segments.
     pub(crate) placed: BTreeMap<VirtAddr, Placed>,
     pub(crate) log: SharedBuffer,
-    pub(crate) channel: Channel,
+    pub(crate) channel: Pooled<Channel>,
     pub(crate) process: Option<ProcessPages>,
     /// Memory for the segments that a kernel bisects, once one did.
     bisected: Option<SegmentList>,
@@ -84,18 +82,12 @@ impl Placed {
 }
 
 impl Paged {
-    pub(crate) fn new(device: &Arc<Device>, config: &Config) -> Result<Self, VulkanError> {
+    pub(crate) fn new(launcher: &Launcher, config: &Config) -> Result<Self, VulkanError> {
+        let device = launcher.device();
         let words = log::log_words(LOG_CAPACITY);
         let log_buffer = SharedBuffer::new(device, u64::from(words) * 4)?;
         log_buffer.words().iter().for_each(|word| word.store(0, Relaxed));
-        let channel = match device.take_channel() {
-            Ok(channel) => channel,
-            Err(error) => {
-                // SAFETY: the buffer is this device's, and nothing has used it.
-                unsafe { log_buffer.destroy(device) };
-                return Err(error);
-            }
-        };
+        let channel = launcher.take_channel()?;
         let arena = Arena::new(device, config.device_budget, config.staged_copies);
         Ok(Self {
             pages: Pages::default(),
@@ -136,7 +128,7 @@ impl Paged {
         }
         let mut aliased = BTreeSet::new();
         for segment in &new {
-            self.retire_within(device, segment.range)?;
+            self.retire_within(segment.range)?;
             // SAFETY: the caller's promise.
             unsafe { self.memory.homes.add(segment.range, segment.writable) };
             let areas = self.areas_of(segment.range);
@@ -152,11 +144,11 @@ impl Paged {
     }
 
     /// Takes segments away that another one has swallowed.
-    fn retire_within(&mut self, device: &Device, range: VaRange) -> Result<(), VulkanError> {
+    fn retire_within(&mut self, range: VaRange) -> Result<(), VulkanError> {
         let within = self.placed.range(range.start()..range.end());
         let swallowed: Vec<VirtAddr> = within.map(|(&start, _)| start).collect();
         for start in swallowed {
-            self.retire(device, start)?;
+            self.retire(start)?;
         }
         self.pages.shared.remove(range);
         Ok(())
@@ -175,7 +167,7 @@ impl Paged {
         self.bring_home(device)?;
         for &address in addresses {
             if let Some(segment) = lends.containing(VirtAddr::new(address)) {
-                self.retire(device, segment.range.start())?;
+                self.retire(segment.range.start())?;
             }
         }
         Ok(())
@@ -210,13 +202,10 @@ impl Paged {
         Ok(())
     }
 
-    fn retire(&mut self, device: &Device, start: VirtAddr) -> Result<(), VulkanError> {
+    fn retire(&mut self, start: VirtAddr) -> Result<(), VulkanError> {
         let Some(placed) = self.placed.remove(&start) else { return Ok(()) };
-        // SAFETY: the bitmap is this device's; rounds are waited for.
-        unsafe { placed.bitmap.destroy(device) };
         if let Some(frames) = self.pages.retire(placed.lend) {
-            // SAFETY: no page has these frames any more, and nothing is running.
-            unsafe { self.memory.arena.release(frames) }?;
+            self.memory.arena.release(frames)?;
         }
         Ok(())
     }
@@ -292,23 +281,6 @@ impl Paged {
     pub(crate) fn delta(&self, start: VirtAddr) -> Option<u64> {
         let placed = self.placed.get(&start)?;
         self.pages.lends()[placed.lend].resident_delta()
-    }
-
-    /// Gives all memory back.
-    ///
-    /// # Safety
-    ///
-    /// No pending command uses it, and it belongs to `device`.
-    pub(crate) unsafe fn destroy(mut self, device: &Device) {
-        for placed in std::mem::take(&mut self.placed).into_values() {
-            // SAFETY: the caller's promise.
-            unsafe { placed.bitmap.destroy(device) };
-        }
-        // SAFETY: the caller's promise.
-        unsafe { self.log.destroy(device) };
-        device.return_channel(self.channel);
-        // SAFETY: the caller's promise.
-        unsafe { self.memory.arena.destroy() };
     }
 }
 

@@ -9,7 +9,7 @@
 use super::{
     Device,
     buffer::SharedBuffer,
-    command::{Slot, Work},
+    command::Work,
     paged::{Frames, LOG_CAPACITY, PAGES_PER_WORD, Paged, Placed},
 };
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
         control::{self, Head, Root, Row},
         fault::Launched,
         log::{self, FaultRecord, Log},
+        wait::wait_or_stop,
     },
     lend::{
         lends::{Lends, Segment},
@@ -40,11 +41,14 @@ use crate::{
 use farptr_hmm::VirtAddr;
 use farptr_rewrite::{Analysis, Search, Translation, control::Layout};
 use rustix::time::{ClockId, clock_gettime};
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 /// A launch on a device that can be run again and again.
 struct Runner<'r> {
-    device: &'r Device,
+    device: &'r Arc<Device>,
     memory: &'r mut Frames,
     /// The segments in the order of their records.
     placed: Vec<&'r Placed>,
@@ -78,8 +82,7 @@ impl Run for Runner<'_> {
         log::clear(self.log.words(), LOG_CAPACITY);
         self.stop.words()[0].store(0, Relaxed);
         self.channel.clear();
-        let control = Some((self.channel.set(), self.channel.write(&self.rows)));
-        self.work.control = control;
+        self.work.control = Some(self.channel.write(&self.rows));
         self.count_work();
         if self.submit_and_wait().map_err(Ended::Device)?.is_some() {
             return Err(Ended::Deadline);
@@ -101,14 +104,17 @@ impl Run for Runner<'_> {
 impl Runner<'_> {
     /// Runs the kernel and says whether it had to be stopped; it has ended in any case.
     fn submit_and_wait(&mut self) -> Result<Option<Overdue>, VulkanError> {
-        let mut allowance = self.allowance;
-        let stop = || {
+        let mut recording = self.device.begin()?;
+        // SAFETY: 1. groups and push constants keep the limits (`Ask`), and pipeline and control
+        // block belong to this device and to each other; 2. both outlive this call, which waits; 3.
+        // the module's argument.
+        unsafe { recording.launch(&self.work) };
+        let submitted = recording.submit(None)?;
+        Counters::add(&self.device.counters.submissions, 1);
+        Ok(wait_or_stop(&submitted, Some(&mut self.allowance), || {
             raise(self.stop);
             self.channel.stop();
-        };
-        let overdue = self.device.run(Some(&mut allowance), |slot| self.record(slot), stop);
-        self.allowance = allowance;
-        overdue
+        }))
     }
 
     /// Counts what this thread worked for the launch since the last time.
@@ -116,21 +122,6 @@ impl Runner<'_> {
         let now = worked();
         self.allowance.work(now.saturating_sub(self.worked));
         self.worked = now;
-    }
-
-    fn record(&self, slot: &mut Slot) -> Result<u64, VulkanError> {
-        let raw = self.device.raw();
-        // SAFETY: the slot comes from this device and is not in use.
-        unsafe { slot.begin(raw) }?;
-        // SAFETY: 1. the slot is recording; 2. groups and push constants keep the limits (`Ask`),
-        // and the module's argument holds.
-        unsafe { slot.launch(raw, false, &self.work) };
-        // SAFETY: the slot is recording.
-        unsafe { slot.end(raw, None) }?;
-        // SAFETY: 1. ended just now; 2. everything outlives `run`, which waits.
-        let value = unsafe { self.device.submit(slot) }?;
-        Counters::add(&self.device.counters.submissions, 1);
-        Ok(value)
     }
 
     /// What the round left in log and bitmaps; the bitmaps are empty again.
@@ -192,7 +183,7 @@ impl Scope<'_, '_> {
     ///
     /// As [`ProcessMemory::open`] asks for, until this scope ends.
     pub(crate) unsafe fn open_process(&mut self) -> Result<(), LendError> {
-        if self.device.is_inherited() {
+        if self.device().is_inherited() {
             return Err(LendError::Forked);
         }
         let mut paged = self.take_paged().map_err(|source| LendError::Process { source })?;
@@ -208,14 +199,14 @@ impl Scope<'_, '_> {
     fn take_paged(&mut self) -> Result<Box<Paged>, VulkanError> {
         match self.paged.take() {
             Some(paged) => Ok(paged),
-            None => Paged::new(&self.device, &self.config).map(Box::new),
+            None => Paged::new(&self.launcher, &self.config).map(Box::new),
         }
     }
 
     fn rounds_with(&mut self, ask: &Ask<'_>, paged: &mut Paged) -> Result<(), LaunchError> {
         // SAFETY: what `Lends` has was borrowed for 'env when it was lent, mutably where it is
         // writable, as plain data; an `Idle`, which alone gives access to it, borrows the scope.
-        let placed = unsafe { paged.place(&self.device, &self.lends) };
+        let placed = unsafe { paged.place(self.launcher.device(), &self.lends) };
         // Segments that were placed anew are no longer where they were, whatever became of others.
         if !self.config.imports() {
             self.note_resident(paged);
@@ -241,7 +232,7 @@ impl Scope<'_, '_> {
         let plan = Plan { written, ..self.plan(ask, analysis, apart) };
         let Paged { pages, memory, placed, log, channel, process, .. } = paged;
         let mut runner = Runner {
-            device: &self.device,
+            device: self.launcher.device(),
             memory,
             placed: self.lends.iter().filter_map(|s| placed.get(&s.range.start())).collect(),
             log,
@@ -272,8 +263,8 @@ impl Scope<'_, '_> {
     }
 
     fn round_head(&self, ask: &Ask<'_>, paged: &Paged, stop: &SharedBuffer, segments: u64) -> Head {
-        let [zeroes, sink] = self.device.spare();
-        let cuts_loops = self.device.traits().cuts_loops;
+        let [zeroes, sink] = self.launcher.spare();
+        let cuts_loops = self.device().traits().cuts_loops;
         let (tree, tree_entries) = paged.pages.table.root().unwrap_or((0, 0));
         Head {
             loop_limit: ask.options.loop_limit,
@@ -307,7 +298,7 @@ impl Scope<'_, '_> {
     }
 
     fn count(&self, costs: &Costs) {
-        let counters = &self.device.counters;
+        let counters = &self.device().counters;
         Counters::add(&counters.launches, 1);
         Counters::add(&counters.rounds, costs.rounds);
         Counters::add(&counters.undone_rounds, costs.undone);
@@ -322,7 +313,7 @@ impl Scope<'_, '_> {
         paged.written = true;
         if self.config.imports() {
             let bytes = paged.write_back()?;
-            Counters::add(&self.device.counters.bytes_home, bytes);
+            Counters::add(&self.launcher.device().counters.bytes_home, bytes);
             for segment in self.lends.iter().filter(|segment| segment.delta.is_some()) {
                 paged.forget(segment.range.start());
             }
@@ -348,7 +339,7 @@ impl Scope<'_, '_> {
     pub(crate) fn bring_home(&mut self) -> Result<(), VulkanError> {
         if let Some(paged) = self.paged.as_mut().filter(|paged| paged.written) {
             let bytes = paged.write_back()?;
-            Counters::add(&self.device.counters.bytes_home, bytes);
+            Counters::add(&self.launcher.device().counters.bytes_home, bytes);
         }
         Ok(())
     }

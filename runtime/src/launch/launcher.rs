@@ -1,0 +1,70 @@
+//! What all launches on one device share.
+
+use super::{
+    channel::Channel,
+    pool::{Pool, Pooled},
+};
+use crate::{
+    VulkanError,
+    vk::{Device, buffer::SharedBuffer},
+};
+use farptr_rewrite::control::SPARE_BYTES;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
+
+/// A device, and what all launches on it share.
+pub(crate) struct Launcher {
+    /// Zeroes to read and memory to write, which stand in for memory that a check refused.
+    spare: SharedBuffer,
+    channels: Arc<Pool<Channel>>,
+    stops: Arc<Pool<SharedBuffer>>,
+    device: Arc<Device>,
+}
+
+impl Launcher {
+    pub(crate) fn new(device: &Arc<Device>) -> Result<Self, VulkanError> {
+        let spare = SharedBuffer::new(device, 2 * SPARE_BYTES)?;
+        spare.words().iter().for_each(|word| word.store(0, Relaxed));
+        Ok(Self {
+            spare,
+            channels: Arc::new(Pool::new(device)),
+            stops: Arc::new(Pool::new(device)),
+            device: Arc::clone(device),
+        })
+    }
+
+    pub(crate) fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    /// The device addresses of zeroes to read and of memory to write.
+    pub(crate) fn spare(&self) -> [u64; 2] {
+        [self.spare.address(), self.spare.address() + SPARE_BYTES]
+    }
+
+    /// An empty channel.
+    pub(crate) fn take_channel(&self) -> Result<Pooled<Channel>, VulkanError> {
+        let mut channel = self.channels.take(Channel::new)?;
+        channel.clear();
+        Ok(channel)
+    }
+
+    /// A stop word that says that no launch has failed.
+    pub(crate) fn take_stop(&self) -> Result<Pooled<SharedBuffer>, VulkanError> {
+        let bytes = size_of::<AtomicU32>() as u64;
+        let stop = self.stops.take(|device| SharedBuffer::new(device, bytes))?;
+        stop.words()[0].store(0, Relaxed);
+        Ok(stop)
+    }
+}
+
+impl fmt::Debug for Launcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Launcher").field("device", &self.device).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,142 @@
+//! Control buffers: what kernels see as a uniform buffer, by a descriptor set.
+
+use super::{Device, Handle, Named, buffer::SharedBuffer, command::WordAt, retire::Deferred};
+use crate::VulkanError;
+use ash::vk;
+use std::sync::{Arc, atomic::AtomicU32};
+
+/// The layout of the set that names a control buffer.
+pub(crate) struct SetLayout {
+    // Invariant: made from `handle`, destroyed by Drop only.
+    raw: vk::DescriptorSetLayout,
+    handle: Arc<Handle>,
+}
+
+impl SetLayout {
+    pub(crate) fn new(handle: &Arc<Handle>) -> Result<Self, VulkanError> {
+        let bindings = [vk::DescriptorSetLayoutBinding::default()
+            .descriptor_type(vk::DescriptorType::UNIFORM_BUFFER_DYNAMIC)
+            .descriptor_count(1)
+            .stage_flags(vk::ShaderStageFlags::COMPUTE)];
+        let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
+        // SAFETY: 1. the device is live.
+        let raw = unsafe { handle.raw().create_descriptor_set_layout(&info, None) }
+            .named("vkCreateDescriptorSetLayout")?;
+        Ok(Self { raw, handle: Arc::clone(handle) })
+    }
+
+    pub(crate) fn raw(&self) -> vk::DescriptorSetLayout {
+        self.raw
+    }
+}
+
+impl Drop for SetLayout {
+    fn drop(&mut self) {
+        if self.handle.is_inherited() {
+            return;
+        }
+        // SAFETY: 1. the layout is live; the sets and pipelines that were made with it do not need
+        // it any more (Vulkan specification, "Object Lifetime").
+        unsafe { self.handle.raw().destroy_descriptor_set_layout(self.raw, None) };
+    }
+}
+
+/// A pool with room for one set. Destroyed when it is dropped; the device has to be done with it.
+struct Pool {
+    // Invariant: made from `handle`, destroyed by Drop only.
+    raw: vk::DescriptorPool,
+    handle: Arc<Handle>,
+}
+
+impl Pool {
+    fn new(handle: &Arc<Handle>) -> Result<Self, VulkanError> {
+        let sizes = [vk::DescriptorPoolSize::default()
+            .ty(vk::DescriptorType::UNIFORM_BUFFER_DYNAMIC)
+            .descriptor_count(1)];
+        let info = vk::DescriptorPoolCreateInfo::default().max_sets(1).pool_sizes(&sizes);
+        // SAFETY: 1. the device is live.
+        let raw = unsafe { handle.raw().create_descriptor_pool(&info, None) }
+            .named("vkCreateDescriptorPool")?;
+        Ok(Self { raw, handle: Arc::clone(handle) })
+    }
+
+    /// The one set that there is room for.
+    fn allocate(&mut self, layout: &SetLayout) -> Result<vk::DescriptorSet, VulkanError> {
+        let layouts = [layout.raw()];
+        let info = vk::DescriptorSetAllocateInfo::default()
+            .descriptor_pool(self.raw)
+            .set_layouts(&layouts);
+        // SAFETY: 1. pool and layout are live; 2. `&mut` keeps others from the pool.
+        let sets = unsafe { self.handle.raw().allocate_descriptor_sets(&info) }
+            .named("vkAllocateDescriptorSets")?;
+        Ok(sets[0])
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if self.handle.is_inherited() {
+            return;
+        }
+        // SAFETY: 1. the pool is live; 4. the device has done with its set, as `Deferred` sees to,
+        // or has never used it. The set goes with the pool.
+        unsafe { self.handle.raw().destroy_descriptor_pool(self.raw, None) };
+    }
+}
+
+/// A buffer that kernels see from an offset on, as far as a window is long.
+pub(crate) struct ControlBuffer {
+    // Invariant: `set` came from the pool and names `buffer`.
+    set: vk::DescriptorSet,
+    buffer: SharedBuffer,
+    window_bytes: u64,
+    _pool: Deferred<Pool>,
+}
+
+/// A place in a control buffer, from which on a kernel sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct BlockAt {
+    pub(super) set: vk::DescriptorSet,
+    /// In bytes.
+    pub(super) offset: u32,
+}
+
+impl ControlBuffer {
+    /// A buffer of so many bytes, a multiple of 4, with undefined content.
+    pub(crate) fn new(device: &Device, bytes: u64, window_bytes: u64) -> Result<Self, VulkanError> {
+        let buffer = SharedBuffer::new(device, bytes)?;
+        let mut pool = Pool::new(device.handle())?;
+        let set = pool.allocate(device.control_layout())?;
+        let blocks = [vk::DescriptorBufferInfo::default().buffer(buffer.raw()).range(window_bytes)];
+        let write = [vk::WriteDescriptorSet::default()
+            .dst_set(set)
+            .descriptor_type(vk::DescriptorType::UNIFORM_BUFFER_DYNAMIC)
+            .buffer_info(&blocks)];
+        // SAFETY: 1. set and buffer are live; 2. nobody else knows the set, and no command uses it.
+        unsafe { device.raw().update_descriptor_sets(&write, &[]) };
+        Ok(Self { set, buffer, window_bytes, _pool: Deferred::new(pool, device.queue()) })
+    }
+
+    /// The device address of the first byte.
+    pub(crate) fn address(&self) -> u64 {
+        self.buffer.address()
+    }
+
+    /// The words of the buffer.
+    pub(crate) fn words(&self) -> &[AtomicU32] {
+        self.buffer.words()
+    }
+
+    /// A word, for the device to copy.
+    pub(crate) fn word_at(&self, index: u32) -> WordAt {
+        self.buffer.word_at(index)
+    }
+
+    /// The block that starts at a word.
+    pub(crate) fn block_at(&self, word: u32) -> BlockAt {
+        let offset = u64::from(word) * 4;
+        let bytes = self.words().len() as u64 * 4;
+        assert!(offset + self.window_bytes <= bytes, "the window is in the buffer");
+        BlockAt { set: self.set, offset: word * 4 }
+    }
+}
