@@ -1,7 +1,7 @@
 //! What the rewriting pass found out about a kernel, in words.
 
 use crate::{Kernel, RawKernel, kernel::code::Code, paging::plan::Replay};
-use farptr_rewrite::{Analysis, Bounds, Effects, KernelDesc, Program, RewriteError};
+use farptr_rewrite::{Analysis, Bounds, Effects, KernelDesc, RewriteError};
 use std::{collections::HashSet, fmt};
 
 /// What is known about a kernel: its accesses, how each is checked, and what a launch in rounds
@@ -43,7 +43,7 @@ impl RawKernel {
 impl KernelExplanation {
     fn of(name: &'static str, code: &Code) -> Self {
         let guarded = code.device().traits().cuts_loops;
-        let analysis = code.parsed().map(Program::analysis).map_err(Clone::clone);
+        let analysis = code.analysis().map_err(Clone::clone);
         let found = analysis.map(|analysis| Found { analysis: analysis.clone(), guarded });
         Self { name, found }
     }

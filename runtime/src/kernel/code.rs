@@ -43,6 +43,20 @@ impl Form {
     }
 }
 
+/// A kernel as the rewriting pass understood it.
+struct Parsed {
+    program: Program,
+    facts: Arc<Facts>,
+}
+
+/// The facts about a kernel by which launches are checked and faults are named.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) analysis: Analysis,
+    /// The names of the members of the push constants, by offset.
+    pub(crate) push_names: Vec<(u32, String)>,
+}
+
 /// The words and the entry point of a kernel, and the forms of it that are compiled so far.
 pub(crate) struct Code {
     device: Arc<Device>,
@@ -50,7 +64,7 @@ pub(crate) struct Code {
     words: Arc<[u32]>,
     pub(crate) reflection: Reflection,
     /// The kernel as the rewriting pass understood it, once a checked launch needed it.
-    program: OnceLock<Result<Program, RewriteError>>,
+    parsed: OnceLock<Result<Parsed, RewriteError>>,
     forms: Mutex<HashMap<Form, Arc<Pipeline>>>,
 }
 
@@ -82,7 +96,7 @@ impl Code {
             pipelines: Arc::clone(pipelines),
             words,
             reflection,
-            program: OnceLock::new(),
+            parsed: OnceLock::new(),
             forms: Mutex::new(HashMap::new()),
         })
     }
@@ -91,20 +105,25 @@ impl Code {
         &self.device
     }
 
-    /// The kernel as the rewriting pass understands it.
-    pub(crate) fn program(&self, kernel: &'static str) -> Result<&Program, LaunchError> {
-        self.parsed().map_err(|source| refused(kernel, source.clone()))
+    /// The facts about the kernel, by which launches are checked.
+    pub(crate) fn facts(&self, kernel: &'static str) -> Result<&Arc<Facts>, LaunchError> {
+        let parsed = self.parsed().map_err(|source| refused(kernel, source.clone()))?;
+        Ok(&parsed.facts)
     }
 
-    /// As [`program`](Self::program), with the pass's own error.
-    pub(crate) fn parsed(&self) -> Result<&Program, &RewriteError> {
-        let parse = || Program::parse(&self.words, Some(&self.reflection.entry));
-        self.program.get_or_init(parse).as_ref()
+    /// The facts about the kernel's accesses, unless it cannot be rewritten.
+    pub(crate) fn analysis(&self) -> Result<&Analysis, &RewriteError> {
+        Ok(&self.parsed()?.facts.analysis)
     }
 
-    /// The facts about the kernel's accesses, once a checked launch needed them.
-    pub(crate) fn analysis(&self) -> Option<&Analysis> {
-        Some(self.program.get()?.as_ref().ok()?.analysis())
+    fn parsed(&self) -> Result<&Parsed, &RewriteError> {
+        let parse = || {
+            let program = Program::parse(&self.words, Some(&self.reflection.entry))?;
+            let push_names = self.reflection.push_names.clone();
+            let facts = Arc::new(Facts { analysis: program.analysis().clone(), push_names });
+            Ok(Parsed { program, facts })
+        };
+        self.parsed.get_or_init(parse).as_ref()
     }
 
     /// The kernel without checks, compiled: as it is, unless the grid is folded, or more memory is
@@ -135,7 +154,8 @@ impl Code {
         variant: &Variant,
     ) -> Result<Arc<Pipeline>, LaunchError> {
         self.form(kernel, Form::Checked(*variant), || {
-            let program = self.program(kernel)?;
+            let parsed = self.parsed().map_err(|source| refused(kernel, source.clone()))?;
+            let program = &parsed.program;
             // Pipelines have one descriptor set. Kernels with sets of their own were refused.
             if program.analysis().control_set != 0 {
                 return Err(refused(kernel, bound_resources()));

@@ -7,6 +7,7 @@ use super::{
     launcher::Launcher,
     pending::Pending,
     pool::Pooled,
+    stop::StopWord,
     wait::wait_or_stop,
 };
 use crate::{
@@ -15,7 +16,6 @@ use crate::{
     stats::Counters,
     vk::{
         Device, Pipeline,
-        buffer::SharedBuffer,
         command::{Recording, Submitted, WordCopy},
         descriptors::BlockAt,
     },
@@ -117,13 +117,13 @@ impl Batch {
     pub(crate) fn submit(
         self,
         device: &Device,
-        stop: Option<&SharedBuffer>,
+        stop: Option<&StopWord>,
     ) -> Result<InFlight, VulkanError> {
         let Self { recording, launches } = self;
         let stop = stop.filter(|_| device.traits().cuts_loops);
         let copy = stop
             .zip(launches.checked.as_ref())
-            .map(|(stop, checked)| WordCopy { from: stop.word_at(0), to: checked.channel.after() });
+            .map(|(stop, checked)| WordCopy { from: stop.word_at(), to: checked.channel.after() });
         let submitted = recording.submit(copy)?;
         Counters::add(&device.counters.submissions, 1);
         Counters::add(&device.counters.launches, launches.count.into());
@@ -134,17 +134,17 @@ impl Batch {
 
 impl InFlight {
     /// Waits for the launches, all earlier ones being complete, and reads their logs. Launches that
-    /// are not in time are ended by `raise`, which sets the stop word.
+    /// are not in time are ended.
     pub(crate) fn finish(
         self,
         device: &Device,
         lends: &Lends,
-        raise: Option<impl FnOnce()>,
+        stop: Option<&StopWord>,
     ) -> Option<LaunchError> {
         // Without a stop word there is no checked kernel, and nothing to stop.
-        let mut allowance = self.time().filter(|_| raise.is_some()).map(Allowance::new);
+        let mut allowance = self.time().filter(|_| stop.is_some()).map(Allowance::new);
         let overdue = wait_or_stop(&self.submitted, allowance.as_mut(), || {
-            raise.into_iter().for_each(|raise| raise());
+            stop.inspect(|stop| stop.raise());
             self.stop();
         });
         self.failure(device, lends, overdue)

@@ -3,6 +3,7 @@
 use super::{
     channel::Channel,
     pool::{Pool, Pooled},
+    stop::StopWord,
 };
 use crate::{
     VulkanError,
@@ -11,10 +12,7 @@ use crate::{
 use farptr_rewrite::control::SPARE_BYTES;
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 /// A device, and what all launches on it share.
@@ -22,7 +20,7 @@ pub(crate) struct Launcher {
     /// Zeroes to read and memory to write, which stand in for memory that a check refused.
     spare: SharedBuffer,
     channels: Arc<Pool<Channel>>,
-    stops: Arc<Pool<SharedBuffer>>,
+    stops: Arc<Pool<StopWord>>,
     device: Arc<Device>,
 }
 
@@ -55,10 +53,9 @@ impl Launcher {
     }
 
     /// A stop word that says that no launch has failed.
-    pub(crate) fn take_stop(&self) -> Result<Pooled<SharedBuffer>, VulkanError> {
-        let bytes = size_of::<AtomicU32>() as u64;
-        let stop = self.stops.take(|device| SharedBuffer::new(device, bytes))?;
-        stop.words()[0].store(0, Relaxed);
+    pub(crate) fn take_stop(&self) -> Result<Pooled<StopWord>, VulkanError> {
+        let stop = self.stops.take(StopWord::new)?;
+        stop.clear();
         Ok(stop)
     }
 }

@@ -12,5 +12,8 @@ pub(crate) mod log;
 pub(crate) mod options;
 pub(crate) mod pending;
 pub(crate) mod pool;
+pub(crate) mod stop;
+pub(crate) mod stream;
+pub(crate) mod tables;
 pub(crate) mod variant;
 pub(crate) mod wait;

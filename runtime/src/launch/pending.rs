@@ -1,13 +1,13 @@
 //! A checked launch between its recording and the reading of its log. Pure.
 
 use super::{allowance::Overdue, control::Root, fault::Launched, log::Log, options::LaunchOptions};
-use crate::{LaunchError, kernel::code::Code, lend::lends::Lends};
+use crate::{LaunchError, kernel::code::Facts, lend::lends::Lends};
 use std::{fmt, sync::Arc};
 
 /// A checked launch of which the log is not yet read.
 pub(crate) struct Pending {
     pub(crate) kernel: &'static str,
-    pub(crate) code: Arc<Code>,
+    pub(crate) facts: Arc<Facts>,
     pub(crate) roots: Vec<Root>,
     pub(crate) options: LaunchOptions,
 }
@@ -25,9 +25,8 @@ impl Pending {
         cut_after: u32,
     ) -> LaunchError {
         let kernel = self.kernel;
-        let fault = log.first().zip(self.code.analysis());
-        if let Some((record, analysis)) = fault {
-            let names = &self.code.reflection.push_names;
+        if let Some(record) = log.first() {
+            let Facts { analysis, push_names: names } = &*self.facts;
             let launched = Launched { kernel, analysis, names, roots: &self.roots, lends };
             return LaunchError::Fault(Box::new(launched.fault(record, None)));
         }

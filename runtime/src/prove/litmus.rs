@@ -20,7 +20,7 @@ use crate::{
     Error, LaunchError, LaunchOptions,
     config::Config,
     kernel::code::Code,
-    launch::{checked::Ask, grid::Dispatch, launcher::Launcher},
+    launch::{checked::Request, grid::Dispatch, launcher::Launcher},
     prove::kernels::{OFFSETS, OffsetsPush, ProbePush},
     scope::with_scope,
     vk::{Pipeline, buffer::SharedBuffer},
@@ -50,7 +50,7 @@ pub(crate) fn try_loops(launcher: &Arc<Launcher>, probe: &Arc<Pipeline>) -> Resu
         // SAFETY: 1. the probe was compiled as it is for this device and its push constants, and
         // one group keeps every limit; 2. it reads the one link and writes two words, all in
         // `buffer`, at its device address.
-        let recorded = unsafe { scope.record(probe, bytemuck::bytes_of(&push), &one) };
+        let recorded = unsafe { scope.launch_as_is(probe, bytemuck::bytes_of(&push), &one) };
         recorded.map_err(LaunchError::into)
     });
     let links = words[RESULT_WORD].load(Relaxed);
@@ -81,7 +81,7 @@ pub(crate) fn try_offsets(
             let (kernel, code) = (OFFSETS.name, kernel);
             let (push, options) = (bytemuck::bytes_of(&push), &LaunchOptions::new());
             let dispatch = Dispatch::of([1, 1, 1]);
-            Ok(scope.launch_checked(&Ask { kernel, code, dispatch, push, options })?)
+            Ok(scope.launch_checked(&Request { kernel, code, dispatch, push, options })?)
         });
         match ran {
             Err(Error::Launch(LaunchError::Fault(fault))) => {

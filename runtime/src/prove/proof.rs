@@ -22,7 +22,7 @@ use crate::{
     Error, LaunchError, LaunchOptions, Scope,
     config::Config,
     kernel::code::Code,
-    launch::{checked::Ask, control::words, grid::Dispatch, launcher::Launcher},
+    launch::{checked::Request, control::words, grid::Dispatch, launcher::Launcher},
     prove::kernels::{PROBE, ProbePush},
     scope::with_scope,
 };
@@ -115,11 +115,11 @@ fn follow(
         // one group keeps every limit; 2. the kernel reads links of the pages of the chain, whose
         // device addresses equal their host addresses or `import` would have failed, and writes
         // two words of the result; both are borrowed by this scope.
-        return unsafe { scope.record(&pipeline, push, &dispatch) };
+        return unsafe { scope.launch_as_is(&pipeline, push, &dispatch) };
     }
     let options = LaunchOptions::new();
-    let ask = Ask { kernel: PROBE.name, code: probe, dispatch, push, options: &options };
-    scope.launch_checked(&ask)
+    let request = Request { kernel: PROBE.name, code: probe, dispatch, push, options: &options };
+    scope.launch_checked(&request)
 }
 
 #[cfg(test)]

@@ -9,7 +9,11 @@ use super::{Idle, Scope};
 use crate::{
     Grid, Kernel, LaunchError, LaunchOptions, LendError, Lent, LentMut, RawKernel,
     kernel::code::Code,
-    launch::{checked::Ask, grid::Dispatch},
+    launch::{
+        checked::{Checks, Request},
+        control::{self, Root},
+        grid::Dispatch,
+    },
     vk::Pipeline,
 };
 use bytemuck::{NoUninit, Pod};
@@ -115,7 +119,13 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let dispatch = self.dispatch(K::NAME, kernel.code(), grid)?;
         let push = K::push(args);
         let push = checked_push(K::NAME, kernel.code(), bytemuck::bytes_of(&push))?;
-        self.launch_checked(&Ask { kernel: K::NAME, code: kernel.code(), dispatch, push, options })
+        self.launch_checked(&Request {
+            kernel: K::NAME,
+            code: kernel.code(),
+            dispatch,
+            push,
+            options,
+        })
     }
 
     /// As [`launch_with`](Self::launch_with), for a kernel whose words came at run time.
@@ -134,7 +144,53 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let code = kernel.code();
         let dispatch = self.dispatch(kernel.name(), code, grid)?;
         let push = checked_push(kernel.name(), code, push)?;
-        self.launch_checked(&Ask { kernel: kernel.name(), code, dispatch, push, options })
+        self.launch_checked(&Request { kernel: kernel.name(), code, dispatch, push, options })
+    }
+
+    /// Launches a rewritten kernel, or reports the failure of an earlier launch.
+    pub(crate) fn launch_checked(&mut self, request: &Request<'_>) -> Result<(), LaunchError> {
+        if self.device().is_inherited() {
+            return Err(LaunchError::Forked);
+        }
+        if self.stream.has_failed() {
+            self.finish()?;
+        }
+        let analysis = &request.code.facts(request.kernel)?.analysis;
+        let roots = control::roots(analysis, request.push, &self.lends, false);
+        let reached = |root: &Root| root.segment.is_none_or(|segment| segment.delta.is_some());
+        let argued = analysis.is_roots_only() && roots.iter().all(reached);
+        if self.needs_rounds(request) || (!argued && !self.lends.is_reachable()) {
+            return self.launch_in_rounds(request);
+        }
+        // With imports, what runs without rounds works at home and never in frames.
+        if let Some(paged) = self.paged.as_mut().filter(|_| !self.config.imports()) {
+            paged.note_written();
+        }
+        let (device, translation) = (self.stream.device(), self.config.translation());
+        let checks = Checks::new(device, request, translation, roots, &self.lends)?;
+        if request.options.transactional {
+            self.transact(request, checks)
+        } else {
+            self.launch_with_checks(request, checks)
+        }
+    }
+
+    /// Whether pages have to be looked at even if all lends are reachable: with the memory of the
+    /// process open, and to put copies back if the launch fails.
+    fn needs_rounds(&self, request: &Request<'_>) -> bool {
+        let copies = !self.config.imports() && request.options.transactional;
+        copies || self.paged.as_ref().is_some_and(|paged| paged.process.is_some())
+    }
+
+    /// Runs a launch alone, and puts lent memory back if it fails.
+    fn transact(&mut self, request: &Request<'_>, checks: Checks) -> Result<(), LaunchError> {
+        self.finish()?;
+        let before = self.snapshot();
+        let done = self.launch_with_checks(request, checks).and_then(|()| self.finish());
+        if done.is_err() {
+            self.restore(&before);
+        }
+        done
     }
 
     /// Compares a kernel with this scope, and resolves the grid.
@@ -196,7 +252,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let push = checked_push(K::NAME, kernel.code(), bytemuck::bytes_of(&push))?;
         // SAFETY: 1. `dispatch` compared the device and keeps its limits, the pipeline is the form
         // for its fold, and `push` is as long as the kernel declares; 2. the caller's promises.
-        unsafe { self.record(&pipeline, push, &dispatch) }
+        unsafe { self.launch_as_is(&pipeline, push, &dispatch) }
     }
 
     /// As [`launch_unchecked`](Self::launch_unchecked), for a kernel whose words came at run time.
@@ -220,7 +276,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let pipeline = self.unchecked(kernel.name(), kernel.code(), &dispatch)?;
         // SAFETY: 1. `dispatch` compared the device and keeps its limits, the pipeline is the form
         // for its fold, and the length was checked above; 2. the caller's promises.
-        unsafe { self.record(&pipeline, push, &dispatch) }
+        unsafe { self.launch_as_is(&pipeline, push, &dispatch) }
     }
 
     /// Lends the memory of the whole process: kernels of this scope may use any address.

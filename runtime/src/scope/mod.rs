@@ -6,5 +6,5 @@ mod scope;
 #[cfg(test)]
 mod tables_tests;
 
+pub(crate) use scope::with_scope;
 pub use scope::{Idle, Scope};
-pub(crate) use scope::{raise, with_scope};

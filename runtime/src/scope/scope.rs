@@ -17,62 +17,38 @@
 #![allow(unsafe_code, reason = "the argument is above")]
 
 use crate::{
-    Error, LaunchError, LendError, LentMut,
+    Error, LaunchError, LendError, LentMut, VulkanError,
     config::Config,
     launch::{
-        batch::{Batch, InFlight},
-        channel::OVERDUE,
-        checked::Table,
+        checked::{Checks, Request},
         grid::Dispatch,
         launcher::Launcher,
-        pool::Pooled,
+        stream::Stream,
     },
     lend::{
         imports::Imports,
         lends::{Lends, Segment},
     },
     stats::Counters,
-    vk::{Device, Pipeline, buffer::SharedBuffer, command::Work, paged::Paged},
+    vk::{Device, Pipeline, paged::Paged, rounds},
 };
 use bytemuck::Pod;
 use farptr_hmm::{VaRange, VirtAddr};
-use std::{
-    collections::VecDeque,
-    fmt,
-    marker::PhantomData,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
-
-/// Submissions that a scope has in flight at most; before one more it waits for the oldest, so that
-/// a host that launches without waiting does not collect command buffers without end.
-pub(crate) const IN_FLIGHT: usize = 32;
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 /// A stretch of the program during which the device may use borrowed memory.
 ///
 /// [`Runtime::scope`](crate::Runtime::scope) makes one. `'env` is how long lent memory is borrowed;
 /// `'scope` is a brand that ties lent memory and pointers to this scope and no other.
 pub struct Scope<'scope, 'env: 'scope> {
-    pub(crate) launcher: Arc<Launcher>,
-    pub(crate) config: Arc<Config>,
-    pub(crate) recording: Option<Batch>,
-    /// Submitted and perhaps not completed, oldest first.
-    in_flight: VecDeque<InFlight>,
-    /// What checked launches may touch.
-    pub(crate) lends: Lends,
-    /// The stop word, once a checked launch needed one.
-    pub(crate) stop: Option<Pooled<SharedBuffer>>,
-    /// Whether there was a checked launch since the stop word was new.
-    pub(crate) unsettled: bool,
-    /// What made a launch fail and was not yet reported.
-    failure: Option<LaunchError>,
-    /// Buffers that launches in flight use.
-    pub(crate) kept: Vec<SharedBuffer>,
-    /// The bisected segments in the newest of them, as long as nothing else was lent.
-    pub(crate) table: Option<Table>,
+    /// The memory that launches may touch.
+    pub(super) lends: Lends,
+    pub(super) stream: Stream,
     /// Copies of pages on the device, once a launch needed them.
-    pub(crate) paged: Option<Box<Paged>>,
-    // Behind everything that launches use, so that these are dropped and waited for before it.
+    pub(super) paged: Option<Box<Paged>>,
+    // Behind everything that launches use, so that these are dropped, and waited for, before it.
     imports: Imports,
+    pub(super) config: Arc<Config>,
     // Both lifetimes are invariant, as those of `std::thread::Scope`.
     scope: PhantomData<fn(&'scope ()) -> &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
@@ -90,30 +66,23 @@ pub(crate) fn with_scope<'env, R>(
         return Err(LaunchError::Forked.into());
     }
     let mut scope = Scope {
-        launcher: Arc::clone(launcher),
-        config: Arc::clone(config),
-        recording: None,
-        in_flight: VecDeque::new(),
         lends: Lends::default(),
-        stop: None,
-        unsettled: false,
-        failure: None,
-        kept: Vec::new(),
-        table: None,
+        stream: Stream::new(launcher),
         paged: None,
         imports: Imports::default(),
+        config: Arc::clone(config),
         scope: PhantomData,
         env: PhantomData,
     };
     let result = body(&mut scope)?;
-    scope.settle()?;
+    scope.finish()?;
     scope.bring_home().map_err(LaunchError::from)?;
     Ok(result)
 }
 
 impl<'scope, 'env> Scope<'scope, 'env> {
     pub(crate) fn device(&self) -> &Arc<Device> {
-        self.launcher.device()
+        self.stream.device()
     }
 
     /// Makes a slice that stays borrowed for `'env` reachable for reading.
@@ -159,7 +128,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let identity = self.config.is_direct();
         let delta = if self.config.imports() && !self.config.refuses(range) {
             // SAFETY: the caller's promise, for this range and those that were lent before.
-            match unsafe { self.imports.reach(self.launcher.device(), range, identity) } {
+            match unsafe { self.imports.reach(self.stream.device(), range, identity) } {
                 Ok(delta) => delta,
                 Err(error) if identity => return Err(error),
                 // What cannot be imported is copied.
@@ -172,10 +141,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         Ok(())
     }
 
-    /// Records a launch that nobody checks, and submits when enough launches are recorded.
-    ///
-    /// Checked launches are waited for first: a kernel that is not stopped by their failure might
-    /// rely on what they were to write.
+    /// Records a launch that nobody checks.
     ///
     /// # Safety
     ///
@@ -183,93 +149,90 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///    `dispatch` keep its limits; the pipeline is the form for its fold.
     /// 2. With these push constants, the kernel touches only memory that stays valid until this
     ///    scope ends and that no other code uses in a conflicting way meanwhile.
-    pub(crate) unsafe fn record(
+    pub(crate) unsafe fn launch_as_is(
         &mut self,
         pipeline: &Arc<Pipeline>,
         push: &[u8],
         dispatch: &Dispatch,
     ) -> Result<(), LaunchError> {
-        if self.unsettled {
-            self.settle()?;
-        }
+        // SAFETY: the caller's promises; the stream is idle before the scope ends (module, 3).
+        unsafe { self.stream.launch_unchecked(pipeline, push, dispatch, &self.lends) }
+    }
+
+    /// Records a launch with checks that were made from what this scope has lent.
+    pub(super) fn launch_with_checks(
+        &mut self,
+        request: &Request<'_>,
+        checks: Checks,
+    ) -> Result<(), LaunchError> {
+        // SAFETY: each lend is borrowed for 'env, mutably where it is writable, as plain data, and
+        // imported where it has a `delta`; the stream is idle before that ends (module, 2 and 3).
+        unsafe { self.stream.launch_checked(request, checks, &self.lends) }
+    }
+
+    /// Runs a launch in rounds until nothing faults, and returns when it is done.
+    pub(super) fn launch_in_rounds(&mut self, request: &Request<'_>) -> Result<(), LaunchError> {
+        self.finish()?;
+        self.make_paged()?;
+        let Self { lends, stream, paged, config, .. } = self;
+        let paged = paged.as_mut().expect("made just now");
+        // SAFETY: each lend is borrowed for 'env, mutably where it is writable, as plain data; an
+        // `Idle`, which alone gives access to it, borrows the scope.
+        unsafe { rounds::launch_in_rounds(stream, paged, lends, config, request) }
+    }
+
+    /// Opens the memory of the process to the kernels of this scope.
+    ///
+    /// # Safety
+    ///
+    /// As [`rounds::open_process`] asks for, until this scope ends.
+    pub(super) unsafe fn open_process(&mut self) -> Result<(), LendError> {
         if self.device().is_inherited() {
-            return Err(LaunchError::Forked);
+            return Err(LendError::Forked);
         }
-        let batch = match &mut self.recording {
-            Some(batch) => batch,
-            none => none.insert(Batch::begin(&self.launcher)?),
-        };
-        let rows = dispatch.rows();
-        let control = rows.map(|rows| batch.grid_block(&self.launcher, &rows)).transpose()?;
-        let work = Work { pipeline, control, push, groups: dispatch.groups, copy: None };
-        // SAFETY: 1. the caller's promise; 2. the batch keeps pipeline and control block; 3. the
-        // caller's promise, up to the end of the scope, which waits.
-        unsafe { batch.add(pipeline).launch(&work) };
-        self.submit_if_full()
+        let paged = self.make_paged().map_err(|source| LendError::Process { source })?;
+        // SAFETY: the caller's promise.
+        unsafe { rounds::open_process(paged) }
     }
 
-    /// Hands the launches that are recorded to the device if they are as many as a batch takes.
-    pub(crate) fn submit_if_full(&mut self) -> Result<(), LaunchError> {
-        if self.recording.as_ref().is_some_and(Batch::is_full) { self.submit() } else { Ok(()) }
-    }
-
-    /// Hands recorded launches to the device.
-    pub(crate) fn submit(&mut self) -> Result<(), LaunchError> {
-        if self.device().is_inherited() {
-            return Err(LaunchError::Forked);
+    fn make_paged(&mut self) -> Result<&mut Paged, VulkanError> {
+        match &mut self.paged {
+            Some(paged) => Ok(paged),
+            none => {
+                let paged = Paged::new(self.stream.launcher(), &self.config)?;
+                Ok(none.insert(Box::new(paged)))
+            }
         }
-        let Some(batch) = self.recording.take() else {
-            return Ok(());
-        };
-        if self.in_flight.len() >= IN_FLIGHT {
-            self.complete_oldest();
-        }
-        let in_flight = batch.submit(self.launcher.device(), self.stop.as_deref())?;
-        self.in_flight.push_back(in_flight);
-        Ok(())
-    }
-
-    /// Waits until the device has completed everything that was submitted.
-    fn drain(&mut self) {
-        while !self.in_flight.is_empty() {
-            self.complete_oldest();
-        }
-    }
-
-    /// Waits for the oldest batch and reads its logs.
-    fn complete_oldest(&mut self) {
-        let Some(batch) = self.in_flight.pop_front() else { return };
-        let raise = self.stop.as_deref().map(|stop| || raise(stop));
-        let failure = batch.finish(self.launcher.device(), &self.lends, raise);
-        self.failure = self.failure.take().or(failure);
     }
 
     /// Submits what is recorded, waits for everything, and reports the first failure since the last
     /// time. After a failure launches work again.
-    pub(crate) fn settle(&mut self) -> Result<(), LaunchError> {
-        self.submit()?;
-        self.drain();
-        self.unsettled = false;
-        if let Some(stop) = &self.stop {
-            stop.words()[0].store(0, Relaxed);
-        }
-        self.table = None;
-        self.kept.clear();
-        match self.failure.take() {
-            Some(failure) => Err(failure),
+    pub(super) fn finish(&mut self) -> Result<(), LaunchError> {
+        self.stream.finish(&self.lends)
+    }
+
+    /// Writes home what the device has newer, once nothing is running.
+    fn bring_home(&mut self) -> Result<(), VulkanError> {
+        match &mut self.paged {
+            Some(paged) => paged.bring_written_home(self.stream.device()),
             None => Ok(()),
         }
     }
 
-    /// Whether a checked launch is known to have failed, so that those after it do nothing.
-    pub(crate) fn has_failed(&self) -> bool {
-        let stopped = |stop: &SharedBuffer| stop.words()[0].load(Relaxed) != 0;
-        self.failure.is_some() || self.stop.as_deref().is_some_and(stopped)
+    /// Drops what the device has of a segment, which the host is about to change.
+    fn forget_copies(&mut self, start: VirtAddr) {
+        let Some(paged) = &mut self.paged else { return };
+        if let Some(segment) = self.lends.containing(start) {
+            paged.forget_home(segment);
+        }
+        if !self.config.imports() {
+            paged.note_resident(&mut self.lends);
+        }
     }
 
     /// Submits what is recorded, waits, and gives the host a look at lent memory.
-    pub(crate) fn idle(&mut self) -> Result<Idle<'_, 'scope, 'env>, LaunchError> {
-        self.settle()?;
+    pub(super) fn idle(&mut self) -> Result<Idle<'_, 'scope, 'env>, LaunchError> {
+        self.finish()?;
         self.bring_home()?;
         Ok(Idle { scope: self })
     }
@@ -285,7 +248,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             let bytes = unsafe { std::slice::from_raw_parts(pointer(start).cast_const(), len) };
             (start, bytes.to_vec())
         };
-        debug_assert!(self.in_flight.is_empty(), "the caller settled");
+        debug_assert!(self.stream.is_idle(), "the caller has waited");
         self.lends.iter().filter(|segment| segment.writable).map(copy).collect()
     }
 
@@ -306,9 +269,7 @@ impl Drop for Scope<'_, '_> {
         if self.device().is_inherited() {
             return;
         }
-        self.drain();
-        // Launches that were not submitted do not run.
-        self.recording = None;
+        self.stream.abandon(&self.lends);
         // After an error or a panic too, host memory gets what completed launches wrote. What the
         // device cannot bring any more is lost with it.
         let _ = self.bring_home();
@@ -318,8 +279,7 @@ impl Drop for Scope<'_, '_> {
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope")
-            .field("device", self.device())
-            .field("in_flight", &self.in_flight.len())
+            .field("stream", &self.stream)
             .field("imports", &self.imports.len())
             .finish_non_exhaustive()
     }
@@ -357,11 +317,6 @@ impl fmt::Debug for Idle<'_, '_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Idle").field(&self.scope).finish()
     }
-}
-
-/// Tells the kernels that run to end, because their time is over.
-pub(crate) fn raise(stop: &SharedBuffer) {
-    stop.words()[0].fetch_or(OVERDUE, Relaxed);
 }
 
 /// Where lent memory starts, whose address was exposed when it was lent.

@@ -6,10 +6,10 @@ mod checked;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 
-use super::scope::{IN_FLIGHT, Scope};
+use super::Scope;
 use crate::{
     AccessMode, Backing, Kernel, LaunchOptions, PtrMut, Runtime, RuntimeBuilder, VirtAddr,
-    launch::{channel::Channel, checked::TABLES},
+    launch::{channel::Channel, stream::IN_FLIGHT, tables::TABLES},
 };
 use farptr_kernels::{abi::Link, probe};
 use farptr_rewrite::Search;
@@ -33,7 +33,7 @@ struct Held {
 
 impl Held {
     fn look(&mut self, scope: &Scope<'_, '_>) {
-        self.tables = self.tables.max(scope.kept.len());
+        self.tables = self.tables.max(scope.stream.tables.len());
         self.bytes = self.bytes.max(scope.device().allocated_bytes());
     }
 }

@@ -36,7 +36,7 @@ mod physical;
 mod pipeline;
 mod queue;
 mod retire;
-mod rounds;
+pub(crate) mod rounds;
 pub(crate) mod transfer;
 mod validation;
 

@@ -255,6 +255,12 @@ impl Paged {
         Ok(bytes)
     }
 
+    /// Writes home what the device has newer, if it may have written since the last time; nothing is
+    /// running.
+    pub(crate) fn bring_written_home(&mut self, device: &Device) -> Result<(), VulkanError> {
+        if self.written { self.bring_home(device) } else { Ok(()) }
+    }
+
     /// Drops what the device has of a segment, since home was or will be changed.
     pub(crate) fn forget(&mut self, start: VirtAddr) {
         let below = self.placed.range(..=start).next_back();
@@ -274,6 +280,16 @@ impl Paged {
         }
         if self.areas_of(segment.range).iter().any(is_shared) {
             self.placed.values().for_each(|placed| self.pages.forget(placed.lend));
+        }
+    }
+
+    /// Notes which segments the device has whole.
+    pub(crate) fn note_resident(&self, lends: &mut Lends) {
+        let changed = |segment: &&Segment| segment.delta != self.delta(segment.range.start());
+        let changed: Vec<Segment> = lends.iter().filter(changed).copied().collect();
+        for segment in changed {
+            let delta = self.delta(segment.range.start());
+            lends.insert(Segment { delta, ..segment });
         }
     }
 

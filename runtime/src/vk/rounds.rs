@@ -13,20 +13,20 @@ use super::{
     paged::{Frames, LOG_CAPACITY, PAGES_PER_WORD, Paged, Placed},
 };
 use crate::{
-    FaultReason, LaunchError, LendError, Scope, VulkanError,
+    FaultReason, LaunchError, LendError, VulkanError,
+    config::Config,
     launch::{
         allowance::{Allowance, Overdue},
         channel::Channel,
-        checked::Ask,
+        checked::Request,
         control::{self, Head, Root, Row},
         fault::Launched,
         log::{self, FaultRecord, Log},
+        stop::StopWord,
+        stream::Stream,
         wait::wait_or_stop,
     },
-    lend::{
-        lends::{Lends, Segment},
-        process::ProcessMemory,
-    },
+    lend::{lends::Lends, process::ProcessMemory},
     paging::{
         plan::{Costs, Ended, Plan, Replay},
         process::{LentProcess, ProcessPages},
@@ -35,7 +35,6 @@ use crate::{
         table::{Frozen, Width},
     },
     residency::memory::Memory,
-    scope::raise,
     stats::Counters,
 };
 use farptr_hmm::VirtAddr;
@@ -54,7 +53,7 @@ struct Runner<'r> {
     placed: Vec<&'r Placed>,
     log: &'r SharedBuffer,
     channel: &'r mut Channel,
-    stop: &'r SharedBuffer,
+    stop: &'r StopWord,
     work: Work<'r>,
     rows: Vec<Row>,
     analysis: &'r Analysis,
@@ -80,7 +79,7 @@ impl Run for Runner<'_> {
     fn run(&mut self, _table: &Frozen<'_>) -> Result<Report, Ended<VulkanError>> {
         self.memory.arena.settle().map_err(Ended::Device)?;
         log::clear(self.log.words(), LOG_CAPACITY);
-        self.stop.words()[0].store(0, Relaxed);
+        self.stop.clear();
         self.channel.clear();
         self.work.control = Some(self.channel.write(&self.rows));
         self.count_work();
@@ -91,7 +90,7 @@ impl Run for Runner<'_> {
         self.worked = worked();
         let words: Vec<u32> = self.log.words().iter().map(|word| word.load(Relaxed)).collect();
         self.newest = Log::decode(&words);
-        self.newest.count_failures(self.stop.words()[0].load(Relaxed));
+        self.newest.count_failures(self.stop.failures());
         Ok(self.report())
     }
 
@@ -105,14 +104,14 @@ impl Runner<'_> {
     /// Runs the kernel and says whether it had to be stopped; it has ended in any case.
     fn submit_and_wait(&mut self) -> Result<Option<Overdue>, VulkanError> {
         let mut recording = self.device.begin()?;
-        // SAFETY: 1. groups and push constants keep the limits (`Ask`), and pipeline and control
+        // SAFETY: 1. groups and push constants keep the limits (`Request`), and pipeline and control
         // block belong to this device and to each other; 2. both outlive this call, which waits; 3.
         // the module's argument.
         unsafe { recording.launch(&self.work) };
         let submitted = recording.submit(None)?;
         Counters::add(&self.device.counters.submissions, 1);
         Ok(wait_or_stop(&submitted, Some(&mut self.allowance), || {
-            raise(self.stop);
+            self.stop.raise();
             self.channel.stop();
         }))
     }
@@ -167,195 +166,150 @@ fn missing_in(placed: &Placed, missing: &mut Vec<Missing>) {
     }
 }
 
-impl Scope<'_, '_> {
-    /// Runs a launch in rounds until nothing faults, and returns when it is done.
-    pub(crate) fn launch_in_rounds(&mut self, ask: &Ask<'_>) -> Result<(), LaunchError> {
-        self.settle()?;
-        let mut paged = self.take_paged()?;
-        let result = self.rounds_with(ask, &mut paged);
-        self.paged = Some(paged);
-        result
+/// Runs a launch in rounds until nothing faults, and returns when it is done.
+///
+/// # Safety
+///
+/// Nothing of the stream is in flight. Each of `lends` is as
+/// [`Homes::add`](crate::lend::homes::Homes::add) asks for, for as long as `paged` lives.
+pub(crate) unsafe fn launch_in_rounds(
+    stream: &mut Stream,
+    paged: &mut Paged,
+    lends: &mut Lends,
+    config: &Config,
+    request: &Request<'_>,
+) -> Result<(), LaunchError> {
+    // SAFETY: the caller's promise.
+    let placed = unsafe { paged.place(stream.device(), lends) };
+    // Segments that were placed anew are no longer where they were, whatever became of others.
+    if !config.imports() {
+        paged.note_resident(lends);
     }
-
-    /// Opens the memory of the process to the kernels of this scope.
-    ///
-    /// # Safety
-    ///
-    /// As [`ProcessMemory::open`] asks for, until this scope ends.
-    pub(crate) unsafe fn open_process(&mut self) -> Result<(), LendError> {
-        if self.device().is_inherited() {
-            return Err(LendError::Forked);
-        }
-        let mut paged = self.take_paged().map_err(|source| LendError::Process { source })?;
-        let opened = match paged.process {
-            Some(_) => Ok(()),
-            // SAFETY: the caller's promise.
-            None => unsafe { open_process_pages(&mut paged) },
-        };
-        self.paged = Some(paged);
-        opened
+    placed?;
+    let analysis = &request.code.facts(request.kernel)?.analysis;
+    let open = paged.process.is_some();
+    let roots = control::roots(analysis, request.push, lends, open);
+    let mut windows = control::windows(analysis, &roots);
+    if open {
+        control::open_windows(&mut windows, analysis, &roots);
     }
-
-    fn take_paged(&mut self) -> Result<Box<Paged>, VulkanError> {
-        match self.paged.take() {
-            Some(paged) => Ok(paged),
-            None => Paged::new(&self.launcher, &self.config).map(Box::new),
-        }
-    }
-
-    fn rounds_with(&mut self, ask: &Ask<'_>, paged: &mut Paged) -> Result<(), LaunchError> {
-        // SAFETY: what `Lends` has was borrowed for 'env when it was lent, mutably where it is
-        // writable, as plain data; an `Idle`, which alone gives access to it, borrows the scope.
-        let placed = unsafe { paged.place(self.launcher.device(), &self.lends) };
-        // Segments that were placed anew are no longer where they were, whatever became of others.
-        if !self.config.imports() {
-            self.note_resident(paged);
-        }
-        placed?;
-        let analysis = ask.code.program(ask.kernel)?.analysis();
-        let open = paged.process.is_some();
-        let roots = control::roots(analysis, ask.push, &self.lends, open);
-        let mut windows = control::windows(analysis, &roots);
-        if open {
-            control::open_windows(&mut windows, analysis, &roots);
-        }
-        let translation = Translation::Table { tree: open };
-        let (form, layout) = self.form(ask, analysis, translation, &windows)?;
-        let pipeline = ask.code.rewritten(ask.kernel, &form)?;
-        self.stop_address()?;
-        let stop = self.stop.as_ref().expect("made just now");
-        let (bisected, inline) = records(paged, &self.lends, analysis, &layout, form.search)?;
-        let head = self.round_head(ask, paged, stop, bisected);
-        let rows = control::rows(&layout, &head, analysis, &windows, &inline);
-        let apart = control::apart(analysis, &roots, open);
-        let written = written_lends(paged, analysis, &roots);
-        let plan = Plan { written, ..self.plan(ask, analysis, apart) };
-        let Paged { pages, memory, placed, log, channel, process, .. } = paged;
-        let mut runner = Runner {
-            device: self.launcher.device(),
-            memory,
-            placed: self.lends.iter().filter_map(|s| placed.get(&s.range.start())).collect(),
-            log,
-            channel,
-            stop,
-            work: Work {
-                pipeline: &pipeline,
-                control: None,
-                push: ask.push,
-                groups: ask.dispatch.groups,
-                copy: None,
-            },
-            rows,
-            analysis,
-            allowance: Allowance::new(ask.options.time()),
-            worked: worked(),
-            newest: Log::default(),
-        };
-        let (ended, costs) = rounds::launch(&mut runner, pages, process.as_mut(), plan);
-        let (newest, overdue) = (runner.newest, runner.allowance.overdue());
-        stop.words()[0].store(0, Relaxed);
-        self.count(&costs);
-        let (kernel, names, lends) = (ask.kernel, &ask.code.reflection.push_names, &self.lends);
+    let translation = Translation::Table { tree: open };
+    let (form, layout) = request.form(stream.device(), analysis, translation, &windows, lends)?;
+    let pipeline = request.code.rewritten(request.kernel, &form)?;
+    let (bisected, inline) = records(paged, lends, analysis, &layout, form.search)?;
+    let head = round_head(stream, request, paged, bisected)?;
+    let rows = control::rows(&layout, &head, analysis, &windows, &inline);
+    let apart = control::apart(analysis, &roots, open);
+    let written = written_lends(paged, analysis, &roots);
+    let plan = Plan { written, ..plan(config, request, analysis, apart) };
+    let device = Arc::clone(stream.device());
+    let stop = stream.stop_word()?;
+    let Paged { pages, memory, placed, log, channel, process, .. } = &mut *paged;
+    let mut runner = Runner {
+        device: &device,
+        memory,
+        placed: lends.iter().filter_map(|s| placed.get(&s.range.start())).collect(),
+        log,
+        channel,
+        stop,
+        work: Work {
+            pipeline: &pipeline,
+            control: None,
+            push: request.push,
+            groups: request.dispatch.groups,
+            copy: None,
+        },
+        rows,
+        analysis,
+        allowance: Allowance::new(request.options.time()),
+        worked: worked(),
+        newest: Log::default(),
+    };
+    let (ended, costs) = rounds::launch(&mut runner, pages, process.as_mut(), plan);
+    let (newest, overdue) = (runner.newest, runner.allowance.overdue());
+    stop.clear();
+    count(&device, &costs);
+    let ended = ended.map_err(|why| {
+        let (kernel, names) = (request.kernel, &request.code.reflection.push_names[..]);
         let launched = Launched { kernel, analysis, names, roots: &roots, lends };
-        let ended = ended.map_err(|why| failure(&why, ask, &launched, &newest, overdue));
-        let finished = self.finish_rounds(paged);
-        ended.and(finished)
-    }
+        failure(&why, request, &launched, &newest, overdue)
+    });
+    let finished = finish_rounds(&device, paged, lends, config);
+    ended.and(finished)
+}
 
-    fn round_head(&self, ask: &Ask<'_>, paged: &Paged, stop: &SharedBuffer, segments: u64) -> Head {
-        let [zeroes, sink] = self.launcher.spare();
-        let cuts_loops = self.device().traits().cuts_loops;
-        let (tree, tree_entries) = paged.pages.table.root().unwrap_or((0, 0));
-        Head {
-            loop_limit: ask.options.loop_limit,
-            loop_limit_after_fault: ask.options.loop_limit_after_fault(cuts_loops),
-            zeroes,
-            sink,
-            log: paged.log.address(),
-            stop: stop.address(),
-            tree,
-            tree_entries,
-            segments,
-            grid: ask.dispatch.rows(),
+fn round_head(
+    stream: &mut Stream,
+    request: &Request<'_>,
+    paged: &Paged,
+    segments: u64,
+) -> Result<Head, VulkanError> {
+    let stop = stream.stop_word()?.address();
+    let [zeroes, sink] = stream.launcher().spare();
+    let cuts_loops = stream.device().traits().cuts_loops;
+    let (tree, tree_entries) = paged.pages.table.root().unwrap_or((0, 0));
+    Ok(Head {
+        loop_limit: request.options.loop_limit,
+        loop_limit_after_fault: request.options.loop_limit_after_fault(cuts_loops),
+        zeroes,
+        sink,
+        log: paged.log.address(),
+        stop,
+        tree,
+        tree_entries,
+        segments,
+        grid: request.dispatch.rows(),
+    })
+}
+
+fn plan(config: &Config, request: &Request<'_>, analysis: &Analysis, apart: bool) -> Plan {
+    let plan = Plan::of(analysis);
+    // What one argument writes, another may read: a second run would not start from the same.
+    let replay = match plan.replay {
+        Replay::Overwrite if !apart => Replay::Undo,
+        replay => replay,
+    };
+    Plan {
+        replay,
+        transactional: request.options.transactional,
+        max_rounds: request.options.max_rounds,
+        max_faults: request.options.max_faults,
+        serve_faults: config.serve_faults,
+        ..plan
+    }
+}
+
+fn count(device: &Device, costs: &Costs) {
+    let counters = &device.counters;
+    Counters::add(&counters.launches, 1);
+    Counters::add(&counters.rounds, costs.rounds);
+    Counters::add(&counters.undone_rounds, costs.undone);
+    Counters::add(&counters.faults, costs.faults);
+    Counters::add(&counters.bytes_in, costs.bytes_in);
+    Counters::add(&counters.bytes_home, costs.bytes_home);
+}
+
+/// Leaves memory as launches without rounds need it: what they reach at home is written home,
+/// what the device has whole is reached there.
+fn finish_rounds(
+    device: &Device,
+    paged: &mut Paged,
+    lends: &mut Lends,
+    config: &Config,
+) -> Result<(), LaunchError> {
+    paged.written = true;
+    if config.imports() {
+        let bytes = paged.write_back()?;
+        Counters::add(&device.counters.bytes_home, bytes);
+        for segment in lends.iter().filter(|segment| segment.delta.is_some()) {
+            paged.forget(segment.range.start());
         }
+        // What is reached at home may be reached in frames too, at another address.
+        paged.pages.forget_aliases();
+        return Ok(());
     }
-
-    fn plan(&self, ask: &Ask<'_>, analysis: &Analysis, apart: bool) -> Plan {
-        let plan = Plan::of(analysis);
-        // What one argument writes, another may read: a second run would not start from the same.
-        let replay = match plan.replay {
-            Replay::Overwrite if !apart => Replay::Undo,
-            replay => replay,
-        };
-        Plan {
-            replay,
-            transactional: ask.options.transactional,
-            max_rounds: ask.options.max_rounds,
-            max_faults: ask.options.max_faults,
-            serve_faults: self.config.serve_faults,
-            ..plan
-        }
-    }
-
-    fn count(&self, costs: &Costs) {
-        let counters = &self.device().counters;
-        Counters::add(&counters.launches, 1);
-        Counters::add(&counters.rounds, costs.rounds);
-        Counters::add(&counters.undone_rounds, costs.undone);
-        Counters::add(&counters.faults, costs.faults);
-        Counters::add(&counters.bytes_in, costs.bytes_in);
-        Counters::add(&counters.bytes_home, costs.bytes_home);
-    }
-
-    /// Leaves memory as launches without rounds need it: what they reach at home is written home,
-    /// what the device has whole is reached there.
-    fn finish_rounds(&mut self, paged: &mut Paged) -> Result<(), LaunchError> {
-        paged.written = true;
-        if self.config.imports() {
-            let bytes = paged.write_back()?;
-            Counters::add(&self.launcher.device().counters.bytes_home, bytes);
-            for segment in self.lends.iter().filter(|segment| segment.delta.is_some()) {
-                paged.forget(segment.range.start());
-            }
-            // What is reached at home may be reached in frames too, at another address.
-            paged.pages.forget_aliases();
-            return Ok(());
-        }
-        self.note_resident(paged);
-        Ok(())
-    }
-
-    /// Notes which segments the device has whole.
-    fn note_resident(&mut self, paged: &Paged) {
-        let changed = |segment: &&Segment| segment.delta != paged.delta(segment.range.start());
-        let changed: Vec<Segment> = self.lends.iter().filter(changed).copied().collect();
-        for segment in changed {
-            let delta = paged.delta(segment.range.start());
-            self.lends.insert(Segment { delta, ..segment });
-        }
-    }
-
-    /// Writes home what the device has newer, once nothing is running.
-    pub(crate) fn bring_home(&mut self) -> Result<(), VulkanError> {
-        if let Some(paged) = self.paged.as_mut().filter(|paged| paged.written) {
-            let bytes = paged.write_back()?;
-            Counters::add(&self.launcher.device().counters.bytes_home, bytes);
-        }
-        Ok(())
-    }
-
-    /// Drops what the device has of a segment, which the host is about to change.
-    pub(crate) fn forget_copies(&mut self, start: VirtAddr) {
-        if let Some(mut paged) = self.paged.take() {
-            if let Some(segment) = self.lends.containing(start) {
-                paged.forget_home(segment);
-            }
-            if !self.config.imports() {
-                self.note_resident(&paged);
-            }
-            self.paged = Some(paged);
-        }
-    }
+    paged.note_resident(lends);
+    Ok(())
 }
 
 /// The lends of arguments that the kernel writes through.
@@ -385,12 +339,12 @@ fn records(
 /// The error for a launch without result.
 fn failure(
     why: &Ended<VulkanError>,
-    ask: &Ask<'_>,
+    request: &Request<'_>,
     launched: &Launched<'_>,
     newest: &Log,
     overdue: Overdue,
 ) -> LaunchError {
-    let (kernel, options) = (ask.kernel, ask.options);
+    let (kernel, options) = (request.kernel, request.options);
     let Overdue { allowed: deadline, queued } = overdue;
     let deadline = LaunchError::Deadline { kernel, deadline, queued };
     match *why {
@@ -399,7 +353,7 @@ fn failure(
         }
         Ended::Cut => LaunchError::LoopCut {
             kernel,
-            limit: ask.code.device().cut_after(),
+            limit: request.code.device().cut_after(),
             invocations: newest.cut,
         },
         Ended::Exhausted => {
@@ -425,12 +379,15 @@ fn worked() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
-/// Opens the memory of the process, if the system lets it be looked at.
+/// Opens the memory of the process to kernels, if the system lets it be looked at.
 ///
 /// # Safety
 ///
-/// As [`ProcessMemory::open`].
-unsafe fn open_process_pages(paged: &mut Paged) -> Result<(), LendError> {
+/// As [`ProcessMemory::open`] asks for, for as long as `paged` lives.
+pub(crate) unsafe fn open_process(paged: &mut Paged) -> Result<(), LendError> {
+    if paged.process.is_some() {
+        return Ok(());
+    }
     // SAFETY: the caller's promise.
     let process = LentProcess::new(|| unsafe { ProcessMemory::open() })?;
     let memory = &mut paged.memory;

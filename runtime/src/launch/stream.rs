@@ -1,0 +1,216 @@
+//! Launches that run one after the other: recorded, handed over in batches, waited for.
+//!
+//! # Safety
+//!
+//! A stream knows nothing of borrows. The callers of its unsafe functions promise that the memory
+//! stays valid until the stream is idle: after [`Stream::finish`], [`Stream::abandon`] or `Drop`,
+//! each of which waits for everything that was submitted.
+#![allow(unsafe_code, reason = "it records kernels, with the argument above")]
+
+use super::{
+    batch::{Batch, InFlight},
+    grid::Dispatch,
+    launcher::Launcher,
+    pool::Pooled,
+    stop::StopWord,
+    tables::Tables,
+};
+use crate::{
+    LaunchError, VulkanError,
+    lend::lends::Lends,
+    vk::{Device, Pipeline, command::Work},
+};
+use std::{collections::VecDeque, fmt, sync::Arc};
+
+/// Submissions that a stream has in flight at most; before one more it waits for the oldest, so
+/// that a host that launches without waiting does not collect command buffers without end.
+pub(crate) const IN_FLIGHT: usize = 32;
+
+/// Launches that run one after the other.
+///
+/// Errors name the lend that is nearest to a fault; so what may read a log is given the lends.
+pub(crate) struct Stream {
+    recording: Option<Batch>,
+    /// Submitted and perhaps not completed, oldest first.
+    in_flight: VecDeque<InFlight>,
+    /// The stop word, once a checked launch needed one.
+    stop: Option<Pooled<StopWord>>,
+    /// Whether there was a checked launch since the stop word was 0 and nothing in flight.
+    has_checked: bool,
+    /// The first failure that was not yet reported.
+    failure: Option<LaunchError>,
+    /// The segments that launches in flight bisect.
+    pub(crate) tables: Tables,
+    launcher: Arc<Launcher>,
+}
+
+impl Stream {
+    pub(crate) fn new(launcher: &Arc<Launcher>) -> Self {
+        Self {
+            recording: None,
+            in_flight: VecDeque::new(),
+            stop: None,
+            has_checked: false,
+            failure: None,
+            tables: Tables::default(),
+            launcher: Arc::clone(launcher),
+        }
+    }
+
+    pub(crate) fn launcher(&self) -> &Arc<Launcher> {
+        &self.launcher
+    }
+
+    pub(crate) fn device(&self) -> &Arc<Device> {
+        self.launcher.device()
+    }
+
+    /// Records a launch that nobody checks, and submits when enough launches are recorded.
+    ///
+    /// Checked launches are waited for first: a kernel that is not stopped by their failure might
+    /// rely on the bytes that they were to write.
+    ///
+    /// # Safety
+    ///
+    /// 1. The pipeline belongs to this stream's device, and is not a checked one; `push` and
+    ///    `dispatch` keep its limits; the pipeline is the form for its fold.
+    /// 2. With these push constants, the kernel touches only memory that stays valid until the
+    ///    stream is idle and that no other code uses in a conflicting way meanwhile.
+    pub(crate) unsafe fn launch_unchecked(
+        &mut self,
+        pipeline: &Arc<Pipeline>,
+        push: &[u8],
+        dispatch: &Dispatch,
+        lends: &Lends,
+    ) -> Result<(), LaunchError> {
+        if self.has_checked {
+            self.finish(lends)?;
+        }
+        self.check_process()?;
+        let batch = match &mut self.recording {
+            Some(batch) => batch,
+            none => none.insert(Batch::begin(&self.launcher)?),
+        };
+        let rows = dispatch.rows();
+        let control = rows.map(|rows| batch.grid_block(&self.launcher, &rows)).transpose()?;
+        let work = Work { pipeline, control, push, groups: dispatch.groups, copy: None };
+        // SAFETY: 1. the caller's promise 1, and a folded grid got its control block; 2. the batch
+        // keeps pipeline and control block; 3. the caller's promise 2, since an idle stream has
+        // waited.
+        unsafe { batch.add(pipeline).launch(&work) };
+        self.submit_if_full(lends)
+    }
+
+    /// The batch of checked launches that is recording, or a new one if that is of another kind or
+    /// has too little room for so many control rows; and the note of whether there were others.
+    pub(super) fn checked_batch(
+        &mut self,
+        rows: usize,
+        lends: &Lends,
+    ) -> Result<(&mut Batch, &mut bool), LaunchError> {
+        let fits = self.recording.as_mut().is_some_and(|batch| batch.channel(rows).is_some());
+        if !fits {
+            self.submit(lends)?;
+        }
+        let batch = match &mut self.recording {
+            Some(batch) => batch,
+            none => none.insert(Batch::begin_checked(&self.launcher)?),
+        };
+        Ok((batch, &mut self.has_checked))
+    }
+
+    /// The stop word.
+    pub(crate) fn stop_word(&mut self) -> Result<&StopWord, VulkanError> {
+        match &mut self.stop {
+            Some(stop) => Ok(stop),
+            none => Ok(none.insert(self.launcher.take_stop()?)),
+        }
+    }
+
+    /// Hands the launches that are recorded to the device if they are as many as a batch takes.
+    pub(super) fn submit_if_full(&mut self, lends: &Lends) -> Result<(), LaunchError> {
+        let is_full = self.recording.as_ref().is_some_and(Batch::is_full);
+        if is_full { self.submit(lends) } else { Ok(()) }
+    }
+
+    /// Hands the launches that are recorded to the device.
+    pub(crate) fn submit(&mut self, lends: &Lends) -> Result<(), LaunchError> {
+        self.check_process()?;
+        let Some(batch) = self.recording.take() else { return Ok(()) };
+        if self.in_flight.len() >= IN_FLIGHT {
+            self.complete_oldest(lends);
+        }
+        let in_flight = batch.submit(self.launcher.device(), self.stop.as_deref())?;
+        self.in_flight.push_back(in_flight);
+        Ok(())
+    }
+
+    /// Submits the launches that are recorded, waits for all, and reports the first failure since
+    /// the last time. After a failure launches work again.
+    pub(crate) fn finish(&mut self, lends: &Lends) -> Result<(), LaunchError> {
+        self.submit(lends)?;
+        self.drain(lends);
+        self.has_checked = false;
+        self.stop.iter().for_each(|stop| stop.clear());
+        self.tables.clear();
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for the launches that were submitted; those that were not do not run, and failures are
+    /// forgotten.
+    pub(crate) fn abandon(&mut self, lends: &Lends) {
+        // In a child made by `fork` nothing is pending: the launches are the parent's.
+        if !self.device().is_inherited() {
+            self.drain(lends);
+            self.recording = None;
+        }
+    }
+
+    /// Whether a checked launch is known to have failed, so that those after it do nothing.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.is_some() || self.stop.as_ref().is_some_and(|stop| stop.failures() != 0)
+    }
+
+    /// Whether everything that was submitted is known to have completed.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// Refuses to work in a child made by `fork`.
+    pub(super) fn check_process(&self) -> Result<(), LaunchError> {
+        if self.device().is_inherited() { Err(LaunchError::Forked) } else { Ok(()) }
+    }
+
+    fn drain(&mut self, lends: &Lends) {
+        while !self.is_idle() {
+            self.complete_oldest(lends);
+        }
+    }
+
+    /// Waits for the oldest batch and reads its logs.
+    fn complete_oldest(&mut self, lends: &Lends) {
+        let Some(batch) = self.in_flight.pop_front() else { return };
+        let failure = batch.finish(self.launcher.device(), lends, self.stop.as_deref());
+        if self.failure.is_none() {
+            self.failure = failure;
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.abandon(&Lends::default());
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("device", self.device())
+            .field("in_flight", &self.in_flight.len())
+            .finish_non_exhaustive()
+    }
+}

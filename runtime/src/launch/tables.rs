@@ -1,0 +1,78 @@
+//! Segments that kernels bisect, in memory of their own, while launches that use it are in flight.
+
+use super::control::Row;
+use crate::{
+    VulkanError,
+    kernel::code::Code,
+    vk::{Device, buffer::SharedBuffer},
+};
+use farptr_rewrite::Search;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+/// Tables that launches in flight use at most; before one more they are waited for, so that a host
+/// that launches without waiting does not collect tables without end.
+pub(crate) const TABLES: usize = 64;
+
+/// The tables of the launches in flight.
+#[derive(Default)]
+pub(crate) struct Tables {
+    /// Oldest first.
+    tables: Vec<Table>,
+}
+
+struct Table {
+    key: Key,
+    buffer: SharedBuffer,
+}
+
+/// What a table is made from: launches of which this is equal use the same.
+pub(crate) struct Key {
+    /// The version of the lends.
+    pub(crate) version: u64,
+    /// The kernel, whose kinds of access the records answer.
+    pub(crate) code: Arc<Code>,
+    pub(crate) search: Search,
+}
+
+impl Tables {
+    /// The address of the newest table, if it was made from this.
+    pub(crate) fn find(&self, key: &Key) -> Option<u64> {
+        let Table { key: newest, buffer } = self.tables.last()?;
+        let same = newest.version == key.version
+            && newest.search == key.search
+            && Arc::ptr_eq(&newest.code, &key.code);
+        same.then(|| buffer.address())
+    }
+
+    /// Whether launches have to be waited for before there is one more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.tables.len() >= TABLES
+    }
+
+    /// Adds a table of these rows, and gives its address.
+    pub(crate) fn add(
+        &mut self,
+        device: &Device,
+        key: Key,
+        rows: &[Row],
+    ) -> Result<u64, VulkanError> {
+        let buffer = SharedBuffer::new(device, rows.len() as u64 * 16)?;
+        for (word, &value) in buffer.words().iter().zip(rows.as_flattened()) {
+            word.store(value, Relaxed);
+        }
+        let address = buffer.address();
+        self.tables.push(Table { key, buffer });
+        Ok(address)
+    }
+
+    /// Gives all tables back: no launch is in flight.
+    pub(crate) fn clear(&mut self) {
+        self.tables.clear();
+    }
+
+    /// The number of tables.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.tables.len()
+    }
+}
