@@ -1,8 +1,9 @@
-//! How a kernel reaches a host address, and where the bytes are meanwhile.
+//! How a kernel reaches a host address, and where the bytes are meanwhile: what a program asks for,
+//! and what was proved.
 
 use std::fmt;
 
-/// How a kernel reaches a host address.
+/// How a program asks for kernels to reach a host address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AccessMode {
@@ -38,7 +39,26 @@ impl fmt::Display for AccessMode {
     }
 }
 
-/// Where the bytes are that a kernel works on in mirrored access.
+/// How a kernel was proved to reach a host address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProvedAccess {
+    /// As [`AccessMode::Direct`].
+    Direct,
+    /// As [`AccessMode::Mirrored`].
+    Mirrored,
+}
+
+impl fmt::Display for ProvedAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Direct => "direct",
+            Self::Mirrored => "mirrored",
+        })
+    }
+}
+
+/// Where a program asks for the bytes to be that a kernel works on in mirrored access.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backing {
@@ -53,10 +73,19 @@ pub enum Backing {
     Copy,
 }
 
-impl fmt::Display for Backing {
+/// Where the bytes are that a kernel works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ChosenBacking {
+    /// As [`Backing::Import`]; so it is in direct access.
+    Import,
+    /// As [`Backing::Copy`].
+    Copy,
+}
+
+impl fmt::Display for ChosenBacking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Auto => "auto",
             Self::Import => "import",
             Self::Copy => "copy",
         })
@@ -66,12 +95,12 @@ impl fmt::Display for Backing {
 /// Where a device keeps lent data between launches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Tier {
+pub enum ResidencyTier {
     /// Nowhere: kernels work on host memory itself.
     None,
 }
 
-impl fmt::Display for Tier {
+impl fmt::Display for ResidencyTier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::None => "none",

@@ -1,8 +1,9 @@
 //! Builds a runtime: finds a device and proves what it can do.
 
 use crate::{
-    AccessMode, Backing, BuildError, Error, Explanation, Runtime, Tier,
-    config::{Config, ServeFaults},
+    AccessMode, Backing, BuildError, ChosenBacking, Error, Explanation, ProvedAccess,
+    ResidencyTier, Runtime,
+    config::Config,
     error::chain,
     explain::{self, Judged, Loops},
     kernel::{
@@ -16,6 +17,7 @@ use crate::{
         proof::{self, Disproof},
     },
     shortage,
+    test_hooks::{Hooks, ServeFaults, TestHooks},
     vk::{
         Device, Instance, Physical,
         info::{DeviceInfo, DeviceKind},
@@ -48,9 +50,7 @@ pub struct RuntimeBuilder {
     access: Option<AccessMode>,
     backing: Backing,
     device_budget: Option<u64>,
-    staged_copies: bool,
-    serve_faults: Option<ServeFaults>,
-    import_limit: Option<u64>,
+    hooks: Hooks,
     validation: Option<bool>,
     cache: CachePlace,
 }
@@ -110,33 +110,6 @@ impl RuntimeBuilder {
     /// of the host that the device can read. Without it all of the device's memory is used.
     pub fn device_budget(mut self, bytes: u64) -> Self {
         self.device_budget = Some(bytes);
-        self
-    }
-
-    /// Copies pages by commands of the device even where the host reaches its memory.
-    ///
-    /// It makes launches slow and changes no result: an option for tests on devices that share
-    /// their memory with the host.
-    pub fn staged_copies(mut self, on: bool) -> Self {
-        self.staged_copies = on;
-        self
-    }
-
-    /// Serves the faults of a round in a random order, and so many pages after a round at most.
-    ///
-    /// It makes launches slow and changes no result: an option for tests that show the latter.
-    pub fn serve_faults(mut self, seed: u64, most_per_round: usize) -> Self {
-        self.serve_faults = Some(ServeFaults { seed, most_per_round: most_per_round.max(1) });
-        self
-    }
-
-    /// Refuses to import what is longer than so many bytes, as if the driver had, in mirrored
-    /// access.
-    ///
-    /// What is refused is copied. It changes no result: an option for tests of scopes that import
-    /// some of their memory and copy the rest.
-    pub fn refuse_imports_above(mut self, bytes: u64) -> Self {
-        self.import_limit = Some(bytes);
         self
     }
 
@@ -205,7 +178,7 @@ impl RuntimeBuilder {
             devices: judged,
             access: config.access,
             backing: config.backing,
-            tier: Tier::None,
+            tier: ResidencyTier::None,
             proof,
             loops,
             narrow_offsets,
@@ -296,26 +269,25 @@ impl RuntimeBuilder {
             }
         }
         let config = Arc::new(Config {
-            access: AccessMode::Mirrored,
+            access: ProvedAccess::Mirrored,
             backing: self.choose_backing(&launcher.device().info),
             device_budget: self.device_budget,
-            staged_copies: self.staged_copies,
-            serve_faults: self.serve_faults,
-            import_limit: self.import_limit,
+            hooks: self.hooks,
         });
         prove(launcher, &config, probe)?;
         let proof = format!("a rewritten kernel followed {} host pointers{why}", proof::LINKS);
         Ok((config, proof))
     }
 
-    fn choose_backing(&self, device: &DeviceInfo) -> Backing {
+    fn choose_backing(&self, device: &DeviceInfo) -> ChosenBacking {
         match self.backing {
             Backing::Auto => {
                 let shares = matches!(device.kind, DeviceKind::Cpu | DeviceKind::Integrated);
                 let import = shares && device.import_alignment.is_some();
-                if import { Backing::Import } else { Backing::Copy }
+                if import { ChosenBacking::Import } else { ChosenBacking::Copy }
             }
-            chosen => chosen,
+            Backing::Import => ChosenBacking::Import,
+            Backing::Copy => ChosenBacking::Copy,
         }
     }
 
@@ -327,6 +299,24 @@ impl RuntimeBuilder {
         };
         let file = folder.map(|folder| CacheFile::new(&folder, &device.info.cache_key));
         Pipelines::open(device, file).map_err(|error| chain(&error))
+    }
+}
+
+impl TestHooks for RuntimeBuilder {
+    fn staged_copies(mut self, on: bool) -> Self {
+        self.hooks.staged_copies = on;
+        self
+    }
+
+    fn serve_faults(mut self, seed: u64, most_per_round: usize) -> Self {
+        let most_per_round = most_per_round.max(1);
+        self.hooks.serve_faults = Some(ServeFaults { seed, most_per_round });
+        self
+    }
+
+    fn refuse_imports_above(mut self, bytes: u64) -> Self {
+        self.hooks.import_limit = Some(bytes);
+        self
     }
 }
 

@@ -77,9 +77,11 @@ mod runtime;
 mod scope;
 mod shortage;
 mod stats;
+#[doc(hidden)]
+pub mod test_hooks;
 mod vk;
 
-pub use access::{AccessMode, Backing, Tier};
+pub use access::{AccessMode, Backing, ChosenBacking, ProvedAccess, ResidencyTier};
 pub use builder::RuntimeBuilder;
 pub use error::fault::{Argument, Fault, FaultReason, Nearest};
 pub use error::{BuildError, Error, KernelError, LaunchError, LendError, VulkanError};

@@ -5,7 +5,7 @@
 //! The unsafe functions here take a promise about words and keep it with them.
 
 use crate::{
-    AccessMode, Error, Explanation, Kernel, KernelError, RawKernel, Scope, Stats, Tier,
+    Error, Explanation, Kernel, KernelError, ProvedAccess, RawKernel, ResidencyTier, Scope, Stats,
     config::Config,
     kernel::{kernels::Kernels, known::Keep},
     launch::launcher::Launcher,
@@ -60,13 +60,13 @@ impl Runtime {
 
     /// The access mode that was proved.
     #[must_use]
-    pub fn access(&self) -> AccessMode {
+    pub fn access(&self) -> ProvedAccess {
         self.explanation.access
     }
 
     /// Where the device keeps lent data between launches.
     #[must_use]
-    pub fn tier(&self) -> Tier {
+    pub fn tier(&self) -> ResidencyTier {
         self.explanation.tier
     }
 

@@ -18,6 +18,7 @@ mod processors;
 
 use common::build;
 use farptr::shaders::affine;
+use farptr::test_hooks::TestHooks;
 use farptr::{
     AccessMode, Backing, Error, Grid, Kernel, LaunchOptions, Runtime, RuntimeBuilder, VaRange,
 };

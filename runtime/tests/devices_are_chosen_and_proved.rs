@@ -7,7 +7,7 @@
 mod common;
 
 use common::{direct, runtime, runtimes};
-use farptr::{AccessMode, BuildError, Error, Runtime, Tier};
+use farptr::{AccessMode, BuildError, Error, ProvedAccess, ResidencyTier, Runtime};
 use std::{fs, process::Command};
 
 /// Set in children: what the child is to do.
@@ -109,7 +109,7 @@ fn a_runtime_says_what_the_driver_does_with_long_loops() {
 #[test]
 fn a_runtime_explains_itself() {
     let Some(runtime) = direct() else { return };
-    assert_eq!((runtime.access(), runtime.tier()), (AccessMode::Direct, Tier::None));
+    assert_eq!((runtime.access(), runtime.tier()), (ProvedAccess::Direct, ResidencyTier::None));
     let text = runtime.explain().to_string();
     assert!(text.contains(runtime.device_name()) && text.contains(runtime.driver()), "{text}");
     assert!(text.contains("validation  on, errors abort"), "{text}");

@@ -17,7 +17,7 @@ mod glsl;
 
 use common::{build, runtimes};
 use farptr::{
-    AccessMode, Backing, Error, Grid, LaunchOptions, RawKernel, Runtime,
+    AccessMode, Backing, Error, Grid, LaunchOptions, ProvedAccess, RawKernel, Runtime,
     shaders::{affine, saxpy},
 };
 use glsl::{Level, glsl};
@@ -37,7 +37,7 @@ enum Launch {
 fn ways() -> Vec<(Runtime, Vec<Launch>)> {
     let mut ways = Vec::new();
     for runtime in runtimes() {
-        let direct = runtime.access() == AccessMode::Direct;
+        let direct = runtime.access() == ProvedAccess::Direct;
         let launches =
             if direct { vec![Launch::Checked, Launch::Unchecked] } else { vec![Launch::Checked] };
         ways.push((runtime, launches));

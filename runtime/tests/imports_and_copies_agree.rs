@@ -12,6 +12,7 @@ mod common;
 mod glsl;
 
 use common::build;
+use farptr::test_hooks::TestHooks;
 use farptr::{
     AccessMode, Backing, Error, FaultReason, Grid, LaunchError, LaunchOptions, LentMut, RawKernel,
     Runtime, RuntimeBuilder, Scope,

@@ -13,7 +13,8 @@
 mod common;
 
 use farptr::{
-    AccessMode, Backing, Error, Grid, KernelError, LaunchError, LaunchOptions, Runtime, VirtAddr,
+    AccessMode, Backing, Error, Grid, KernelError, LaunchError, LaunchOptions, ProvedAccess,
+    Runtime, VirtAddr,
     rewrite::{Fold, Integers, Program, Search, Translation, Variant},
 };
 use rayon::prelude::*;
@@ -262,7 +263,7 @@ fn check(checked: &Runtime) {
     // The runtime asks for Vulkan 1.2, whose modules are at most of version 1.5.
     modules.retain(|module| module.words[1] < SPIRV_1_6);
     let Some(plain) = common::runtime() else { return };
-    if plain.access() != AccessMode::Direct {
+    if plain.access() != ProvedAccess::Direct {
         return common::skip("the modules as they came need direct access");
     }
     let swiftshader = plain.device_name().contains("SwiftShader");

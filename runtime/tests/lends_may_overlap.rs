@@ -14,6 +14,7 @@ mod glsl;
 mod ways;
 
 use common::build;
+use farptr::test_hooks::TestHooks;
 use farptr::{
     AccessMode, Backing, Error, Grid, LaunchError, LaunchOptions, LentMut, RawKernel, Runtime,
     Scope,

@@ -19,7 +19,8 @@ mod glsl;
 
 use common::{build, runtimes};
 use farptr::{
-    AccessMode, Backing, Error, FaultReason, Grid, LaunchOptions, RawKernel, Runtime, VirtAddr,
+    AccessMode, Backing, Error, FaultReason, Grid, LaunchOptions, ProvedAccess, RawKernel, Runtime,
+    VirtAddr,
 };
 use glsl::{Level, glsl};
 use memmap2::{MmapMut, MmapOptions};
@@ -115,7 +116,7 @@ fn every_element_of_a_long_lend_is_the_right_one() {
         9 * GIB,
     ];
     for runtime in all_runtimes() {
-        let direct = runtime.access() == AccessMode::Direct;
+        let direct = runtime.access() == ProvedAccess::Direct;
         for held in [false, true] {
             let kernel = raw(&runtime, "triple", &source(held));
             for bytes in sizes {

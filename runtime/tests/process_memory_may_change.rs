@@ -15,6 +15,7 @@ mod glsl;
 mod processors;
 
 use common::build;
+use farptr::test_hooks::TestHooks;
 use farptr::{
     Access, AccessMode, Backing, Error, Fault, FaultReason, Grid, LaunchError, LaunchOptions,
     RawKernel, Runtime,

@@ -12,6 +12,7 @@ mod common;
 mod glsl;
 
 use common::{build, ramp};
+use farptr::test_hooks::TestHooks;
 use farptr::{
     AccessMode, Backing, FaultReason, Grid, LaunchError, LaunchOptions, Runtime, RuntimeBuilder,
     Stats,

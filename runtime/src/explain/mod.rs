@@ -4,7 +4,9 @@ mod kernel;
 
 pub use kernel::KernelExplanation;
 
-use crate::{AccessMode, Backing, Tier, prove::judge::Refusal, vk::info::DeviceInfo};
+use crate::{
+    ChosenBacking, ProvedAccess, ResidencyTier, prove::judge::Refusal, vk::info::DeviceInfo,
+};
 use std::fmt;
 
 /// What a runtime chose and why: printable, one fact per line.
@@ -14,9 +16,9 @@ use std::fmt;
 #[derive(Clone, Debug)]
 pub struct Explanation {
     pub(crate) devices: Vec<Judged>,
-    pub(crate) access: AccessMode,
-    pub(crate) backing: Backing,
-    pub(crate) tier: Tier,
+    pub(crate) access: ProvedAccess,
+    pub(crate) backing: ChosenBacking,
+    pub(crate) tier: ResidencyTier,
     pub(crate) proof: String,
     pub(crate) loops: Loops,
     pub(crate) narrow_offsets: bool,
@@ -41,13 +43,13 @@ pub(crate) struct Loops {
 impl Explanation {
     /// The access mode that was proved.
     #[must_use]
-    pub fn access(&self) -> AccessMode {
+    pub fn access(&self) -> ProvedAccess {
         self.access
     }
 
     /// Where the bytes are that kernels work on: host memory itself in direct access.
     #[must_use]
-    pub fn backing(&self) -> Backing {
+    pub fn backing(&self) -> ChosenBacking {
         self.backing
     }
 
@@ -66,7 +68,7 @@ impl Explanation {
 
     /// Where the device keeps lent data between launches.
     #[must_use]
-    pub fn tier(&self) -> Tier {
+    pub fn tier(&self) -> ResidencyTier {
         self.tier
     }
 
@@ -89,8 +91,10 @@ impl fmt::Display for Explanation {
         }
         writeln!(f, "access      {}: {}", self.access, self.proof)?;
         let memory = match self.backing {
-            Backing::Copy => "pages are copied to the device when a kernel first touches them",
-            _ => "kernels work on host memory itself",
+            ChosenBacking::Copy => {
+                "pages are copied to the device when a kernel first touches them"
+            }
+            ChosenBacking::Import => "kernels work on host memory itself",
         };
         writeln!(f, "backing     {}: {memory}", self.backing)?;
         match self.loops.cut_after {

@@ -1,7 +1,7 @@
 //! The plan of a launch in rounds, its costs, and the ways in which it ends without a result.
 
 use super::report::Denial;
-use crate::{config::ServeFaults, launch::log::FaultRecord};
+use crate::{launch::log::FaultRecord, test_hooks::ServeFaults};
 use farptr_rewrite::{Analysis, Effects};
 use std::fmt;
 

@@ -1,10 +1,10 @@
 use super::*;
 use crate::{
-    config::ServeFaults,
     paging::{
         pages::pages_of,
         soft::{Home, Launch, Op, Soft, Words, access_of, interpret},
     },
+    test_hooks::ServeFaults,
 };
 use farptr_hmm::{VaRange, VirtAddr};
 use farptr_rewrite::Effects;

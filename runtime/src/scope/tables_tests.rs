@@ -7,6 +7,7 @@ mod checked;
 mod common;
 
 use super::Scope;
+use crate::test_hooks::TestHooks;
 use crate::{
     AccessMode, Backing, Kernel, LaunchOptions, PtrMut, Runtime, RuntimeBuilder, VirtAddr,
     launch::{channel::Channel, stream::IN_FLIGHT, tables::TABLES},

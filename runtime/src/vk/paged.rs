@@ -88,7 +88,7 @@ impl Paged {
         let log_buffer = SharedBuffer::new(device, u64::from(words) * 4)?;
         log_buffer.words().iter().for_each(|word| word.store(0, Relaxed));
         let channel = launcher.take_channel()?;
-        let arena = Arena::new(device, config.device_budget, config.staged_copies);
+        let arena = Arena::new(device, config.device_budget, config.hooks.staged_copies);
         Ok(Self {
             pages: Pages::default(),
             memory: Frames { arena, homes: Homes::default() },

@@ -274,7 +274,7 @@ fn plan(config: &Config, request: &Request<'_>, analysis: &Analysis, apart: bool
         transactional: request.options.transactional,
         max_rounds: request.options.max_rounds,
         max_faults: request.options.max_faults,
-        serve_faults: config.serve_faults,
+        serve_faults: config.hooks.serve_faults,
         ..plan
     }
 }

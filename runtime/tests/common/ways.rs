@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, reason = "shared by test binaries")]
 
 use crate::common::build;
+use farptr::test_hooks::TestHooks;
 use farptr::{AccessMode, Backing, Runtime, RuntimeBuilder};
 
 /// Host memory as it is, imported, copied in several ways, and some of each.

@@ -1,6 +1,7 @@
 //! The runtimes that cases run on.
 
 use crate::common::or_skip;
+use farptr::test_hooks::TestHooks;
 use farptr::{AccessMode, Backing, Runtime, RuntimeBuilder, Stats};
 use std::sync::{Arc, Mutex, OnceLock};
 

@@ -7,7 +7,6 @@
 
 use super::*;
 use crate::{
-    config::ServeFaults,
     paging::{
         PAGE_BYTES,
         pages::Pages,
@@ -18,6 +17,7 @@ use crate::{
         table::Width,
     },
     residency::memory::Memory,
+    test_hooks::ServeFaults,
 };
 use farptr_hmm::{Maps, MapsSource};
 use memmap2::MmapMut;

@@ -3,7 +3,6 @@ use super::{
     *,
 };
 use crate::{
-    config::ServeFaults,
     paging::{
         PAGE_BYTES,
         plan::{Costs, Ended, Plan, Replay},
@@ -11,6 +10,7 @@ use crate::{
         soft::{Home, Launch, Op, Soft, access_of},
         table::Width,
     },
+    test_hooks::ServeFaults,
 };
 use farptr_hmm::{VaRange, VirtAddr, Vma, VmaFlags};
 use std::sync::{Arc, Mutex, MutexGuard};
