@@ -58,7 +58,7 @@ impl fmt::Display for ProvedAccess {
     }
 }
 
-/// Where a program asks for the bytes to be that a kernel works on in mirrored access.
+/// A program's choice of the place of the bytes that a kernel works on in mirrored access.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backing {
@@ -66,14 +66,14 @@ pub enum Backing {
     /// otherwise copies.
     #[default]
     Auto,
-    /// Host memory itself, imported with `VK_EXT_external_memory_host`. What the driver refuses to
-    /// import is copied.
+    /// Host memory itself, imported with `VK_EXT_external_memory_host`. Memory that the
+    /// driver refuses to import is copied.
     Import,
     /// Memory of the device, to which pages are copied when a kernel first touches them.
     Copy,
 }
 
-/// Where the bytes are that a kernel works on.
+/// The place of the bytes that a kernel works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ChosenBacking {
@@ -92,7 +92,7 @@ impl fmt::Display for ChosenBacking {
     }
 }
 
-/// Where a device keeps lent data between launches.
+/// The place of lent data between launches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ResidencyTier {

@@ -40,7 +40,7 @@ impl Config {
         !self.is_direct() && self.hooks.import_limit.is_some_and(|limit| range.len_bytes() > limit)
     }
 
-    /// What becomes of addresses in kernels on memory that is reachable as it is.
+    /// The translation of addresses in kernels on memory that the device reaches as it is.
     pub(crate) fn translation(&self) -> Translation {
         if self.is_direct() { Translation::None } else { Translation::Segments }
     }

@@ -40,7 +40,7 @@ impl Runtime {
         self.launcher.device().counters.begin();
     }
 
-    /// What was chosen and why: devices, access mode, tier.
+    /// Says what was chosen and why: devices, access mode, tier.
     #[must_use]
     pub fn explain(&self) -> Explanation {
         Explanation { cache: self.kernels.place(), ..self.explanation.clone() }
@@ -64,13 +64,13 @@ impl Runtime {
         self.explanation.access
     }
 
-    /// Where the device keeps lent data between launches.
+    /// The place of lent data between launches.
     #[must_use]
     pub fn tier(&self) -> ResidencyTier {
         self.explanation.tier
     }
 
-    /// What this runtime has done so far, in counts.
+    /// Counts what this runtime has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.launcher.device().counters.stats()
@@ -98,7 +98,7 @@ impl Runtime {
 
     /// As [`kernel`](Self::kernel), for words that came at run time and have no Rust types.
     ///
-    /// What was compiled of it goes with the last of its clones, when no launch uses it any more.
+    /// Its compiled forms go with the last of its clones, when no launch uses them any more.
     ///
     /// # Errors
     ///
@@ -169,7 +169,7 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// What `body` returns, or [`Error::Launch`] when the last launches failed or could not be
+    /// The error of `body`, or [`Error::Launch`] when the last launches failed or could not be
     /// handed to the device. In a child made by `fork`,
     /// [`LaunchError::Forked`](crate::LaunchError::Forked): a device does not come along, so the
     /// child builds a runtime of its own.

@@ -1,11 +1,11 @@
-//! What the rewriting pass found out about a kernel, in words.
+//! The facts about a kernel that the rewriting pass found, in words.
 
 use crate::{Kernel, RawKernel, kernel::code::Code, paging::plan::Replay};
 use farptr_rewrite::{Analysis, Bounds, Effects, KernelDesc, RewriteError};
 use std::{collections::HashSet, fmt};
 
-/// What is known about a kernel: its accesses, how each is checked, and what a launch in rounds
-/// does to make a round with faults undone. Printable, one fact per line.
+/// The facts about a kernel: its accesses, how each is checked, and how a launch in rounds undoes a
+/// round with faults. Printable, one fact per line.
 ///
 /// [`Kernel::explain`](crate::Kernel::explain) and
 /// [`RawKernel::explain`](crate::RawKernel::explain) give one. The wording may change; use the
@@ -16,7 +16,7 @@ pub struct KernelExplanation {
     found: Result<Found, RewriteError>,
 }
 
-/// What is known about a kernel that can be rewritten.
+/// The facts about a kernel that can be rewritten.
 #[derive(Clone, Debug)]
 struct Found {
     analysis: Analysis,
@@ -25,7 +25,7 @@ struct Found {
 }
 
 impl<K: KernelDesc> Kernel<K> {
-    /// What is known about the kernel's accesses, and what launches in rounds do about faults.
+    /// Lists the kernel's accesses, and says how launches in rounds undo faults.
     #[must_use]
     pub fn explain(&self) -> KernelExplanation {
         KernelExplanation::of(K::NAME, self.code())
@@ -33,7 +33,7 @@ impl<K: KernelDesc> Kernel<K> {
 }
 
 impl RawKernel {
-    /// What is known about the kernel's accesses, and what launches in rounds do about faults.
+    /// Lists the kernel's accesses, and says how launches in rounds undo faults.
     #[must_use]
     pub fn explain(&self) -> KernelExplanation {
         KernelExplanation::of(self.name(), self.code())
@@ -135,7 +135,7 @@ fn bounds(f: &mut fmt::Formatter<'_>, analysis: &Analysis, bounds: Bounds) -> fm
     }
 }
 
-/// What the kernel does, in words.
+/// The kernel's effects, in words.
 fn effects(effects: &Effects) -> String {
     let all = [
         (effects.writes, "writes"),

@@ -1,4 +1,4 @@
-//! What a runtime chose and why.
+//! The choices of a runtime, with their reasons.
 
 mod kernel;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 use std::fmt;
 
-/// What a runtime chose and why: printable, one fact per line.
+/// The choices of a runtime, with their reasons: printable, one fact per line.
 ///
 /// [`Runtime::explain`](crate::Runtime::explain) gives one. The wording may change; use the methods
 /// for anything that a program decides on.
@@ -33,7 +33,7 @@ pub(crate) struct Judged {
     pub(crate) refusal: Option<Refusal>,
 }
 
-/// What the device does with long loops.
+/// The device's limit on loops, as far as it was seen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Loops {
     /// Iterations after which it ended one without a word, if it did.
@@ -47,7 +47,7 @@ impl Explanation {
         self.access
     }
 
-    /// Where the bytes are that kernels work on: host memory itself in direct access.
+    /// The place of the bytes that kernels work on: host memory itself in direct access.
     #[must_use]
     pub fn backing(&self) -> ChosenBacking {
         self.backing
@@ -66,7 +66,7 @@ impl Explanation {
         self.narrow_offsets
     }
 
-    /// Where the device keeps lent data between launches.
+    /// The place of lent data between launches.
     #[must_use]
     pub fn tier(&self) -> ResidencyTier {
         self.tier

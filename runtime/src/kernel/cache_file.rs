@@ -6,7 +6,7 @@
 //! never sees a half-written one. The cache only saves time: nothing fails without it, waits for
 //! it, or dies of it.
 //!
-//! * What is not a regular file, or longer than any cache, is not read: a pipe would never end.
+//! * Only regular files are read, and none longer than any cache: a pipe would never end.
 //! * A limit of the process on the length of files is an error like a full disk, not a signal.
 //! * A temporary file has a name that no other has, so that writers do not meet; it is removed
 //!   where writing failed. One that is left by a process that was ended is removed by the next
@@ -32,12 +32,12 @@ const MAGIC: &[u8; 8] = b"farptr2\n";
 const WORD_BYTES: usize = size_of::<u64>();
 /// More than a driver's data is long.
 const LONGEST_BYTES: u64 = 1 << 30;
-/// What the names of temporary files end with.
+/// The end of the names of temporary files.
 const TEMPORARY: &str = ".new";
 /// How old a temporary file is that nobody writes any more.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// What a pipeline cache file holds.
+/// The contents of a pipeline cache file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
     /// The kernels that were compiled into the data, as [`kernel_hash`] has them.
@@ -105,8 +105,8 @@ impl CacheFile {
         })
     }
 
-    /// Removes temporary files that ended processes left. What fails here is tried again the next
-    /// time; a file that is being written for so long would be written again.
+    /// Removes temporary files that ended processes left. A file that cannot be removed is tried again the
+    /// next time; a file that is being written for so long would be written again.
     fn remove_abandoned(&self, folder: &Path) {
         let Ok(entries) = fs::read_dir(folder) else { return };
         for entry in entries.flatten() {

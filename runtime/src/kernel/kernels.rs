@@ -43,7 +43,7 @@ impl Kernels {
         })
     }
 
-    /// Where compiled kernels are kept, in words.
+    /// Names the place where compiled kernels are kept.
     pub(crate) fn place(&self) -> String {
         self.pipelines.place()
     }

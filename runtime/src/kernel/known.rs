@@ -15,7 +15,7 @@ pub(crate) enum Keep {
     WhileUsed,
 }
 
-/// What was made of words and an entry point.
+/// The values that were made of words and entry points.
 pub(crate) struct Known<T> {
     /// By the words: what was made of each entry point that was asked for. A module seldom has
     /// more than a few.
@@ -34,8 +34,8 @@ impl<T> Known<T> {
         Self { entries: HashMap::new() }
     }
 
-    /// What was made of these words and this entry point and is still there, or what is made of
-    /// them now.
+    /// The value of these words and this entry point: the one that was made before and is still
+    /// there, or a new one.
     pub(crate) fn get<E>(
         &mut self,
         words: &[u32],

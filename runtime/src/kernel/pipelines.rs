@@ -19,7 +19,7 @@ pub(crate) struct Pipelines {
 
 struct State {
     file: Option<CacheFile>,
-    /// What the file holds.
+    /// The contents of the file.
     stored: Contents,
     /// Why the file could not be written the last time it was tried.
     failure: Option<String>,
@@ -47,7 +47,7 @@ impl Pipelines {
         Ok(pipeline)
     }
 
-    /// Where compiled kernels are kept, in words.
+    /// Names the place where compiled kernels are kept.
     pub(crate) fn place(&self) -> String {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match (&state.file, &state.failure) {

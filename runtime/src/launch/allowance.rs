@@ -25,7 +25,7 @@ pub(crate) struct Allowance {
 pub(crate) struct Overdue {
     /// The time that it was allowed, and had.
     pub(crate) allowed: Duration,
-    /// What it had waited besides for launches before it in the device's queue.
+    /// The time that it had waited besides for launches before it in the device's queue.
     pub(crate) queued: Duration,
 }
 
@@ -52,7 +52,7 @@ impl Allowance {
         self.spent >= self.allowed
     }
 
-    /// What to say of a launch that was stopped.
+    /// The times to name in the error of a launch that was stopped.
     pub(crate) fn overdue(&self) -> Overdue {
         Overdue { allowed: self.allowed, queued: self.queued }
     }

@@ -39,7 +39,7 @@ pub(crate) struct InFlight {
     launches: Launches,
 }
 
-/// What launches need until they have completed.
+/// The objects that launches need until they have completed.
 #[derive(Default)]
 struct Launches {
     count: u32,
@@ -49,7 +49,7 @@ struct Launches {
     grids: Option<Pooled<Channel>>,
 }
 
-/// What checked launches need besides.
+/// The channel of checked launches, and the launches whose logs are to be read.
 struct Checked {
     channel: Pooled<Channel>,
     pending: Vec<(Post, Pending)>,
@@ -112,8 +112,8 @@ impl Batch {
 
     /// Hands the launches to the device. On an error none of them runs.
     ///
-    /// Where a report may be lost, because the driver cuts loops, the batch keeps what the stop
-    /// word was after its last launch.
+    /// On a driver that cuts loops a report may be lost. There the batch ends with a copy of the
+    /// stop word.
     pub(crate) fn submit(
         self,
         device: &Device,

@@ -1,4 +1,4 @@
-//! What a batch of checked launches says to the device and hears from it: control blocks and logs.
+//! The memory by which a batch of checked launches and the device talk: control blocks and logs.
 //!
 //! Everything is written before the batch is submitted and read after it has completed, so host and
 //! device never race; the stop word of a scope alone is written by both.
@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering::Relaxed;
 /// few more the error names the first invocation rather than the quickest.
 const LOG_CAPACITY: u32 = 31;
 const LOG_WORDS: u32 = log::log_words(LOG_CAPACITY);
-/// What an offset of a control block is a multiple of: no device asks for more (Vulkan
+/// The alignment of control blocks: no device asks for more (Vulkan
 /// specification, "Required Limits", `minUniformBufferOffsetAlignment`).
 const BLOCK_ALIGN_WORDS: u32 = 64;
 /// The bytes that a kernel sees of the control buffer from its block on.
@@ -34,7 +34,7 @@ const LOGS_AT: u32 = CONTROL_WORDS + WINDOW_BYTES / 4;
 
 /// The word that says how many invocations of the scope had failed when the batch was complete.
 const AFTER_AT: u32 = LOGS_AT + Channel::LAUNCHES * LOG_WORDS;
-/// What the host adds to a count of failures to end launches.
+/// The bit that the host adds to a count of failures to end launches.
 pub(crate) const OVERDUE: u32 = 1 << 31;
 
 /// Control blocks and logs for the launches of one batch.
@@ -42,7 +42,7 @@ pub(crate) struct Channel {
     buffer: ControlBuffer,
     /// Words of control blocks that are in use.
     used: u32,
-    /// Where control blocks start.
+    /// The words at which control blocks start.
     blocks: Vec<u32>,
     /// Logs that are in use.
     logs: u32,
@@ -100,12 +100,12 @@ impl Channel {
         self.buffer.block_at(at)
     }
 
-    /// Where a launch's control block has what the stop word was before it.
+    /// The word of a launch's control block for the stop word as it was before the launch.
     pub(crate) fn before(&self, post: Post) -> WordAt {
         self.buffer.word_at(post.stopped)
     }
 
-    /// The word for what the stop word was after the last launch.
+    /// The word for the stop word as it was after the last launch.
     pub(crate) fn after(&self) -> WordAt {
         self.buffer.word_at(AFTER_AT)
     }

@@ -60,7 +60,7 @@ impl Request<'_> {
     }
 }
 
-/// What a launch is checked by.
+/// The checks of a launch.
 pub(crate) struct Checks {
     facts: Arc<Facts>,
     roots: Vec<Root>,

@@ -68,7 +68,7 @@ impl Grid {
         Self(Extent::Groups([x, y, z]))
     }
 
-    /// What to dispatch for a kernel's workgroup size, within a device's limits.
+    /// Resolves the grid for a kernel's workgroup size, within a device's limits.
     pub(crate) fn resolve(
         self,
         kernel: &'static str,
@@ -117,7 +117,7 @@ fn whole_groups(
 ) -> Result<[u32; 3], LaunchError> {
     let mut groups = [0; 3];
     for ((groups, invocations), size) in groups.iter_mut().zip(invocations).zip(local_size) {
-        // What is beyond 32 bits is beyond the limit, whatever the size.
+        // Numbers beyond 32 bits are beyond the limit, whatever the size.
         let invocations = u64::try_from(invocations).unwrap_or(u64::MAX);
         let counted = u32::try_from(invocations.div_ceil(size.max(1).into()));
         *groups = counted.map_err(|_| too_many(kernel, invocations, size))?;
@@ -168,7 +168,7 @@ fn fold(groups: [u32; 3], limit: [u32; 3]) -> Option<[u32; 3]> {
 pub(crate) struct Dispatch {
     /// Workgroups to dispatch, within the device's limits.
     pub(crate) groups: [u32; 3],
-    /// What the kernel sees, if that is another grid.
+    /// The grid that the kernel sees, if it is another one.
     seen: Option<Virtual>,
 }
 
@@ -307,7 +307,7 @@ mod tests {
                     prop_assert!(folded.iter().zip(limit).all(|(&count, limit)| count <= limit));
                     prop_assert!(total <= all && all < total + lines && all < 1 << 32);
                 }
-                // Where there is room, the number of the last workgroup might need a 33rd bit.
+                // If there is room, the number of the last workgroup might need a 33rd bit.
                 None => {
                     let lines = total.div_ceil(limit[0].into()) + u128::from(limit[2]);
                     prop_assert!(room < total || total + lines > 1 << 32, "{total} of {room}");

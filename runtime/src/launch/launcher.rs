@@ -1,4 +1,4 @@
-//! What all launches on one device share.
+//! A device, and the objects that all launches on it share.
 
 use super::{
     channel::Channel,
@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-/// A device, and what all launches on it share.
+/// A device, and the objects that all launches on it share.
 pub(crate) struct Launcher {
     /// Zeroes to read and memory to write, which stand in for memory that a check refused.
     spare: SharedBuffer,

@@ -93,8 +93,8 @@ impl LaunchOptions {
     }
 
     /// The pass through loops after which an invocation that has faulted leaves, where it may not
-    /// leave at once: it reads zeroes then, so that a loop may not end by itself. Where the driver
-    /// cuts loops, the invocation has to leave while there are passes left to say what failed.
+    /// leave at once: it reads zeroes then, so that a loop may not end by itself. On a driver
+    /// that cuts loops, the invocation has to leave while it has passes left to say what failed.
     pub(crate) fn loop_limit_after_fault(&self, cuts_loops: bool) -> u32 {
         self.loop_limit.min(if cuts_loops { 1 << 12 } else { 1 << 20 })
     }

@@ -25,7 +25,7 @@ struct Table {
     buffer: SharedBuffer,
 }
 
-/// What a table is made from: launches of which this is equal use the same.
+/// The origin of a table: launches with equal keys use the same table.
 pub(crate) struct Key {
     /// The version of the lends.
     pub(crate) version: u64,

@@ -1,4 +1,4 @@
-//! Which form of a kernel a launch runs. Pure.
+//! The choice of the form of a kernel that a launch runs. Pure.
 
 use super::control::Window;
 use crate::{kernel::code::integers, lend::lends::Lends, vk::info::Traits};

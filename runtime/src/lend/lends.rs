@@ -1,4 +1,4 @@
-//! What a scope has lent, byte for byte. Pure.
+//! The bytes that a scope has lent. Pure.
 
 use farptr_hmm::{VaRange, VirtAddr};
 use std::{collections::BTreeMap, ops::Bound::Excluded};
@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, ops::Bound::Excluded};
 pub(crate) struct Segment {
     pub(crate) range: VaRange,
     pub(crate) writable: bool,
-    /// What is added to a host address, wrapping, to get the device address; absent where the
-    /// device does not reach the whole segment as one range.
+    /// The distance from host address to device address, wrapping; absent if the device does not
+    /// reach the whole segment as one range.
     pub(crate) delta: Option<u64>,
 }
 
@@ -47,7 +47,7 @@ impl Lends {
     /// Adds a segment, which replaces those that lie within it.
     ///
     /// Its range is empty, in which case nothing is added, or comes from [`joined`](Self::joined).
-    /// That writable memory overlaps nothing is for the borrow checker.
+    /// The borrow checker sees to it that writable memory overlaps nothing.
     pub(crate) fn insert(&mut self, segment: Segment) {
         if segment.range.is_empty() {
             return;

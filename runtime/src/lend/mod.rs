@@ -1,4 +1,4 @@
-//! What a scope has lent: tokens for the program, segments byte by byte, imports for the device.
+//! Lent memory: tokens for the program, segments byte by byte, imports for the device.
 
 pub(crate) mod homes;
 pub(crate) mod imports;

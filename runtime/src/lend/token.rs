@@ -51,7 +51,7 @@ impl<'scope, T> LentMut<'scope, T> {
     }
 }
 
-/// What both tokens have, whatever `T` is: a length, copies, debug output.
+/// The methods of both tokens, whatever `T` is: a length, copies, debug output.
 macro_rules! token {
     ($name:ident) => {
         impl<T> $name<'_, T> {

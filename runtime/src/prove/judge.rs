@@ -32,7 +32,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Which device the user asked for.
+/// The device that the user asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Wanted {
     #[default]
@@ -72,8 +72,8 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// Says what a device lacks, or nothing when it is fit to be tried. What is asked for may need the
-/// import of host memory.
+/// Says what a device lacks, or nothing when it is fit to be tried. With `needs_import` it
+/// has to import host memory.
 pub(crate) fn judge(device: &DeviceInfo, wanted: &Wanted, needs_import: bool) -> Option<Refusal> {
     if !wanted.fits(device) {
         return Some(Refusal::NotAskedFor);

@@ -1,14 +1,14 @@
-//! What a device does with long loops and large offsets, tried at start-up.
+//! Long loops and large offsets, tried on a device at start-up.
 //!
 //! Some drivers end an invocation's loops after so many iterations and say nothing (llvmpipe:
 //! 65,535 over all loops). The limit cannot be queried, so the probe kernel follows a link that
-//! leads to itself, and reports how often it did. Where it was cut, rewritten kernels count their
+//! leads to itself, and reports how often it did. On a driver that cut it, rewritten kernels count their
 //! loops on a second way, and a loop that was cut is an error instead of a wrong result.
 //!
 //! Some compute the offset of an element in signed numbers of 32 bits (SwiftShader), so that what
 //! is 4 GiB behind an address is the address itself. A checked kernel reads so far behind an
 //! address where nothing is lent: it touches nothing, and the fault says which address the driver
-//! computed. Where that is another, kernels compute offsets themselves.
+//! computed. If that is another one, kernels compute offsets themselves.
 //!
 //! # Safety
 //!
@@ -30,7 +30,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 /// Iterations that are asked for: more than the limit of any driver that is known to have one.
 pub(crate) const ITERATIONS: u32 = 70_000;
-/// Where the kernel reports, in words behind the link.
+/// The place of the kernel's report, in words behind the link.
 const RESULT_WORD: usize = 8;
 
 /// Finds out how many of [`ITERATIONS`] iterations the device runs, and notes it.
@@ -59,8 +59,8 @@ pub(crate) fn try_loops(launcher: &Arc<Launcher>, probe: &Arc<Pipeline>) -> Resu
     Ok(links)
 }
 
-/// Where nothing is lent, nor less than 4 GiB from there: below what systems map, above what small
-/// programs use.
+/// An address with nothing lent within 4 GiB of it: below the mappings of systems, above those of
+/// small programs.
 const NOWHERE: u64 = 1 << 45;
 
 /// Finds out whether the driver computes offsets of 2 and 4 GiB in fewer bits than addresses have,

@@ -40,7 +40,7 @@ const STRIDE: u32 = 37;
 /// More than [`LINKS`], so that a chain that does not end is noticed.
 const LIMIT: u32 = LINKS + 1;
 
-/// What the kernel reported.
+/// The report of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sighting {
     links: u32,

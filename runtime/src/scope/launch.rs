@@ -1,4 +1,4 @@
-//! What a program does inside a scope: lend, launch, wait.
+//! The operations of a program inside a scope: lend, launch, wait.
 //!
 //! # Safety
 //!
@@ -30,7 +30,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// Shared mappings of one file, or of one piece of shared memory, at several addresses are
     /// one memory to kernels too: what a kernel writes at one address that this scope has lent, it
     /// reads at the others.
-    /// Where the device works on copies ([`Backing::Copy`](crate::Backing::Copy), or what cannot
+    /// If the device works on copies ([`Backing::Copy`](crate::Backing::Copy), or what cannot
     /// be imported), they are found in `/proc/self/maps`, and without that file they do not see
     /// each other's writes. A private mapping of the file may go on to show what was there before.
     ///
@@ -71,7 +71,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// Launches of a scope run one after the other: each sees what those before it wrote. The call
     /// returns when the launch is recorded; launches are handed to the device in batches, at the
-    /// latest when the scope waits or ends. What goes wrong on the device is reported by the next
+    /// latest when the scope waits or ends. A failure on the device is reported by the next
     /// launch, by [`wait`](Self::wait) or by the end of the scope, whichever comes first; launches
     /// that were recorded after the failed one do nothing, and the one that reports it is not
     /// recorded. If the scope's closure returns an error or panics, a launch that was not yet
@@ -236,7 +236,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///    stays mapped and initialised until the scope ends.
     /// 2. Each address that it writes is in memory that this scope lent with
     ///    [`lend_mut`](Self::lend_mut), or that no Rust code reads or writes until the scope ends.
-    /// 3. What it leaves in memory that was not lent is valid for the types of that memory.
+    /// 3. The bytes that it leaves in memory that was not lent are valid for the types of that memory.
     /// 4. Invocations do not race with each other, by the rules of the Vulkan memory model, and
     ///    every invocation ends: a scope waits for a kernel that does not end for ever.
     #[allow(unsafe_code, reason = "the public door; its promises go to `scope::scope`")]
@@ -283,13 +283,13 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// Lists, trees and tables that nobody lent piece by piece are brought to the device page by
     /// page when a kernel touches them, and what it changed is written back, byte by byte, when its
-    /// launch is done; nothing is kept on the device between launches. What is not mapped, or not
-    /// allowed, is [`LaunchError::Fault`]. Launches then run one by one, and wait.
+    /// launch is done; nothing is kept on the device between launches. An access that is not mapped, or
+    /// not allowed, is [`LaunchError::Fault`]. Launches then run one by one, and wait.
     ///
-    /// Other threads may unmap, move, protect, empty or write such memory while a launch runs. What
-    /// holds then:
+    /// Other threads may unmap, move, protect, empty or write such memory while a launch runs. These
+    /// promises hold then:
     ///
-    /// * What the launch reads of a page was there at one moment while it ran.
+    /// * The bytes that the launch reads of a page were there at one moment while it ran.
     /// * Before anything is written home, every page that the launch could read is compared with
     ///   what was read: its permissions, its file, all its bytes. A difference, and the launch runs
     ///   again on what is there now, or fails with [`LaunchError::Fault`]. So it is as one that ran
@@ -301,7 +301,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// * One exception: where bytes of a page have changed twice in a launch, others work on the
     ///   page too. Those bytes, unless the kernel writes them, may change again; what the kernel
     ///   read of them may then be older.
-    /// * The bytes are compared once more right before each page is written. What was written is
+    /// * The bytes are compared once more right before each page is written. Written bytes are
     ///   looked at afterwards, with its permissions and file: a difference then is
     ///   [`LaunchError::Raced`].
     ///
@@ -320,8 +320,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// 1. Kernels read and write only memory that the caller may read and write through a pointer
     ///    at that time, and leave in it what is valid for its types.
-    /// 2. While a launch runs, nobody writes bytes that its kernel writes. What it reads others may
-    ///    write, if every mixture of old and new bytes is valid to the kernel.
+    /// 2. While a launch runs, no other thread writes bytes that its kernel writes. Bytes that it
+    ///    reads may be written, if every mixture of old and new bytes is valid to the kernel.
     /// 3. Nobody unmaps memory that a kernel writes and maps something else of the same kind in its
     ///    place in the moment between the last look at a page and the write, a few microseconds at
     ///    the end of a launch; nor, at any time of the launch, something that differs only in bytes

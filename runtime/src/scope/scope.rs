@@ -131,7 +131,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             match unsafe { self.imports.reach(self.stream.device(), range, identity) } {
                 Ok(delta) => delta,
                 Err(error) if identity => return Err(error),
-                // What cannot be imported is copied.
+                // Memory that cannot be imported is copied.
                 Err(_) => None,
             }
         } else {
@@ -270,8 +270,8 @@ impl Drop for Scope<'_, '_> {
             return;
         }
         self.stream.abandon(&self.lends);
-        // After an error or a panic too, host memory gets what completed launches wrote. What the
-        // device cannot bring any more is lost with it.
+        // After an error or a panic too, host memory gets what completed launches wrote. Bytes that
+        // the device cannot bring any more are lost with it.
         let _ = self.bring_home();
     }
 }
@@ -319,7 +319,7 @@ impl fmt::Debug for Idle<'_, '_, '_> {
     }
 }
 
-/// Where lent memory starts, whose address was exposed when it was lent.
+/// A pointer to the start of lent memory, whose address was exposed when it was lent.
 fn pointer(start: VirtAddr) -> *mut u8 {
     let address = usize::try_from(start.get()).expect("a lent address fits a pointer");
     std::ptr::with_exposed_provenance_mut(address)

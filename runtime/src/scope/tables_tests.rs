@@ -23,7 +23,7 @@ const EARLY: usize = (IN_FLIGHT + 2) * Channel::LAUNCHES as usize;
 /// Launches of a scope: a page for each that is not an early one would take chunks of the arena.
 const LAUNCHES: usize = EARLY + 1000;
 
-/// What a scope held at most.
+/// The most that a scope held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Held {
     /// Buffers for tables in flight.
@@ -48,7 +48,7 @@ fn chain() -> Vec<Link> {
     links
 }
 
-/// What makes a scope launch again and again.
+/// The cause for which a scope launches again and again.
 #[derive(Clone, Copy, Debug)]
 enum Between {
     Nothing,
@@ -58,7 +58,7 @@ enum Between {
     Transaction,
 }
 
-/// What a scope of many launches held at most after the early ones, and after all.
+/// The most that a scope of many launches held after the early ones, and after all.
 fn held(runtime: &Runtime, between: Between) -> [Held; 2] {
     let kernel: Kernel<probe::Kernel> = runtime.kernel().unwrap();
     let links = chain();

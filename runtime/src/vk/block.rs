@@ -16,7 +16,7 @@ pub(crate) struct Block {
     /// Bytes from the start of the buffer to the first page.
     skipped: u64,
     bytes: u64,
-    /// Where the host sees the first page, if it does so coherently.
+    /// The first page as the host sees it, if it does so coherently.
     mapped: Option<NonNull<u8>>,
 }
 

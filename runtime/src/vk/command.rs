@@ -8,7 +8,7 @@ use crate::VulkanError;
 use ash::vk;
 use std::{sync::Arc, time::Duration};
 
-/// What one launch runs.
+/// One launch of a pipeline.
 pub(crate) struct Work<'w> {
     pub(crate) pipeline: &'w Pipeline,
     /// The launch's control block, if the pipeline has one.
@@ -42,7 +42,7 @@ struct Side {
 }
 
 impl Side {
-    /// What kernels write.
+    /// The writes of kernels.
     const WRITTEN: Self = Self {
         stage: vk::PipelineStageFlags::COMPUTE_SHADER,
         access: vk::AccessFlags::SHADER_WRITE,

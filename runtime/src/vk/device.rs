@@ -77,7 +77,7 @@ impl Device {
 
     /// Notes after how many passes the device cuts loops short, if it does.
     pub(crate) fn note_cut_after(&self, passes: Option<u32>) {
-        // What was noted first holds: it was tried on the same device.
+        // The first note holds: it was tried on the same device.
         let _ = self.cut_after.set(passes);
     }
 

@@ -131,7 +131,7 @@ impl HostImport {
         Ok(())
     }
 
-    /// What is added to a host address, wrapping, to get the device address.
+    /// The distance from host address to device address, wrapping.
     pub(crate) fn delta(&self) -> u64 {
         self.address.wrapping_sub(self.range.start().get())
     }
@@ -149,7 +149,7 @@ impl Drop for HostImport {
     }
 }
 
-/// Where a mapped range starts, as a pointer-sized number.
+/// The start of a mapped range, as a pointer-sized number.
 fn range_start(range: VaRange) -> usize {
     usize::try_from(range.start().get()).expect("a mapped address fits a pointer")
 }

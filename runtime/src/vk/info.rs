@@ -1,4 +1,4 @@
-//! What is known of a device, as plain data.
+//! The properties of a device, as plain data.
 
 use farptr_rewrite::Capability;
 use std::fmt;
@@ -19,7 +19,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// What kind of device it is, in the order in which farptr tries them.
+/// The kinds of devices, in the order in which farptr tries them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum DeviceKind {
     Discrete,
@@ -66,7 +66,7 @@ pub(crate) struct DeviceInfo {
     pub(crate) cache_key: String,
 }
 
-/// What a device does that decides on a kernel's form.
+/// The traits of a device that decide on a kernel's form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Traits {
     /// It has 64-bit integers in kernels.

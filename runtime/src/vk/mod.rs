@@ -2,8 +2,8 @@
 //!
 //! # Safety
 //!
-//! Every file below calls functions of ash, which are unsafe because Vulkan checks nothing. What
-//! all calls need, and where it comes from:
+//! Every file below calls functions of ash, which are unsafe because Vulkan checks nothing. All
+//! calls need four things:
 //!
 //! 1. *Handles are live.* A handle is a private field of the type that made it, whose `Drop` alone
 //!    destroys it, and that type holds an `Arc` of the type it was made from.

@@ -23,7 +23,7 @@ pub(crate) struct Features {
     pub(crate) core: vk::PhysicalDeviceFeatures,
     pub(crate) storage_16: bool,
     pub(crate) v12: Features12,
-    /// What compute kernels can do across a subgroup.
+    /// The operations of compute kernels across a subgroup.
     pub(crate) subgroups: vk::SubgroupFeatureFlags,
 }
 
@@ -88,7 +88,7 @@ impl Physical {
     }
 }
 
-/// What needs Vulkan 1.2's property structures.
+/// Properties that need Vulkan 1.2's structures.
 struct Details {
     driver: String,
     allocation_bytes: u64,

@@ -4,8 +4,8 @@
 //! value waits for that submission and all before it. One semaphore serves all threads, because the
 //! queue's mutex hands out values in the order of submission.
 //!
-//! Where completion cannot be proved, since the device was lost, the process ends: lent memory
-//! would be given back that a kernel may still write.
+//! If completion cannot be proved, since the device was lost, the process ends: lent memory would
+//! be given back that a kernel may still write.
 
 use super::{Handle, Named, retire::Retired};
 use crate::VulkanError;

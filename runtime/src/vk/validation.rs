@@ -10,7 +10,7 @@ use std::{
 /// The layer that checks every Vulkan call.
 pub(crate) const LAYER: &CStr = c"VK_LAYER_KHRONOS_validation";
 
-/// What the messenger listens to: errors of validation, which are always mistakes of farptr's.
+/// The messenger listens to errors of validation, which are always mistakes of farptr's.
 pub(crate) fn messenger_info() -> vk::DebugUtilsMessengerCreateInfoEXT<'static> {
     vk::DebugUtilsMessengerCreateInfoEXT::default()
         .message_severity(vk::DebugUtilsMessageSeverityFlagsEXT::ERROR)
