@@ -17,7 +17,7 @@ use crate::{
     vk::{
         Device, Pipeline,
         command::{Recording, Submitted, WordCopy},
-        descriptors::BlockAt,
+        control::BlockAt,
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -58,7 +58,7 @@ struct Checked {
 impl Batch {
     /// A batch for launches that nobody checks.
     pub(crate) fn begin(launcher: &Launcher) -> Result<Self, VulkanError> {
-        Ok(Self { recording: launcher.device().begin()?, launches: Launches::default() })
+        Ok(Self { recording: Recording::begin(launcher.device())?, launches: Launches::default() })
     }
 
     /// A batch for checked launches.

@@ -11,8 +11,8 @@ use crate::{
     VulkanError,
     vk::{
         Device,
-        command::WordAt,
-        descriptors::{BlockAt, ControlBuffer},
+        buffer::WordAt,
+        control::{BlockAt, ControlBuffer},
     },
 };
 use farptr_rewrite::control::{MAX_ROWS, STOPPED};

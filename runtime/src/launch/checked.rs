@@ -95,7 +95,7 @@ impl Stream {
     /// The checks were made from these lends. Until the stream is idle, the bytes of each lend are
     /// valid for kernels to read and, where they are lent for writing, to write, at the device
     /// addresses that `delta` leads to.
-    pub(crate) unsafe fn launch_checked(
+    pub(crate) unsafe fn record_checked(
         &mut self,
         request: &Request<'_>,
         checks: Checks,

@@ -3,7 +3,10 @@
 use super::channel::OVERDUE;
 use crate::{
     VulkanError,
-    vk::{Device, buffer::SharedBuffer, command::WordAt},
+    vk::{
+        Device,
+        buffer::{SharedBuffer, WordAt},
+    },
 };
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 

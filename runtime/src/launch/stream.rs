@@ -76,7 +76,7 @@ impl Stream {
     ///    `dispatch` keep its limits; the pipeline is the form for its fold.
     /// 2. With these push constants, the kernel touches only memory that stays valid until the
     ///    stream is idle and that no other code uses in a conflicting way meanwhile.
-    pub(crate) unsafe fn launch_unchecked(
+    pub(crate) unsafe fn record_unchecked(
         &mut self,
         pipeline: &Arc<Pipeline>,
         push: &[u8],

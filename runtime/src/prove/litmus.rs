@@ -81,7 +81,7 @@ pub(crate) fn try_offsets(
             let (kernel, code) = (OFFSETS.name, kernel);
             let (push, options) = (bytemuck::bytes_of(&push), &LaunchOptions::new());
             let dispatch = Dispatch::of([1, 1, 1]);
-            Ok(scope.launch_checked(&Request { kernel, code, dispatch, push, options })?)
+            Ok(scope.launch_request(&Request { kernel, code, dispatch, push, options })?)
         });
         match ran {
             Err(Error::Launch(LaunchError::Fault(fault))) => {

@@ -119,7 +119,7 @@ fn follow(
     }
     let options = LaunchOptions::new();
     let request = Request { kernel: PROBE.name, code: probe, dispatch, push, options: &options };
-    scope.launch_checked(&request)
+    scope.launch_request(&request)
 }
 
 #[cfg(test)]

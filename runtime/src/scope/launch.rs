@@ -119,7 +119,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let dispatch = self.dispatch(K::NAME, kernel.code(), grid)?;
         let push = K::push(args);
         let push = checked_push(K::NAME, kernel.code(), bytemuck::bytes_of(&push))?;
-        self.launch_checked(&Request {
+        self.launch_request(&Request {
             kernel: K::NAME,
             code: kernel.code(),
             dispatch,
@@ -144,11 +144,11 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let code = kernel.code();
         let dispatch = self.dispatch(kernel.name(), code, grid)?;
         let push = checked_push(kernel.name(), code, push)?;
-        self.launch_checked(&Request { kernel: kernel.name(), code, dispatch, push, options })
+        self.launch_request(&Request { kernel: kernel.name(), code, dispatch, push, options })
     }
 
     /// Launches a rewritten kernel, or reports the failure of an earlier launch.
-    pub(crate) fn launch_checked(&mut self, request: &Request<'_>) -> Result<(), LaunchError> {
+    pub(crate) fn launch_request(&mut self, request: &Request<'_>) -> Result<(), LaunchError> {
         if self.device().is_inherited() {
             return Err(LaunchError::Forked);
         }

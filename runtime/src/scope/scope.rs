@@ -156,7 +156,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         dispatch: &Dispatch,
     ) -> Result<(), LaunchError> {
         // SAFETY: the caller's promises; the stream is idle before the scope ends (module, 3).
-        unsafe { self.stream.launch_unchecked(pipeline, push, dispatch, &self.lends) }
+        unsafe { self.stream.record_unchecked(pipeline, push, dispatch, &self.lends) }
     }
 
     /// Records a launch with checks that were made from what this scope has lent.
@@ -167,7 +167,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ) -> Result<(), LaunchError> {
         // SAFETY: each lend is borrowed for 'env, mutably where it is writable, as plain data, and
         // imported where it has a `delta`; the stream is idle before that ends (module, 2 and 3).
-        unsafe { self.stream.launch_checked(request, checks, &self.lends) }
+        unsafe { self.stream.record_checked(request, checks, &self.lends) }
     }
 
     /// Runs a launch in rounds until nothing faults, and returns when it is done.

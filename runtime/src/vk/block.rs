@@ -1,6 +1,6 @@
 //! Stretches of device memory with device addresses, on page boundaries.
 
-use super::{Device, memory::Buffer};
+use super::{Device, bound::Buffer};
 use crate::VulkanError;
 use ash::vk;
 use farptr_rewrite::control::PAGE_BYTES;

@@ -1,10 +1,18 @@
 //! Buffers of farptr's own that host and device look at together.
 
-use super::{Device, command::WordAt, memory::Buffer};
+use super::{Device, bound::Buffer};
 use crate::VulkanError;
 use ash::vk;
 use gpu_allocator::MemoryLocation;
 use std::sync::atomic::AtomicU32;
+
+/// A word of a buffer.
+#[derive(Clone, Copy)]
+pub(crate) struct WordAt {
+    pub(super) buffer: vk::Buffer,
+    /// In bytes.
+    pub(super) offset: u64,
+}
 
 /// A buffer in coherent memory that is mapped for as long as it lives.
 pub(crate) struct SharedBuffer {

@@ -3,7 +3,9 @@
 //! A command buffer is in one of three types: a [`CommandBuffer`] that is free, a [`Recording`], or
 //! [`Submitted`] commands, whose Drop waits.
 
-use super::{Device, Handle, Named, Pipeline, descriptors::BlockAt};
+use super::{
+    Device, Pipeline, buffer::WordAt, command_buffer::CommandBuffer, control::BlockAt, named::Named,
+};
 use crate::VulkanError;
 use ash::vk;
 use std::{sync::Arc, time::Duration};
@@ -17,14 +19,6 @@ pub(crate) struct Work<'w> {
     pub(crate) groups: [u32; 3],
     /// A word that is copied before the launch, as the launches before left it.
     pub(crate) copy: Option<WordCopy>,
-}
-
-/// A word of a buffer.
-#[derive(Clone, Copy)]
-pub(crate) struct WordAt {
-    pub(super) buffer: vk::Buffer,
-    /// In bytes.
-    pub(super) offset: u64,
 }
 
 /// A word that the device copies.
@@ -71,59 +65,6 @@ impl Side {
     }
 }
 
-/// A command buffer with a pool of its own, so that a thread that owns the one owns both.
-pub(crate) struct CommandBuffer {
-    // Invariant: `raw` was allocated from `pool`, and nobody else has either. Both were made from
-    // `handle`'s device, and go with Drop. No command of the buffer is pending.
-    pool: vk::CommandPool,
-    raw: vk::CommandBuffer,
-    handle: Arc<Handle>,
-}
-
-impl CommandBuffer {
-    pub(crate) fn new(handle: &Arc<Handle>, family: u32) -> Result<Self, VulkanError> {
-        let info = vk::CommandPoolCreateInfo::default()
-            .flags(vk::CommandPoolCreateFlags::TRANSIENT)
-            .queue_family_index(family);
-        // SAFETY: 1. the device is live and has this queue family.
-        let pool = unsafe { handle.raw().create_command_pool(&info, None) }
-            .named("vkCreateCommandPool")?;
-        let raw = vk::CommandBuffer::null();
-        let mut made = Self { pool, raw, handle: Arc::clone(handle) };
-        let info = vk::CommandBufferAllocateInfo::default()
-            .command_pool(pool)
-            .level(vk::CommandBufferLevel::PRIMARY)
-            .command_buffer_count(1);
-        // SAFETY: 1. device and pool are live; 2. nobody else knows the pool.
-        let buffers = unsafe { handle.raw().allocate_command_buffers(&info) }
-            .named("vkAllocateCommandBuffers")?;
-        made.raw = buffers[0];
-        Ok(made)
-    }
-
-    fn begin(&self) -> Result<(), VulkanError> {
-        let device = self.handle.raw();
-        // SAFETY: 1. the pool is live; 4. none of its commands is pending (invariant).
-        unsafe { device.reset_command_pool(self.pool, vk::CommandPoolResetFlags::empty()) }
-            .named("vkResetCommandPool")?;
-        let info = vk::CommandBufferBeginInfo::default()
-            .flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: 1. the command buffer is live and in the initial state after the reset.
-        unsafe { device.begin_command_buffer(self.raw, &info) }.named("vkBeginCommandBuffer")
-    }
-}
-
-impl Drop for CommandBuffer {
-    fn drop(&mut self) {
-        if self.handle.is_inherited() {
-            return;
-        }
-        // SAFETY: 1. the pool is live; 4. none of its commands is pending (invariant). Its command
-        // buffer goes with it.
-        unsafe { self.handle.raw().destroy_command_pool(self.pool, None) };
-    }
-}
-
 /// Commands that are being recorded. If they are dropped, nothing was submitted.
 pub(crate) struct Recording {
     // Invariant: the command buffer is recording; it is there until Drop.
@@ -136,10 +77,8 @@ pub(crate) struct Recording {
 impl Recording {
     /// Begins recording, with a barrier against all earlier commands of the queue: their writes
     /// are visible to the commands that are recorded here.
-    pub(super) fn begin(
-        device: &Arc<Device>,
-        commands: CommandBuffer,
-    ) -> Result<Self, VulkanError> {
+    pub(crate) fn begin(device: &Arc<Device>) -> Result<Self, VulkanError> {
+        let commands = device.take_commands()?;
         commands.begin()?;
         let device = Arc::clone(device);
         let mut recording = Self { commands: Some(commands), launched: false, device };
@@ -148,7 +87,7 @@ impl Recording {
     }
 
     fn raw(&self) -> vk::CommandBuffer {
-        self.commands.as_ref().expect("there until Drop").raw
+        self.commands.as_ref().expect("there until Drop").raw()
     }
 
     /// Records one launch, behind a barrier that makes the writes of the launches before it visible

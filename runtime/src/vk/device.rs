@@ -1,12 +1,13 @@
 //! An opened device: its queue, its memory, its free command buffers.
 
 use super::{
-    Handle, Instance, Physical,
-    command::{CommandBuffer, Recording},
-    descriptors::SetLayout,
+    Instance, Physical,
+    command_buffer::CommandBuffer,
+    handle::Handle,
     info::{DeviceInfo, Traits},
     memory::Memory,
     queue::Queue,
+    set_layout::SetLayout,
 };
 use crate::{VulkanError, stats::Counters};
 use ash::{ext, vk};
@@ -97,13 +98,12 @@ impl Device {
         self.handle.is_inherited()
     }
 
-    /// Begins to record commands.
-    pub(crate) fn begin(self: &Arc<Self>) -> Result<Recording, VulkanError> {
-        let commands = match self.free.pop() {
-            Some(commands) => commands,
-            None => CommandBuffer::new(&self.handle, self.family)?,
-        };
-        Recording::begin(self, commands)
+    /// A command buffer that nobody uses.
+    pub(super) fn take_commands(&self) -> Result<CommandBuffer, VulkanError> {
+        match self.free.pop() {
+            Some(commands) => Ok(commands),
+            None => CommandBuffer::new(&self.handle, self.family),
+        }
     }
 
     /// Takes back a command buffer.

@@ -1,6 +1,6 @@
 //! The handle of an opened device, which goes after everything that was made from it.
 
-use super::{Instance, Named, Physical, physical::Features};
+use super::{Instance, Physical, named::Named, physical::Features};
 use crate::VulkanError;
 use ash::{ext, vk};
 use std::{fmt, sync::Arc};

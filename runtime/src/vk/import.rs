@@ -1,6 +1,6 @@
 //! Host memory imported into a device (`VK_EXT_external_memory_host`).
 
-use super::{Device, Handle, Named};
+use super::{Device, handle::Handle, named::Named};
 use crate::LendError;
 use ash::vk;
 use farptr_hmm::VaRange;

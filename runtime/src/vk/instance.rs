@@ -1,6 +1,6 @@
 //! The Vulkan instance.
 
-use super::{Named, claim::Claim, validation};
+use super::{claim::Claim, named::Named, validation};
 use crate::BuildError;
 use ash::{ext, vk};
 use farptr_hmm::ForkMark;

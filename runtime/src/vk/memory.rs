@@ -1,12 +1,12 @@
-//! Memory of a device, and buffers that are bound to it.
+//! The memory of a device.
 
-use super::{Device, Handle, Named, retire::Deferred};
+use super::handle::Handle;
 use crate::VulkanError;
 use ash::vk;
 use farptr_hmm::file_limit_as_error;
 use gpu_allocator::{
-    AllocationError, AllocationSizes, AllocatorDebugSettings, MemoryLocation,
-    vulkan::{Allocation, AllocationCreateDesc, AllocationScheme, Allocator, AllocatorCreateDesc},
+    AllocationError, AllocationSizes, AllocatorDebugSettings,
+    vulkan::{Allocation, AllocationCreateDesc, Allocator, AllocatorCreateDesc},
 };
 use rustix::{
     io::Errno,
@@ -42,6 +42,10 @@ impl Memory {
         Ok(Self { allocator, handle: Arc::clone(handle) })
     }
 
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// Bytes that were taken from the device, in use or not.
     #[cfg(test)]
     pub(crate) fn allocated_bytes(&self) -> u64 {
@@ -58,7 +62,10 @@ impl Memory {
     }
 
     /// Allocates memory of which the mapped part can be touched.
-    fn allocate(&self, desc: &AllocationCreateDesc<'_>) -> Result<Allocation, VulkanError> {
+    pub(super) fn allocate(
+        &self,
+        desc: &AllocationCreateDesc<'_>,
+    ) -> Result<Allocation, VulkanError> {
         let allocated = self.with_allocator(|allocator| allocator.allocate(desc));
         let allocation = allocated.map_err(|error| refused(&error))?;
         if is_there(&allocation) {
@@ -69,7 +76,8 @@ impl Memory {
         Err(VulkanError { call: "vkAllocateMemory", result })
     }
 
-    fn free(&self, allocation: Allocation) {
+    /// Takes back memory that came from [`allocate`](Self::allocate).
+    pub(super) fn free(&self, allocation: Allocation) {
         self.with_allocator(|allocator| {
             // The only error is that of a foreign allocation, and this one came from here.
             let _ = allocator.free(allocation);
@@ -85,100 +93,6 @@ impl Drop for Memory {
             std::mem::forget(allocator.take());
         }
         // Otherwise the allocator gives its memory back to the device, which `handle` keeps live.
-    }
-}
-
-/// A buffer bound to memory of its own, with a device address.
-pub(crate) struct Buffer(Deferred<Bound>);
-
-/// Destroys buffer and memory when it is dropped; so the device has to be done with it by then.
-struct Bound {
-    // Invariant: made from the device of `memory`, destroyed by Drop only; bound to `allocation`
-    // if that is there.
-    raw: vk::Buffer,
-    allocation: Option<Allocation>,
-    memory: Arc<Memory>,
-}
-
-impl Buffer {
-    /// A buffer of so many bytes with undefined content.
-    pub(crate) fn new(
-        device: &Device,
-        bytes: u64,
-        usage: vk::BufferUsageFlags,
-        location: MemoryLocation,
-    ) -> Result<Self, VulkanError> {
-        let usage = usage
-            | vk::BufferUsageFlags::STORAGE_BUFFER
-            | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS
-            | vk::BufferUsageFlags::TRANSFER_SRC
-            | vk::BufferUsageFlags::TRANSFER_DST;
-        let info = vk::BufferCreateInfo::default().size(bytes).usage(usage);
-        // SAFETY: 1. the device is live; 3. its features include bufferDeviceAddress.
-        let raw = unsafe { device.raw().create_buffer(&info, None) }.named("vkCreateBuffer")?;
-        let mut bound = Bound { raw, allocation: None, memory: Arc::clone(device.memory()) };
-        bound.allocate_and_bind(device, location)?;
-        Ok(Self(Deferred::new(bound, device.queue())))
-    }
-
-    pub(crate) fn raw(&self) -> vk::Buffer {
-        self.0.raw
-    }
-
-    /// The memory that the buffer is bound to.
-    pub(crate) fn allocation(&self) -> &Allocation {
-        self.0.allocation.as_ref().expect("`new` has bound the buffer")
-    }
-
-    /// The device address of the first byte.
-    pub(crate) fn look_up_address(&self, device: &Device) -> u64 {
-        let info = vk::BufferDeviceAddressInfo::default().buffer(self.raw());
-        // SAFETY: 1. the buffer is live and bound to memory that was allocated for addresses.
-        unsafe { device.raw().get_buffer_device_address(&info) }
-    }
-}
-
-impl Bound {
-    fn allocate_and_bind(
-        &mut self,
-        device: &Device,
-        location: MemoryLocation,
-    ) -> Result<(), VulkanError> {
-        let raw = self.raw;
-        // SAFETY: 1. the buffer is live.
-        let requirements = unsafe { device.raw().get_buffer_memory_requirements(raw) };
-        if requirements.size > device.info.limits.allocation_bytes {
-            let result = vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
-            return Err(VulkanError { call: "vkAllocateMemory", result });
-        }
-        let allocation = self.allocation.insert(self.memory.allocate(&AllocationCreateDesc {
-            name: "farptr",
-            requirements,
-            location,
-            linear: true,
-            allocation_scheme: AllocationScheme::GpuAllocatorManaged,
-        })?);
-        // SAFETY: 1. the memory is live until the allocation is freed.
-        let memory = unsafe { allocation.memory() };
-        // SAFETY: 1. buffer and memory are live; 2. the buffer is new and bound once, to a part of
-        // the memory that the allocator gave to nobody else.
-        unsafe { device.raw().bind_buffer_memory(raw, memory, allocation.offset()) }
-            .named("vkBindBufferMemory")
-    }
-}
-
-impl Drop for Bound {
-    fn drop(&mut self) {
-        let handle = &self.memory.handle;
-        if handle.is_inherited() {
-            return;
-        }
-        // SAFETY: 1. the buffer is live; 4. the device has done with it, as `Deferred` sees to, or
-        // has never used it.
-        unsafe { handle.raw().destroy_buffer(self.raw, None) };
-        if let Some(allocation) = self.allocation.take() {
-            self.memory.free(allocation);
-        }
     }
 }
 

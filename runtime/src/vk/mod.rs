@@ -13,7 +13,7 @@
 //!    point to alive, and extension structures are chained only for extensions and versions that
 //!    were checked before.
 //! 4. *Nothing is destroyed while the device uses it*: objects that commands use are dropped
-//!    through [`retire`], which waits for the timeline; commands wait in their own `Drop`.
+//!    through [`deferred`], which waits for the timeline; commands wait in their own `Drop`.
 //!
 //! The functions that this module gives to the rest of the crate are safe, or say in their own
 //! `# Safety` what they need.
@@ -21,41 +21,31 @@
 
 mod arena;
 pub(crate) mod block;
+mod bound;
 pub(crate) mod buffer;
 mod claim;
 pub(crate) mod command;
-pub(crate) mod descriptors;
+mod command_buffer;
+pub(crate) mod control;
+mod deferred;
 mod device;
 mod handle;
 pub(crate) mod import;
 pub(crate) mod info;
 mod instance;
 mod memory;
+mod named;
 pub(crate) mod paged;
 mod physical;
 mod pipeline;
 mod queue;
 mod retire;
 pub(crate) mod rounds;
+mod set_layout;
 pub(crate) mod transfer;
 mod validation;
 
 pub(crate) use device::Device;
-use handle::Handle;
 pub(crate) use instance::Instance;
 pub(crate) use physical::Physical;
 pub(crate) use pipeline::{Pipeline, PipelineCache, Shader};
-
-use crate::VulkanError;
-use ash::vk;
-
-/// Names the call that a Vulkan result came from.
-trait Named<T> {
-    fn named(self, call: &'static str) -> Result<T, VulkanError>;
-}
-
-impl<T> Named<T> for Result<T, vk::Result> {
-    fn named(self, call: &'static str) -> Result<T, VulkanError> {
-        self.map_err(|result| VulkanError { call, result })
-    }
-}

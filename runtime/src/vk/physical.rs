@@ -1,8 +1,9 @@
 //! Physical devices and what they can do.
 
 use super::{
-    Instance, Named,
+    Instance,
     info::{DeviceInfo, DeviceKind, Limits, OLDEST_VULKAN, Version},
+    named::Named,
 };
 use crate::VulkanError;
 use ash::{ext, vk};

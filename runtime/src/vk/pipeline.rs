@@ -1,6 +1,6 @@
 //! Compute pipelines and the driver's pipeline cache.
 
-use super::{Device, Handle, Named, retire::Deferred};
+use super::{Device, deferred::Deferred, handle::Handle, named::Named};
 use crate::VulkanError;
 use ash::vk;
 use std::{ffi::CString, fmt, sync::Arc};

@@ -7,7 +7,7 @@
 //! If completion cannot be proved, since the device was lost, the process ends: lent memory would
 //! be given back that a kernel may still write.
 
-use super::{Handle, Named, retire::Retired};
+use super::{handle::Handle, named::Named, retire::Retired};
 use crate::VulkanError;
 use ash::vk;
 use std::{

@@ -1,41 +1,6 @@
-//! Objects that the program has dropped and the device may still be using.
-//!
-//! Commands that use an object were submitted before it was dropped: until then whoever records
-//! them keeps it ([`Recording::launch`](super::command::Recording::launch)). So the newest value of
-//! the timeline at the time of the drop is reached after all of them. If it is reached already the
-//! object is destroyed at once, else when a later submission or drop finds that it was.
+//! Dropped objects that wait for a value of the timeline. Pure.
 
-use super::queue::Queue;
-use std::{any::Any, collections::VecDeque, fmt, mem::ManuallyDrop, ops::Deref, sync::Arc};
-
-/// An object that is destroyed when the device has done with it, some time after it was dropped.
-pub(crate) struct Deferred<T: Send + 'static> {
-    // Invariant: taken by Drop only.
-    object: ManuallyDrop<T>,
-    queue: Arc<Queue>,
-}
-
-impl<T: Send + 'static> Deferred<T> {
-    pub(crate) fn new(object: T, queue: &Arc<Queue>) -> Self {
-        Self { object: ManuallyDrop::new(object), queue: Arc::clone(queue) }
-    }
-}
-
-impl<T: Send + 'static> Deref for Deferred<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.object
-    }
-}
-
-impl<T: Send + 'static> Drop for Deferred<T> {
-    fn drop(&mut self) {
-        // SAFETY: nothing uses the field after Drop.
-        let object = unsafe { ManuallyDrop::take(&mut self.object) };
-        self.queue.retire(object);
-    }
-}
+use std::{any::Any, collections::VecDeque, fmt};
 
 /// Dropped objects, each with the value of the timeline that they wait for.
 #[derive(Default)]
@@ -72,7 +37,10 @@ impl fmt::Debug for Retired {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    };
 
     struct Counted(Arc<AtomicUsize>);
 

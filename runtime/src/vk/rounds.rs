@@ -9,7 +9,7 @@
 use super::{
     Device,
     buffer::SharedBuffer,
-    command::Work,
+    command::{Recording, Work},
     paged::{Frames, LOG_CAPACITY, PAGES_PER_WORD, Paged, Placed},
 };
 use crate::{
@@ -103,7 +103,7 @@ impl Run for Runner<'_> {
 impl Runner<'_> {
     /// Runs the kernel and says whether it had to be stopped; it has ended in any case.
     fn submit_and_wait(&mut self) -> Result<Option<Overdue>, VulkanError> {
-        let mut recording = self.device.begin()?;
+        let mut recording = Recording::begin(self.device)?;
         // SAFETY: 1. groups and push constants keep the limits (`Request`), and pipeline and control
         // block belong to this device and to each other; 2. both outlive this call, which waits; 3.
         // the module's argument.

@@ -1,6 +1,6 @@
 //! Copies by the device, which the host waits for.
 
-use super::{Device, block::Block};
+use super::{Device, block::Block, command::Recording};
 use crate::VulkanError;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub(crate) struct Region<'b> {
 
 /// Runs copies that do not overlap, after all earlier commands, and waits for them.
 pub(crate) fn transfer(device: &Arc<Device>, regions: &[Region<'_>]) -> Result<(), VulkanError> {
-    let mut recording = device.begin()?;
+    let mut recording = Recording::begin(device)?;
     recording.full_barrier();
     for region in regions {
         let side = |(block, offset): (&Block, u64)| {

@@ -1,45 +1,16 @@
-//! Control buffers: what kernels see as a uniform buffer, by a descriptor set.
+//! Control buffers: kernels see them as a uniform buffer, by a descriptor set.
 
-use super::{Device, Handle, Named, buffer::SharedBuffer, command::WordAt, retire::Deferred};
+use super::{
+    Device,
+    buffer::{SharedBuffer, WordAt},
+    deferred::Deferred,
+    handle::Handle,
+    named::Named,
+    set_layout::SetLayout,
+};
 use crate::VulkanError;
 use ash::vk;
 use std::sync::{Arc, atomic::AtomicU32};
-
-/// The layout of the set that names a control buffer.
-pub(crate) struct SetLayout {
-    // Invariant: made from `handle`, destroyed by Drop only.
-    raw: vk::DescriptorSetLayout,
-    handle: Arc<Handle>,
-}
-
-impl SetLayout {
-    pub(crate) fn new(handle: &Arc<Handle>) -> Result<Self, VulkanError> {
-        let bindings = [vk::DescriptorSetLayoutBinding::default()
-            .descriptor_type(vk::DescriptorType::UNIFORM_BUFFER_DYNAMIC)
-            .descriptor_count(1)
-            .stage_flags(vk::ShaderStageFlags::COMPUTE)];
-        let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
-        // SAFETY: 1. the device is live.
-        let raw = unsafe { handle.raw().create_descriptor_set_layout(&info, None) }
-            .named("vkCreateDescriptorSetLayout")?;
-        Ok(Self { raw, handle: Arc::clone(handle) })
-    }
-
-    pub(crate) fn raw(&self) -> vk::DescriptorSetLayout {
-        self.raw
-    }
-}
-
-impl Drop for SetLayout {
-    fn drop(&mut self) {
-        if self.handle.is_inherited() {
-            return;
-        }
-        // SAFETY: 1. the layout is live; the sets and pipelines that were made with it do not need
-        // it any more (Vulkan specification, "Object Lifetime").
-        unsafe { self.handle.raw().destroy_descriptor_set_layout(self.raw, None) };
-    }
-}
 
 /// A pool with room for one set. Destroyed when it is dropped; the device has to be done with it.
 struct Pool {

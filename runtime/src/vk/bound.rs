@@ -1,0 +1,104 @@
+//! Buffers that are bound to memory of their own.
+
+use super::{Device, deferred::Deferred, memory::Memory, named::Named};
+use crate::VulkanError;
+use ash::vk;
+use gpu_allocator::{
+    MemoryLocation,
+    vulkan::{Allocation, AllocationCreateDesc, AllocationScheme},
+};
+use std::sync::Arc;
+
+/// A buffer bound to memory of its own, with a device address.
+pub(crate) struct Buffer(Deferred<Bound>);
+
+/// Destroys buffer and memory when it is dropped; so the device has to be done with it by then.
+struct Bound {
+    // Invariant: made from the device of `memory`, destroyed by Drop only; bound to `allocation`
+    // if that is there.
+    raw: vk::Buffer,
+    allocation: Option<Allocation>,
+    memory: Arc<Memory>,
+}
+
+impl Buffer {
+    /// A buffer of so many bytes with undefined content.
+    pub(crate) fn new(
+        device: &Device,
+        bytes: u64,
+        usage: vk::BufferUsageFlags,
+        location: MemoryLocation,
+    ) -> Result<Self, VulkanError> {
+        let usage = usage
+            | vk::BufferUsageFlags::STORAGE_BUFFER
+            | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS
+            | vk::BufferUsageFlags::TRANSFER_SRC
+            | vk::BufferUsageFlags::TRANSFER_DST;
+        let info = vk::BufferCreateInfo::default().size(bytes).usage(usage);
+        // SAFETY: 1. the device is live; 3. its features include bufferDeviceAddress.
+        let raw = unsafe { device.raw().create_buffer(&info, None) }.named("vkCreateBuffer")?;
+        let mut bound = Bound { raw, allocation: None, memory: Arc::clone(device.memory()) };
+        bound.allocate_and_bind(device, location)?;
+        Ok(Self(Deferred::new(bound, device.queue())))
+    }
+
+    pub(crate) fn raw(&self) -> vk::Buffer {
+        self.0.raw
+    }
+
+    /// The memory that the buffer is bound to.
+    pub(crate) fn allocation(&self) -> &Allocation {
+        self.0.allocation.as_ref().expect("`new` has bound the buffer")
+    }
+
+    /// The device address of the first byte.
+    pub(crate) fn look_up_address(&self, device: &Device) -> u64 {
+        let info = vk::BufferDeviceAddressInfo::default().buffer(self.raw());
+        // SAFETY: 1. the buffer is live and bound to memory that was allocated for addresses.
+        unsafe { device.raw().get_buffer_device_address(&info) }
+    }
+}
+
+impl Bound {
+    fn allocate_and_bind(
+        &mut self,
+        device: &Device,
+        location: MemoryLocation,
+    ) -> Result<(), VulkanError> {
+        let raw = self.raw;
+        // SAFETY: 1. the buffer is live.
+        let requirements = unsafe { device.raw().get_buffer_memory_requirements(raw) };
+        if requirements.size > device.info.limits.allocation_bytes {
+            let result = vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
+            return Err(VulkanError { call: "vkAllocateMemory", result });
+        }
+        let allocation = self.allocation.insert(self.memory.allocate(&AllocationCreateDesc {
+            name: "farptr",
+            requirements,
+            location,
+            linear: true,
+            allocation_scheme: AllocationScheme::GpuAllocatorManaged,
+        })?);
+        // SAFETY: 1. the memory is live until the allocation is freed.
+        let memory = unsafe { allocation.memory() };
+        // SAFETY: 1. buffer and memory are live; 2. the buffer is new and bound once, to a part of
+        // the memory that the allocator gave to nobody else.
+        unsafe { device.raw().bind_buffer_memory(raw, memory, allocation.offset()) }
+            .named("vkBindBufferMemory")
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let handle = self.memory.handle();
+        if handle.is_inherited() {
+            return;
+        }
+        // SAFETY: 1. the buffer is live; 4. the device has done with it, as `Deferred` sees to, or
+        // has never used it.
+        unsafe { handle.raw().destroy_buffer(self.raw, None) };
+        if let Some(allocation) = self.allocation.take() {
+            self.memory.free(allocation);
+        }
+    }
+}

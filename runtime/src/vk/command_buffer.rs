@@ -1,0 +1,64 @@
+//! Command buffers that are free.
+
+use super::{handle::Handle, named::Named};
+use crate::VulkanError;
+use ash::vk;
+use std::sync::Arc;
+
+/// A command buffer with a pool of its own, so that a thread that owns the one owns both.
+pub(crate) struct CommandBuffer {
+    // Invariant: `raw` was allocated from `pool`, and nobody else has either. Both were made from
+    // `handle`'s device, and go with Drop. No command of the buffer is pending.
+    pool: vk::CommandPool,
+    raw: vk::CommandBuffer,
+    handle: Arc<Handle>,
+}
+
+impl CommandBuffer {
+    pub(crate) fn new(handle: &Arc<Handle>, family: u32) -> Result<Self, VulkanError> {
+        let info = vk::CommandPoolCreateInfo::default()
+            .flags(vk::CommandPoolCreateFlags::TRANSIENT)
+            .queue_family_index(family);
+        // SAFETY: 1. the device is live and has this queue family.
+        let pool = unsafe { handle.raw().create_command_pool(&info, None) }
+            .named("vkCreateCommandPool")?;
+        let raw = vk::CommandBuffer::null();
+        let mut made = Self { pool, raw, handle: Arc::clone(handle) };
+        let info = vk::CommandBufferAllocateInfo::default()
+            .command_pool(pool)
+            .level(vk::CommandBufferLevel::PRIMARY)
+            .command_buffer_count(1);
+        // SAFETY: 1. device and pool are live; 2. nobody else knows the pool.
+        let buffers = unsafe { handle.raw().allocate_command_buffers(&info) }
+            .named("vkAllocateCommandBuffers")?;
+        made.raw = buffers[0];
+        Ok(made)
+    }
+
+    pub(super) fn raw(&self) -> vk::CommandBuffer {
+        self.raw
+    }
+
+    /// Begins recording.
+    pub(super) fn begin(&self) -> Result<(), VulkanError> {
+        let device = self.handle.raw();
+        // SAFETY: 1. the pool is live; 4. none of its commands is pending (invariant).
+        unsafe { device.reset_command_pool(self.pool, vk::CommandPoolResetFlags::empty()) }
+            .named("vkResetCommandPool")?;
+        let info = vk::CommandBufferBeginInfo::default()
+            .flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
+        // SAFETY: 1. the command buffer is live and in the initial state after the reset.
+        unsafe { device.begin_command_buffer(self.raw, &info) }.named("vkBeginCommandBuffer")
+    }
+}
+
+impl Drop for CommandBuffer {
+    fn drop(&mut self) {
+        if self.handle.is_inherited() {
+            return;
+        }
+        // SAFETY: 1. the pool is live; 4. none of its commands is pending (invariant). Its command
+        // buffer goes with it.
+        unsafe { self.handle.raw().destroy_command_pool(self.pool, None) };
+    }
+}
