@@ -47,13 +47,13 @@ const CRATES: &[Crate] = &[
         folder: "shaders/rewrite",
         package: "farptr-rewrite",
         design: "shaders/DESIGN.md",
-        held: false,
+        held: true,
     },
     Crate {
         folder: "shaders/kernels",
         package: "farptr-kernels",
         design: "shaders/DESIGN.md",
-        held: false,
+        held: true,
     },
     Crate { folder: "runtime", package: "farptr", design: "runtime/DESIGN.md", held: false },
     Crate {

@@ -19,13 +19,25 @@
 //! ```
 
 mod abi;
+mod analyse;
+mod contract;
+mod emit;
+mod ir;
+mod load;
+mod loops;
+mod program;
 mod reflect;
-mod rewrite;
+#[cfg(test)]
+mod tests;
 
 pub use abi::{KernelDesc, LOOP_WINDOW, Ptr, PtrMut};
-pub use reflect::{ReflectError, Reflection, without_unused_capabilities};
-pub use rewrite::{
-    Access, Analysis, Bounds, Check, Effects, Fold, Integers, Joint, Line, Program, Reach,
-    RewriteError, Root, Search, Site, Translation, Variant, control, most_words, unchecked,
+pub use contract::analysis::{
+    Access, Analysis, Bounds, Check, Effects, Joint, Line, Reach, Root, Site,
 };
+pub use contract::control;
+pub use contract::error::RewriteError;
+pub use contract::variant::{Fold, Integers, Search, Translation, Variant};
+pub use emit::size::most_words;
+pub use program::{Program, unchecked};
+pub use reflect::{ReflectError, Reflection, without_unused_capabilities};
 pub use spirv::Capability;

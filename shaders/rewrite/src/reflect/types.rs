@@ -1,6 +1,7 @@
 //! The types and constants of a module, as far as sizes need them.
 
-use super::{Instruction, ReflectError};
+use crate::reflect::error::ReflectError;
+use crate::reflect::module::Instruction;
 use spirv::{Decoration, Op};
 use std::collections::HashMap;
 
@@ -39,7 +40,7 @@ enum Type {
 
 /// Types, constants, and the decorations that lay them out.
 #[derive(Default)]
-pub(super) struct Types {
+pub(crate) struct Types {
     types: HashMap<u32, Type>,
     constants: HashMap<u32, u32>,
     composites: HashMap<u32, Vec<u32>>,
@@ -51,7 +52,7 @@ pub(super) struct Types {
 
 impl Types {
     /// Notes an instruction if it declares a type, a constant or a layout.
-    pub(super) fn note(&mut self, i: Instruction<'_>) -> Result<(), ReflectError> {
+    pub(crate) fn note(&mut self, i: Instruction<'_>) -> Result<(), ReflectError> {
         match i.op {
             Some(Op::TypeInt | Op::TypeFloat) => {
                 self.declare(i, Type::Scalar { size_bytes: i.operand(1)? / 8 })
@@ -116,12 +117,12 @@ impl Types {
     }
 
     /// The value of a 32-bit constant (a specialisation constant has its default).
-    pub(super) fn constant(&self, id: u32) -> Option<u32> {
+    pub(crate) fn constant(&self, id: u32) -> Option<u32> {
         self.constants.get(&id).copied()
     }
 
     /// The value of a constant vector of three 32-bit integers.
-    pub(super) fn constant_vector(&self, id: u32) -> Option<[u32; 3]> {
+    pub(crate) fn constant_vector(&self, id: u32) -> Option<[u32; 3]> {
         let [x, y, z] = self.composites.get(&id)?[..] else {
             return None;
         };
@@ -129,7 +130,7 @@ impl Types {
     }
 
     /// The size in bytes of what a pointer type points to.
-    pub(super) fn pointee_size_bytes(&self, pointer: u32) -> Option<u32> {
+    pub(crate) fn pointee_size_bytes(&self, pointer: u32) -> Option<u32> {
         match self.types.get(&pointer)? {
             Type::Pointer { pointee } => self.size_bytes(*pointee, 0),
             _ => None,
@@ -138,7 +139,7 @@ impl Types {
 
     /// The alignment in bytes of what a pointer type points to, as a compiler for the CPU may see
     /// it: the greatest of its parts, with vectors aligned as the standard layouts align them.
-    pub(super) fn pointee_align_bytes(&self, pointer: u32) -> Option<u32> {
+    pub(crate) fn pointee_align_bytes(&self, pointer: u32) -> Option<u32> {
         match self.types.get(&pointer)? {
             Type::Pointer { pointee } => self.align_bytes(*pointee, 0),
             _ => None,
@@ -166,7 +167,7 @@ impl Types {
 
     /// The names of the values in what a pointer type points to, with their offsets in bytes: as
     /// `y`, `table[2]` or `lists.head`. Values without a name are left out.
-    pub(super) fn pointee_names(&self, pointer: u32) -> Vec<(u32, String)> {
+    pub(crate) fn pointee_names(&self, pointer: u32) -> Vec<(u32, String)> {
         let mut names = Vec::new();
         if let Some(&Type::Pointer { pointee }) = self.types.get(&pointer) {
             self.add_names(pointee, (0, ""), &mut names, &mut { NAMES_LIMIT });

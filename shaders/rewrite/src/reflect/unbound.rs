@@ -10,7 +10,7 @@
 //! the positions that messages name. Only the decoration `NonUniform`, which a kernel that binds
 //! nothing hardly has, is taken out.
 
-use super::instructions;
+use crate::reflect::module::instructions;
 use spirv::{Capability, Decoration, Op, StorageClass};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -172,7 +172,7 @@ mod tests {
         Capability::StorageImageWriteWithoutFormat,
         Capability::Int64ImageEXT,
     ];
-    const START: usize = super::super::HEADER_WORDS;
+    const START: usize = crate::reflect::module::HEADER_WORDS;
 
     fn op(op: Op, operands: &[u32]) -> Vec<u32> {
         let length = u32::try_from(operands.len() + 1).unwrap();

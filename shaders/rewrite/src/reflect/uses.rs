@@ -1,6 +1,7 @@
 //! What the functions of a module name: variables, and the functions that they call.
 
-use super::{Instruction, ReflectError, instructions};
+use crate::reflect::error::ReflectError;
+use crate::reflect::module::{Instruction, instructions};
 use rspirv::grammar::{INSTRUCTION_TABLE, LogicalOperand, OperandKind, OperandQuantifier};
 use spirv::Op;
 use std::{
@@ -14,12 +15,12 @@ static OPERANDS: LazyLock<HashMap<Op, &'static [LogicalOperand]>> = LazyLock::ne
 });
 
 /// The results that each function names, and each variable by its initial value.
-pub(super) struct Uses {
+pub(crate) struct Uses {
     named: HashMap<u32, Vec<u32>>,
 }
 
 impl Uses {
-    pub(super) fn read(words: &[u32]) -> Result<Self, ReflectError> {
+    pub(crate) fn read(words: &[u32]) -> Result<Self, ReflectError> {
         let mut named: HashMap<u32, Vec<u32>> = HashMap::new();
         let mut function = None;
         for instruction in instructions(words)? {
@@ -41,7 +42,7 @@ impl Uses {
     }
 
     /// Everything that is named by what is given, or by what that names.
-    pub(super) fn reached_from(&self, first: impl Iterator<Item = u32>) -> HashSet<u32> {
+    pub(crate) fn reached_from(&self, first: impl Iterator<Item = u32>) -> HashSet<u32> {
         let mut open: Vec<u32> = first.collect();
         let mut reached: HashSet<u32> = open.iter().copied().collect();
         while let Some(user) = open.pop() {

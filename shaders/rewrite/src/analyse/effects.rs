@@ -1,0 +1,183 @@
+//! What a kernel does beside loading and storing, and whether it may simply be run again.
+
+use crate::analyse::access::{Plan, Way};
+use crate::analyse::pointers::Kernel;
+use crate::analyse::sites;
+use crate::contract::analysis::{Access, Check, Effects};
+use crate::ir::instruction::{Id, id_operand};
+use rspirv::dr::Instruction;
+use rspirv::spirv::{Op, StorageClass};
+use std::collections::HashSet;
+
+/// How often the instructions are gone through; what takes longer counts as unknown.
+const MAX_ROUNDS: usize = 16;
+
+/// Collects the effects of a kernel.
+pub(crate) fn effects(kernel: &Kernel<'_>, plans: &[Plan], checks: &[Check]) -> Effects {
+    let mut effects = Effects::default();
+    for plan in plans {
+        effects.writes |= plan.touch.access.writes();
+        effects.atomics |= plan.touch.access == Access::Atomic;
+    }
+    let mut others = false;
+    for instruction in instructions(kernel) {
+        let op = instruction.class.opcode;
+        effects.barriers |= op == Op::ControlBarrier;
+        effects.subgroups |= is_subgroup(instruction.class.opname);
+        let bound = writes_descriptor(kernel, instruction);
+        effects.atomics |= bound && sites::is_atomic(op);
+        effects.writes |= bound;
+        others |= bound;
+    }
+    effects.overwrites = !others
+        && !effects.atomics
+        && !effects.subgroups
+        && apart(plans, checks)
+        && Taint::new(kernel).leaves_writes_alone(plans);
+    effects
+}
+
+fn instructions<'k>(kernel: &'k Kernel<'_>) -> impl Iterator<Item = &'k Instruction> {
+    kernel.edit.module.functions.iter().flat_map(|function| function.all_inst_iter())
+}
+
+/// Whether an instruction works across a subgroup.
+fn is_subgroup(name: &str) -> bool {
+    name.starts_with("Group") || name.starts_with("Subgroup")
+}
+
+/// The storage class of the memory that a pointer points to.
+fn class(kernel: &Kernel<'_>, pointer: Id) -> Option<StorageClass> {
+    kernel.edit.pointer_parts(kernel.edit.type_of(pointer)?).map(|(class, _)| class)
+}
+
+/// Whether an instruction writes to a buffer or image that is bound with a descriptor.
+fn writes_descriptor(kernel: &Kernel<'_>, instruction: &Instruction) -> bool {
+    let op = instruction.class.opcode;
+    let writes = matches!(op, Op::Store | Op::CopyMemory) || sites::is_atomic(op);
+    let to = id_operand(instruction, 0).filter(|_| writes);
+    let class = to.and_then(|pointer| class(kernel, pointer));
+    let bound = [StorageClass::StorageBuffer, StorageClass::Uniform, StorageClass::Image].map(Some);
+    op == Op::ImageWrite || (to.is_some() && bound.contains(&class))
+}
+
+/// Whether all accesses are indices, and no root is both read and written.
+fn apart(plans: &[Plan], checks: &[Check]) -> bool {
+    let (mut read, mut written) = (HashSet::new(), HashSet::new());
+    for plan in plans {
+        let Way::Index(check) = plan.way else { return false };
+        let Some(check) = checks.get(check) else { return false };
+        if check.access.writes() { &mut written } else { &mut read }.insert(check.root);
+    }
+    read.is_disjoint(&written)
+}
+
+/// The values that depend on memory which is read.
+struct Taint<'k, 'p> {
+    kernel: &'k Kernel<'p>,
+    /// Results that depend on it, and variables that hold such.
+    values: HashSet<Id>,
+    /// Whether it may be in any variable.
+    anywhere: bool,
+}
+
+impl<'k, 'p> Taint<'k, 'p> {
+    fn new(kernel: &'k Kernel<'p>) -> Self {
+        Self { kernel, values: HashSet::new(), anywhere: false }
+    }
+
+    /// Whether neither the way through the kernel nor an index of a write depends on what is read.
+    fn leaves_writes_alone(mut self, plans: &[Plan]) -> bool {
+        let mut settled = false;
+        for _ in 0..MAX_ROUNDS {
+            let before = (self.values.len(), self.anywhere);
+            for instruction in instructions(self.kernel) {
+                self.spread(instruction);
+            }
+            settled = before == (self.values.len(), self.anywhere);
+            if settled {
+                break;
+            }
+        }
+        let decides = |op: Op| matches!(op, Op::BranchConditional | Op::Switch);
+        let mut branches = instructions(self.kernel).filter(|i| decides(i.class.opcode));
+        let fixed_way = branches.all(|branch| !self.reaches(branch));
+        let mut writes = plans.iter().filter(|plan| plan.touch.access.writes());
+        settled && fixed_way && writes.all(|plan| !self.values.contains(&plan.touch.pointer))
+    }
+
+    /// Whether an operand depends on what is read.
+    fn reaches(&self, instruction: &Instruction) -> bool {
+        let mut ids = (0..instruction.operands.len()).filter_map(|i| id_operand(instruction, i));
+        ids.any(|id| self.values.contains(&id))
+    }
+
+    /// Carries dependence over an instruction.
+    fn spread(&mut self, instruction: &Instruction) {
+        let op = instruction.class.opcode;
+        let mut depends = self.reaches(instruction);
+        match op {
+            Op::Load => depends |= id_operand(instruction, 0).is_none_or(|from| self.reads(from)),
+            Op::Store if depends => self.store(id_operand(instruction, 0)),
+            Op::CopyMemory | Op::ExtInst => {
+                depends |= op == Op::CopyMemory;
+                if depends {
+                    (0..instruction.operands.len())
+                        .filter_map(|i| id_operand(instruction, i))
+                        .filter(|&id| class(self.kernel, id).is_some())
+                        .for_each(|id| self.store(Some(id)));
+                }
+            }
+            // Parameters and results are not followed one by one.
+            Op::FunctionCall => depends = true,
+            Op::FunctionParameter => depends = true,
+            _ => {}
+        }
+        if depends {
+            self.values.extend(instruction.result_id);
+        }
+    }
+
+    /// Whether what is loaded from a pointer may depend on memory that is read.
+    fn reads(&self, pointer: Id) -> bool {
+        match class(self.kernel, pointer) {
+            Some(StorageClass::Input | StorageClass::PushConstant | StorageClass::Uniform) => false,
+            Some(StorageClass::Function | StorageClass::Private) => {
+                let variable = self.variable(pointer);
+                self.anywhere || variable.is_none_or(|variable| self.values.contains(&variable))
+            }
+            _ => true,
+        }
+    }
+
+    /// Notes that what depends on memory is stored.
+    fn store(&mut self, pointer: Option<Id>) {
+        // Whatever is loaded from elsewhere depends on memory anyway.
+        let class = pointer.and_then(|pointer| class(self.kernel, pointer));
+        if !matches!(class, None | Some(StorageClass::Function | StorageClass::Private)) {
+            return;
+        }
+        match pointer.and_then(|pointer| self.variable(pointer)) {
+            Some(variable) => {
+                self.values.insert(variable);
+            }
+            None => self.anywhere = true,
+        }
+    }
+
+    /// The variable that a pointer points into.
+    fn variable(&self, pointer: Id) -> Option<Id> {
+        let mut pointer = pointer;
+        for _ in 0..MAX_ROUNDS {
+            let definition = self.kernel.definition(pointer)?;
+            match definition.class.opcode {
+                Op::Variable => return Some(pointer),
+                Op::AccessChain | Op::InBoundsAccessChain | Op::CopyObject => {
+                    pointer = id_operand(definition, 0)?;
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+}

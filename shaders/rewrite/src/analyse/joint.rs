@@ -1,0 +1,224 @@
+//! Accesses that are checked together: those of a block at fixed distances from one address.
+//!
+//! A kernel that follows a pointer mostly uses several members of what it finds there. All accesses
+//! of a block happen if one does, so one comparison of the whole extent decides about all of them.
+//! That is exact while no two segments are so close that the extent reaches both
+//! ([`Variant::joint`](crate::Variant::joint)); which of the accesses it was, the host finds out.
+
+use crate::analyse::access::{Plan, Way};
+use crate::analyse::pointers::Kernel;
+use crate::contract::analysis::{Access, Reach};
+use crate::ir::instruction::{Id, id_operand};
+use rspirv::dr::{Block, Instruction, Operand};
+use rspirv::spirv::{MemoryAccess, Op, StorageClass};
+use std::collections::HashMap;
+
+/// The longest extent that is checked at once, in bytes: an object of usual size.
+pub(crate) const MAX_BYTES: u64 = 256;
+/// How many instructions are followed back to the number that an address is made of.
+const MAX_STEPS: usize = 64;
+
+/// Accesses that belong together, by their positions among the plans.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    /// What all of them access.
+    pub(crate) reach: Reach,
+    /// The plans in the order of the program, and the bytes from the start of the extent.
+    pub(crate) members: Vec<(usize, u64)>,
+}
+
+/// Finds the accesses of a block that can be checked together. `plans` are those of the block, with
+/// their positions among all.
+pub(crate) fn groups(
+    kernel: &Kernel<'_>,
+    block: &Block,
+    plans: &[(usize, &Plan)],
+    reaches: &[Reach],
+) -> Vec<Group> {
+    let mut values = Values { kernel, same: HashMap::new(), held: HashMap::new() };
+    let mut extents: Vec<Extent> = Vec::new();
+    let mut open: HashMap<(Id, bool), usize> = HashMap::new();
+    let mut rest = plans;
+    for (position, instruction) in block.instructions.iter().enumerate() {
+        let here = rest.iter().take_while(|(_, plan)| plan.at.2 == position).count();
+        let (plans, others) = rest.split_at(here);
+        rest = others;
+        for &(number, plan) in plans {
+            let Some(member) = Member::new(number, plan, reaches) else { continue };
+            let key = (values.origin(plan.trace.start), member.reach.access.writes());
+            let at = open.get(&key).copied();
+            if !at.is_some_and(|at| extents[at].admit(member)) {
+                open.insert(key, extents.len());
+                extents.push(Extent { members: vec![member] });
+            }
+        }
+        values.step(instruction);
+    }
+    extents.iter().filter_map(Extent::group).collect()
+}
+
+/// An access at a fixed distance from an address.
+#[derive(Clone, Copy)]
+struct Member {
+    plan: usize,
+    bytes: u64,
+    reach: Reach,
+}
+
+impl Member {
+    fn new(number: usize, plan: &Plan, reaches: &[Reach]) -> Option<Self> {
+        let Way::Address(reach) = plan.way else { return None };
+        let distance = plan.trace.distance.filter(|distance| distance.index.is_none())?;
+        Some(Self { plan: number, bytes: distance.bytes, reach: *reaches.get(reach)? })
+    }
+
+    fn end(&self) -> u64 {
+        self.bytes.saturating_add(self.reach.size_bytes.into())
+    }
+}
+
+/// Accesses behind one address, while they are being collected.
+struct Extent {
+    members: Vec<Member>,
+}
+
+impl Extent {
+    fn start(&self) -> u64 {
+        self.members.iter().map(|member| member.bytes).min().unwrap_or_default()
+    }
+
+    fn len(&self) -> u64 {
+        self.members.iter().map(Member::end).max().unwrap_or_default() - self.start()
+    }
+
+    /// Adds an access if all are still checked by where the extent starts.
+    fn admit(&mut self, member: Member) -> bool {
+        self.members.push(member);
+        let start = self.start();
+        let aligned = |m: &Member| (m.bytes - start).is_multiple_of(m.reach.align_bytes.into());
+        let fits = self.len() <= MAX_BYTES && self.members.iter().all(aligned);
+        if !fits {
+            self.members.pop();
+        }
+        fits
+    }
+
+    fn group(&self) -> Option<Group> {
+        if self.members.len() < 2 {
+            return None;
+        }
+        let start = self.start();
+        let writes = self.members.iter().any(|member| member.reach.access.writes());
+        let reach = Reach {
+            size_bytes: u32::try_from(self.len()).ok()?,
+            align_bytes: self.members.iter().map(|member| member.reach.align_bytes).max()?,
+            access: if writes { Access::Write } else { Access::Read },
+        };
+        let members = self.members.iter().map(|member| (member.plan, member.bytes - start));
+        Some(Group { reach, members: members.collect() })
+    }
+}
+
+/// Which values of a block are known to be the same.
+struct Values<'v> {
+    kernel: &'v Kernel<'v>,
+    /// Values that were loaded, and what had been stored or loaded before.
+    same: HashMap<Id, Id>,
+    /// What the invocation's own variables hold at this point.
+    held: HashMap<Id, Id>,
+}
+
+impl Values<'_> {
+    /// The value whose bits a pointer or an address has.
+    fn origin(&self, value: Id) -> Id {
+        let mut origin = value;
+        for _ in 0..MAX_STEPS {
+            let from = self.same.get(&origin).copied().or_else(|| self.kept_bits(origin));
+            let Some(from) = from else { break };
+            origin = from;
+        }
+        origin
+    }
+
+    /// The value that a conversion gives another type, all its 64 bits kept.
+    fn kept_bits(&self, value: Id) -> Option<Id> {
+        let definition = self.kernel.definition(value)?;
+        if !matches!(
+            definition.class.opcode,
+            Op::Bitcast | Op::CopyObject | Op::ConvertUToPtr | Op::ConvertPtrToU
+        ) {
+            return None;
+        }
+        let from = id_operand(definition, 0)?;
+        (self.kernel.is_address(value) && self.kernel.is_address(from)).then_some(from)
+    }
+
+    /// Notes what an instruction does to the invocation's variables.
+    fn step(&mut self, instruction: &Instruction) {
+        let operand = |at| id_operand(instruction, at);
+        match instruction.class.opcode {
+            Op::Load => {
+                let (Some(result), Some(from)) = (instruction.result_id, operand(0)) else {
+                    return;
+                };
+                if self.own_variable(from) != Some(from) || is_volatile(instruction) {
+                    return;
+                }
+                match self.held.get(&from) {
+                    Some(&value) => self.same.insert(result, value),
+                    None => self.held.insert(from, result),
+                };
+            }
+            Op::Store => {
+                let (Some(to), Some(value)) = (operand(0), operand(1)) else { return };
+                if self.kernel.is_physical(to) {
+                    return;
+                }
+                match self.own_variable(to) {
+                    Some(variable) if variable == to => self.held.insert(to, value),
+                    Some(variable) => self.held.remove(&variable),
+                    None => {
+                        self.held.clear();
+                        None
+                    }
+                };
+            }
+            // They only make another pointer to it.
+            Op::AccessChain | Op::InBoundsAccessChain => {}
+            _ => {
+                let operands = 0..instruction.operands.len();
+                let pointers = operands.filter_map(|at| id_operand(instruction, at));
+                let changes = |id: Id| self.own_variable(id).is_some();
+                let calls = instruction.class.opcode == Op::FunctionCall;
+                if calls || pointers.into_iter().any(changes) {
+                    self.held.clear();
+                }
+            }
+        }
+    }
+
+    /// The variable of this invocation alone that a pointer is to, or into.
+    fn own_variable(&self, pointer: Id) -> Option<Id> {
+        let mut at = pointer;
+        for _ in 0..MAX_STEPS {
+            let definition = self.kernel.definition(at)?;
+            match definition.class.opcode {
+                Op::AccessChain | Op::InBoundsAccessChain => at = id_operand(definition, 0)?,
+                Op::Variable => {
+                    let (class, _) = self.kernel.edit.pointer_parts(definition.result_type?)?;
+                    let own = matches!(class, StorageClass::Function | StorageClass::Private);
+                    return own.then_some(at);
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+}
+
+fn is_volatile(instruction: &Instruction) -> bool {
+    instruction.operands.iter().any(|operand| match operand {
+        Operand::MemoryAccess(mask) => mask.contains(MemoryAccess::VOLATILE),
+        _ => false,
+    })
+}

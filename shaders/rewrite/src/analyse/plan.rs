@@ -1,0 +1,241 @@
+//! From a module to the list of its accesses, and how each is checked.
+
+use crate::analyse::access::{Part, Plan, Way};
+use crate::analyse::effects::effects;
+use crate::analyse::pointers::{Kernel, Trace};
+use crate::analyse::sites::Touch;
+use crate::analyse::{joint, own_arrays, sites, split};
+use crate::contract::analysis::{Access, Analysis, Bounds, Check, Joint, Reach, Root, Site};
+use crate::contract::control;
+use crate::contract::error::RewriteError;
+use crate::ir::edit::Edit;
+use crate::ir::instruction::Id;
+use crate::ir::layouts::{Layouts, scalar_bytes, vector_parts};
+use crate::load::sieve::Source;
+use rspirv::dr::Instruction;
+use rspirv::spirv::{Capability, Op};
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// The accesses of a module and what is known of them, while they are being collected.
+struct Planner<'p> {
+    kernel: Kernel<'p>,
+    source: &'p Source,
+    analysis: Analysis,
+    plans: Vec<Plan>,
+    roots: HashMap<u32, usize>,
+    checks: HashMap<Check, usize>,
+    reaches: HashMap<Reach, usize>,
+}
+
+/// Finds the accesses of a module. `origins` gives, per function, the position of its first
+/// instruction among those of the source.
+pub(crate) fn plan(
+    edit: &Edit,
+    layouts: &Layouts,
+    source: &Source,
+    origins: &[usize],
+) -> Result<(Analysis, Vec<Plan>), RewriteError> {
+    let mut planner = Planner {
+        kernel: Kernel::new(edit, layouts),
+        source,
+        analysis: Analysis::default(),
+        plans: Vec::new(),
+        roots: HashMap::new(),
+        checks: HashMap::new(),
+        reaches: HashMap::new(),
+    };
+    let mut own = Vec::new();
+    for (f, (function, &origin)) in edit.module.functions.iter().zip(origins).enumerate() {
+        // OpFunction and the parameters come before the first label.
+        let mut position = origin + 1 + function.parameters.len();
+        for (b, block) in function.blocks.iter().enumerate() {
+            position += 1;
+            for (i, instruction) in block.instructions.iter().enumerate() {
+                planner.visit((f, b, i), position, instruction)?;
+                own.extend(own_sites(edit, source, position, instruction)?);
+                position += 1;
+            }
+        }
+    }
+    planner.analysis.sites.extend(own);
+    planner.join(edit);
+    let Planner { mut analysis, plans, kernel, .. } = planner;
+    analysis.effects = effects(&kernel, &plans, &analysis.checks);
+    Ok((analysis, plans))
+}
+
+/// The sites of an instruction that indexes the kernel's own variables.
+fn own_sites(
+    edit: &Edit,
+    source: &Source,
+    position: usize,
+    instruction: &Instruction,
+) -> Result<impl Iterator<Item = Site>, RewriteError> {
+    let op = instruction.class.opcode;
+    let count =
+        own_arrays::count(edit, instruction).map_err(|why| source.refuse(position, op, why))?;
+    let site = Site {
+        instruction: sites::name(op),
+        access: Access::Read,
+        bounds: Bounds::Own,
+        line: source.line(position),
+    };
+    Ok(std::iter::repeat_n(site, count))
+}
+
+impl Planner<'_> {
+    fn visit(
+        &mut self,
+        at: (usize, usize, usize),
+        position: usize,
+        instruction: &Instruction,
+    ) -> Result<(), RewriteError> {
+        let op = instruction.class.opcode;
+        let refuse = |reason: &str| self.source.refuse(position, op, reason);
+        if let Some(reason) = sites::refusal(&self.kernel, instruction) {
+            return Err(refuse(reason));
+        }
+        if op == Op::LoopMerge {
+            self.analysis.loops += 1;
+        }
+        for touch in sites::touches(&self.kernel, instruction) {
+            let trace = self.kernel.trace(touch.pointer);
+            let trace =
+                trace.ok_or_else(|| refuse("the type of what it accesses has no layout"))?;
+            let (size, align) = self.measure(&touch, &trace).map_err(refuse)?;
+            let way = self.way(&touch, &trace, size, align);
+            self.analysis.sites.push(Site {
+                instruction: sites::name(op),
+                access: touch.access,
+                bounds: way.into(),
+                line: self.source.line(position),
+            });
+            self.plans.push(Plan { at, touch, way, trace, align, joint: None });
+        }
+        Ok(())
+    }
+
+    /// Joins the accesses that can be checked together. There are as many sites as plans by now.
+    fn join(&mut self, edit: &Edit) {
+        let mut rest = 0;
+        while let Some(&Plan { at: (f, b, _), .. }) = self.plans.get(rest) {
+            let all = self.plans.iter().enumerate().skip(rest);
+            let of_block = all.take_while(|(_, plan)| (plan.at.0, plan.at.1) == (f, b));
+            let of_block: Vec<(usize, &Plan)> = of_block.collect();
+            rest += of_block.len();
+            let block = &edit.module.functions[f].blocks[b];
+            for group in joint::groups(&self.kernel, block, &of_block, &self.analysis.reaches) {
+                let reach = position(&mut self.reaches, &mut self.analysis.reaches, group.reach);
+                let joint = self.analysis.joints.len();
+                for &(plan, bytes) in &group.members {
+                    self.plans[plan].joint = Some(Part { joint, bytes });
+                }
+                self.analysis.joints.push(Joint { reach, members: group.members });
+            }
+        }
+    }
+
+    /// Size and alignment of an access, or why it cannot be rewritten.
+    fn measure(&self, touch: &Touch, trace: &Trace) -> Result<(u32, u32), &'static str> {
+        let Kernel { edit, layouts, .. } = &self.kernel;
+        let extent = layouts.extent(edit, trace.place);
+        let (size, widest) =
+            extent.ok_or("the size of what it accesses is not fixed; access its parts")?;
+        if size == 0 || size > control::SPARE_BYTES {
+            return Err("it accesses nothing, or more than 64 KiB at once; access parts");
+        }
+        // Atomic operations are done on whole, aligned values, vectors included.
+        let align = match touch.access {
+            Access::Atomic => u32::try_from(size).unwrap_or_default(),
+            // glslang promises the alignment that a column has where it is stored by columns.
+            _ if Layouts::has_gaps(edit, trace.place) => widest,
+            _ => touch.aligned.unwrap_or(widest),
+        };
+        if !align.is_power_of_two() || align > 4096 {
+            return Err("its alignment is no power of two up to 4096");
+        }
+        // What has 64 bits may be accessed in two words.
+        if align < widest.min(4) {
+            return Err(
+                "its alignment is less than the size of its widest number, or than a word; \
+                        raise buffer_reference_align",
+            );
+        }
+        let pieces = split::pieces(edit, layouts, trace.place, align);
+        let pieces = pieces.ok_or("it accesses too many numbers at once; copy them in a loop")?;
+        if pieces.len() > 1 && !pieces.iter().all(|piece| is_extractable(edit, piece.of)) {
+            return Err(
+                "its numbers of 8 or 16 bits may be on two pages; raise the alignment, or \
+                        compute with such numbers, so that they can be taken apart",
+            );
+        }
+        let size = u32::try_from(size).map_err(|_| "it accesses too much at once")?;
+        Ok((size, align))
+    }
+
+    /// How an access is checked: by its index where that suffices.
+    fn way(&mut self, touch: &Touch, trace: &Trace, size: u32, align: u32) -> Way {
+        if let Some(check) = self.check(touch, trace, size, align) {
+            return Way::Index(position(&mut self.checks, &mut self.analysis.checks, check));
+        }
+        let reach = Reach { size_bytes: size, align_bytes: align, access: touch.access };
+        Way::Address(position(&mut self.reaches, &mut self.analysis.reaches, reach))
+    }
+
+    fn check(&mut self, touch: &Touch, trace: &Trace, size: u32, align: u32) -> Option<Check> {
+        let push_offset_bytes = self.kernel.push_offset(trace.start)?;
+        let distance = trace.distance?;
+        let (index, stride) = distance.index.unzip();
+        if index.is_some_and(|index| !self.kernel.is_word(index)) {
+            return None;
+        }
+        let offset = u32::try_from(distance.bytes).ok()?;
+        let stride = stride.unwrap_or_default();
+        // The same limits hold for the host's signed computation with indices.
+        if offset % align != 0 || stride % align != 0 || (index.is_some() && stride == 0) {
+            return None;
+        }
+        let root = Root { push_offset_bytes };
+        let root = position_by(&mut self.roots, &mut self.analysis.roots, push_offset_bytes, root);
+        Some(Check {
+            root,
+            stride_bytes: stride,
+            offset_bytes: offset,
+            size_bytes: size,
+            align_bytes: align,
+            access: touch.access,
+        })
+    }
+}
+
+/// Whether numbers of a type may be taken out of composites and put together again.
+///
+/// Without a capability, numbers of 8 and 16 bits can only be loaded, stored and converted.
+fn is_extractable(edit: &Edit, of: Id) -> bool {
+    let of = vector_parts(edit, of).map_or(of, |(part, _)| part);
+    let needed = match (edit.global(of).map(|of| of.class.opcode), scalar_bytes(edit, of)) {
+        (Some(Op::TypeInt), Some(1)) => Capability::Int8,
+        (Some(Op::TypeInt), Some(2)) => Capability::Int16,
+        (Some(Op::TypeFloat), Some(2)) => Capability::Float16,
+        _ => return true,
+    };
+    edit.declares(needed)
+}
+
+/// The position of an element in a list, to which it is added if it is new.
+fn position<T: Copy + Eq + Hash>(known: &mut HashMap<T, usize>, list: &mut Vec<T>, of: T) -> usize {
+    position_by(known, list, of, of)
+}
+
+fn position_by<K: Eq + Hash, T>(
+    known: &mut HashMap<K, usize>,
+    list: &mut Vec<T>,
+    key: K,
+    element: T,
+) -> usize {
+    *known.entry(key).or_insert_with(|| {
+        list.push(element);
+        list.len() - 1
+    })
+}

@@ -1,0 +1,188 @@
+//! What the pass knows about a kernel before it rewrites it: the same for all variants.
+
+use std::fmt;
+
+/// What an instruction does with memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Access {
+    /// It reads.
+    Read,
+    /// It writes.
+    Write,
+    /// It reads and writes in one step.
+    Atomic,
+}
+
+impl Access {
+    /// Whether memory has to be writable.
+    #[must_use]
+    pub fn writes(self) -> bool {
+        self != Self::Read
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Atomic => "atomic",
+        })
+    }
+}
+
+/// Facts about a kernel that host and rewritten kernel share: sites, roots, checks and reaches.
+///
+/// All numbering is by position and does not depend on the [`Variant`](crate::Variant), so that one
+/// set of tables on the host serves every variant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Analysis {
+    /// Every access through a physical pointer. A fault reports its position plus one.
+    pub sites: Vec<Site>,
+    /// Pointers in the push constants that accesses start from.
+    pub roots: Vec<Root>,
+    /// The kinds of access whose index is compared with a count.
+    pub checks: Vec<Check>,
+    /// The kinds of access whose address is compared with segments.
+    pub reaches: Vec<Reach>,
+    /// Accesses that can be checked together instead.
+    pub joints: Vec<Joint>,
+    /// The number of loops.
+    pub loops: usize,
+    /// The name of the entry point.
+    pub entry: String,
+    /// The descriptor set of the control block, which is at binding 0: the first that the kernel
+    /// does not use.
+    pub control_set: u32,
+    /// Whether the kernel itself has 64-bit integers.
+    pub int64: bool,
+    /// What the kernel does beside loading and storing.
+    pub effects: Effects,
+}
+
+impl Analysis {
+    /// How close two segments may be, in bytes from the end of one to the start of the next, for
+    /// [`Variant::joint`](crate::Variant::joint): at least this. 0 if nothing is checked together.
+    #[must_use]
+    pub fn joint_bytes(&self) -> u64 {
+        let reaches = self.joints.iter().filter_map(|joint| self.reaches.get(joint.reach));
+        reaches.map(|reach| reach.size_bytes.into()).max().unwrap_or_default()
+    }
+
+    /// Whether every access is an index from a pointer argument, so that no segment is searched.
+    #[must_use]
+    pub fn is_roots_only(&self) -> bool {
+        self.reaches.is_empty()
+    }
+}
+
+/// What a kernel does that decides how a round with faults may be repeated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Effects {
+    /// It stores.
+    pub writes: bool,
+    /// It has atomic operations on memory.
+    pub atomics: bool,
+    /// It has a control barrier.
+    pub barriers: bool,
+    /// It has operations across a subgroup.
+    pub subgroups: bool,
+    /// Which bytes it writes depends on its arguments and invocation numbers alone, never on what
+    /// it read, and it reads nothing that it may have written: a second run overwrites the first.
+    pub overwrites: bool,
+}
+
+/// An instruction that accesses memory through a physical pointer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Site {
+    /// The instruction's name, as `OpLoad`.
+    pub instruction: &'static str,
+    /// What it does with memory.
+    pub access: Access,
+    /// How it is checked.
+    pub bounds: Bounds,
+    /// Where it is in the source, if the module has debug information.
+    pub line: Option<Line>,
+}
+
+/// How an access is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bounds {
+    /// By its index: the position of a [`Check`].
+    Index(usize),
+    /// By its address: the position of a [`Reach`].
+    Address(usize),
+    /// By its index into one of the kernel's own variables, whose length the module says.
+    Own,
+}
+
+/// Accesses at fixed distances from one address, of which all happen or none.
+///
+/// Where they are checked together it is the first of them that reports a fault, with the address
+/// that it would have accessed itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Joint {
+    /// The position of the [`Reach`] of all of them.
+    pub reach: usize,
+    /// The positions of their sites, in the order of the program, and how many bytes behind the
+    /// start of the extent each is.
+    pub members: Vec<(usize, u64)>,
+}
+
+/// A place in a kernel's source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Line {
+    /// The file's name as the compiler was given it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1, or 0 where it is not known.
+    pub column: u32,
+}
+
+/// A pointer in the push constants that accesses start from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Root {
+    /// Where its eight bytes are in the push constants, low word first.
+    pub push_offset_bytes: u32,
+}
+
+/// A kind of access that starts at a root and has at most one index that is not constant.
+///
+/// The access of index `i`, a signed 32-bit number, covers `size_bytes` bytes from
+/// `root + offset_bytes + i * stride_bytes`. Without an index the stride is 0 and `i` is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Check {
+    /// The position of the [`Root`].
+    pub root: usize,
+    /// Bytes from one index to the next.
+    pub stride_bytes: u32,
+    /// Bytes from the root to index 0.
+    pub offset_bytes: u32,
+    /// Bytes that are accessed.
+    pub size_bytes: u32,
+    /// What the address has to be a multiple of: a power of two. It divides stride and offset, so
+    /// that it is the root alone that has to be aligned.
+    pub align_bytes: u32,
+    /// What is done with memory.
+    pub access: Access,
+}
+
+/// A kind of access whose address is only known when it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Reach {
+    /// Bytes from the checked address that have to be lent.
+    pub size_bytes: u32,
+    /// What the address has to be a multiple of: a power of two.
+    pub align_bytes: u32,
+    /// What is done with memory.
+    pub access: Access,
+}

@@ -1,0 +1,156 @@
+//! The control block and the log: the memory through which host and rewritten kernel talk.
+//!
+//! The control block is a uniform buffer of rows of four words, read-only for the kernel and new
+//! for each launch:
+//!
+//! | rows | words |
+//! |---|---|
+//! | [`LIMITS`] | the number 1, loop limit, loop limit after a fault, [`STOPPED`] |
+//! | [`SPARE`] | address of zeroes to read, address of memory to write, where a check failed |
+//! | [`REPORTS`] | address of the log, address of the stop word |
+//! | [`LOOKUP`] | address of the radix tree's root, address of the bisected segments |
+//! | [`TREE`] | entries of the tree's root, and three unused |
+//! | [`Layout::check_row`] | per [`Check`](crate::Check): device address, first index, count |
+//! | [`Layout::segment_row`] | per segment, unless bisected: its record |
+//! | [`Layout::grid_row`] | if folded: workgroups in x, y, z and altogether; the size of each |
+//!
+//! Where a check's count is 0, its first index is 0 too, and its device address plus its
+//! `offset_bytes` is that of the zeroes. Without `offset_roots` the first index is 0. The root of
+//! the tree has at least one entry.
+//!
+//! A check's device address is that of index 0, its `offset_bytes` not included. Addresses are 64
+//! bits, low word first. A segment's record is [`Layout::record_rows`] rows of
+//! 64-bit numbers: start, length in bytes, target, fault bitmap, then a *span* per
+//! [`Reach`](crate::Reach). An access at `a` is within a segment if `a - start < span`, unsigned
+//! and wrapping; the span is the length less the size of the access plus one, or 0 where the
+//! segment does not allow it. The *target* is what is added to an address
+//! ([`Translation::Segments`](crate::Translation)), or the address of the entry that page number 0
+//! would have in the segment's flat table, wrapping ([`Translation::Table`](crate::Translation)).
+//! The *fault bitmap* is, in the same way, the address of the word for page number 0: two bits per
+//! page, 16 pages to a word, the upper bit for writes.
+//!
+//! A table's entry is a 64-bit number: the frame's device address, a multiple of 4096, plus
+//! [`ENTRY_READ`] and [`ENTRY_WRITE`]. The radix tree has three levels: bits 36 and up of an
+//! address index the root, bits 24 to 35 a node of 4096 addresses, bits 12 to 23 a leaf of 4096
+//! entries. There is no null: what is absent points to a node, or a leaf, of absent entries.
+//!
+//! The log is 8 words of counts ([`LogWord`]) and then entries of [`LOG_ENTRY_WORDS`] words:
+//! address or index (low word, high word), workgroup (x, y, z), the invocation's number in its
+//! workgroup, and last the site's position plus one, times two, plus one for an index. The host
+//! sets all of it to 0 but the capacity; kernels add to it. An entry whose last word is 0 was not
+//! finished: its invocation had no iterations left for its report.
+//!
+//! The stop word counts the invocations that failed, those whose faults are collected excepted.
+//! Loops end once it is not 0, so the host ends a launch by writing it. It is 0 at first; launches
+//! learn through [`STOPPED`] what it was before them.
+
+use crate::contract::analysis::Analysis;
+use crate::contract::variant::{Fold, Search, Variant};
+
+/// The row of limits.
+pub const LIMITS: u32 = 0;
+/// Row and word of what the stop word was before the launch: if it is not 0 the launch does
+/// nothing.
+/// Kernels do not write it; the host does to end a launch, for workgroups that have not begun.
+pub const STOPPED: (u32, u32) = (LIMITS, 3);
+/// The row of addresses that stand in for what a check refused: each [`SPARE_BYTES`] long.
+pub const SPARE: u32 = 1;
+/// The row of addresses of the log and the stop word.
+pub const REPORTS: u32 = 2;
+/// The row of addresses of the tree's root and of the bisected segments.
+pub const LOOKUP: u32 = 3;
+/// The row that describes the tree.
+pub const TREE: u32 = 4;
+/// The rows before the checks.
+pub const HEADER_ROWS: u32 = 5;
+/// Rows that describe the virtual grid. A folded kernel that is not checked has these alone.
+pub const GRID_ROWS: u32 = 2;
+/// The most rows: 16 KiB, the least that every device gives a uniform buffer (Vulkan
+/// specification, "Required Limits", `maxUniformBufferRange`).
+pub const MAX_ROWS: u32 = 1024;
+/// Bytes of zeroes, and of memory to write, that stand in for what a check refused. No access is
+/// larger.
+pub const SPARE_BYTES: u64 = 65_536;
+/// The page of tables and faults, in bytes.
+pub const PAGE_BYTES: u64 = 4096;
+/// The bit of a table's entry that allows reading.
+pub const ENTRY_READ: u64 = 1;
+/// The bit of a table's entry that allows writing.
+pub const ENTRY_WRITE: u64 = 2;
+/// Entries of a node and of a leaf of the radix tree.
+pub const TREE_FANOUT: u64 = 4096;
+/// Words of a log entry.
+pub const LOG_ENTRY_WORDS: u32 = 7;
+/// Words before the first log entry.
+pub const LOG_HEADER_WORDS: u32 = 8;
+
+/// The counts at the start of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogWord {
+    /// Faults that were reported, more than one per page where subgroups or pages are shared.
+    Faults = 0,
+    /// Entries that were asked for; more than the capacity when the queue overflowed.
+    Queued = 1,
+    /// Entries that there is room for; the host's to write.
+    Capacity = 2,
+    /// Invocations that had a loop cut short by the driver.
+    Cut = 3,
+    /// Invocations that reached the loop limit, or were stopped in a loop.
+    Exhausted = 4,
+}
+
+/// Where things are in the control block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    checks: u32,
+    segments: u32,
+    reaches: u32,
+    grid_rows: u32,
+}
+
+impl Layout {
+    /// The layout for a kernel and a variant, or `None` if it needs more than [`MAX_ROWS`] rows.
+    #[must_use]
+    pub fn new(analysis: &Analysis, variant: &Variant) -> Option<Self> {
+        let segments = match variant.search {
+            Search::Unrolled(count) => u32::from(count),
+            Search::Bisected { .. } => 0,
+        };
+        let checks = u32::try_from(analysis.checks.len()).ok()?;
+        let reaches = u32::try_from(analysis.reaches.len()).ok()?;
+        let fits = checks < MAX_ROWS && reaches < MAX_ROWS;
+        let grid_rows = if variant.fold == Fold::None { 0 } else { GRID_ROWS };
+        let layout = Self { checks, segments, reaches, grid_rows };
+        (fits && layout.rows() <= MAX_ROWS).then_some(layout)
+    }
+
+    /// The number of rows.
+    #[must_use]
+    pub fn rows(&self) -> u32 {
+        self.segment_row(self.segments) + self.grid_rows
+    }
+
+    /// The first of the rows that describe the virtual grid, if the launch is folded.
+    #[must_use]
+    pub fn grid_row(&self) -> Option<u32> {
+        (self.grid_rows > 0).then(|| self.segment_row(self.segments))
+    }
+
+    /// The row of a check.
+    #[must_use]
+    pub fn check_row(&self, check: u32) -> u32 {
+        HEADER_ROWS + check
+    }
+
+    /// The first row of a segment's record, where segments are not bisected.
+    #[must_use]
+    pub fn segment_row(&self, segment: u32) -> u32 {
+        HEADER_ROWS + self.checks + segment * self.record_rows()
+    }
+
+    /// Rows of a segment's record: two 64-bit numbers each.
+    #[must_use]
+    pub fn record_rows(&self) -> u32 {
+        (4 + self.reaches).div_ceil(2)
+    }
+}

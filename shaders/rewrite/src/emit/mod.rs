@@ -1,0 +1,16 @@
+//! Writing a form of a kernel: checked and translated accesses, the entry point, reports.
+
+pub(crate) mod accesses;
+pub(crate) mod entry;
+pub(crate) mod fault;
+pub(crate) mod grid;
+pub(crate) mod offsets;
+pub(crate) mod own_arrays;
+mod page;
+pub(crate) mod physical;
+mod report;
+mod segments;
+pub(crate) mod shared;
+pub(crate) mod size;
+mod table;
+pub(crate) mod translate;

@@ -1,0 +1,86 @@
+//! Words of memory that the pass's own code reaches through addresses in the control block.
+
+use crate::contract::control;
+use crate::emit::shared::Shared;
+use crate::ir::code::Code;
+use crate::ir::edit::Edit;
+use crate::ir::instruction::Id;
+use rspirv::dr::Operand;
+use rspirv::spirv::{Capability, Decoration, MemoryModel, Op, Scope, StorageClass};
+
+/// How words in physical memory are named: types, and what an atomic operation says of its order.
+#[derive(Clone, Copy)]
+pub(crate) struct Physical {
+    word_pointer: Id,
+    block_pointer: Id,
+    scope: Id,
+    relaxed: Id,
+}
+
+impl Physical {
+    /// Declares them, and physical pointers where the kernel has none of its own.
+    pub(crate) fn declare(edit: &mut Edit) -> Self {
+        edit.allow_physical_pointers();
+        let word = edit.uint(32);
+        let words = edit.declare_new(Op::TypeRuntimeArray, None, vec![Operand::IdRef(word)]);
+        edit.decorate(words, Decoration::ArrayStride, vec![Operand::LiteralBit32(4)]);
+        let block = edit.block(words);
+        let scope = edit.word(device_scope(edit) as u32);
+        Self {
+            word_pointer: edit.pointer(StorageClass::PhysicalStorageBuffer, word),
+            block_pointer: edit.pointer(StorageClass::PhysicalStorageBuffer, block),
+            scope,
+            relaxed: edit.word(0),
+        }
+    }
+
+    /// The word at an address: a pair of words.
+    pub(crate) fn at(self, code: &mut Code<'_>, address: Id) -> Id {
+        code.ids(Op::Bitcast, self.word_pointer, &[address])
+    }
+
+    /// The word that is `index` words from an address.
+    pub(crate) fn at_index(self, code: &mut Code<'_>, address: Id, index: Id) -> Id {
+        let block = code.ids(Op::Bitcast, self.block_pointer, &[address]);
+        let zero = code.edit.word(0);
+        code.ids(Op::AccessChain, self.word_pointer, &[block, zero, index])
+    }
+
+    /// An atomic operation on a word, which gives the word before it.
+    pub(crate) fn atomic(self, code: &mut Code<'_>, op: Op, pointer: Id, value: Option<Id>) -> Id {
+        let of = code.edit.uint(32);
+        let mut operands = vec![
+            Operand::IdRef(pointer),
+            Operand::IdScope(self.scope),
+            Operand::IdMemorySemantics(self.relaxed),
+        ];
+        operands.extend(value.map(Operand::IdRef));
+        code.op(op, of, operands)
+    }
+
+    /// The stop word as it is now. Read by changing nothing in it, because Mesa 25 moves an atomic
+    /// load out of the loop, which then never ends.
+    pub(crate) fn stop(self, code: &mut Code<'_>, shared: &Shared) -> Id {
+        let address = code.control_pair(shared.control, control::REPORTS, 1);
+        let pointer = self.at(code, address);
+        let zero = code.edit.word(0);
+        self.atomic(code, Op::AtomicOr, pointer, Some(zero))
+    }
+}
+
+/// The scope of everything on the device that may write the same words. The Vulkan memory model
+/// knows it only with a capability of its own; the queue's family has them all too.
+fn device_scope(edit: &Edit) -> Scope {
+    let has = |wanted| {
+        let wanted = [Operand::Capability(wanted)];
+        edit.module.capabilities.iter().any(|i| i.operands == wanted)
+    };
+    let vulkan = edit.module.memory_model.as_ref().is_some_and(|model| {
+        model.operands.get(1) == Some(&Operand::MemoryModel(MemoryModel::Vulkan))
+    });
+    if vulkan && !has(Capability::VulkanMemoryModelDeviceScope) {
+        Scope::QueueFamily
+    } else {
+        Scope::Device
+    }
+}

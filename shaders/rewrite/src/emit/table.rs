@@ -1,0 +1,105 @@
+//! Looking up pages that may be missing.
+
+use crate::contract::analysis::Access;
+use crate::contract::control;
+use crate::emit::fault::{Culprit, note};
+use crate::emit::segments::load_number;
+use crate::emit::shared::Shared;
+use crate::ir::address::Math;
+use crate::ir::code::Code;
+use crate::ir::instruction::Id;
+use rspirv::spirv::Op;
+
+/// The bits of an address within a page.
+const PAGE_MASK: u64 = control::PAGE_BYTES - 1;
+
+/// An access that was checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gate {
+    pub(crate) site: u32,
+    pub(crate) access: Access,
+    /// The host address.
+    pub(crate) address: Id,
+    /// Whether the access is aligned, and its index in bounds: a boolean.
+    pub(crate) allowed: Id,
+    /// Whether it is allowed and in a segment: a boolean.
+    pub(crate) inside: Id,
+    /// The segment's target: where the entry of page number 0 would be.
+    pub(crate) target: Id,
+}
+
+/// The page table: a flat one per segment, and a tree for what is in no segment.
+pub(crate) struct Table<'t> {
+    pub(crate) shared: &'t Shared,
+    pub(crate) math: Math,
+    pub(crate) tree: bool,
+}
+
+impl Table<'_> {
+    /// Translates a part of an access that does not straddle a page.
+    ///
+    /// Returns its host address and its device address, or that of the spare memory.
+    pub(crate) fn piece(&self, code: &mut Code<'_>, gate: &Gate, offset: u32) -> (Id, Id) {
+        let math = self.math;
+        let address = if offset == 0 {
+            gate.address
+        } else {
+            let offset = math.constant(code.edit, u64::from(offset));
+            math.add(code, gate.address, offset)
+        };
+        let at = self.entry_address(code, gate, address);
+        let entry = load_number(math, code, at);
+        let (bit, half) =
+            if gate.access.writes() { (control::ENTRY_WRITE, 1) } else { (control::ENTRY_READ, 0) };
+        // Refused accesses read an entry of zeroes: absent.
+        let bit = u32::try_from(bit).unwrap_or_default();
+        let present = math.has_bits(code, entry, bit);
+        let spare = code.control_pair(self.shared.control, control::SPARE, half);
+        let spare = math.address_of_pair(code, spare);
+        let translated = math.splice(code, entry, address, PAGE_MASK);
+        let translated = math.select(code, present, translated, spare);
+        let culprit = math.to_pair(code, address);
+        note(code, self.shared, gate.site, present, Culprit::Address(culprit));
+        (address, translated)
+    }
+
+    /// Where the entry of an address is; of zeroes for what is refused.
+    fn entry_address(&self, code: &mut Code<'_>, gate: &Gate, address: Id) -> Id {
+        let math = self.math;
+        let zeroes = code.control_pair(self.shared.control, control::SPARE, 0);
+        let zeroes = math.address_of_pair(code, zeroes);
+        let offset = math.entry_offset(code, address, 12, 52);
+        let flat = math.add(code, gate.target, offset);
+        let other = if self.tree {
+            let leaf = self.leaf_entry(code, address, zeroes);
+            math.select(code, gate.allowed, leaf, zeroes)
+        } else {
+            zeroes
+        };
+        math.select(code, gate.inside, flat, other)
+    }
+
+    /// Where the tree has the entry of an address.
+    fn leaf_entry(&self, code: &mut Code<'_>, address: Id, zeroes: Id) -> Id {
+        let math = self.math;
+        let (word, truth) = (code.edit.uint(32), code.edit.bool());
+        let root = code.control_pair(self.shared.control, control::LOOKUP, 0);
+        let root = math.address_of_pair(code, root);
+        let entries = code.control_word(self.shared.control, control::TREE, 0);
+        let three = code.edit.word(3);
+        let end = code.ids(Op::ShiftLeftLogical, word, &[entries, three]);
+        let offset = math.entry_offset(code, address, 36, 28);
+        let low = math.low(code, offset);
+        let covered = code.ids(Op::ULessThan, truth, &[low, end]);
+        let first = math.constant(code.edit, 0);
+        let offset = math.select(code, covered, offset, first);
+        let at = math.add(code, root, offset);
+        let node = load_number(math, code, at);
+        let offset = math.entry_offset(code, address, 24, 12);
+        let at = math.add(code, node, offset);
+        let leaf = load_number(math, code, at);
+        let offset = math.entry_offset(code, address, 12, 12);
+        let at = math.add(code, leaf, offset);
+        math.select(code, covered, at, zeroes)
+    }
+}

@@ -1,0 +1,288 @@
+//! From the pointer of an access to the pointer that the device may use.
+
+use crate::analyse::access::{Part, Plan, Way};
+use crate::contract::analysis::{Access, Analysis, Check};
+use crate::contract::control;
+use crate::contract::variant::{Integers, Translation, Variant};
+use crate::emit::fault::{Culprit, note};
+use crate::emit::segments::{Field, Segments, Within};
+use crate::emit::shared::Shared;
+use crate::emit::table::{Gate, Table};
+use crate::ir::address::Math;
+use crate::ir::code::Code;
+use crate::ir::instruction::Id;
+use rspirv::dr::{Instruction, Operand};
+use rspirv::spirv::Op;
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// Translates pointers, for one variant of a kernel.
+pub(crate) struct Translator<'t> {
+    pub(crate) shared: &'t Shared,
+    pub(crate) analysis: &'t Analysis,
+    pub(crate) layout: &'t control::Layout,
+    pub(crate) variant: &'t Variant,
+    /// Where the joints that were checked are on the device.
+    pub(crate) joints: RefCell<HashMap<usize, Id>>,
+}
+
+/// An index that was compared with a count.
+struct Indexed {
+    ok: Id,
+    /// The index, or one that is in bounds, if there is one that is not constant.
+    safe: Option<Id>,
+    /// The device address of the root, as a pair of words.
+    base: Id,
+}
+
+impl Translator<'_> {
+    pub(crate) fn math(&self) -> Math {
+        Math { integers: self.variant.integers }
+    }
+
+    fn segments(&self) -> Segments<'_> {
+        Segments::new(self.shared.control, self.layout, self.variant)
+    }
+
+    /// The pointer for an access that need not be split.
+    pub(crate) fn pointer(&self, code: &mut Code<'_>, site: u32, plan: &Plan) -> Id {
+        match (self.variant.translation, plan.way) {
+            (Translation::None | Translation::Segments, Way::Index(check)) => {
+                self.by_index(code, site, plan, check)
+            }
+            (Translation::None | Translation::Segments, Way::Address(reach)) => {
+                match plan.joint.filter(|_| self.variant.joint) {
+                    Some(part) => self.by_joint(code, site, plan, part),
+                    None => self.by_address(code, site, plan, reach),
+                }
+            }
+            (Translation::Table { .. }, _) => {
+                let gate = self.gate(code, site, plan);
+                let (from, to) = self.table().piece(code, &gate, 0);
+                self.aim(code, plan, from, to)
+            }
+        }
+    }
+
+    pub(crate) fn table(&self) -> Table<'_> {
+        let tree = self.variant.translation == Translation::Table { tree: true };
+        Table { shared: self.shared, math: self.math(), tree }
+    }
+
+    /// Whether pages may be missing.
+    pub(crate) fn faults(&self) -> bool {
+        self.variant.translation.faults()
+    }
+
+    /// Checks an index, and goes on from the device address of the root.
+    fn by_index(&self, code: &mut Code<'_>, site: u32, plan: &Plan, check: usize) -> Id {
+        let Indexed { ok, safe, base } = self.index(code, site, plan, check);
+        let base = if plan.touch.access == Access::Read {
+            // Without a valid index the host gives an address of zeroes.
+            base
+        } else {
+            let sink = self.sink_before(code, &self.analysis.checks[check]);
+            let pair = code.edit.uvec(2);
+            code.select(pair, ok, base, sink)
+        };
+        let start = code.pointer_of_pair(plan.trace.start_type, base);
+        let index = plan.trace.distance.and_then(|distance| distance.index);
+        let replaced = index.map(|(index, _)| index).zip(safe);
+        rebuild(code, &plan.trace.steps, start, replaced)
+    }
+
+    /// The address from which a check's index 0 leads to the sink, as a pair of words.
+    fn sink_before(&self, code: &mut Code<'_>, check: &Check) -> Id {
+        let sink = code.control_pair(self.shared.control, control::SPARE, 1);
+        if check.offset_bytes == 0 {
+            return sink;
+        }
+        let math = self.math();
+        let sink = math.address_of_pair(code, sink);
+        let offset = math.constant(code.edit, u64::from(check.offset_bytes));
+        let before = math.sub(code, sink, offset);
+        math.to_pair(code, before)
+    }
+
+    /// Compares the index of an access with the count of its check.
+    fn index(&self, code: &mut Code<'_>, site: u32, plan: &Plan, check: usize) -> Indexed {
+        let (word, truth) = (code.edit.uint(32), code.edit.bool());
+        let row = self.layout.check_row(number(check));
+        let control = self.shared.control;
+        let base = code.control_pair(control, row, 0);
+        let count = code.control_word(control, row, 3);
+        let none = code.edit.word(0);
+        let index = plan.trace.distance.and_then(|distance| distance.index);
+        let Some((index, _)) = index else {
+            // Index 0 is there unless nothing is.
+            let ok = code.ids(Op::INotEqual, truth, &[count, none]);
+            note(code, self.shared, site, ok, Culprit::Index(none));
+            return Indexed { ok, safe: None, base };
+        };
+        let of = code.edit.type_of(index).unwrap_or(word);
+        let unsigned = if of == word { index } else { code.ids(Op::Bitcast, word, &[index]) };
+        let reads = plan.touch.access == Access::Read;
+        let (distance, fallback) = if self.variant.offset_roots {
+            let first = code.control_word(control, row, 2);
+            let distance = code.ids(Op::ISub, word, &[unsigned, first]);
+            // What is written in place of a refused element goes to the sink, at index 0.
+            (distance, reads.then_some(first))
+        } else {
+            (unsigned, None)
+        };
+        let ok = code.ids(Op::ULessThan, truth, &[distance, count]);
+        let fallback = match fallback {
+            Some(first) if of != word => code.ids(Op::Bitcast, of, &[first]),
+            Some(first) => first,
+            None => code.edit.null(of),
+        };
+        let safe = code.select(of, ok, index, fallback);
+        note(code, self.shared, site, ok, Culprit::Index(unsigned));
+        Indexed { ok, safe: Some(safe), base }
+    }
+
+    /// The address of an access, as the kernel computes it.
+    fn address(&self, code: &mut Code<'_>, plan: &Plan) -> Id {
+        let math = self.math();
+        let of = code.edit.type_of(plan.touch.pointer).unwrap_or_default();
+        if self.variant.integers == Integers::Native || code.edit.gives_address(of) {
+            return math.address_of_pointer(code, plan.touch.pointer);
+        }
+        let mut address = math.address_of_pointer(code, plan.trace.start);
+        if plan.trace.bytes != 0 {
+            let bytes = math.constant(code.edit, plan.trace.bytes);
+            address = math.add(code, address, bytes);
+        }
+        for distance in code.distances(&plan.trace.indices) {
+            address = math.add(code, address, distance);
+        }
+        address
+    }
+
+    /// Checks an address against the segments, and adds the distance of its segment.
+    fn by_address(&self, code: &mut Code<'_>, site: u32, plan: &Plan, reach: usize) -> Id {
+        let math = self.math();
+        let address = self.address(code, plan);
+        let (ok, target) = self.checked(code, address, reach);
+        let culprit = math.to_pair(code, address);
+        note(code, self.shared, site, ok, Culprit::Address(culprit));
+        self.aim(code, plan, address, target)
+    }
+
+    /// Checks all accesses of a joint by where it starts, once, and goes on from there.
+    fn by_joint(&self, code: &mut Code<'_>, site: u32, plan: &Plan, part: Part) -> Id {
+        let math = self.math();
+        let address = self.address(code, plan);
+        let behind = math.constant(code.edit, part.bytes);
+        let known = self.joints.borrow().get(&part.joint).copied();
+        let start = known.unwrap_or_else(|| {
+            let start = math.sub(code, address, behind);
+            let reach = self.analysis.joints[part.joint].reach;
+            let (ok, target) = self.checked(code, start, reach);
+            let culprit = math.to_pair(code, address);
+            note(code, self.shared, site, ok, Culprit::Address(culprit));
+            self.joints.borrow_mut().insert(part.joint, target);
+            target
+        });
+        let target = math.add(code, start, behind);
+        self.aim(code, plan, address, target)
+    }
+
+    /// Whether an address passes the check of a reach, and the device address to use.
+    fn checked(&self, code: &mut Code<'_>, address: Id, reach: usize) -> (Id, Id) {
+        let math = self.math();
+        let moves = self.variant.translation == Translation::Segments;
+        let within = Within::Span(number(reach));
+        let found = self.segments().find(code, address, within, moves.then_some(Field::Target));
+        let reach = &self.analysis.reaches[reach];
+        let ok = self.aligned(code, reach.align_bytes, address, found.inside);
+        let target = match found.field {
+            Some(distance) => math.add(code, address, distance),
+            None => address,
+        };
+        let half = u32::from(reach.access.writes());
+        let spare = code.control_pair(self.shared.control, control::SPARE, half);
+        let spare = math.address_of_pair(code, spare);
+        (ok, math.select(code, ok, target, spare))
+    }
+
+    /// `inside`, and the address is aligned as the access demands.
+    fn aligned(&self, code: &mut Code<'_>, align: u32, address: Id, inside: Id) -> Id {
+        if align == 1 {
+            return inside;
+        }
+        let truth = code.edit.bool();
+        let odd = self.math().has_bits(code, address, align - 1);
+        let aligned = code.ids(Op::LogicalNot, truth, &[odd]);
+        code.ids(Op::LogicalAnd, truth, &[inside, aligned])
+    }
+
+    /// Checks an access whose pages may be missing; its pieces are looked up from the result.
+    pub(crate) fn gate(&self, code: &mut Code<'_>, site: u32, plan: &Plan) -> Gate {
+        let (ok, within) = match plan.way {
+            Way::Index(check) => (Some(self.index(code, site, plan, check).ok), Within::Extent),
+            Way::Address(reach) => (None, Within::Span(number(reach))),
+        };
+        let address = self.address(code, plan);
+        let found = self.segments().find(code, address, within, Some(Field::Target));
+        let truth = code.edit.bool();
+        let yes = code.edit.constant_true();
+        let allowed = match ok {
+            Some(ok) => ok,
+            None => self.aligned(code, plan.align, address, yes),
+        };
+        let inside = code.ids(Op::LogicalAnd, truth, &[found.inside, allowed]);
+        Gate {
+            site,
+            access: plan.touch.access,
+            address,
+            allowed,
+            inside,
+            target: found.field.unwrap_or(address),
+        }
+    }
+
+    /// The pointer to a translated address, over members whose decorations count: how a matrix is
+    /// laid out is said by the member that it is, or is in, and by no pointer to it.
+    fn aim(&self, code: &mut Code<'_>, plan: &Plan, from: Id, to: Id) -> Id {
+        let math = self.math();
+        let trace = &plan.trace;
+        let decorated = trace.coherent || trace.place.is_laid_out_by_member();
+        if !decorated || trace.steps.is_empty() {
+            let of = code.edit.type_of(plan.touch.pointer).unwrap_or(trace.start_type);
+            return math.to_pointer(code, of, to);
+        }
+        let start = math.address_of_pointer(code, trace.start);
+        let distance = math.sub(code, to, from);
+        let start = math.add(code, start, distance);
+        let start = math.to_pointer(code, trace.start_type, start);
+        rebuild(code, &trace.steps, start, None)
+    }
+}
+
+/// Repeats access chains from another start, with another index.
+fn rebuild(
+    code: &mut Code<'_>,
+    steps: &[Instruction],
+    start: Id,
+    replaced: Option<(Id, Id)>,
+) -> Id {
+    let mut pointer = start;
+    for step in steps {
+        let operand = |(position, operand): (usize, &Operand)| match (operand, replaced) {
+            (_, _) if position == 0 => Operand::IdRef(pointer),
+            (Operand::IdRef(id), Some((old, new))) if *id == old => Operand::IdRef(new),
+            _ => operand.clone(),
+        };
+        let operands = step.operands.iter().enumerate().map(operand).collect();
+        // Steps are instructions with a result.
+        let of = step.result_type.unwrap_or_default();
+        pointer = code.op(step.class.opcode, of, operands);
+    }
+    pointer
+}
+
+/// A position as a number in the kernel: there are fewer than words in the module.
+pub(crate) fn number(position: usize) -> u32 {
+    u32::try_from(position).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,92 @@
+//! Notice of loops that the driver cut short.
+//!
+//! llvmpipe ends the loops of an invocation after 65,535 iterations by leaving them between two. A
+//! guarded loop counts its headers by a number that no compiler knows to be one, and the ends of
+//! its iterations by one: where the loop ends by the kernel's own will, it passed one header more.
+//! An iteration has ended once it goes to the continue target, because Mesa may run the continue
+//! construct at the start of the next iteration.
+//!
+//! Compilers take it that a loop is only left where the kernel leaves it, so what they copy on the
+//! way out is not copied when a loop is cut. The counts are then those of the last time that the
+//! loop ended, or zero. So they start from a *base*, which changes from each time to the next.
+//! What is not noticed: a cut loop in a function that returned out of that very loop before, if no
+//! loop around it has another iteration to come.
+
+use crate::emit::shared::Shared;
+use crate::ir::code::Code;
+use crate::ir::edit::Edit;
+use crate::ir::instruction::Id;
+use rspirv::spirv::Op;
+
+/// The upper bit of a word, which tells one base from the next. The rest counts.
+pub(crate) const BASE: u32 = 1 << 31;
+
+/// The counters of a guarded loop.
+#[derive(Clone, Copy)]
+pub(crate) struct Counters {
+    pub(crate) headers: Id,
+    /// Iterations that ended.
+    pub(crate) ends: Id,
+    /// The base of both, its upper bit inverted: zero at first, so that no base is what a register
+    /// holds that was never written.
+    phase: Id,
+}
+
+impl Counters {
+    pub(crate) fn declare(edit: &mut Edit) -> Self {
+        let word = edit.uint(32);
+        let [headers, ends, phase] = [(); 3].map(|()| edit.private(word));
+        Self { headers, ends, phase }
+    }
+
+    /// Starts anew from a base, which is not that of the last time if the loop ran since.
+    pub(crate) fn start(self, code: &mut Code<'_>, upper: Id) {
+        let (word, zero) = (code.edit.uint(32), code.edit.word(0));
+        let ran = self.ran(code);
+        let change = code.select(word, ran, upper, zero);
+        let phase = code.load(word, self.phase);
+        let phase = code.ids(Op::BitwiseXor, word, &[phase, change]);
+        let base = code.ids(Op::BitwiseXor, word, &[phase, upper]);
+        code.store(self.phase, phase);
+        code.store(self.headers, base);
+        code.store(self.ends, base);
+    }
+
+    /// Whether the loop ran since it was started anew.
+    fn ran(self, code: &mut Code<'_>) -> Id {
+        let (word, boolean) = (code.edit.uint(32), code.edit.bool());
+        let [zero, rest] = [0, BASE - 1].map(|value| code.edit.word(value));
+        let headers = code.load(word, self.headers);
+        let count = code.ids(Op::BitwiseAnd, word, &[headers, rest]);
+        code.ids(Op::INotEqual, boolean, &[count, zero])
+    }
+
+    /// Notes a cut, and starts anew. Where the loop ends in the header of another one, that one's
+    /// counters tell whether the block is passed for the first time.
+    pub(crate) fn test(self, code: &mut Code<'_>, shared: &Shared, upper: Id, next: Option<Self>) {
+        let (word, boolean) = (code.edit.uint(32), code.edit.bool());
+        let one = code.edit.word(1);
+        let headers = code.load(word, self.headers);
+        let ends = code.load(word, self.ends);
+        let phase = code.load(word, self.phase);
+        let more = code.ids(Op::ISub, word, &[headers, ends]);
+        let odd = code.ids(Op::INotEqual, boolean, &[more, one]);
+        // The phase is the base inverted, so that the upper bits differ.
+        let bases = code.ids(Op::BitwiseXor, word, &[headers, phase]);
+        let stale = code.ids(Op::ULessThan, boolean, &[bases, upper]);
+        let mut is_cut = code.ids(Op::LogicalOr, boolean, &[odd, stale]);
+        if let Some(next) = next {
+            let again = next.ran(code);
+            let first = code.ids(Op::LogicalNot, boolean, &[again]);
+            is_cut = code.ids(Op::LogicalAnd, boolean, &[is_cut, first]);
+        }
+        let before = code.load(word, shared.cut);
+        let now = code.select(word, is_cut, one, before);
+        code.store(shared.cut, now);
+        let phase = code.ids(Op::BitwiseXor, word, &[phase, upper]);
+        let base = code.ids(Op::BitwiseXor, word, &[phase, upper]);
+        code.store(self.phase, phase);
+        code.store(self.headers, base);
+        code.store(self.ends, base);
+    }
+}

@@ -1,0 +1,8 @@
+//! Bounding loops, and removing the blocks that no branch leads to.
+
+pub(crate) mod bound;
+mod dead;
+mod guard;
+mod shape;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! What a kernel's words say about it: entry point, workgroup size, push constants, capabilities.
+
+mod declarations;
+mod error;
+mod module;
+mod types;
+mod unbound;
+mod uses;
+
+pub use error::ReflectError;
+pub use unbound::without_unused_capabilities;
+
+use crate::reflect::declarations::Declarations;
+use spirv::Capability;
+
+/// What a kernel's words say about it.
+///
+/// Version and capabilities are the module's, also where it has several entry points: a driver
+/// asks for all of them, whichever entry point is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reflection {
+    /// The SPIR-V version: major and minor.
+    pub version: (u8, u8),
+    /// The name of the compute entry point.
+    pub entry: String,
+    /// Invocations per workgroup in each dimension.
+    pub local_size: [u32; 3],
+    /// The size of the push constants in bytes, from offset 0 to the end of the last member.
+    pub push_bytes: u32,
+    /// The alignment of the push constants in bytes, that of vectors as the standard layouts have
+    /// it; 1 where there are none.
+    pub push_align_bytes: u32,
+    /// The names of the values in the push constants, by their offsets in bytes, as far as the
+    /// module has names.
+    pub push_names: Vec<(u32, String)>,
+    /// The capabilities that the module declares.
+    pub capabilities: Vec<Capability>,
+    /// The variables that need a descriptor: buffers, images and samplers that are bound.
+    pub descriptors: u32,
+}
+
+impl Reflection {
+    /// Whether so many bytes can be given as push constants: as many as declared, or more, up to
+    /// what a type of the same members has on the CPU, whose size is a multiple of its alignment.
+    #[must_use]
+    pub fn takes_push(&self, given_bytes: usize) -> bool {
+        let (declared, align) = (self.push_bytes as usize, self.push_align_bytes.max(1) as usize);
+        (declared..=declared.next_multiple_of(align)).contains(&given_bytes)
+    }
+
+    /// Reads what a module declares that has one compute entry point.
+    ///
+    /// Only declarations are read; the code is not checked. Unknown instructions are passed over.
+    ///
+    /// # Errors
+    ///
+    /// * [`ReflectError::NotSpirv`] or [`ReflectError::Damaged`] when the words are no module.
+    /// * [`ReflectError::NoComputeEntry`], [`ReflectError::SeveralEntries`],
+    ///   [`ReflectError::NoLocalSize`] or [`ReflectError::SeveralLocalSizes`] when it is not one
+    ///   compute kernel.
+    /// * [`ReflectError::PushSize`] or [`ReflectError::SeveralPushBlocks`] when its push constants
+    ///   have no fixed size.
+    pub fn of(words: &[u32]) -> Result<Self, ReflectError> {
+        Self::of_entry(words, None)
+    }
+
+    /// As [`of`](Self::of), for the compute entry point of a name, or with `None` the only one.
+    ///
+    /// Where a module has several entry points, or several blocks of push constants, push
+    /// constants and descriptors are those that this one's code uses, in its function or those that
+    /// it calls, or that its interface lists. An entry point that uses no push constants then has
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// As [`of`](Self::of), and [`ReflectError::NoSuchEntry`] when none has the name.
+    pub fn of_entry(words: &[u32], entry: Option<&str>) -> Result<Self, ReflectError> {
+        let module = Declarations::read(words)?;
+        Self::from_declarations(module, words, entry)
+    }
+
+    fn from_declarations(
+        module: Declarations,
+        words: &[u32],
+        wanted: Option<&str>,
+    ) -> Result<Self, ReflectError> {
+        let entry = module.entry(wanted)?;
+        let local_size = module.local_size(entry)?;
+        let used = module.used(words, entry)?;
+        let is_used = |variable: u32| used.as_ref().is_none_or(|used| used.contains(&variable));
+        let mut blocks = module.push_blocks.iter().filter(|&&(variable, _)| is_used(variable));
+        let (push_bytes, push_align_bytes, push_names) = match (blocks.next(), blocks.next()) {
+            (None, _) => (0, 1, Vec::new()),
+            (Some(&(_, pointer)), None) => {
+                let size = module.types.pointee_size_bytes(pointer);
+                let align = module.types.pointee_align_bytes(pointer);
+                let (size, align) = size.zip(align).ok_or(ReflectError::PushSize)?;
+                (size, align, module.types.pointee_names(pointer))
+            }
+            _ => return Err(ReflectError::SeveralPushBlocks { entry: entry.name.clone() }),
+        };
+        // A module has fewer variables than words, and those are counted in 32 bits.
+        let descriptors = module.bound.iter().filter(|&&variable| is_used(variable)).count();
+        Ok(Self {
+            version: module.version,
+            entry: entry.name.clone(),
+            local_size,
+            push_bytes,
+            push_align_bytes,
+            push_names,
+            descriptors: u32::try_from(descriptors).unwrap_or(u32::MAX),
+            capabilities: module.capabilities,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
