@@ -12,6 +12,19 @@ use thiserror::Error;
 
 use crate::addr::{VaRange, VirtAddr};
 
+/// Makes `Debug` print the message of an error and its causes: Rust prints `Debug` of an error that
+/// `main` returns or that `unwrap` finds.
+macro_rules! debug_in_words {
+    ($($error:ty),* $(,)?) => {
+        $(impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                $crate::error::write_causes(self, f)
+            }
+        })*
+    };
+}
+pub(crate) use debug_in_words;
+
 /// A failure to look up the areas of the address space with [`Maps`](crate::Maps).
 #[derive(Error)]
 #[non_exhaustive]
@@ -245,18 +258,6 @@ pub struct FaultCountsError {
     source: io::Error,
 }
 
-/// What Rust prints of an error that `main` returns, or that `unwrap` finds: its message, and each
-/// cause on a line of its own.
-macro_rules! debug_in_words {
-    ($($error:ty),* $(,)?) => {
-        $(impl fmt::Debug for $error {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_causes(self, f)
-            }
-        })*
-    };
-}
-
 debug_in_words!(
     MapsError,
     ParseMapsError,
@@ -265,21 +266,13 @@ debug_in_words!(
     HostError,
     FaultError,
     FaultCountsError,
-    crate::AttachError,
-    crate::MirrorBuildError,
-    crate::CopyError,
-    crate::DeviceError,
-    crate::DirtyError,
-    crate::FaultInError,
-    crate::MigrateError,
-    crate::OpenUffdError,
-    crate::WatchError,
-    crate::WouldBlock,
 );
-#[cfg(feature = "dmirror")]
-debug_in_words!(crate::DmirrorError);
 
-fn write_causes(error: &dyn std::error::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// Writes a message, and each cause on a line of its own.
+pub(crate) fn write_causes(
+    error: &dyn std::error::Error,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
     write!(f, "{error}")?;
     let mut causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.try_for_each(|cause| write!(f, "\n  cause: {cause}"))

@@ -7,6 +7,7 @@ use std::error::Error;
 use thiserror::Error;
 
 use crate::addr::PageNumber;
+use crate::error::debug_in_words;
 
 /// A failure of a device's memory.
 #[derive(Error)]
@@ -30,3 +31,5 @@ pub enum DeviceError {
         source: Box<dyn Error + Send + Sync>,
     },
 }
+
+debug_in_words!(DeviceError);

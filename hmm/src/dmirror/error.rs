@@ -5,7 +5,7 @@
 use thiserror::Error;
 
 use crate::addr::VirtAddr;
-use crate::error::FaultError;
+use crate::error::{FaultError, debug_in_words};
 use crate::mirror::AttachError;
 use crate::mirror::migrate::MigrateError;
 
@@ -73,6 +73,8 @@ pub enum DmirrorError {
     #[error("no memory for the page table of the device")]
     NoMemory,
 }
+
+debug_in_words!(DmirrorError);
 
 impl From<FaultError> for DmirrorError {
     fn from(source: FaultError) -> Self {

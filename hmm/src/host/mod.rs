@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::addr::{PageSize, VaRange};
 use crate::device::DeviceRun;
-use crate::error::HostError;
+use crate::error::{HostError, debug_in_words};
 use crate::host::vma::Vma;
 
 /// What a page is wanted for.
@@ -88,6 +88,8 @@ pub enum FaultInError {
         source: HostError,
     },
 }
+
+debug_in_words!(FaultInError);
 
 /// A host address space as the walk sees it and acts on it.
 ///

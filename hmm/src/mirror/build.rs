@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::Mirror;
 use super::fork::Fork;
-use super::{Mirror, Shared};
+use super::migrator::Migrator;
 use crate::addr::PageSize;
 use crate::addr::pages::{bytes_of, page_bytes};
-use crate::error::HostError;
+use crate::error::{HostError, debug_in_words};
 use crate::mirror::handler;
-use crate::mirror::migrate::{PassengerList, Scratch};
-use crate::mirror::shared::{Core, Parts};
-use crate::mirror::table::{BLOCK, PageTable};
+use crate::mirror::migrate::{PageLists, Scratch};
+use crate::mirror::shared::{Shared, SharedParts};
+use crate::mirror::table::{BLOCK, PageTable, block_size};
 use crate::sync::Mutex;
 use crate::sys::atfork::register_hook;
 use crate::sys::mmap::{HugePages, MemoryError};
@@ -70,6 +71,19 @@ pub enum MirrorBuildError {
     },
 }
 
+debug_in_words!(MirrorBuildError);
+
+impl Mirror {
+    /// Builds a mirror with the best tier that works here.
+    ///
+    /// # Errors
+    ///
+    /// - As [`MirrorBuilder::build`].
+    pub fn build() -> Result<Self, MirrorBuildError> {
+        MirrorBuilder::new().build()
+    }
+}
+
 /// Options of a [`Mirror`].
 #[derive(Clone, Copy, Debug)]
 #[must_use]
@@ -101,7 +115,7 @@ impl MirrorBuilder {
     /// Sets the size of the neighbourhood that comes home with a page that is touched: at least a
     /// page, at most a block of 512.
     pub fn fault_around(self, size: PageSize) -> Self {
-        let most = PageSize::new(BLOCK as u64 * page_bytes()).unwrap_or(PageSize::MIB_2);
+        let most = block_size();
         Self { fault_around: size.clamp(PageSize::host(), most), ..self }
     }
 
@@ -121,7 +135,7 @@ impl MirrorBuilder {
         let staging = Staging::new(block_bytes()).map_err(memory("staging memory"))?;
         let watched = transfer.uffd().register(staging.range(), Modes::PROTECTED);
         watched.map_err(io::Error::other).map_err(setup("a watch over staging memory"))?;
-        let parts = Parts {
+        let parts = SharedParts {
             transfer,
             table: PageTable::new(self.blocks).map_err(memory("the table"))?,
             marks: MarkFinder::open().map_err(setup("a search for marks"))?,
@@ -132,14 +146,15 @@ impl MirrorBuilder {
         };
         let buffer = Owned::new(block_bytes(), HugePages::Prefer).map_err(memory("a buffer"))?;
         let buffer = buffer.keep_home();
-        let scratch = Mutex::new(Scratch { staging, buffer, list: PassengerList::new() });
-        let core = Arc::new(Core::new(parts));
+        let scratch = Mutex::new(Scratch { staging, buffer, lists: PageLists::new() });
+        let shared = Arc::new(Shared::new(parts));
         let host = ProcessMm::open()?;
-        let spawned = handler::spawn(Arc::clone(&core)).map_err(setup("the fault thread"));
+        let spawned = handler::spawn(Arc::clone(&shared)).map_err(setup("the fault thread"));
         let (handler, fault_thread) = spawned?;
-        let shared = Arc::new(Shared { core, scratch, host, fault_thread });
-        let mut mirror = Mirror { shared: Arc::clone(&shared), handler: Some(handler), hook: None };
-        let hook = register_hook(Arc::new(Fork { shared }));
+        let migrator = Arc::new(Migrator { shared, scratch, host, fault_thread });
+        let mut mirror =
+            Mirror { migrator: Arc::clone(&migrator), handler: Some(handler), hook: None };
+        let hook = register_hook(Arc::new(Fork { migrator }));
         mirror.hook = Some(hook.map_err(setup("a hook around forks"))?);
         Ok(mirror)
     }

@@ -5,18 +5,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Mirror;
-use crate::addr::VaRange;
-use crate::mirror::shared::Attached;
-use crate::mirror::table::DeviceIndex;
+use super::table::DeviceIndex;
+use crate::error::debug_in_words;
 use crate::sys::device::DeviceMemory;
-use crate::sys::uffd::Modes;
+
+/// How many devices a mirror has room for.
+pub(crate) const DEVICES: usize = 16;
 
 /// The attachment of a device to a mirror.
 ///
-/// It is valid until [`Mirror::detach`]. No other attachment in this process has the same: what is
-/// asked in the name of a device that was detached, or that is attached to another mirror, concerns
-/// no device.
+/// It is valid until [`Mirror::detach`](crate::Mirror::detach). No other attachment in this process
+/// has the same: a request in the name of a device that was detached, or that is attached to another
+/// mirror, concerns no device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId {
     pub(crate) index: DeviceIndex,
@@ -50,112 +50,73 @@ pub enum AttachError {
     },
 }
 
-impl Mirror {
-    /// Makes a device known, so that pages can be moved to it.
-    ///
-    /// A device is attached to a mirror once at a time. One whose memory is memory of this process
-    /// ([`HostDevice`](crate::HostDevice)) is attached to one mirror at a time.
-    ///
-    /// # Errors
-    ///
-    /// - [`AttachError`] says why not.
-    pub fn attach(&self, device: Arc<dyn DeviceMemory>) -> Result<DeviceId, AttachError> {
-        static SERIAL: AtomicU64 = AtomicU64::new(0);
-        if self.is_inherited() {
-            return Err(AttachError::Inherited);
-        }
-        let _guard = self.core().migration_lock.lock();
-        let index = self.free_index(&device)?;
-        if device.as_host().is_some_and(|host| !host.take_for_mirror()) {
-            return Err(AttachError::Attached);
-        }
-        if let Err(error) = self.watch_frames(&*device) {
-            release(&*device);
-            return Err(error);
-        }
-        // Relaxed: the number is unique whatever the order.
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        if let Some(place) = self.core().lock().devices.get_mut(usize::from(index.0)) {
-            *place = Some(Attached { device, serial });
-        }
-        Ok(DeviceId { index, serial })
-    }
+debug_in_words!(AttachError);
 
+/// A device and the number of its attachment, which no other attachment in this process has.
+struct Attached {
+    device: Arc<dyn DeviceMemory>,
+    serial: u64,
+}
+
+/// The devices that are attached, each at its place. Allocates nothing.
+#[derive(Default)]
+pub(crate) struct Devices {
+    places: [Option<Attached>; DEVICES],
+}
+
+impl Devices {
     /// Finds a place for a device that has none yet.
-    fn free_index(&self, device: &Arc<dyn DeviceMemory>) -> Result<DeviceIndex, AttachError> {
-        let state = self.core().lock();
+    pub(super) fn free_place(
+        &self,
+        device: &Arc<dyn DeviceMemory>,
+    ) -> Result<DeviceIndex, AttachError> {
         let is_it =
             |held: &Attached| std::ptr::addr_eq(&raw const *held.device, &raw const **device);
-        if state.devices.iter().flatten().any(is_it) {
+        if self.places.iter().flatten().any(is_it) {
             return Err(AttachError::Attached);
         }
-        let free = state.devices.iter().position(Option::is_none);
+        let free = self.places.iter().position(Option::is_none);
         let index = free.and_then(|index| u8::try_from(index).ok());
         index.map(DeviceIndex).ok_or(AttachError::TooMany)
     }
 
-    /// Has the frames of a host device watched. Not for accesses to holes: the handler itself reads
-    /// frames.
-    fn watch_frames(&self, device: &dyn DeviceMemory) -> Result<(), AttachError> {
-        let Some(host) = device.as_host() else {
-            return Ok(());
-        };
-        let watched = self.register(host.frames().range(), Modes::PROTECTED);
-        watched.map_err(|error| AttachError::Frames { source: error.source })
+    /// Attaches a device at a free place.
+    pub(super) fn attach(&mut self, index: DeviceIndex, device: Arc<dyn DeviceMemory>) -> DeviceId {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        // Relaxed: the number is unique whatever the order.
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        if let Some(place) = self.places.get_mut(usize::from(index.0)) {
+            *place = Some(Attached { device, serial });
+        }
+        DeviceId { index, serial }
     }
 
-    /// Brings every page home that the device holds, and forgets the device. Nothing happens if it
-    /// is not attached, or not any more.
-    pub fn detach(&self, device: DeviceId) {
-        if self.is_inherited() {
-            return;
-        }
-        let _guard = self.core().migration_lock.lock();
-        if self.attached(device).is_none() {
-            return;
-        }
-        self.shared.bring_home(VaRange::USER, Some(device.index));
-        let index = usize::from(device.index.0);
-        let removed = self.core().lock().devices.get_mut(index).and_then(Option::take);
-        if let Some(removed) = &removed {
-            self.unwatch_frames(&*removed.device);
-        }
-        // The handler may still be giving frames back. It must not be the last to have the device,
-        // whose memory it would have to wait for itself to unmap.
-        self.core().drain();
-        if let Some(removed) = &removed {
-            release(&*removed.device);
-        }
+    /// Takes a device from its place. Its caller drops it without the lock of the table.
+    pub(super) fn detach(&mut self, index: DeviceIndex) -> Option<Arc<dyn DeviceMemory>> {
+        let attached = self.places.get_mut(usize::from(index.0))?.take()?;
+        Some(attached.device)
     }
 
     /// The device behind a number that is still valid.
     pub(super) fn attached(&self, id: DeviceId) -> Option<Arc<dyn DeviceMemory>> {
-        let state = self.core().lock();
-        let attached = state.devices.get(usize::from(id.index.0))?.as_ref()?;
+        let attached = self.places.get(usize::from(id.index.0))?.as_ref()?;
         (attached.serial == id.serial).then(|| Arc::clone(&attached.device))
     }
 
-    /// Lets other mirrors have the devices, once every page is home and nobody answers faults.
-    pub(super) fn release_devices(&self) {
-        let devices = self.core().lock().attached();
-        // The devices themselves go after the userfaultfd: what they unmap may be watched, and
-        // nobody reads messages any more.
-        for device in devices.iter().flatten() {
-            self.unwatch_frames(&**device);
-            release(&**device);
-        }
+    /// The device at a place.
+    pub(crate) fn get(&self, index: DeviceIndex) -> Option<Arc<dyn DeviceMemory>> {
+        let attached = self.places.get(usize::from(index.0))?.as_ref()?;
+        Some(Arc::clone(&attached.device))
     }
 
-    fn unwatch_frames(&self, device: &dyn DeviceMemory) {
-        if let Some(host) = device.as_host() {
-            // What stays watched is unmapped later, with a message that concerns nobody.
-            let _ = self.core().transfer.uffd().unregister(host.frames().range());
-        }
+    /// All devices, for use without the lock of the table.
+    pub(crate) fn all(&self) -> [Option<Arc<dyn DeviceMemory>>; DEVICES] {
+        let places = self.places.each_ref();
+        places.map(|place| place.as_ref().map(|held| Arc::clone(&held.device)))
     }
-}
 
-fn release(device: &dyn DeviceMemory) {
-    if let Some(host) = device.as_host() {
-        host.release_from_mirror();
+    /// All devices, under the lock of the table.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &dyn DeviceMemory> {
+        self.places.iter().flatten().map(|held| &*held.device)
     }
 }

@@ -5,30 +5,30 @@
 use crate::addr::VaRange;
 use crate::addr::pages::{pages_from, pages_in};
 use crate::mirror::home::MEMORY_TRIES;
-use crate::mirror::shared::{Core, State};
+use crate::mirror::shared::{Shared, State};
 use crate::mirror::table::Place;
 use crate::sys::uffd::{Refusal, Resolution, Wakeup};
 
 /// Answers an access to a page that never had content, or that was dropped; `false` if a change of
 /// mappings has to go on first.
-pub(crate) fn fill(core: &Core, page: VaRange, write: bool, tries: u32) -> bool {
-    let mut state = core.lock();
+pub(crate) fn fill(shared: &Shared, page: VaRange, write: bool, tries: u32) -> bool {
+    let mut state = shared.lock();
     if state.table.place(page.start()) != Place::Home {
         return false;
     }
-    let around = if write { page } else { free_around(core, &state, page) };
-    let mut filled = core.transfer.zero_home(around);
+    let around = if write { page } else { free_around(shared, &state, page) };
+    let mut filled = shared.transfer.zero_home(around);
     // What a request for zeroes fills was absent.
     state.pending_drops.complete(pages_from(around.start(), pages_in(filled.done_bytes)));
     if filled.done_bytes == 0 && filled.resolution == Resolution::AlreadyThere {
         // There may be the mark of a page that is about to be dropped.
-        if core.transfer.unmark(page) == Resolution::Retry {
+        if shared.transfer.unmark(page) == Resolution::Retry {
             return false;
         }
-        filled = core.transfer.zero_home(page);
+        filled = shared.transfer.zero_home(page);
     }
     if filled.done_bytes > 0 {
-        core.stats.zero_filled.add(1);
+        shared.stats.zero_filled.add(1);
     }
     match filled.resolution {
         Resolution::Retry if filled.done_bytes == 0 => return false,
@@ -37,17 +37,17 @@ pub(crate) fn fill(core: &Core, page: VaRange, write: bool, tries: u32) -> bool 
         {
             return false;
         }
-        Resolution::Refused(_) if filled.done_bytes == 0 && !core.lose(page) => return false,
+        Resolution::Refused(_) if filled.done_bytes == 0 && !shared.lose(page) => return false,
         _ => {}
     }
     drop(state);
-    core.wake(around);
+    shared.wake(around);
     true
 }
 
 /// The pages from this one on that may be filled with it: none of them is away.
-fn free_around(core: &Core, state: &State, page: VaRange) -> VaRange {
-    let end = page.pages_covering(core.fault_around).end();
+fn free_around(shared: &Shared, state: &State, page: VaRange) -> VaRange {
+    let end = page.pages_covering(shared.fault_around).end();
     let around = VaRange::new(page.start(), end).unwrap_or(page);
     match state.table.next_away(around) {
         Some((at, _)) => VaRange::new(page.start(), at).unwrap_or(page),
@@ -56,13 +56,13 @@ fn free_around(core: &Core, state: &State, page: VaRange) -> VaRange {
 }
 
 /// Answers a store to a page that was protected for a migration that did not take place.
-pub(crate) fn unprotect(core: &Core, page: VaRange) -> bool {
-    let state = core.lock();
+pub(crate) fn unprotect(shared: &Shared, page: VaRange) -> bool {
+    let state = shared.lock();
     if state.table.place(page.start()) != Place::Home {
         return false;
     }
-    let lifted = core.transfer.unprotect(page, Wakeup::Now);
+    let lifted = shared.transfer.unprotect(page, Wakeup::Now);
     drop(state);
-    core.wake(page);
+    shared.wake(page);
     lifted != Resolution::Retry
 }

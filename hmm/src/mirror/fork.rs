@@ -5,29 +5,29 @@
 
 use std::sync::Arc;
 
-use super::Shared;
+use super::migrator::Migrator;
 use crate::addr::VaRange;
 use crate::notifier::Event;
 use crate::sys::atfork::ForkHook;
 
 /// Registered while the mirror lives.
 pub(super) struct Fork {
-    pub(super) shared: Arc<Shared>,
+    pub(super) migrator: Arc<Migrator>,
 }
 
 impl ForkHook for Fork {
     fn prepare(&self) {
-        if !self.shared.core.is_inherited() {
-            self.shared.core.migration_lock.acquire();
-            self.shared.bring_home(VaRange::USER, None);
+        if !self.migrator.shared.is_inherited() {
+            self.migrator.shared.migration_lock.acquire();
+            self.migrator.bring_home(VaRange::USER, None);
             // From now on a store copies the page first: no entry of a device may say otherwise.
-            drop(self.shared.core.invalidate(Event::ProtectionPage, VaRange::USER));
+            drop(self.migrator.shared.invalidate(Event::ProtectionPage, VaRange::USER));
         }
     }
 
     fn parent(&self) {
-        if !self.shared.core.is_inherited() {
-            self.shared.core.migration_lock.release();
+        if !self.migrator.shared.is_inherited() {
+            self.migrator.shared.migration_lock.release();
         }
     }
 

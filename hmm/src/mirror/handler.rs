@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 
-use crate::addr::pages::{bytes_of, count_of, page_bytes, pages_from};
+use crate::addr::pages::{bytes_of, count_of, pages_from};
 use crate::addr::{PageSize, VaRange, VirtAddr};
 use crate::fatal::{die, or_die};
 use crate::mirror::fill::{fill, unprotect};
 use crate::mirror::home::{BringsHome, bring_next};
-use crate::mirror::shared::{Core, State};
-use crate::mirror::table::{BLOCK, Mover, Place};
+use crate::mirror::shared::{Shared, State};
+use crate::mirror::table::{BLOCK, Mover, Place, block_size};
 use crate::notifier::Event as Change;
 use crate::sync::backoff::Backoff;
 use crate::sys::device::MirrorCall;
@@ -34,7 +34,7 @@ const BATCH: usize = 64;
 
 /// The thread's own memory.
 struct Handler {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     events: Events,
     faults: Queue<Fault>,
     buffer: Owned<u8>,
@@ -75,8 +75,8 @@ pub(crate) struct FaultThread {
 }
 
 /// Starts the thread. It runs, and has its name, when this returns.
-pub(crate) fn spawn(core: Arc<Core>) -> io::Result<(JoinHandle<()>, FaultThread)> {
-    let handler = Handler::new(core).map_err(io::Error::other)?;
+pub(crate) fn spawn(shared: Arc<Shared>) -> io::Result<(JoinHandle<()>, FaultThread)> {
+    let handler = Handler::new(shared).map_err(io::Error::other)?;
     let (tell, told) = sync_channel(1);
     let builder = thread::Builder::new().name("farptr-faults".to_owned());
     let thread = builder.spawn(move || {
@@ -101,25 +101,25 @@ fn run_or_die(handler: &mut Handler) {
 }
 
 impl Handler {
-    fn new(core: Arc<Core>) -> Result<Self, MemoryError> {
+    fn new(shared: Arc<Shared>) -> Result<Self, MemoryError> {
         let buffer = Owned::new(bytes_of(0..BLOCK).len(), HugePages::Prefer)?.keep_home();
         buffer.populate()?;
-        Ok(Self { core, events: Events::new(), faults: Queue::new(), buffer })
+        Ok(Self { shared, events: Events::new(), faults: Queue::new(), buffer })
     }
 
     fn run(&mut self) -> Result<(), UffdError> {
-        let core = Arc::clone(&self.core);
+        let shared = Arc::clone(&self.shared);
         loop {
-            let awaited = core.transfer.uffd().wait(&core.nudge, &core.stop)?;
+            let awaited = shared.transfer.uffd().wait(&shared.nudge, &shared.stop)?;
             if awaited.nudge {
-                core.nudge.clear().map_err(|source| UffdError::Wait { source })?;
+                shared.nudge.clear().map_err(|source| UffdError::Wait { source })?;
             }
             if awaited.events || awaited.nudge {
-                self.read(&core)?;
+                self.read(&shared)?;
                 while let Some(fault) = self.faults.pop() {
-                    self.serve(&core, fault);
+                    self.serve(&shared, fault);
                 }
-                core.end_cycle();
+                shared.end_cycle();
             } else if awaited.stop {
                 return Ok(());
             }
@@ -127,11 +127,11 @@ impl Handler {
     }
 
     /// Reads all messages, acts on changes of mappings and keeps the faults.
-    fn read(&mut self, core: &Core) -> Result<(), UffdError> {
+    fn read(&mut self, shared: &Shared) -> Result<(), UffdError> {
         loop {
             let mut changes = Queue::new();
-            let mut state = core.lock();
-            let count = core.transfer.uffd().read_events(&mut self.events)?;
+            let mut state = shared.lock();
+            let count = shared.transfer.uffd().read_events(&mut self.events)?;
             if count == 0 {
                 return Ok(());
             }
@@ -139,26 +139,26 @@ impl Handler {
             for event in self.events.by_ref() {
                 match event {
                     Event::Fault(fault) => {
-                        core.stats.faults.add(1);
+                        shared.stats.faults.add(1);
                         // Who is sent away comes again.
                         let sent_away = self.faults.push(fault).err();
-                        sent_away.into_iter().for_each(|fault| core.wake(page_of(fault)));
+                        sent_away.into_iter().for_each(|fault| shared.wake(page_of(fault)));
                     }
                     event => {
                         note(&mut state, &event, &mut changes);
                         if let Event::Remap { from, to } = event {
                             // Who waits for a page that a mover had claimed there looks again.
-                            core.wake(pages_from(to, count_of(from)));
+                            shared.wake(pages_from(to, count_of(from)));
                         }
                     }
                 }
             }
             drop(state);
             while let Some((change, range)) = changes.pop() {
-                drop(core.invalidate(change, range));
-                core.wake(range);
+                drop(shared.invalidate(change, range));
+                shared.wake(range);
             }
-            collect_garbage(core);
+            collect_garbage(shared);
             if count < BATCH {
                 // The kernel had no more when it filled the batch.
                 return Ok(());
@@ -168,40 +168,40 @@ impl Handler {
 
     /// Brings a page home, and its neighbours with it. Each is looked at once: by the time that the
     /// last is home, the first may have left again.
-    fn bring_around(&mut self, core: &Core, page: VaRange, huge: bool) {
-        let size = if huge { huge_bytes() } else { core.fault_around };
+    fn bring_around(&mut self, shared: &Shared, page: VaRange, huge: bool) {
+        let size = if huge { block_size() } else { shared.fault_around };
         let mut rest = page.pages_covering(size);
-        while let Some(brought) = bring_next(core, self, rest, BLOCK) {
+        while let Some(brought) = bring_next(shared, self, rest, BLOCK) {
             rest = or_die(VaRange::new(brought.end(), rest.end()), "a page that was not asked for");
         }
     }
 
     /// Answers a fault, unless somebody else will.
-    fn serve(&mut self, core: &Core, fault: Fault) {
+    fn serve(&mut self, shared: &Shared, fault: Fault) {
         let page = page_of(fault);
         let mut tries = 0;
         loop {
-            let place = core.lock().table.place(page.start());
+            let place = shared.lock().table.place(page.start());
             let served = match place {
                 Place::Transit(..) => {
-                    core.stats.deferred.add(1);
+                    shared.stats.deferred.add(1);
                     true
                 }
                 Place::Device(held) => {
-                    self.bring_around(core, page, held.huge);
+                    self.bring_around(shared, page, held.huge);
                     true
                 }
                 Place::Home if fault.kind == FaultKind::Missing => {
                     tries += 1;
-                    fill(core, page, fault.write, tries)
+                    fill(shared, page, fault.write, tries)
                 }
-                Place::Home => unprotect(core, page),
+                Place::Home => unprotect(shared, page),
             };
             if served {
                 return;
             }
-            core.stats.retries.add(1);
-            self.pause(core);
+            shared.stats.retries.add(1);
+            self.pause(shared);
         }
     }
 }
@@ -212,8 +212,8 @@ impl BringsHome for Handler {
     }
 
     /// The change cannot go on before its message is read, which nobody else does.
-    fn pause(&mut self, core: &Core) {
-        if let Err(error) = self.read(core) {
+    fn pause(&mut self, shared: &Shared) {
+        if let Err(error) = self.read(shared) {
             die(&error);
         }
         Backoff::default().pause();
@@ -226,10 +226,6 @@ impl BringsHome for Handler {
 
 fn page_of(fault: Fault) -> VaRange {
     pages_from(fault.addr.align_down(PageSize::host()), 1)
-}
-
-fn huge_bytes() -> PageSize {
-    PageSize::new(BLOCK as u64 * page_bytes()).unwrap_or(PageSize::MIB_2)
 }
 
 /// Enters a change of mappings into the table, and lists what the devices have to be told.
@@ -266,16 +262,16 @@ fn rekey(state: &mut State, from: VaRange, to: VirtAddr) {
 }
 
 /// Gives frames back whose pages are gone.
-fn collect_garbage(core: &Core) {
+fn collect_garbage(shared: &Shared) {
     loop {
-        let mut state = core.lock();
+        let mut state = shared.lock();
         let Some(garbage) = state.table.take_garbage() else {
             return;
         };
-        let device = state.device(garbage.device());
+        let device = state.devices.get(garbage.device());
         drop(state);
         let (first, count) = garbage.frames();
-        core.stats.discarded.add(count.get());
+        shared.stats.discarded.add(count.get());
         if let Some(device) = device {
             device.free(&MirrorCall::BY_MIRROR, first, count);
         }

@@ -12,7 +12,7 @@ use crate::addr::pages::{above, bytes_of, count_of, page_bytes, pages_from, page
 use crate::addr::{PageCount, VaRange, VirtAddr};
 use crate::device::Hold;
 use crate::fatal::or_die;
-use crate::mirror::shared::{Core, State};
+use crate::mirror::shared::{Shared, State};
 use crate::mirror::table::{BLOCK, Held, HeldRun, Mover, Place};
 use crate::notifier::Event;
 use crate::sync::MutexGuard;
@@ -36,7 +36,7 @@ pub(crate) trait BringsHome {
     fn mover(&self) -> Mover;
 
     /// Lets the change of mappings go on that stands in the way of a request.
-    fn pause(&mut self, core: &Core);
+    fn pause(&mut self, shared: &Shared);
 
     /// Room for [`BLOCK`] pages, of which nobody moves one.
     fn buffer(&mut self) -> &mut Owned<u8>;
@@ -44,7 +44,7 @@ pub(crate) trait BringsHome {
 
 /// A run of pages on its way home.
 struct HomeMigration<'c> {
-    core: &'c Core,
+    shared: &'c Shared,
     run: HeldRun,
     count: usize,
     /// Up to where the mover has taken the marks away himself.
@@ -57,23 +57,24 @@ struct HomeMigration<'c> {
 /// Brings the first pages of `range` home that a device holds, at most `limit` of them, and returns
 /// which they were; `None` if no device holds any.
 pub(crate) fn bring_next(
-    core: &Core,
+    shared: &Shared,
     thread: &mut dyn BringsHome,
     range: VaRange,
     limit: usize,
 ) -> Option<VaRange> {
-    let run = claim(core, thread.mover(), range, limit)?;
+    let run = claim(shared, thread.mover(), range, limit)?;
     let by = None;
     let event = match run.first.hold {
         Hold::Private => Event::Migrate { by },
         Hold::Exclusive => Event::Exclusive { by },
     };
-    let guard = core.invalidate(event, run.range);
-    let device = core.lock().device(run.first.device);
+    let guard = shared.invalidate(event, run.range);
+    let device = shared.lock().devices.get(run.first.device);
     let device = or_die(device, "a page is on a device that is not attached");
     let count = count_of(run.range);
     let unfetched = PageSet::default();
-    let mut migration = HomeMigration { core, run, count, unmarked: 0, memory_tries: 0, unfetched };
+    let mut migration =
+        HomeMigration { shared, run, count, unmarked: 0, memory_tries: 0, unfetched };
     migration.run(thread, &*device);
     device.free(&MirrorCall::BY_MIRROR, run.first.frame, PageCount::new(count as u64));
     drop(guard);
@@ -81,8 +82,8 @@ pub(crate) fn bring_next(
 }
 
 /// Takes pages over from the device's part of the table.
-fn claim(core: &Core, mover: Mover, range: VaRange, limit: usize) -> Option<HeldRun> {
-    let mut state = core.lock();
+fn claim(shared: &Shared, mover: Mover, range: VaRange, limit: usize) -> Option<HeldRun> {
+    let mut state = shared.lock();
     let run = state.table.next_held(range, limit.min(BLOCK) as u64)?;
     for index in 0..count_of(run.range) {
         // A page that is in the table has room there.
@@ -103,8 +104,8 @@ impl HomeMigration<'_> {
             }
             match self.put_next(thread, device, index..fetched) {
                 0 => {
-                    self.core.stats.retries.add(1);
-                    thread.pause(self.core);
+                    self.shared.stats.retries.add(1);
+                    thread.pause(self.shared);
                 }
                 done => index += done,
             }
@@ -135,17 +136,17 @@ impl HomeMigration<'_> {
 
     /// Gives a page up. Returns how many pages need nothing more.
     fn lose(&self, mover: Mover, index: usize) -> usize {
-        let mut state = self.core.lock();
+        let mut state = self.shared.lock();
         let Some(at) = state.table.transit(mover).at(index) else {
             return 1;
         };
         let page = pages_from(at, 1);
-        if !self.core.lose(page) {
+        if !self.shared.lose(page) {
             return 0;
         }
         state.table.forget(page);
         drop(state);
-        self.core.wake(page);
+        self.shared.wake(page);
         1
     }
 
@@ -158,10 +159,10 @@ impl HomeMigration<'_> {
         pages: Range<usize>,
     ) -> usize {
         let (mover, index) = (thread.mover(), pages.start);
-        let state = self.core.lock();
+        let state = self.shared.lock();
         let Some(at) = state.table.transit(mover).at(index) else {
             // Dropped or unmapped meanwhile; nobody wants it any more.
-            self.core.stats.discarded.add(1);
+            self.shared.stats.discarded.add(1);
             return 1;
         };
         if self.unfetched.contains(index) {
@@ -184,7 +185,7 @@ impl HomeMigration<'_> {
             return Found::Marked(pages_from(range.start(), known));
         }
         let mut first = None;
-        let found = self.core.marks.for_each(range, |run| {
+        let found = self.shared.marks.for_each(range, |run| {
             first = Some(match first {
                 None => run,
                 Some(first) => joined(first, run).unwrap_or(first),
@@ -203,13 +204,13 @@ impl HomeMigration<'_> {
     /// Forgets pages whose marks are gone, unless a change of mappings took them along that is
     /// still to be read.
     fn discard(&self, mut state: MutexGuard<'_, State>, range: VaRange) -> usize {
-        if self.core.transfer.unmark(range) == Resolution::Retry {
+        if self.shared.transfer.unmark(range) == Resolution::Retry {
             return 0;
         }
         state.table.forget(range);
         drop(state);
-        self.core.stats.discarded.add(count_of(range) as u64);
-        self.core.wake(range);
+        self.shared.stats.discarded.add(count_of(range) as u64);
+        self.shared.wake(range);
         count_of(range)
     }
 
@@ -226,7 +227,7 @@ impl HomeMigration<'_> {
             None => {
                 let bytes = thread.buffer().range();
                 let src = pages_from(above(bytes.start(), index), count_of(range));
-                self.core.transfer.copy_home(range.start(), src, Wakeup::Now)
+                self.shared.transfer.copy_home(range.start(), src, Wakeup::Now)
             }
         };
         let mut done = pages_in(outcome.done_bytes);
@@ -234,7 +235,7 @@ impl HomeMigration<'_> {
         // says; and what he then changes is read after this.
         // Counted under the lock, which `Mirror::stats` takes: who was woken sees his page counted.
         state.table.forget(pages_from(range.start(), done));
-        self.core.stats.pages_home.add(done as u64);
+        self.shared.stats.pages_home.add(done as u64);
         drop(state);
         // Who came some way asks again for the rest: alone, a page has more ways home.
         if done == 0 {
@@ -248,17 +249,17 @@ impl HomeMigration<'_> {
         let (frame, count) = (self.run.first.advance(index as u64).frame, count_of(range));
         let count = PageCount::new(count as u64);
         let src = or_die(host.frames().range_of(frame, count).ok(), "a page is in no frame");
-        let cleared = self.core.transfer.unmark(range);
+        let cleared = self.shared.transfer.unmark(range);
         if cleared != Resolution::Done {
             return Outcome { done_bytes: 0, resolution: cleared };
         }
         self.unmarked = self.unmarked.max(index + count_of(range));
-        let moved = self.core.transfer.move_home(range.start(), src, Wakeup::Now);
+        let moved = self.shared.transfer.move_home(range.start(), src, Wakeup::Now);
         let pages = PageCount::new(moved.done_bytes / page_bytes());
         host.frames().note_emptied(frame, pages);
         match moved.resolution {
             Resolution::Refused(_) if moved.done_bytes == 0 => {
-                self.core.transfer.copy_home(range.start(), src, Wakeup::Now)
+                self.shared.transfer.copy_home(range.start(), src, Wakeup::Now)
             }
             _ => moved,
         }

@@ -2,7 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Mirror, block_size};
+use super::Mirror;
+use super::table::block_size;
 use crate::addr::pages::{pages_from, pages_in};
 use crate::addr::{PageSize, VaRange};
 use crate::device::DeviceRun;
@@ -14,15 +15,15 @@ use crate::sys::uffd::MirrorTier;
 
 impl HostMm for Mirror {
     fn vmas(&self, range: VaRange) -> Result<Vec<Vma>, HostError> {
-        self.shared.host.vmas(range)
+        self.migrator.host.vmas(range)
     }
 
     fn is_special(&self, vma: &Vma) -> Result<bool, HostError> {
-        self.shared.host.is_special(vma)
+        self.migrator.host.is_special(vma)
     }
 
     fn pages(&self, vma: &Vma, range: VaRange, detail: Detail) -> Result<Vec<PageRun>, HostError> {
-        self.shared.host.pages(vma, range, detail)
+        self.migrator.host.pages(vma, range, detail)
     }
 
     /// Lists what devices hold and what is still the program's: a page that was dropped or
@@ -34,29 +35,29 @@ impl HostMm for Mirror {
         let mut runs = Vec::new();
         let mut rest = range;
         loop {
-            let state = self.core().lock();
+            let state = self.shared().lock();
             let Some(run) = state.table.next_held(rest, u64::MAX) else {
                 return runs;
             };
-            let device = state.device(run.first.device);
+            let device = state.devices.get(run.first.device);
             drop(state);
             // An allocation must not happen under the lock of the table.
             let owner = device.map(|device| device.owner());
             let mut push = |range: VaRange| runs.extend(device_run(run, range, owner));
-            let _ = self.core().marks.for_each(run.range, &mut push);
+            let _ = self.shared().marks.for_each(run.range, &mut push);
             rest = VaRange::new(run.range.end(), range.end()).unwrap_or_default();
         }
     }
 
     fn fault_in(&self, range: VaRange, access: PageAccess) -> Result<(), FaultInError> {
         self.fill_ahead(range);
-        self.shared.host.fault_in(range, access)
+        self.migrator.host.fault_in(range, access)
     }
 
     fn bring_home(&self, range: VaRange, access: PageAccess) -> Result<(), FaultInError> {
         if !self.is_inherited() {
-            let _guard = self.core().migration_lock.lock();
-            self.shared.bring_home(range, None);
+            let _guard = self.shared().migration_lock.lock();
+            self.migrator.bring_home(range, None);
         }
         self.fault_in(range, access)
     }
@@ -68,16 +69,16 @@ impl Mirror {
         if self.is_inherited() || self.tier() != MirrorTier::KernelFaults {
             return;
         }
-        let core = self.core();
-        let mut state = core.lock();
+        let shared = self.shared();
+        let mut state = shared.lock();
         if state.table.next_away(range).is_some() {
             return;
         }
-        let bytes = core.transfer.zero_home(range).done_bytes;
+        let bytes = shared.transfer.zero_home(range).done_bytes;
         let filled = pages_from(range.start(), pages_in(bytes));
         state.pending_drops.complete(filled);
         drop(state);
-        core.wake(filled);
+        shared.wake(filled);
     }
 }
 

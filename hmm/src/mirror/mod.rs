@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attach;
 mod build;
 mod devices;
 mod fill;
@@ -11,7 +12,7 @@ mod home;
 mod host;
 pub(crate) mod migrate;
 pub(crate) mod migration_lock;
-mod needed;
+mod migrator;
 mod pending_drops;
 mod shared;
 #[cfg(feature = "dmirror")]
@@ -19,31 +20,28 @@ mod software;
 pub(crate) mod stats;
 pub(crate) mod table;
 
+use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crate::addr::pages::page_bytes;
-use crate::addr::{PageCount, PageSize, VaRange};
+use crate::addr::{PageCount, PageSize, VaRange, VirtAddr};
 use crate::device::Hold;
-use crate::host::{HostMm, PageAccess};
-use crate::mirror::handler::FaultThread;
-use crate::mirror::home::bring_next;
-use crate::mirror::migrate::{Area, MigrateError, Migration, Order, Scratch, Setup, routes};
-use crate::mirror::shared::{Core, State};
-use crate::mirror::stats::MirrorStats;
-use crate::mirror::table::{BLOCK, DeviceIndex, HeldRun};
+use crate::error::debug_in_words;
+use crate::host::HostMm;
 use crate::notifier::{Event, Notifiers};
-use crate::sync::{Mutex, lock};
 use crate::sys::atfork::HookRegistration;
 use crate::sys::device::DeviceMemory;
 use crate::sys::lease::Lease;
-use crate::sys::memory::{Known, Memory};
-use crate::sys::populate::populate;
+use crate::sys::memory::Memory;
 use crate::sys::uffd::{Features, MirrorTier, Modes};
-use crate::walk::process::ProcessMm;
 
 pub use build::{MirrorBuildError, MirrorBuilder};
 pub use devices::{AttachError, DeviceId};
+use migrate::{MigrateError, Migration, Order};
+use migrator::Migrator;
+use shared::Shared;
+use stats::MirrorStats;
+use table::block_size;
 
 /// A mirror of this process's address space, for any number of devices.
 ///
@@ -86,21 +84,10 @@ pub use devices::{AttachError, DeviceId};
 /// ```
 #[derive(Debug)]
 pub struct Mirror {
-    shared: Arc<Shared>,
+    migrator: Arc<Migrator>,
     handler: Option<JoinHandle<()>>,
     /// `None` once the mirror is being dropped.
     hook: Option<HookRegistration>,
-}
-
-/// What the hook around forks needs too.
-#[derive(Debug)]
-struct Shared {
-    /// Before everything that it watches, which is unmapped afterwards.
-    core: Arc<Core>,
-    /// Locked inside the gate only.
-    scratch: Mutex<Scratch>,
-    host: ProcessMm,
-    fault_thread: FaultThread,
 }
 
 /// A range that cannot be watched.
@@ -111,38 +98,31 @@ struct Shared {
 )]
 pub struct WatchError {
     range: VaRange,
-    source: std::io::Error,
+    source: io::Error,
 }
 
-impl Mirror {
-    /// Builds a mirror with the best tier that works here.
-    ///
-    /// # Errors
-    ///
-    /// - As [`MirrorBuilder::build`].
-    pub fn build() -> Result<Self, MirrorBuildError> {
-        MirrorBuilder::new().build()
-    }
+debug_in_words!(WatchError);
 
-    fn core(&self) -> &Core {
-        &self.shared.core
+impl Mirror {
+    fn shared(&self) -> &Shared {
+        &self.migrator.shared
     }
 
     /// The failures that a test wants.
     #[cfg(test)]
     pub(crate) fn injection(&self) -> &crate::sys::transfer::injection::Injection {
-        &self.core().transfer.injection
+        &self.shared().transfer.injection
     }
 
     #[cfg(test)]
     pub(crate) fn transfer(&self) -> &crate::sys::transfer::Transfer {
-        &self.core().transfer
+        &self.shared().transfer
     }
 
     /// The addresses of the staging memory.
     #[cfg(test)]
     pub(crate) fn staging(&self) -> VaRange {
-        self.core().lock().staging
+        self.shared().lock().staging
     }
 
     /// Returns which faults the mirror can serve. Pages are moved only if it is
@@ -150,40 +130,40 @@ impl Mirror {
     /// fail.
     #[must_use]
     pub fn tier(&self) -> MirrorTier {
-        self.core().transfer.uffd().tier()
+        self.shared().transfer.uffd().tier()
     }
 
     /// Returns the features of userfaultfd that the mirror uses.
     #[must_use]
     pub fn features(&self) -> Features {
-        self.core().transfer.uffd().features()
+        self.shared().transfer.uffd().features()
     }
 
     /// Returns the notifiers of the address space, to register devices with.
     #[must_use]
     pub fn notifiers(&self) -> &Notifiers {
-        &self.core().notifiers
+        &self.shared().notifiers
     }
 
     /// Returns what the mirror has done so far.
     #[must_use]
     pub fn stats(&self) -> MirrorStats {
         // Whoever was woken by a request sees what the request has counted under the lock.
-        let _state = self.core().lock();
-        self.core().stats.read()
+        let _state = self.shared().lock();
+        self.shared().stats.read()
     }
 
     /// Counts the pages that devices hold.
     #[must_use]
     pub fn pages_away(&self) -> PageCount {
-        self.core().lock().table.held()
+        self.shared().lock().table.held()
     }
 
     /// Tells whether this process is a child of the one that built the mirror, and so can do
     /// nothing with it but drop it.
     #[must_use]
     pub fn is_inherited(&self) -> bool {
-        self.core().is_inherited()
+        self.shared().is_inherited()
     }
 
     /// Watches a range: devices are told when it is unmapped, moved or dropped.
@@ -205,7 +185,7 @@ impl Mirror {
         if self.tier() != MirrorTier::KernelFaults {
             return self.register(range, Modes::PROTECTED);
         }
-        let vmas = self.shared.host.vmas(range).map_err(|e| fail(std::io::Error::other(e)))?;
+        let vmas = self.migrator.host.vmas(range).map_err(|e| fail(io::Error::other(e)))?;
         let mut cursor = range.start();
         for vma in vmas {
             let rest = VaRange::new(cursor, range.end()).unwrap_or_default();
@@ -220,15 +200,38 @@ impl Mirror {
             cursor = part.end();
         }
         if cursor < range.end() {
-            return Err(fail(std::io::ErrorKind::NotFound.into()));
+            return Err(fail(io::ErrorKind::NotFound.into()));
         }
         Ok(())
     }
 
     fn register(&self, range: VaRange, modes: Modes) -> Result<(), WatchError> {
-        match self.core().transfer.uffd().register(range, modes) {
+        match self.shared().transfer.uffd().register(range, modes) {
             Ok(_) => Ok(()),
-            Err(error) => Err(WatchError { range, source: std::io::Error::other(error) }),
+            Err(error) => Err(WatchError { range, source: io::Error::other(error) }),
+        }
+    }
+
+    /// Makes a device known, so that pages can be moved to it.
+    ///
+    /// A device is attached to a mirror once at a time. One whose memory is memory of this process
+    /// ([`HostDevice`](crate::HostDevice)) is attached to one mirror at a time.
+    ///
+    /// # Errors
+    ///
+    /// - [`AttachError`] says why not.
+    pub fn attach(&self, device: Arc<dyn DeviceMemory>) -> Result<DeviceId, AttachError> {
+        if self.is_inherited() {
+            return Err(AttachError::Inherited);
+        }
+        attach::attach(self.shared(), device)
+    }
+
+    /// Brings every page home that the device holds, and forgets the device. Nothing happens if it
+    /// is not attached, or not any more.
+    pub fn detach(&self, device: DeviceId) {
+        if !self.is_inherited() {
+            attach::detach(&self.migrator, device);
         }
     }
 
@@ -236,7 +239,7 @@ impl Mirror {
     /// truncated file.
     pub fn invalidate(&self, range: VaRange) {
         if !self.is_inherited() {
-            drop(self.core().invalidate(Event::ProtectionVma, range));
+            drop(self.shared().invalidate(Event::ProtectionVma, range));
         }
     }
 
@@ -244,7 +247,7 @@ impl Mirror {
     /// devices.
     pub fn drain(&self) {
         if !self.is_inherited() {
-            self.core().drain();
+            self.shared().drain();
         }
     }
 
@@ -259,13 +262,13 @@ impl Mirror {
         if self.is_inherited() || self.tier() != MirrorTier::KernelFaults {
             return false;
         }
-        let core = self.core();
-        let mut state = core.lock();
+        let shared = self.shared();
+        let mut state = shared.lock();
         if !state.pending_drops.overlaps(&range) {
             return false;
         }
         for block in range.pages(block_size()).filter_map(|block| block.intersection(&range)) {
-            core.review_pending_drops(&mut state, block);
+            shared.review_pending_drops(&mut state, block);
         }
         state.pending_drops.overlaps(&range)
     }
@@ -337,39 +340,8 @@ impl Mirror {
         if self.tier() != MirrorTier::KernelFaults {
             return Err(MigrateError::Unprivileged { range });
         }
-        let _guard = self.core().migration_lock.lock();
-        let device = self.attached(id).ok_or(MigrateError::NoDevice { range })?;
         let order = Order { device: id.index, hold, lease };
-        let areas = self.areas(memory, &*device, lease.is_some())?;
-        let mut scratch = lock(&self.shared.scratch);
-        let mut migration = Migration::default();
-        for block in range.pages(block_size()).filter_map(|block| block.intersection(&range)) {
-            if let Some(stayed) = Area::block_at_home(&areas, block) {
-                migration.append(stayed);
-                continue;
-            }
-            let block = (self.core(), &*device, order, block, &*areas);
-            migration.append(migrate_block(block, &mut scratch));
-        }
-        Ok(migration)
-    }
-
-    /// Says how the pages of each area can leave, by what is known about the memory.
-    fn areas(
-        &self,
-        memory: Memory<'_>,
-        device: &dyn DeviceMemory,
-        leased: bool,
-    ) -> Result<Vec<Area>, MigrateError> {
-        let (range, host) = (memory.range(), &self.shared.host);
-        if memory.known() != Known::Mapping && !device.is_self_contained() {
-            return Err(MigrateError::MayAllocate { range });
-        }
-        let areas = routes(host, range, leased)?;
-        if memory.known() != Known::Nothing {
-            return Ok(areas);
-        }
-        self.needed().keep_home(host, range, &areas)
+        self.migrator.migrate(VirtAddr::of(self), memory, id, order)
     }
 
     /// Brings the pages of `range` home that devices hold, and returns how many there were.
@@ -380,8 +352,8 @@ impl Mirror {
     /// - [`MigrateError::Inherited`] in a child process.
     pub fn migrate_to_home(&self, range: VaRange) -> Result<PageCount, MigrateError> {
         self.check(range)?;
-        let _guard = self.core().migration_lock.lock();
-        Ok(self.shared.bring_home(range, None))
+        let _guard = self.shared().migration_lock.lock();
+        Ok(self.migrator.bring_home(range, None))
     }
 
     /// Brings every page home, and returns how many were away.
@@ -406,75 +378,12 @@ impl Mirror {
     /// - [`MigrateError::Inherited`] in a child process.
     pub fn evict(&self, device: DeviceId) -> Result<PageCount, MigrateError> {
         self.check(VaRange::USER)?;
-        let _guard = self.core().migration_lock.lock();
-        if self.attached(device).is_none() {
+        let _guard = self.shared().migration_lock.lock();
+        if self.shared().lock().devices.attached(device).is_none() {
             return Ok(PageCount::ZERO);
         }
-        Ok(self.shared.bring_home(VaRange::USER, Some(device.index)))
+        Ok(self.migrator.bring_home(VaRange::USER, Some(device.index)))
     }
-}
-
-type Block<'m> = (&'m Core, &'m dyn DeviceMemory, Order<'m>, VaRange, &'m [Area]);
-
-/// Migrates one block.
-fn migrate_block(block: Block<'_>, scratch: &mut Scratch) -> Migration {
-    let (first, shared) = try_block(block, scratch);
-    if shared.is_empty() {
-        return first;
-    }
-    for page in shared {
-        // A store ends the sharing. What then stays is pinned.
-        let _ = populate(page, PageAccess::Write);
-    }
-    first.repeated(try_block(block, scratch).0)
-}
-
-/// Returns also the pages that stayed because others share them.
-fn try_block(
-    (core, device, order, range, areas): Block<'_>,
-    scratch: &mut Scratch,
-) -> (Migration, Vec<VaRange>) {
-    let setup = Setup::new(core, scratch, device, order, range, areas);
-    let finalized = setup.collect(areas).copy().finalize();
-    (finalized.report(), finalized.shared_pages().collect())
-}
-
-fn block_size() -> PageSize {
-    PageSize::new(BLOCK as u64 * page_bytes()).unwrap_or(PageSize::MIB_2)
-}
-
-impl Shared {
-    /// Brings pages home, all or those of one device, and waits for those that the handler has on
-    /// their way. The caller is inside the gate.
-    fn bring_home(&self, range: VaRange, device: Option<DeviceIndex>) -> PageCount {
-        let count = self.bring_held(range, device);
-        self.core.drain();
-        count
-    }
-
-    fn bring_held(&self, range: VaRange, device: Option<DeviceIndex>) -> PageCount {
-        let mut scratch = lock(&self.scratch);
-        let mut count = 0;
-        let mut rest = range;
-        loop {
-            let next = next_run(&self.core.lock(), rest);
-            let Some(run) = next else {
-                return PageCount::new(count);
-            };
-            let wanted = device.is_none_or(|device| device == run.first.device);
-            let brought =
-                if wanted { bring_next(&self.core, &mut *scratch, run.range, BLOCK) } else { None };
-            count += brought.map_or(0, |range| range.page_count(PageSize::host()).get());
-            rest = VaRange::new(run.range.end(), range.end()).unwrap_or_default();
-        }
-    }
-}
-
-/// The first run of a range that a device holds, cut at the end of a block.
-fn next_run(state: &State, range: VaRange) -> Option<HeldRun> {
-    let run = state.table.next_held(range, BLOCK as u64)?;
-    let block = VaRange::from_len(run.range.start(), 1)?.pages_covering(block_size());
-    Some(HeldRun { range: run.range.intersection(&block)?, ..run })
 }
 
 impl Drop for Mirror {
@@ -485,16 +394,17 @@ impl Drop for Mirror {
             return;
         }
         drop(self.hook.take());
-        let shared = Arc::clone(&self.shared);
-        let _guard = shared.core.migration_lock.lock();
-        shared.core.notifiers.release();
-        shared.bring_home(VaRange::USER, None);
-        if shared.core.stop.raise().is_ok()
+        let migrator = Arc::clone(&self.migrator);
+        let shared = &*migrator.shared;
+        let _guard = shared.migration_lock.lock();
+        shared.notifiers.release();
+        migrator.bring_home(VaRange::USER, None);
+        if shared.stop.raise().is_ok()
             && let Some(handler) = self.handler.take()
         {
             // It ends the process rather than panic.
             let _ = handler.join();
         }
-        self.release_devices();
+        attach::release_all(shared);
     }
 }

@@ -3,30 +3,21 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::addr::{PageSize, VaRange};
 use crate::fatal::die;
+use crate::mirror::devices::Devices;
 use crate::mirror::migration_lock::MigrationLock;
 use crate::mirror::pending_drops::PendingDrops;
 use crate::mirror::stats::Counters;
-use crate::mirror::table::{DeviceIndex, PageTable};
+use crate::mirror::table::PageTable;
 use crate::notifier::{Event, InvalidationGuard, Notifiers};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use crate::sys::device::DeviceMemory;
 use crate::sys::transfer::Transfer;
 use crate::sys::uffd::{MarkFinder, Resolution, Signal, Wakeup};
-
-/// How many devices a mirror has room for.
-pub(crate) const DEVICES: usize = 16;
-
-/// A device and the number of its attachment, which no other attachment in this process has.
-pub(crate) struct Attached {
-    pub(crate) device: Arc<dyn DeviceMemory>,
-    pub(crate) serial: u64,
-}
 
 /// What is under the lock of the table.
 ///
@@ -35,7 +26,7 @@ pub(crate) struct Attached {
 /// it, and so are the requests made that depend on them.
 pub(crate) struct State {
     pub(crate) table: PageTable,
-    pub(crate) devices: [Option<Attached>; DEVICES],
+    pub(crate) devices: Devices,
     /// Pages that may be about to be dropped.
     pub(crate) pending_drops: PendingDrops,
     /// Pages that the migrating thread is about to drop itself.
@@ -59,27 +50,28 @@ impl fmt::Debug for State {
 impl State {
     /// Tells whether a message is about memory of the mirror itself.
     pub(crate) fn is_own(&self, range: &VaRange) -> bool {
-        let devices = self.devices.iter().flatten();
-        let mut frames = devices.filter_map(|held| Some(held.device.as_host()?.frames().range()));
+        let hosts = self.devices.iter().filter_map(DeviceMemory::as_host);
+        let mut frames = hosts.map(|host| host.frames().range());
         let dropped = self.own_drop.is_some_and(|dropped| dropped.contains_range(range));
         dropped || self.staging.contains_range(range) || frames.any(|f| f.contains_range(range))
     }
+}
 
-    /// The devices that are attached, for use without the lock.
-    pub(crate) fn attached(&self) -> [Option<Arc<dyn DeviceMemory>>; DEVICES] {
-        let held = self.devices.each_ref();
-        held.map(|held| held.as_ref().map(|held| Arc::clone(&held.device)))
-    }
+/// The note that the migrating thread is about to drop pages itself, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct OwnDrop<'s> {
+    shared: &'s Shared,
+}
 
-    pub(crate) fn device(&self, index: DeviceIndex) -> Option<Arc<dyn DeviceMemory>> {
-        let attached = self.devices.get(usize::from(index.0))?.as_ref()?;
-        Some(Arc::clone(&attached.device))
+impl Drop for OwnDrop<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().own_drop = None;
     }
 }
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Core {
+pub(crate) struct Shared {
     pub(crate) transfer: Transfer,
     state: Mutex<State>,
     /// Notified at the end of a cycle.
@@ -96,9 +88,9 @@ pub(crate) struct Core {
     pub(crate) fault_around: PageSize,
 }
 
-/// What a core is made of.
+/// What a shared is made of.
 #[derive(Debug)]
-pub(crate) struct Parts {
+pub(crate) struct SharedParts {
     pub(crate) transfer: Transfer,
     pub(crate) table: PageTable,
     pub(crate) marks: MarkFinder,
@@ -110,11 +102,11 @@ pub(crate) struct Parts {
     pub(crate) staging: VaRange,
 }
 
-impl Core {
-    pub(crate) fn new(parts: Parts) -> Self {
+impl Shared {
+    pub(crate) fn new(parts: SharedParts) -> Self {
         let state = State {
             table: parts.table,
-            devices: Default::default(),
+            devices: Devices::default(),
             pending_drops: PendingDrops::default(),
             own_drop: None,
             staging: parts.staging,
@@ -139,6 +131,16 @@ impl Core {
     /// Locks the table.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+
+    /// Notes that the caller is about to drop pages itself, so that the message about it is ignored.
+    pub(crate) fn announce_own_drop(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        range: VaRange,
+    ) -> OwnDrop<'_> {
+        state.own_drop = Some(range);
+        OwnDrop { shared: self }
     }
 
     /// Announces a change of the host page table, and counts it.

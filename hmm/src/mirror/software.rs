@@ -15,14 +15,14 @@ impl Mirror {
         range: VaRange,
     ) -> Result<Vec<(VaRange, PageAccess)>, MigrateError> {
         self.check(range)?;
-        let areas = routes(&self.shared.host, range, true)?;
+        let areas = routes(&self.migrator.host, range, true)?;
         let movable = areas.iter().filter_map(|area| Some((area.range, area.access()?)));
         Ok(movable.collect())
     }
 
     /// Tells all devices but one that it takes pages.
     pub(crate) fn announce_migration(&self, range: VaRange, by: crate::Owner) {
-        drop(self.core().invalidate(Event::Migrate { by: Some(by) }, range));
+        drop(self.shared().invalidate(Event::Migrate { by: Some(by) }, range));
     }
 
     /// Lists the parts of a range of which no device holds a page.
@@ -41,6 +41,6 @@ impl Mirror {
     /// Tells whether the page of zeroes is mapped at an address.
     pub(crate) fn is_zero_page(&self, at: crate::VirtAddr) -> bool {
         let page = crate::addr::pages::pages_from(at, 1);
-        self.core().transfer.surveyor.survey(page).is_ok_and(|survey| survey.zero.contains(0))
+        self.shared().transfer.surveyor.survey(page).is_ok_and(|survey| survey.zero.contains(0))
     }
 }

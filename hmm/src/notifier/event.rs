@@ -5,6 +5,7 @@ use std::fmt;
 use super::Subscription;
 use crate::addr::VaRange;
 use crate::device::Owner;
+use crate::error::debug_in_words;
 use crate::sync::Ordering;
 
 /// Why a range is invalidated.
@@ -133,3 +134,5 @@ pub struct SeqSet(pub(super) ());
 #[derive(PartialEq, Eq, thiserror::Error)]
 #[error("a device could not be invalidated without waiting; the mapping must not change")]
 pub struct WouldBlock(pub(super) ());
+
+debug_in_words!(WouldBlock);

@@ -12,6 +12,7 @@ use std::io;
 use thiserror::Error;
 
 use crate::addr::VirtAddr;
+use crate::error::debug_in_words;
 
 /// Memory that could not be read or written.
 #[derive(Error)]
@@ -24,6 +25,8 @@ pub struct CopyError {
     /// that serves no kernel faults watches a hole there.
     pub source: io::Error,
 }
+
+debug_in_words!(CopyError);
 
 /// Reads the memory of this process from `src` on, whatever is mapped there.
 ///

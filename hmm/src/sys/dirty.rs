@@ -13,6 +13,7 @@ use super::uffd::{
     Feature, Features, MirrorTier, Modes, OpenUffdError, Resolution, Uffd, UffdError,
 };
 use crate::addr::{PageSize, VaRange};
+use crate::error::debug_in_words;
 
 /// A failure to track which pages are written.
 #[derive(Error)]
@@ -75,6 +76,8 @@ pub enum DirtyError {
         range: VaRange,
     },
 }
+
+debug_in_words!(DirtyError);
 
 /// Knows which pages were written since it last looked, at the cost of a short fault for the first
 /// store to each.

@@ -1,123 +1,163 @@
-//! Taking pages from their places: a move, or write protection.
+//! The fourth step: pages are taken from their places, by a move or by write protection.
 
-use super::{Content, Passenger, Route, Skip, Voyage};
-use crate::addr::pages::{above, count_of, pages_from, pages_in};
-use crate::addr::{PageCount, PageNumber, VaRange};
+use super::area::Leave;
+use super::block::Block;
+use super::claim::InTransit;
+use super::outcome::Skip;
+use super::pages::{Claimed, Content, Ended, Frame, Leaving, Taken, frame_run};
+use crate::addr::pages::{count_of, pages_from, pages_in};
+use crate::addr::{PageCount, VaRange};
+use crate::fatal::die;
 use crate::mirror::shared::State;
-use crate::mirror::table::{Mover, Place};
 use crate::sync::MutexGuard;
-use crate::sys::survey::{PageSet, Survey};
+use crate::sys::survey::Survey;
 use crate::sys::uffd::{Refusal, Resolution};
 
-/// How often something is removed that is in the way, before the pages stay for this time: somebody
-/// may go on reading there.
+/// How often pages are removed that block a move, before the pages stay for this time: another
+/// process may go on reading there.
 const CLEARINGS: u32 = 100;
 
-impl<'m> Voyage<'m> {
-    /// Enters the pages into the list of those in transit. From now on faults on them wait.
-    pub(super) fn claim(&mut self) {
-        let mut state = self.core.lock();
-        let dropping = self.dropping(&mut state);
-        for (index, page) in self.pages.iter_mut().enumerate() {
-            if !page.goes() {
-                continue;
+/// Pages taken from their places.
+pub(super) struct Collected<'m> {
+    pub(super) block: Block<'m>,
+    pub(super) pages: &'m mut Vec<Taken>,
+    pub(super) leaving: &'m mut Vec<Leaving>,
+    pub(super) ended: &'m mut Vec<Ended>,
+}
+
+impl<'m> Collected<'m> {
+    /// Takes the pages.
+    pub(super) fn after(in_transit: InTransit<'m>) -> Self {
+        let InTransit { mut block, pages, taken, leaving, ended } = in_transit;
+        if !block.staging.is_clean() {
+            block.empty_staging();
+        }
+        taken.clear();
+        let mut collection = Collection { block, pages, taken, clearings: 0, unlocked: false };
+        collection.run();
+        let Collection { block, taken, .. } = collection;
+        Self { block, pages: taken, leaving, ended }
+    }
+}
+
+/// The pages in transit, and those of them that were taken so far. The next page to be taken is the
+/// one at the index that `taken` has reached.
+struct Collection<'m> {
+    block: Block<'m>,
+    pages: &'m mut [Claimed],
+    taken: &'m mut Vec<Taken>,
+    /// How often pages blocked a move and were removed.
+    clearings: u32,
+    /// Whether the destination was unlocked.
+    unlocked: bool,
+}
+
+impl<'m> Collection<'m> {
+    fn run(&mut self) {
+        while let Some(&page) = self.pages.get(self.taken.len()) {
+            let before = self.taken.len();
+            match page {
+                Claimed::Stays { reason, frame } => {
+                    self.taken.push(Taken::Stays { reason, frame });
+                }
+                Claimed::There => self.taken.push(Taken::There),
+                Claimed::Returns { reason, frame } => {
+                    self.taken.push(Taken::Returns { reason, frame, content: None });
+                }
+                Claimed::Goes { frame, leave: Leave::ByMove } => self.take_by_move(frame),
+                Claimed::Goes { leave: Leave::ByCopy, .. } => {
+                    self.take_by_protection(self.next_run());
+                }
             }
-            let at = above(self.range.start(), index);
-            if dropping.contains(index) {
-                page.skip = Some(Skip::Dropping);
-            } else if state.table.place(at) != Place::Home {
-                page.skip = Some(Skip::InTransit);
-            } else if !state.table.has_room()
-                || state.table.set(at, Place::Transit(Mover::Migrator, index)).is_err()
-            {
-                page.skip = Some(Skip::NoRoom);
-            } else {
-                page.claimed = true;
+            if self.taken.len() == before {
+                self.block.pause();
             }
         }
     }
 
-    /// The pages that may be about to be dropped. Those that are absent now are not.
-    fn dropping(&self, state: &mut State) -> PageSet {
-        let mut dropping = PageSet::default();
-        if !state.pending_drops.overlaps(&self.range) {
-            return dropping;
-        }
-        self.core.review_pending_drops(state, self.range);
-        for index in 0..self.pages.len() {
-            if state.pending_drops.overlaps(&self.page(index)) {
-                dropping.insert(index);
-            }
-        }
-        dropping
+    /// The length of the run of pages that leave in the same way, into frames that follow each
+    /// other.
+    fn next_run(&self) -> usize {
+        frame_run(self.pages, self.taken.len(), |page| match page {
+            Claimed::Goes { frame, leave } => Some((frame, leave)),
+            _ => None,
+        })
     }
 
-    pub(super) fn take_all(&mut self) {
-        if !self.scratch.staging.is_clean() {
-            self.empty_staging();
-        }
-        let mut index = 0;
-        while index < self.pages.len() {
-            let run = self.frame_run(index).max(1);
-            let taken = match self.pages.get(index) {
-                Some(page) if page.goes() && page.claimed => match page.route {
-                    Route::Move => self.take_by_move(index, run),
-                    Route::Copy | Route::Stay(_) => self.take_by_protection(index, run),
-                },
-                _ => run,
+    /// Notes what became of the next `count` pages, which go.
+    fn note(&mut self, count: usize, become_of: impl Fn(usize, Frame) -> Taken) {
+        let next = self.pages.iter().skip(self.taken.len()).take(count).enumerate();
+        for (offset, page) in next {
+            let Claimed::Goes { frame, .. } = *page else {
+                die(&"a page was taken that is not to go");
             };
-            match taken {
-                0 => self.pause(),
-                taken => index += taken,
-            }
+            self.taken.push(become_of(offset, frame));
         }
     }
 
-    /// Moves a run of pages to the frames or to the staging memory. Returns how many pages need
-    /// nothing more; none if a change of mappings has to go on first.
-    fn take_by_move(&mut self, index: usize, count: usize) -> usize {
-        let (range, content) = (pages_from(self.at(index), count), self.destination());
-        let dst = match (content, self.pages.get(index).and_then(|page| page.frame)) {
-            (Content::Frame, Some(frame)) => self.frame_range(frame, count),
-            _ => Some(self.staged(index, count)).filter(|_| self.scratch.staging.is_clean()),
+    fn note_taken(&mut self, count: usize, content: Content) {
+        self.note(count, |_, frame| Taken::Goes { frame, content });
+    }
+
+    fn note_returns(&mut self, count: usize, reason: Skip, content: Option<Content>) {
+        self.note(count, |_, frame| Taken::Returns { reason, frame, content });
+    }
+
+    /// Moves the next run of pages to the frames or to the staging memory, as far as it goes. A
+    /// change of mappings may have to go on first; then no page is noted.
+    fn take_by_move(&mut self, frame: Frame) {
+        let (index, count) = (self.taken.len(), self.next_run());
+        let Some((content, dst)) = self.destination(frame, count) else {
+            return self.note_returns(count, Skip::DeviceFailed, None);
         };
-        let Some(dst) = dst else {
-            self.skip(index, count, Skip::DeviceFailed);
-            return count;
-        };
-        let core = self.core;
-        let Some((state, stays)) = self.lock_claimed(index, count) else {
-            return 1;
+        let Some((state, stays)) = self.lock_claimed(count) else {
+            return;
         };
         if content == Content::Frame {
-            self.note_filled(index, stays);
+            self.note_filled(frame, stays);
         }
-        let departure = core.transfer.move_out(dst.start(), pages_from(range.start(), stays));
+        let transfer = &self.block.shared.transfer;
+        let moved = transfer.move_out(dst.start(), pages_from(self.block.at(index), stays));
         drop(state);
-        let moved = pages_in(departure.outcome.done_bytes);
-        self.set_content(index, moved, content);
-        match departure.outcome.resolution {
-            Resolution::Done => moved,
-            _ if moved > 0 => moved,
-            Resolution::AlreadyThere if self.clear_blocking(index, departure.blocking) => 0,
-            Resolution::Refused(Refusal::Unsuitable) if self.unlock_destination() => 0,
-            why => self.refused(index, count, why),
+        let done = pages_in(moved.outcome.done_bytes);
+        self.note_taken(done, content);
+        match moved.outcome.resolution {
+            Resolution::Done => {}
+            _ if done > 0 => {}
+            Resolution::AlreadyThere if self.clear_blocking(frame, moved.blocking) => {}
+            Resolution::Refused(Refusal::Unsuitable) if self.unlock_destination() => {}
+            why => self.note_refused(count, why),
         }
     }
 
-    /// Makes holes of the part of the destination in which there is something, but nothing of what
-    /// is moved: zeroes that somebody read there. Tells whether it is worth another try.
-    fn clear_blocking(&mut self, index: usize, part: VaRange) -> bool {
+    /// Where the next pages are moved to.
+    fn destination(&self, frame: Frame, count: usize) -> Option<(Content, VaRange)> {
+        if self.block.device.as_host().is_some() {
+            return Some((Content::Frame, self.block.frame_range(frame.number, count)?));
+        }
+        let staged = self.block.staged(self.taken.len(), count);
+        self.block.staging.is_clean().then_some((Content::Staging, staged))
+    }
+
+    fn note_filled(&self, frame: Frame, count: usize) {
+        if let Some(host) = self.block.device.as_host() {
+            host.frames().note_filled(frame.number, PageCount::new(count as u64));
+        }
+    }
+
+    /// Makes holes of the part of the destination that holds pages, but none of those that are
+    /// moved: zeroes that somebody read there. Tells whether it is worth another try.
+    fn clear_blocking(&mut self, frame: Frame, part: VaRange) -> bool {
         self.clearings += 1;
         if part.is_empty() || self.clearings > CLEARINGS {
             return false;
         }
-        let frame = self.pages.get(index).and_then(|page| page.frame);
-        match self.device.as_host().zip(frame) {
-            Some((host, frame)) => {
-                self.empty(host, frame, PageCount::new(count_of(part) as u64)).is_ok()
+        match self.block.device.as_host() {
+            Some(host) => {
+                let count = PageCount::new(count_of(part) as u64);
+                self.block.empty_frames(host, frame.number, count).is_ok()
             }
-            None => self.make_holes(part),
+            None => self.block.make_holes(part),
         }
     }
 
@@ -127,108 +167,77 @@ impl<'m> Voyage<'m> {
         if std::mem::replace(&mut self.unlocked, true) {
             return false;
         }
-        match self.device.as_host() {
+        match self.block.device.as_host() {
             Some(host) => host.frames().unlock().is_ok(),
-            None => self.scratch.staging.unlock().is_ok(),
+            None => self.block.staging.unlock().is_ok(),
         }
     }
 
-    /// Notes why a page did not move, and how many others will not for the same reason.
-    fn refused(&mut self, index: usize, count: usize, why: Resolution) -> usize {
-        let (skipped, reason) = match why {
-            Resolution::Done | Resolution::Retry => return 0,
+    /// Notes why a page did not move, and with it others that will not for the same reason.
+    fn note_refused(&mut self, count: usize, why: Resolution) {
+        let (count, reason) = match why {
+            Resolution::Done | Resolution::Retry => return,
             Resolution::Refused(Refusal::Busy) => (1, Skip::Pinned),
             Resolution::Refused(Refusal::NoMemory) => (1, Skip::NoHostMemory),
             Resolution::Vanished => (1, Skip::Changed),
             Resolution::AlreadyThere => (1, Skip::DeviceFailed),
-            Resolution::Refused(_) if self.order.lease.is_some() => {
-                for page in self.pages.iter_mut().skip(index).take(count) {
-                    page.route = Route::Copy;
+            Resolution::Refused(_) if self.block.order.lease.is_some() => {
+                for page in self.pages.iter_mut().skip(self.taken.len()).take(count) {
+                    if let Claimed::Goes { leave, .. } = page {
+                        *leave = Leave::ByCopy;
+                    }
                 }
-                return self.take_by_protection(index, count);
+                return self.take_by_protection(count);
             }
             Resolution::Refused(_) => (count, Skip::Unmovable),
         };
-        self.skip(index, skipped, reason);
-        skipped
+        self.note_returns(count, reason, None);
     }
 
     /// Protects a run of pages and marks its holes.
-    fn take_by_protection(&mut self, index: usize, count: usize) -> usize {
-        let core = self.core;
-        let Some((state, stays)) = self.lock_claimed(index, count) else {
-            return 1;
+    fn take_by_protection(&mut self, count: usize) {
+        let Some((state, stays)) = self.lock_claimed(count) else {
+            return;
         };
-        let range = pages_from(self.at(index), stays);
-        // Under the lock a hole stays a hole: nobody but the mirror fills it.
-        let survey = core.transfer.surveyor.survey(range);
-        let protected = core.transfer.protect(range);
+        let range = pages_from(self.block.at(self.taken.len()), stays);
+        let transfer = &self.block.shared.transfer;
+        // Under the lock a hole stays a hole: only the mirror fills it.
+        let survey = transfer.surveyor.survey(range);
+        let protected = transfer.protect(range);
         drop(state);
         match (protected, survey) {
-            (Resolution::Done, Ok(survey)) => self.sort(index, stays, &survey),
-            (Resolution::Retry, _) => return 0,
+            (Resolution::Done, Ok(survey)) => self.note_protected(stays, &survey),
+            (Resolution::Retry, _) => {}
             // Parts of several areas, or not watched.
-            (Resolution::Vanished, _) if stays > 1 => {
-                return self.take_by_protection(index, stays / 2);
-            }
-            (Resolution::Vanished, _) => self.skip(index, stays, Skip::Changed),
-            _ => {
-                self.set_content(index, stays, Content::Protected);
-                self.skip(index, stays, Skip::Unmovable);
-            }
-        }
-        stays
-    }
-
-    fn sort(&mut self, index: usize, count: usize, survey: &Survey) {
-        for (place, page) in self.pages.iter_mut().skip(index).take(count).enumerate() {
-            page.content = Content::Protected;
-            if survey.swapped.contains(place) {
-                page.skip = Some(Skip::Swapped);
-            } else if !survey.present.contains(place) {
-                page.content = Content::Nothing;
-            }
+            (Resolution::Vanished, _) if stays > 1 => self.take_by_protection(stays / 2),
+            (Resolution::Vanished, _) => self.note_returns(stays, Skip::Changed, None),
+            _ => self.note_returns(stays, Skip::Unmovable, Some(Content::Protected)),
         }
     }
 
-    /// Locks the table, and says how many of the pages from `index` on are still where they were
-    /// claimed; leaves the first out if it is not.
-    fn lock_claimed(
-        &mut self,
-        index: usize,
-        count: usize,
-    ) -> Option<(MutexGuard<'m, State>, usize)> {
-        let core = self.core;
-        let state = core.lock();
-        let stays = self.still_there(&state, index, count);
+    fn note_protected(&mut self, count: usize, survey: &Survey) {
+        self.note(count, |offset, frame| {
+            if survey.swapped.contains(offset) {
+                let (reason, content) = (Skip::Swapped, Some(Content::Protected));
+                return Taken::Returns { reason, frame, content };
+            }
+            let there = survey.present.contains(offset);
+            let content = if there { Content::Protected } else { Content::Nothing };
+            Taken::Goes { frame, content }
+        });
+    }
+
+    /// Locks the table, and says how many of the next pages are still where they were claimed; if
+    /// the first is not, leaves it out.
+    fn lock_claimed(&mut self, count: usize) -> Option<(MutexGuard<'m, State>, usize)> {
+        let shared = self.block.shared;
+        let state = shared.lock();
+        let stays = self.block.still_there(&state, self.taken.len(), count);
         if stays == 0 {
             drop(state);
-            self.skip(index, 1, Skip::Changed);
+            self.note_returns(1, Skip::Changed, None);
             return None;
         }
         Some((state, stays))
-    }
-
-    /// How many of the pages from `index` on are in transit and belong where they did.
-    pub(super) fn still_there(&self, state: &State, index: usize, count: usize) -> usize {
-        let transit = state.table.transit(Mover::Migrator);
-        (index..index + count).take_while(|&page| transit.at(page) == Some(self.at(page))).count()
-    }
-
-    fn destination(&self) -> Content {
-        if self.device.as_host().is_some() { Content::Frame } else { Content::Staging }
-    }
-
-    pub(super) fn frame_range(&self, frame: PageNumber, count: usize) -> Option<VaRange> {
-        let count = PageCount::new(count as u64);
-        self.device.as_host()?.frames().range_of(frame, count).ok()
-    }
-
-    fn note_filled(&self, index: usize, count: usize) {
-        let frame = self.pages.get(index).and_then(|page: &Passenger| page.frame);
-        if let (Some(host), Some(frame)) = (self.device.as_host(), frame) {
-            host.frames().note_filled(frame, PageCount::new(count as u64));
-        }
-        debug_assert!(count <= count_of(self.range));
     }
 }

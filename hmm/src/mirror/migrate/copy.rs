@@ -1,6 +1,9 @@
-//! Bringing content to the device, with no lock held.
+//! The fifth step: content that was not moved to the frames is copied there, with no lock held.
 
-use super::{Collected, Content, Copied, Skip, Voyage, guarded};
+use super::block::{Block, guarded};
+use super::collect::Collected;
+use super::outcome::Skip;
+use super::pages::{Content, Ended, Frame, Leaving, Taken, frame_run};
 use crate::addr::PageCount;
 use crate::addr::pages::bytes_of;
 use crate::fatal::or_die;
@@ -8,71 +11,92 @@ use crate::sys::copy::read_bytes;
 use crate::sys::device::MirrorCall;
 use crate::sys::survey::Survey;
 
-impl<'m> Collected<'m> {
-    /// Copies what was not moved to the device.
-    pub(crate) fn copy(mut self) -> Copied<'m> {
-        self.0.find_nothing();
-        let mut index = 0;
-        while index < self.0.pages.len() {
-            let run = self.0.frame_run(index).max(1);
-            if self.0.pages.get(index).is_some_and(|page| page.goes() && page.claimed) {
-                self.0.copy_run(index, run);
-            }
-            index += run;
-        }
-        Copied(self.0)
-    }
+/// Pages whose content is on the device, or still where it can be restored from.
+pub(super) struct Copied<'m> {
+    pub(super) block: Block<'m>,
+    pub(super) pages: &'m mut Vec<Taken>,
+    pub(super) leaving: &'m mut Vec<Leaving>,
+    pub(super) ended: &'m mut Vec<Ended>,
 }
 
-impl Voyage<'_> {
+impl<'m> Copied<'m> {
+    /// Copies to the device.
+    pub(super) fn after(collected: Collected<'m>) -> Self {
+        let Collected { block, pages, leaving, ended } = collected;
+        let mut copied = Self { block, pages, leaving, ended };
+        copied.find_nothing();
+        let mut index = 0;
+        while let Some(&page) = copied.pages.get(index) {
+            let count = frame_run(copied.pages, index, |page| match page {
+                Taken::Goes { frame, content } => Some((frame, content)),
+                _ => None,
+            });
+            if let Taken::Goes { frame, content } = page
+                && let Err(reason) = copied.copy_run(index, count, frame, content)
+            {
+                copied.note_returns(index, count, reason);
+            }
+            index += count;
+        }
+        copied
+    }
+
     /// Finds out which staged pages have no content but zeroes.
     fn find_nothing(&mut self) {
-        let staged = |page: &super::Passenger| page.content == Content::Staging;
-        if !self.pages.iter().any(staged) {
+        let is_staged =
+            |page: &Taken| matches!(page, Taken::Goes { content: Content::Staging, .. });
+        if !self.pages.iter().any(is_staged) {
             return;
         }
-        let range = self.staged(0, self.pages.len());
-        let Ok(Survey { present, swapped, zero, .. }) = self.core.transfer.surveyor.survey(range)
-        else {
+        let range = self.block.staged(0, self.pages.len());
+        let survey = self.block.shared.transfer.surveyor.survey(range);
+        let Ok(Survey { present, swapped, zero, .. }) = survey else {
             return;
         };
         for (index, page) in self.pages.iter_mut().enumerate() {
             let there = present.contains(index) || swapped.contains(index);
-            if staged(page) && (!there || zero.contains(index)) {
-                page.content = Content::Nothing;
+            if let Taken::Goes { content: content @ Content::Staging, .. } = page
+                && (!there || zero.contains(index))
+            {
+                *content = Content::Nothing;
             }
         }
     }
 
-    fn copy_run(&mut self, index: usize, count: usize) {
-        let Some(page) = self.pages.get(index).copied() else {
-            return;
-        };
-        let Some(frame) = page.frame else {
-            return self.skip(index, count, Skip::NoDeviceMemory);
-        };
-        let bytes = bytes_of(index..index + count);
-        let copied = match page.content {
-            Content::Frame | Content::Home | Content::Dropped => return,
+    /// Copies a run of pages, unless it was moved.
+    fn copy_run(
+        &mut self,
+        index: usize,
+        count: usize,
+        frame: Frame,
+        content: Content,
+    ) -> Result<(), Skip> {
+        let (bytes, first) = (bytes_of(index..index + count), frame.number);
+        let (at, device) = (self.block.at(index), self.block.device);
+        let copied = match content {
+            Content::Frame => return Ok(()),
             Content::Staging => {
-                let bytes = self.scratch.staging.bytes(bytes);
-                guarded(|| self.device.copy_in(&MirrorCall::BY_MIRROR, frame, bytes)).is_some()
+                let bytes = self.block.staging.bytes(bytes);
+                guarded(|| device.copy_in(&MirrorCall::BY_MIRROR, first, bytes))
             }
-            Content::Nothing => guarded(|| {
-                self.device.zero(&MirrorCall::BY_MIRROR, frame, PageCount::new(count as u64))
-            })
-            .is_some(),
+            Content::Nothing => {
+                let count = PageCount::new(count as u64);
+                guarded(|| device.zero(&MirrorCall::BY_MIRROR, first, count))
+            }
             Content::Protected => {
-                let at = self.at(index);
-                let buffer = or_die(self.scratch.buffer.get_mut(bytes), "a buffer is too short");
-                if read_bytes(at, buffer).is_err() {
-                    return self.skip(index, count, Skip::Unreadable);
-                }
-                guarded(|| self.device.copy_in(&MirrorCall::BY_MIRROR, frame, buffer)).is_some()
+                let buffer = or_die(self.block.buffer.get_mut(bytes), "a buffer is too short");
+                read_bytes(at, buffer).map_err(|_| Skip::Unreadable)?;
+                guarded(|| device.copy_in(&MirrorCall::BY_MIRROR, first, buffer))
             }
         };
-        if !copied {
-            self.skip(index, count, Skip::DeviceFailed);
+        copied.ok_or(Skip::DeviceFailed)
+    }
+
+    fn note_returns(&mut self, index: usize, count: usize, reason: Skip) {
+        for page in self.pages.iter_mut().skip(index).take(count) {
+            if let Taken::Goes { frame, content } = *page {
+                *page = Taken::Returns { reason, frame, content: Some(content) };
+            }
         }
     }
 }

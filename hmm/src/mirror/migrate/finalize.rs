@@ -1,149 +1,220 @@
-//! The last step: the table says where each page is, and who waited goes on.
+//! The last step: the table says where each page is, and the threads that waited go on.
 
-use super::{Content, Copied, Finalized, Passenger, Skip, Voyage};
+use super::block::Block;
+use super::copy::Copied;
+use super::outcome::{Migration, Skip};
+use super::pages::{Content, Ended, Frame, Leaving, Left, Source, Taken, frame_run};
 use crate::addr::pages::{above, count_of, pages_from, pages_in};
 use crate::addr::{PageCount, VaRange};
 use crate::fatal::{die, or_die};
 use crate::mirror::shared::State;
 use crate::mirror::table::{Held, Mover, Place};
 use crate::sys::device::MirrorCall;
-use crate::sys::uffd::{Modes, Outcome, Refusal, Resolution, Wakeup};
+use crate::sys::uffd::{Outcome, Refusal, Resolution, Wakeup};
 
-impl<'m> Copied<'m> {
+/// Pages that are on the device or home.
+pub(super) struct Finalized<'m> {
+    block: Block<'m>,
+    pages: &'m mut Vec<Ended>,
+}
+
+impl<'m> Finalized<'m> {
     /// Enters the pages that are on the device into the table, and puts the others back.
-    pub(crate) fn finalize(mut self) -> Finalized<'m> {
-        let voyage = &mut self.0;
-        voyage.drop_protected();
-        let mut index = 0;
-        while index < voyage.pages.len() {
-            let claimed = voyage.pages.get(index).is_some_and(|page| page.claimed);
-            match if claimed { voyage.finish(index) } else { 1 } {
-                0 => voyage.pause(),
-                done => index += done,
+    pub(super) fn after(copied: Copied<'m>) -> Self {
+        let Copied { block, pages, leaving, ended } = copied;
+        leaving.clear();
+        ended.clear();
+        let mut finalization = Finalization { block, leaving, ended };
+        finalization.drop_protected(pages);
+        finalization.run();
+        finalization.clean_up();
+        let Finalization { block, ended, .. } = finalization;
+        Self { block, pages: ended }
+    }
+
+    /// Says what became of the block.
+    pub(super) fn report(&self) -> Migration {
+        let mut result = Migration::default();
+        for (index, page) in self.pages.iter().enumerate() {
+            match *page {
+                Ended::Stays(reason) => result.skip(self.block.page(index), reason),
+                Ended::There => result.count_already_there(),
+                Ended::Moved => result.count_moved(),
             }
         }
-        voyage.clean_up();
-        Finalized(self.0)
+        result
+    }
+
+    /// Pages that could not be moved because others share them, which a store of each ends.
+    pub(super) fn shared_pages(&self) -> impl Iterator<Item = VaRange> {
+        let pinned = self.pages.iter().enumerate();
+        let pinned = pinned.filter(|(_, page)| **page == Ended::Stays(Skip::Pinned));
+        pinned.map(|(index, _)| self.block.page(index))
     }
 }
 
-impl Voyage<'_> {
+/// The pages that leave or go back, and what became of those that are through. The next page is the
+/// one at the index that `ended` has reached.
+struct Finalization<'m> {
+    block: Block<'m>,
+    leaving: &'m mut Vec<Leaving>,
+    ended: &'m mut Vec<Ended>,
+}
+
+/// Where a page goes, and where its content is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Destination {
+    Device(Left),
+    Home(Source),
+}
+
+impl Finalization<'_> {
     /// Drops the pages whose content was copied, run by run.
-    fn drop_protected(&mut self) {
-        let mut index = 0;
-        while index < self.pages.len() {
-            let run = self.frame_run(index).max(1);
-            let page = self.pages.get(index);
-            if page.is_some_and(|page| page.goes() && page.content == Content::Protected) {
-                self.drop_run(index, run);
-            }
-            index += run;
+    fn drop_protected(&mut self, pages: &[Taken]) {
+        while let Some(&page) = pages.get(self.leaving.len()) {
+            self.leaving.push(match page {
+                Taken::Stays { reason, frame } => Leaving::Stays { reason, frame },
+                Taken::There => Leaving::There,
+                Taken::Returns { reason, frame, content } => {
+                    Leaving::Returns { reason, frame, source: source(content) }
+                }
+                Taken::Goes { frame, content } => match left(content) {
+                    Some(left) => Leaving::Goes { frame, left },
+                    None => {
+                        self.drop_run(pages);
+                        continue;
+                    }
+                },
+            });
         }
     }
 
-    fn drop_run(&mut self, index: usize, count: usize) {
-        let range = pages_from(self.at(index), count);
-        let mut state = self.core.lock();
-        let all = self.still_there(&state, index, count) == count;
-        let lease = self.order.lease.filter(|lease| all && lease.range().contains_range(&range));
-        let Some(lease) = lease else {
-            drop(state);
-            return self.skip(index, count, Skip::Changed);
-        };
-        state.own_drop = Some(range);
-        drop(state);
-        let stayed = self.core.transfer.drop_copied(range, lease);
-        self.core.lock().own_drop = None;
-        for (place, page) in self.pages.iter_mut().skip(index).take(count).enumerate() {
-            match stayed.is_occupied(place) {
-                true => page.skip = Some(Skip::Unmovable),
-                false => page.content = Content::Dropped,
+    /// Drops the next run of protected pages, whose frames follow each other.
+    fn drop_run(&mut self, pages: &[Taken]) {
+        let index = self.leaving.len();
+        let count = frame_run(pages, index, protected);
+        let range = pages_from(self.block.at(index), count);
+        let shared = self.block.shared;
+        let state = shared.lock();
+        let all = self.block.still_there(&state, index, count) == count;
+        let lease = self.block.order.lease;
+        let lease = lease.filter(|lease| all && lease.range().contains_range(&range));
+        let stayed = lease.map(|lease| {
+            let _own = shared.announce_own_drop(state, range);
+            shared.transfer.drop_copied(range, lease)
+        });
+        for (offset, &page) in pages.iter().skip(index).take(count).enumerate() {
+            let (frame, ()) = or_die(protected(page), "a page was dropped that is not protected");
+            let source = Source::Protected;
+            self.leaving.push(match &stayed {
+                None => Leaving::Returns { reason: Skip::Changed, frame, source },
+                Some(stayed) if stayed.is_occupied(offset) => {
+                    Leaving::Returns { reason: Skip::Unmovable, frame, source }
+                }
+                Some(_) => Leaving::Goes { frame, left: Left::Dropped },
+            });
+        }
+    }
+
+    fn run(&mut self) {
+        while let Some(&page) = self.leaving.get(self.ended.len()) {
+            let before = self.ended.len();
+            match page {
+                Leaving::Stays { reason, .. } => self.ended.push(Ended::Stays(reason)),
+                Leaving::There => self.ended.push(Ended::There),
+                Leaving::Goes { left, .. } => self.finish(Destination::Device(left)),
+                Leaving::Returns { source, .. } => self.finish(Destination::Home(source)),
+            }
+            if self.ended.len() == before {
+                self.block.pause();
             }
         }
     }
 
-    /// Settles the pages from `index` on that belong together and returns how many; none if a
-    /// change of mappings has to go on first.
-    fn finish(&mut self, index: usize) -> usize {
-        let core = self.core;
-        let mut state = core.lock();
+    /// Finishes the next pages that belong together and are alike. A change of mappings may have to
+    /// go on first; then none is finished.
+    fn finish(&mut self, to: Destination) {
+        let (shared, index) = (self.block.shared, self.ended.len());
+        let mut state = shared.lock();
         let transit = state.table.transit(Mover::Migrator);
         let Some(at) = transit.at(index) else {
             drop(state);
-            return self.gone(index);
+            // It was dropped or unmapped on its way.
+            self.ended.push(Ended::Stays(Skip::Changed));
+            return shared.stats.discarded.add(1);
         };
-        let alike = self.run(index, |page, first| {
-            (page.goes(), page.content, page.claimed)
-                == (first.goes(), first.content, first.claimed)
-        });
-        let follows = |&next: &usize| transit.at(next) == Some(above(at, next - index));
-        let count = 1 + (index + 1..index + alike.max(1)).take_while(follows).count();
+        let is_next = |&next: &usize| {
+            self.leaving.get(next).copied().and_then(destination) == Some(to)
+                && transit.at(next) == Some(above(at, next - index))
+        };
+        let count = 1 + (index + 1..self.leaving.len()).take_while(is_next).count();
         let range = pages_from(at, count);
-        let left = !matches!(self.content(index), Content::Home | Content::Protected);
-        if left && self.find_at_home(index, range) {
-            return 0;
+        let left = !matches!(to, Destination::Home(Source::Home | Source::Protected));
+        if left && self.find_at_home(range) {
+            return;
         }
-        let done = if self.pages.get(index).is_some_and(Passenger::goes) {
-            self.enter_on_device(&mut state, index, range)
-        } else {
-            self.put_back_home(&mut state, index, range)
-        };
+        match to {
+            Destination::Device(left) => self.enter_on_device(&mut state, range, left),
+            Destination::Home(source) => self.put_back(&mut state, range, source),
+        }
         drop(state);
-        core.wake(range);
-        done
+        shared.wake(range);
     }
 
-    /// A page that was dropped or unmapped on its way.
-    fn gone(&mut self, index: usize) -> usize {
-        self.skip(index, 1, Skip::Changed);
-        self.core.stats.discarded.add(1);
-        1
-    }
-
-    /// Marks the holes and says who holds the pages.
-    fn enter_on_device(&mut self, state: &mut State, index: usize, range: VaRange) -> usize {
-        let content = self.content(index);
-        if content == Content::Home {
-            die(&format_args!("{range} was to go to a device and was never taken"));
-        }
-        let may_wait = content == Content::Dropped || !self.backoff.is_exhausted();
-        let reason = match self.core.transfer.mark(range) {
-            Resolution::Done => None,
-            Resolution::Retry => return 0,
-            Resolution::Refused(Refusal::NoMemory) if may_wait => return 0,
-            Resolution::Refused(Refusal::NoMemory) => Some(Skip::NoHostMemory),
-            _ => Some(Skip::Changed),
+    /// Marks the holes and notes that the device holds the next pages.
+    fn enter_on_device(&mut self, state: &mut State, range: VaRange, left: Left) {
+        let (shared, count) = (self.block.shared, count_of(range));
+        let may_wait = left == Left::Dropped || !self.block.backoff.is_exhausted();
+        let reason = match shared.transfer.mark(range) {
+            Resolution::Done => return self.enter(state, range),
+            Resolution::Retry => return,
+            Resolution::Refused(Refusal::NoMemory) if may_wait => return,
+            Resolution::Refused(Refusal::NoMemory) => Skip::NoHostMemory,
+            _ => Skip::Changed,
         };
-        if let Some(reason) = reason {
-            self.skip(index, count_of(range), reason);
-            return self.put_back_home(state, index, range);
+        for page in self.leaving.iter_mut().skip(self.ended.len()).take(count) {
+            if let Leaving::Goes { frame, left } = *page {
+                *page = Leaving::Returns { reason, frame, source: Source::Left(left) };
+            }
         }
-        let (device, hold) = (self.order.device, self.order.hold);
-        let pages = self.pages.iter().skip(index).take(count_of(range));
+        self.put_back(state, range, Source::Left(left));
+    }
+
+    /// Enters the next pages into the table.
+    fn enter(&mut self, state: &mut State, range: VaRange) {
+        let (device, hold) = (self.block.order.device, self.block.order.hold);
+        let pages = self.leaving.iter().skip(self.ended.len()).take(count_of(range));
         for (offset, page) in pages.enumerate() {
-            let frame = or_die(page.frame, "a page went to a device without a frame");
-            let held = Held { device, frame, hold, huge: page.huge };
+            let Leaving::Goes { frame, .. } = *page else {
+                die(&"a page that goes back was to be entered on a device");
+            };
+            let held = Held { device, frame: frame.number, hold, huge: frame.huge };
             // The page is in the table, so there is room for it.
             let set = state.table.set(above(range.start(), offset), Place::Device(held));
             or_die(set.ok(), "no room to note that a page is on a device");
+            self.ended.push(Ended::Moved);
         }
-        count_of(range)
     }
 
-    /// Finds pages that are where they belong, and says so: they never left. A page was taken for
-    /// moved that a change of mappings, not yet read then, had only taken along. Under the lock
-    /// nobody else fills the hole of a page in transit; but what is there may be another mapping
-    /// while a message is unread, so the kernel is asked afterwards. Tells whether to begin again.
-    fn find_at_home(&mut self, index: usize, range: VaRange) -> bool {
-        let core = self.core;
-        let survey = core.transfer.look(range);
+    /// Finds pages among the next that are where they belong, and notes that they never left. Such
+    /// a page was taken for moved, and a change of mappings, not yet read then, had only taken it
+    /// along. Under the lock no other thread fills the hole of a page in transit; but the page there
+    /// may be that of another mapping while a message is unread, so the kernel is asked afterwards.
+    /// Tells whether to begin again.
+    fn find_at_home(&mut self, range: VaRange) -> bool {
+        let transfer = &self.block.shared.transfer;
+        let survey = transfer.look(range);
         let mut again = false;
-        let pages = self.pages.iter_mut().skip(index).take(count_of(range)).enumerate();
-        for (place, page) in pages.filter(|(place, _)| survey.present.contains(*place)) {
+        let pages = self.leaving.iter_mut().skip(self.ended.len()).take(count_of(range));
+        for (place, page) in pages.enumerate().filter(|(place, _)| survey.present.contains(*place))
+        {
             let at = pages_from(above(range.start(), place), 1);
-            match core.transfer.uffd().check_watched(at) {
+            match transfer.uffd().check_watched(at) {
                 Resolution::Done => {
-                    (page.content, page.skip) = (Content::Home, Some(Skip::Changed));
+                    if let Leaving::Goes { frame, .. } | Leaving::Returns { frame, .. } = *page {
+                        let (reason, source) = (Skip::Changed, Source::Home);
+                        *page = Leaving::Returns { reason, frame, source };
+                    }
                     again = true;
                 }
                 Resolution::Retry => again = true,
@@ -153,104 +224,140 @@ impl Voyage<'_> {
         again
     }
 
-    fn content(&self, index: usize) -> Content {
-        or_die(self.pages.get(index), "a page under migration is not in its block").content
-    }
-
-    /// Puts pages back where they belong.
-    fn put_back_home(&mut self, state: &mut State, index: usize, range: VaRange) -> usize {
-        let content = self.content(index);
-        let mut outcome = self.put_back(index, range, content);
+    /// Puts the next pages back where they belong.
+    fn put_back(&mut self, state: &mut State, range: VaRange, source: Source) {
+        let mut outcome = self.restore(range, source);
         if outcome.done_bytes == 0 && outcome.resolution == Resolution::AlreadyThere {
             // Marks were placed in a part of the range.
-            match self.core.transfer.unmark(range) {
-                Resolution::Retry => return 0,
-                _ => outcome = self.put_back(index, range, content),
+            match self.block.shared.transfer.unmark(range) {
+                Resolution::Retry => return,
+                _ => outcome = self.restore(range, source),
             }
         }
-        let is_elsewhere = !matches!(content, Content::Protected | Content::Nothing);
+        let is_elsewhere = !matches!(source, Source::Protected | Source::Left(Left::Nothing));
         let mut done = pages_in(outcome.done_bytes);
         if done == 0 {
+            let first = pages_from(range.start(), 1);
             match outcome.resolution {
-                Resolution::Retry | Resolution::Refused(Refusal::NoMemory) => return 0,
-                _ if is_elsewhere && !self.core.lose(pages_from(range.start(), 1)) => return 0,
+                Resolution::Retry | Resolution::Refused(Refusal::NoMemory) => return,
+                _ if is_elsewhere && !self.block.shared.lose(first) => return,
                 _ => done = 1,
             }
         }
         state.table.forget(pages_from(range.start(), done));
-        done
+        for page in self.leaving.iter().skip(self.ended.len()).take(done) {
+            let Leaving::Returns { reason, .. } = *page else {
+                die(&"a page that goes to a device was put back");
+            };
+            self.ended.push(Ended::Stays(reason));
+        }
     }
 
-    fn put_back(&self, index: usize, range: VaRange, content: Content) -> Outcome {
-        let count = count_of(range);
-        let src = match content {
-            Content::Frame => {
-                let frame = self.pages.get(index).and_then(|page| page.frame);
-                let src = frame.and_then(|frame| self.frame_range(frame, 1));
-                or_die(src, "a page went to a device without a frame")
-            }
-            Content::Staging => self.staged(index, count),
-            Content::Home => {
+    /// Gives pages the content back that they had.
+    fn restore(&self, range: VaRange, source: Source) -> Outcome {
+        let transfer = &self.block.shared.transfer;
+        let src = match source {
+            Source::Home => {
                 return Outcome { done_bytes: range.len_bytes(), resolution: Resolution::Done };
             }
-            Content::Dropped => {
+            Source::Left(Left::Dropped) => {
                 let resolution = Resolution::Refused(Refusal::Unsuitable);
                 return Outcome { done_bytes: 0, resolution };
             }
-            Content::Protected | Content::Nothing => {
-                let lifted = self.core.transfer.unprotect(range, Wakeup::Later);
+            Source::Protected | Source::Left(Left::Nothing) => {
+                let lifted = transfer.unprotect(range, Wakeup::Later);
                 let done_bytes = if lifted == Resolution::Done { range.len_bytes() } else { 0 };
                 return Outcome { done_bytes, resolution: lifted };
             }
+            Source::Left(Left::Staging) => self.block.staged(self.ended.len(), count_of(range)),
+            // Frames of neighbouring pages need not be neighbours, so they go back one by one.
+            Source::Left(Left::Frame) => self.next_frame(),
         };
-        // Frames of neighbouring pages need not be neighbours.
-        let moved = self.core.transfer.move_home(range.start(), src, Wakeup::Later);
+        let moved = transfer.move_home(range.start(), src, Wakeup::Later);
         match moved.resolution {
             Resolution::Refused(_) if moved.done_bytes == 0 => {
-                self.core.transfer.copy_home(range.start(), src, Wakeup::Later)
+                transfer.copy_home(range.start(), src, Wakeup::Later)
             }
             _ => moved,
         }
     }
 
+    /// The addresses of the frame of the next page.
+    fn next_frame(&self) -> VaRange {
+        let frame = self.leaving.get(self.ended.len()).copied().and_then(frame_of);
+        let range = frame.and_then(|frame| self.block.frame_range(frame.number, 1));
+        or_die(range, "a page was moved to a frame that its device does not have")
+    }
+
     /// Gives back the frames of pages that stayed, and empties the staging memory.
     fn clean_up(&mut self) {
-        let mut went = 0;
-        let staged = self.pages.iter().any(|page| page.content == Content::Staging);
-        let moved_nothing = self.pages.iter().any(|page| page.content == Content::Nothing);
-        for page in &self.pages {
-            match page.frame {
-                Some(frame) if !page.goes() => {
-                    self.device.free(&MirrorCall::BY_MIRROR, frame, PageCount::new(1));
+        let (mut moved, mut skipped) = (0, 0);
+        for (page, ended) in self.leaving.iter().zip(&*self.ended) {
+            match ended {
+                Ended::Moved => moved += 1,
+                Ended::There => {}
+                Ended::Stays(_) => {
+                    skipped += 1;
+                    if let Some(frame) = frame_of(*page) {
+                        let one = PageCount::new(1);
+                        self.block.device.free(&MirrorCall::BY_MIRROR, frame.number, one);
+                    }
                 }
-                _ => went += u64::from(page.goes()),
             }
         }
-        self.core.stats.pages_out.add(went);
-        let skipped = self.pages.iter().filter(|page| page.skip.is_some()).count();
-        self.core.stats.skipped.add(skipped as u64);
-        if (staged || moved_nothing) && self.device.as_host().is_none() {
-            self.empty_staging();
+        self.block.shared.stats.pages_out.add(moved);
+        self.block.shared.stats.skipped.add(skipped);
+        let was_staged = |page: &Leaving| {
+            matches!(
+                destination(*page),
+                Some(
+                    Destination::Device(Left::Staging | Left::Nothing)
+                        | Destination::Home(Source::Left(Left::Staging | Left::Nothing))
+                )
+            )
+        };
+        if self.leaving.iter().any(was_staged) && self.block.device.as_host().is_none() {
+            self.block.empty_staging();
         }
     }
+}
 
-    /// Drops what was moved to the staging memory. What cannot be dropped is in the way of the next
-    /// migration, which tries again and then skips.
-    pub(super) fn empty_staging(&mut self) {
-        let is_clean = self.make_holes(self.scratch.staging.range());
-        self.scratch.staging.set_clean(is_clean);
+/// The frame of a page that goes, and whose content is still at home.
+fn protected(page: Taken) -> Option<(Frame, ())> {
+    match page {
+        Taken::Goes { frame, content: Content::Protected } => Some((frame, ())),
+        _ => None,
     }
+}
 
-    /// Makes holes of a part of the staging memory, which meanwhile is not watched: else the kernel
-    /// would wait until the handler has read about it. Tells whether they are holes and watched.
-    pub(super) fn make_holes(&mut self, part: VaRange) -> bool {
-        let uffd = self.core.transfer.uffd();
-        let _ = uffd.unregister(part);
-        let cleared = self.scratch.staging.clear(part).is_ok();
-        let watched = uffd.register(part, Modes::PROTECTED).is_ok();
-        if !watched {
-            self.scratch.staging.set_clean(false);
-        }
-        cleared && watched
+/// Where the content of a page is that has left its place; `None` if it has not.
+fn left(content: Content) -> Option<Left> {
+    match content {
+        Content::Frame => Some(Left::Frame),
+        Content::Staging => Some(Left::Staging),
+        Content::Nothing => Some(Left::Nothing),
+        Content::Protected => None,
+    }
+}
+
+/// Where the content of a page is that goes back; it was never taken if there is none.
+fn source(content: Option<Content>) -> Source {
+    content.map_or(Source::Home, |content| left(content).map_or(Source::Protected, Source::Left))
+}
+
+/// Where a page in transit goes.
+fn destination(page: Leaving) -> Option<Destination> {
+    match page {
+        Leaving::Goes { left, .. } => Some(Destination::Device(left)),
+        Leaving::Returns { source, .. } => Some(Destination::Home(source)),
+        Leaving::Stays { .. } | Leaving::There => None,
+    }
+}
+
+fn frame_of(page: Leaving) -> Option<Frame> {
+    match page {
+        Leaving::Stays { frame, .. } => frame,
+        Leaving::There => None,
+        Leaving::Goes { frame, .. } | Leaving::Returns { frame, .. } => Some(frame),
     }
 }

@@ -1,7 +1,9 @@
 //! Which pages of a bare range stay at home: those that somebody may need while they are on their
 //! way, who then waits for himself. `DESIGN.md` says why nobody but the caller knows of the others.
 
-use super::{Area, MigrateError, Route, Skip};
+use super::area::{Area, Route};
+use super::error::MigrateError;
+use super::outcome::Skip;
 use crate::addr::{VaRange, VirtAddr};
 use crate::host::HostMm;
 use crate::host::vma::Vma;
@@ -32,7 +34,7 @@ impl Needed {
             match vma {
                 _ if !area.can_leave() => kept.push(*area),
                 Some(vma) if !self.has_values(vma) => self.cut(*area, &mut kept),
-                _ => kept.push(Area { route: Route::Stay(Skip::Needed), ..*area }),
+                _ => kept.push(Area { route: Route::Stays(Skip::Needed), ..*area }),
             }
         }
         Ok(kept)
@@ -56,7 +58,7 @@ impl Needed {
                 push(cut, Area { range: between, ..area });
             }
             if let Some(rest) = VaRange::new(cursor.max(pages.start()), pages.end()) {
-                push(cut, Area { range: rest, route: Route::Stay(Skip::Needed) });
+                push(cut, Area { range: rest, route: Route::Stays(Skip::Needed) });
                 cursor = rest.end();
             }
         }
@@ -74,6 +76,7 @@ fn push(areas: &mut Vec<Area>, area: Area) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::area::Leave;
     use super::*;
 
     fn range(start: u64, end: u64) -> VaRange {
@@ -85,15 +88,15 @@ mod tests {
         let pages = vec![range(14, 16), range(8, 11), range(15, 18), range(30, 40), range(19, 25)];
         let needed = Needed { values: vec![], pages };
         let mut cut = Vec::new();
-        needed.cut(Area { range: range(10, 20), route: Route::Move }, &mut cut);
-        let stays = Route::Stay(Skip::Needed);
+        needed.cut(Area { range: range(10, 20), route: Route::Leaves(Leave::ByMove) }, &mut cut);
+        let stays = Route::Stays(Skip::Needed);
         let cut: Vec<_> = cut.iter().map(|area| (area.range, area.route)).collect();
         let expected = [
             (range(10, 11), stays),
-            (range(11, 14), Route::Move),
+            (range(11, 14), Route::Leaves(Leave::ByMove)),
             (range(14, 16), stays),
             (range(16, 18), stays),
-            (range(18, 19), Route::Move),
+            (range(18, 19), Route::Leaves(Leave::ByMove)),
             (range(19, 20), stays),
         ];
         assert_eq!(cut, expected);

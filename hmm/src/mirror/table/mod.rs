@@ -28,6 +28,12 @@ pub(crate) use entry::{Held, Mover, Place};
 /// How many pages a block has, and how many may be on their way at a time.
 pub(crate) const BLOCK: usize = 512;
 
+/// The size of a block, which is that of a huge page.
+pub(crate) fn block_size() -> PageSize {
+    let size = PageSize::new(BLOCK as u64 * page_bytes());
+    or_die(size, "a block is no power of two")
+}
+
 /// Blocks that only pages moved by `mremap` may use, which cannot be refused.
 const SPARE: usize = 1024;
 

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::{Feature, Features};
 use crate::addr::VaRange;
+use crate::error::debug_in_words;
 
 /// A failure to make a userfaultfd.
 #[derive(Error)]
@@ -48,6 +49,8 @@ pub enum OpenUffdError {
         source: io::Error,
     },
 }
+
+debug_in_words!(OpenUffdError);
 
 /// A userfaultfd that would not do something.
 #[derive(Debug, Error)]

@@ -1,0 +1,137 @@
+//! The block under migration: what all steps share, and what they do to the places that pages are
+//! moved to.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::addr::pages::{above, pages_from};
+use crate::addr::{PageCount, PageNumber, VaRange, VirtAddr};
+use crate::device::{DeviceError, Hold};
+use crate::mirror::shared::{Shared, State};
+use crate::mirror::table::{DeviceIndex, Mover};
+use crate::notifier::{Event, InvalidationGuard};
+use crate::sync::backoff::Backoff;
+use crate::sys::device::{DeviceMemory, HostDevice};
+use crate::sys::lease::Lease;
+use crate::sys::owned::Owned;
+use crate::sys::transfer::Staging;
+use crate::sys::uffd::Modes;
+
+/// What is to be migrated where, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order<'m> {
+    pub(crate) device: DeviceIndex,
+    pub(crate) hold: Hold,
+    pub(crate) lease: Option<&'m Lease>,
+}
+
+/// See the module.
+pub(super) struct Block<'m> {
+    pub(super) shared: &'m Shared,
+    pub(super) device: &'m dyn DeviceMemory,
+    pub(super) order: Order<'m>,
+    /// Pages of one block.
+    pub(super) range: VaRange,
+    pub(super) staging: &'m mut Staging,
+    pub(super) buffer: &'m mut Owned<u8>,
+    pub(super) backoff: Backoff,
+    /// From before anything changes until everything has.
+    _guard: InvalidationGuard,
+}
+
+impl<'m> Block<'m> {
+    /// Begins: everybody who mirrors the range is told.
+    pub(super) fn new(
+        shared: &'m Shared,
+        device: &'m dyn DeviceMemory,
+        order: Order<'m>,
+        range: VaRange,
+        (staging, buffer): (&'m mut Staging, &'m mut Owned<u8>),
+    ) -> Self {
+        let by = Some(device.owner());
+        let event = match order.hold {
+            Hold::Private => Event::Migrate { by },
+            Hold::Exclusive => Event::Exclusive { by },
+        };
+        let guard = shared.invalidate(event, range);
+        let backoff = Backoff::default();
+        Self { shared, device, order, range, staging, buffer, backoff, _guard: guard }
+    }
+
+    pub(super) fn at(&self, index: usize) -> VirtAddr {
+        above(self.range.start(), index)
+    }
+
+    pub(super) fn page(&self, index: usize) -> VaRange {
+        pages_from(self.at(index), 1)
+    }
+
+    pub(super) fn staged(&self, index: usize, count: usize) -> VaRange {
+        pages_from(above(self.staging.range().start(), index), count)
+    }
+
+    /// Waits until a change of mappings has gone on.
+    pub(super) fn pause(&mut self) {
+        self.shared.stats.retries.add(1);
+        self.backoff.pause();
+    }
+
+    /// How many of `count` pages from `index` on are in transit and belong where they did.
+    pub(super) fn still_there(&self, state: &State, index: usize, count: usize) -> usize {
+        let transit = state.table.transit(Mover::Migrator);
+        (index..index + count).take_while(|&page| transit.at(page) == Some(self.at(page))).count()
+    }
+
+    /// The addresses of frames of a host device.
+    pub(super) fn frame_range(&self, first: PageNumber, count: usize) -> Option<VaRange> {
+        let count = PageCount::new(count as u64);
+        self.device.as_host()?.frames().range_of(first, count).ok()
+    }
+
+    /// Makes frames holes, to which huge pages can be moved whole. Meanwhile they are not watched:
+    /// else the kernel would wait until the handler has read about each drop.
+    pub(super) fn empty_frames(
+        &self,
+        host: &HostDevice,
+        first: PageNumber,
+        count: PageCount,
+    ) -> Result<(), DeviceError> {
+        if host.frames().is_empty(first, count) {
+            return Ok(());
+        }
+        let (uffd, range) = (self.shared.transfer.uffd(), host.frames().range_of(first, count)?);
+        // Frames that are still watched are dropped too, only more slowly.
+        let _ = uffd.unregister(range);
+        let cleared = host.frames().clear(first, count);
+        if let Err(error) = uffd.register(range, Modes::PROTECTED) {
+            // No place to move to: not empty, so that the next migration empties them again.
+            host.frames().note_filled(first, count);
+            return Err(DeviceError::Other { source: error.into() });
+        }
+        cleared
+    }
+
+    /// Drops the pages that were moved to the staging memory. Pages that cannot be dropped block
+    /// the next migration, which tries again and then skips.
+    pub(super) fn empty_staging(&mut self) {
+        let is_clean = self.make_holes(self.staging.range());
+        self.staging.set_clean(is_clean);
+    }
+
+    /// Makes holes of a part of the staging memory, which meanwhile is not watched: else the kernel
+    /// would wait until the handler has read about it. Tells whether they are holes and watched.
+    pub(super) fn make_holes(&mut self, part: VaRange) -> bool {
+        let uffd = self.shared.transfer.uffd();
+        let _ = uffd.unregister(part);
+        let cleared = self.staging.clear(part).is_ok();
+        let watched = uffd.register(part, Modes::PROTECTED).is_ok();
+        if !watched {
+            self.staging.set_clean(false);
+        }
+        cleared && watched
+    }
+}
+
+/// Calls a device; one that panics has failed.
+pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, DeviceError>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()?.ok()
+}

@@ -1,0 +1,109 @@
+//! The third step: the pages that go enter the list of those in transit, and are watched.
+
+use super::allocate::Allocated;
+use super::area::{Area, Leave};
+use super::block::Block;
+use super::outcome::Skip;
+use super::pages::{Claimed, Ended, Frame, Leaving, Placed, Taken};
+use crate::addr::VaRange;
+use crate::addr::pages::count_of;
+use crate::mirror::shared::State;
+use crate::mirror::table::{Mover, Place};
+use crate::sys::survey::PageSet;
+use crate::sys::uffd::Modes;
+
+/// A block in which threads wait that touch a page that goes.
+pub(super) struct InTransit<'m> {
+    pub(super) block: Block<'m>,
+    pub(super) pages: &'m mut Vec<Claimed>,
+    pub(super) taken: &'m mut Vec<Taken>,
+    pub(super) leaving: &'m mut Vec<Leaving>,
+    pub(super) ended: &'m mut Vec<Ended>,
+}
+
+impl<'m> InTransit<'m> {
+    /// Claims the pages, and then watches them.
+    pub(super) fn after(allocated: Allocated<'m>, areas: &[Area]) -> Self {
+        let Allocated { block, pages, claimed, taken, leaving, ended } = allocated;
+        claimed.clear();
+        claim(&block, pages, claimed);
+        watch(&block, areas, claimed);
+        Self { block, pages: claimed, taken, leaving, ended }
+    }
+}
+
+/// Enters the pages into the list of those in transit. From now on faults on them wait.
+fn claim(block: &Block<'_>, pages: &[Placed], claimed: &mut Vec<Claimed>) {
+    let mut state = block.shared.lock();
+    let dropping = dropping(block, &mut state, pages.len());
+    for (index, page) in pages.iter().enumerate() {
+        claimed.push(match *page {
+            Placed::Stays(reason) => Claimed::Stays { reason, frame: None },
+            Placed::There => Claimed::There,
+            Placed::Goes { frame, .. } if dropping.contains(index) => stays(Skip::Dropping, frame),
+            Placed::Goes { frame, leave } => claim_page(block, &mut state, index, frame, leave),
+        });
+    }
+}
+
+fn claim_page(
+    block: &Block<'_>,
+    state: &mut State,
+    index: usize,
+    frame: Frame,
+    leave: Leave,
+) -> Claimed {
+    let at = block.at(index);
+    if state.table.place(at) != Place::Home {
+        return stays(Skip::InTransit, frame);
+    }
+    let transit = Place::Transit(Mover::Migrator, index);
+    if !state.table.has_room() || state.table.set(at, transit).is_err() {
+        return stays(Skip::NoRoom, frame);
+    }
+    Claimed::Goes { frame, leave }
+}
+
+fn stays(reason: Skip, frame: Frame) -> Claimed {
+    Claimed::Stays { reason, frame: Some(frame) }
+}
+
+/// The pages that may be about to be dropped. Those that are absent now are not.
+fn dropping(block: &Block<'_>, state: &mut State, count: usize) -> PageSet {
+    let mut dropping = PageSet::default();
+    if !state.pending_drops.overlaps(&block.range) {
+        return dropping;
+    }
+    block.shared.review_pending_drops(state, block.range);
+    for index in 0..count {
+        if state.pending_drops.overlaps(&block.page(index)) {
+            dropping.insert(index);
+        }
+    }
+    dropping
+}
+
+/// Watches the claimed pages. Before the claim it would be too early: another mapping, which is not
+/// watched, could take their place without a message, and its pages would be taken.
+fn watch(block: &Block<'_>, areas: &[Area], claimed: &mut [Claimed]) {
+    let modes = Modes::MISSING | Modes::PROTECTED;
+    for area in areas.iter().filter(|area| area.can_leave()) {
+        let Some(part) = area.range.intersection(&block.range) else {
+            continue;
+        };
+        if block.shared.transfer.uffd().register(part, modes).is_err() {
+            let index = VaRange::new(block.range.start(), part.start()).map_or(0, count_of);
+            claimed.iter_mut().skip(index).take(count_of(part)).for_each(leave_unwatched);
+        }
+    }
+}
+
+/// Notes that a page cannot be watched, and so is not taken.
+fn leave_unwatched(page: &mut Claimed) {
+    let reason = Skip::Unwatchable;
+    match *page {
+        Claimed::There => *page = Claimed::Stays { reason, frame: None },
+        Claimed::Goes { frame, .. } => *page = Claimed::Returns { reason, frame },
+        Claimed::Stays { .. } | Claimed::Returns { .. } => {}
+    }
+}

@@ -1,0 +1,182 @@
+//! What is known of a page in each step of a migration.
+//!
+//! Each step has a type of its own, which says exactly what that step can know, and turns it into
+//! the type of the next step.
+
+use super::area::Leave;
+use super::outcome::Skip;
+use crate::addr::{PageNumber, VirtAddr};
+use crate::mirror::table::BLOCK;
+
+/// A frame that was given out for a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) number: PageNumber,
+    /// Whether it was given out as a part of a huge page.
+    pub(super) huge: bool,
+}
+
+/// A page after [`Setup`](super::setup::Setup): it is known which pages are to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Planned {
+    Stays(Skip),
+    /// The device has it already.
+    There,
+    Goes(Leave),
+}
+
+/// A page after [`Allocated`](super::allocate::Allocated): each that goes has a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Placed {
+    Stays(Skip),
+    There,
+    Goes { frame: Frame, leave: Leave },
+}
+
+/// A page after [`InTransit`](super::claim::InTransit): each that goes is in the list of pages in
+/// transit.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Claimed {
+    /// It is not in transit. A frame that was given out for it is given back in the end.
+    Stays {
+        reason: Skip,
+        frame: Option<Frame>,
+    },
+    There,
+    Goes {
+        frame: Frame,
+        leave: Leave,
+    },
+    /// It is in transit, and is not to be taken.
+    Returns {
+        reason: Skip,
+        frame: Frame,
+    },
+}
+
+/// Where the content of a page is that was taken from its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// In the frame, by a move. If the page had none the frame reads as zeroes.
+    Frame,
+    /// In the staging memory, by a move.
+    Staging,
+    /// Still at home, write-protected.
+    Protected,
+    /// There is none; the hole is marked or was moved.
+    Nothing,
+}
+
+/// A page after [`Collected`](super::collect::Collected) and [`Copied`](super::copy::Copied).
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Taken {
+    Stays {
+        reason: Skip,
+        frame: Option<Frame>,
+    },
+    There,
+    Goes {
+        frame: Frame,
+        content: Content,
+    },
+    /// It is in transit and goes back. `None`: it was never taken.
+    Returns {
+        reason: Skip,
+        frame: Frame,
+        content: Option<Content>,
+    },
+}
+
+/// Where the content of a page can be had from that has left its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    Frame,
+    Staging,
+    /// It has none.
+    Nothing,
+    /// From the device only: the page was copied and dropped.
+    Dropped,
+}
+
+/// Where the content of a page is that goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Where it belongs: the page never left.
+    Home,
+    /// Where it belongs, write-protected.
+    Protected,
+    Left(Left),
+}
+
+/// A page while the migration is finalized: what is still at home of those that go was dropped.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Leaving {
+    Stays { reason: Skip, frame: Option<Frame> },
+    There,
+    Goes { frame: Frame, left: Left },
+    Returns { reason: Skip, frame: Frame, source: Source },
+}
+
+/// What became of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    Stays(Skip),
+    There,
+    Moved,
+}
+
+/// Room for the pages of a block in each step, made once: while pages are on their way, the lists
+/// stay where they are known to be, see [`Needed`](super::Needed).
+#[derive(Debug)]
+pub(crate) struct PageLists {
+    pub(super) planned: Vec<Planned>,
+    pub(super) placed: Vec<Placed>,
+    pub(super) claimed: Vec<Claimed>,
+    pub(super) taken: Vec<Taken>,
+    pub(super) leaving: Vec<Leaving>,
+    pub(super) ended: Vec<Ended>,
+}
+
+impl PageLists {
+    pub(crate) fn new() -> Self {
+        Self {
+            planned: Vec::with_capacity(BLOCK),
+            placed: Vec::with_capacity(BLOCK),
+            claimed: Vec::with_capacity(BLOCK),
+            taken: Vec::with_capacity(BLOCK),
+            leaving: Vec::with_capacity(BLOCK),
+            ended: Vec::with_capacity(BLOCK),
+        }
+    }
+
+    /// Where the lists are.
+    pub(crate) fn addresses(&self) -> [VirtAddr; 6] {
+        [
+            VirtAddr::from_ptr(self.planned.as_ptr()),
+            VirtAddr::from_ptr(self.placed.as_ptr()),
+            VirtAddr::from_ptr(self.claimed.as_ptr()),
+            VirtAddr::from_ptr(self.taken.as_ptr()),
+            VirtAddr::from_ptr(self.leaving.as_ptr()),
+            VirtAddr::from_ptr(self.ended.as_ptr()),
+        ]
+    }
+}
+
+/// The length of the run of pages from `index` on that are alike, and have frames that follow each
+/// other: those for which `key` says the same, but for the frame. A page without a key is alone.
+pub(super) fn frame_run<P: Copy, K: PartialEq>(
+    pages: &[P],
+    index: usize,
+    key: impl Fn(P) -> Option<(Frame, K)>,
+) -> usize {
+    let mut keys = pages.iter().skip(index).map(|&page| key(page));
+    let Some(Some((first, kind))) = keys.next() else {
+        return 1;
+    };
+    let follows = |(offset, next): &(u64, Option<(Frame, K)>)| {
+        next.as_ref().is_some_and(|(frame, next)| {
+            *next == kind && frame.number.get() == first.number.get() + offset
+        })
+    };
+    1 + (1..).zip(keys).take_while(follows).count()
+}
