@@ -32,14 +32,14 @@ pub enum MapsError {
     /// `/proc/self/maps` could not be opened.
     #[error("cannot open /proc/self/maps; procfs must be mounted on /proc")]
     Open {
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
     /// `PROCMAP_QUERY` was asked for by name and the kernel or a sandbox does not offer it.
     #[error("PROCMAP_QUERY is not available (Linux 6.11 has it); use MapsSource::Text instead")]
     QueryUnavailable {
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
@@ -48,7 +48,7 @@ pub enum MapsError {
     Query {
         /// The address to look up.
         addr: VirtAddr,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
@@ -57,14 +57,14 @@ pub enum MapsError {
     Read {
         /// The address to look up.
         addr: VirtAddr,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
     /// `/proc/self/maps` did not have the form that Linux gives it.
     #[error("/proc/self/maps is not in the form that Linux writes")]
     Parse {
-        /// Which line, and what it said.
+        /// The line, by number and content.
         #[from]
         source: ParseMapsError,
     },
@@ -97,14 +97,14 @@ pub enum PagemapError {
     /// `/proc/self/pagemap` could not be opened.
     #[error("cannot open /proc/self/pagemap; procfs must be mounted on /proc and show it")]
     Open {
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
     /// `PAGEMAP_SCAN` was asked for by name and the kernel or a sandbox does not offer it.
     #[error("PAGEMAP_SCAN is not available (Linux 6.7 has it); use PagemapSource::Entries instead")]
     ScanUnavailable {
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
@@ -120,7 +120,7 @@ pub enum PagemapError {
     Examine {
         /// The range asked about, in whole pages.
         range: VaRange,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
@@ -141,7 +141,7 @@ pub enum RegisterError {
     /// The range contains no address.
     #[error("the range to watch at {addr} is empty")]
     EmptyRange {
-        /// Where the range starts and ends.
+        /// The address at which the range starts and ends.
         addr: VirtAddr,
     },
 }
@@ -170,14 +170,14 @@ pub enum HostError {
     /// area maps memory at all.
     #[error("cannot read /proc/self/smaps; procfs must be mounted on /proc and show it")]
     Smaps {
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
     /// The kernel or a sandbox does not offer `MADV_POPULATE_READ`.
     #[error("MADV_POPULATE_READ is not available (Linux 5.14 has it)")]
     PopulateUnavailable {
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
@@ -186,14 +186,14 @@ pub enum HostError {
     Populate {
         /// The pages.
         range: VaRange,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
     /// Another implementation of [`HostMm`](crate::HostMm) failed in a way of its own.
     #[error("the host address space failed")]
     Other {
-        /// What failed.
+        /// The failure.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
@@ -244,7 +244,7 @@ pub enum FaultError {
     /// The host address space could not be asked or changed; this says nothing about the pages.
     #[error("the walk could not go on")]
     Host {
-        /// What failed.
+        /// The failure.
         #[from]
         source: HostError,
     },

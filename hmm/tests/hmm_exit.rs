@@ -23,7 +23,7 @@ use hmm_copies::Copies;
 use hmm_rig::{Buffer, Rig, huge, isolated, number, page};
 use processors::pin;
 
-/// What the threads and the exit handlers of a process share.
+/// The state that the threads and the exit handlers of a process share.
 struct Leaked {
     rig: Rig,
     copies: DeviceId,

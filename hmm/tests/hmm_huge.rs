@@ -90,7 +90,7 @@ fn migrate_anon_huge_free() {
         assert_eq!(reply.cpages, huge() as u64);
         check_read(&read, buffer.words_of(0..huge()));
         buffer.advise(0..huge(), Advice::LinuxFree);
-        // The kernel may keep or drop what was freed. What is away is dropped here.
+        // The kernel may keep or drop what was freed. Pages that are away are dropped here.
         for index in buffer.words_of(0..huge()) {
             let word = buffer.get(index);
             let kept = rig.coherent && word == number(index);
@@ -194,7 +194,7 @@ fn migrate_anon_huge_err() {
         assert_eq!(reply.cpages, huge() as u64, "as small pages");
         check_read(&read, buffer.words_of(0..huge()));
         let snapshot = rig.dev().snapshot(buffer.range()).expect("snapshot");
-        // What the CPU reaches stays where it is, and as large as it is.
+        // Memory that the CPU accesses stays where it is, and as large as it is.
         let local = if rig.coherent { Code::LOCAL_COHERENT | Code::PMD } else { Code::LOCAL };
         assert_eq!(snapshot, vec![local | Code::WRITE; huge()]);
         assert_eq!(buffer.get(0), number(0));

@@ -127,7 +127,8 @@ fn a_lock_of_everything_stops_no_migration() {
                 }
                 lock_everything(flags);
                 buffer.check(0..PAGES);
-                // What was mapped since is not locked, and has to get to memory that is.
+                // Memory that was mapped since is not locked, and its pages have to get to memory
+                // that is.
                 let unlocked = filled(PAGES);
                 goes_on(mirror, id, &unlocked, &format!("{kind}, locked, {away}"));
                 mirror.migrate_to_device(buffer.range(), id).expect("migrate");
@@ -139,8 +140,8 @@ fn a_lock_of_everything_stops_no_migration() {
     });
 }
 
-/// Frames that hold old bytes and are locked cannot be dropped as others are. What was never
-/// touched has zeroes all the same, wherever it went meanwhile.
+/// Frames that hold old bytes and are locked cannot be dropped as others are. Pages that were never
+/// touched have zeroes all the same, wherever they went meanwhile.
 #[test]
 fn memory_that_was_never_touched_reads_as_zeroes() {
     isolated("memory_that_was_never_touched_reads_as_zeroes", || {

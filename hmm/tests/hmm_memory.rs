@@ -1,5 +1,5 @@
-//! Which memory may be moved to which device. Each test has a process of its own, which ends if it
-//! hangs: whatever is asked for, nothing may.
+//! The memory that may be moved to each device. Each test has a process of its own, which ends if
+//! it hangs: whatever is asked for, nothing may.
 //!
 //! # Safety
 //!
@@ -137,7 +137,7 @@ fn a_slice_of_the_heap_moves_to_a_self_contained_device() {
             let _above = Box::new([0u8; 200]);
             drop(numbers);
             assert!(rig.mirror.pages_away() > PageCount::ZERO, "the allocator has them now");
-            // Who gets them next finds them.
+            // Their next owner finds them.
             let boxes: Vec<Box<[u8; 1000]>> = (0..400).map(|_| Box::new([7; 1000])).collect();
             assert!(boxes.iter().all(|bytes| bytes.iter().all(|&byte| byte == 7)));
             assert_eq!(live(), 2000 * 200);

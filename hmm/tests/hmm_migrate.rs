@@ -44,7 +44,7 @@ fn migrate_fault() {
         let (_, reply) = rig.dev().migrate_to_dev(buffer.range(), None).expect("migrate");
         assert_eq!(reply.cpages, PAGES as u64);
         buffer.check(0..PAGES / 2);
-        // What the CPU reaches stays where it is.
+        // Memory that the CPU accesses stays where it is.
         let left = if rig.coherent { PAGES } else { PAGES / 2 };
         assert_eq!(rig.placed(), PageCount::new(left as u64));
         let (read, reply) = rig.dev().migrate_to_dev(buffer.range(), None).expect("migrate");

@@ -2,8 +2,8 @@
 //!
 //! # Safety
 //!
-//! The device hands everything on to one that keeps the promises of the trait. What it maps anew is
-//! the buffer's of the test, to which no reference exists.
+//! The device hands everything on to one that keeps the promises of the trait. The memory that it
+//! maps anew is that of the test's buffer, to which no reference exists.
 
 #![cfg(feature = "dmirror")]
 #![allow(unsafe_code)]

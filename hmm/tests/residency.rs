@@ -281,7 +281,7 @@ fn the_huge_page_of_zeroes_is_not_a_page_of_a_file() {
     }
 }
 
-/// What a test does to one page.
+/// The change that a test makes to one page.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Write(usize),

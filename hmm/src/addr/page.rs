@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::VirtAddr;
-
 /// The size of a page: a power of two.
 ///
 /// # Examples
@@ -98,12 +96,6 @@ impl PageNumber {
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
-    }
-
-    /// Returns the first address of the page, or `None` if it is past the end of the address space.
-    #[must_use]
-    pub fn start(self, size: PageSize) -> Option<VirtAddr> {
-        self.0.checked_mul(size.bytes()).map(VirtAddr::new)
     }
 
     /// Returns the page `count` pages further up, or `None` on overflow.

@@ -1,5 +1,5 @@
-//! Counting in pages of the host. What cannot be counted ends the process: a count that is too
-//! small would leave out pages that hold something.
+//! Counting in pages of the host. A count that overflows ends the process: too small a count would
+//! leave out pages that hold something.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What can go wrong with a device's memory.
+//! The failures of a device's memory.
 
 #![forbid(unsafe_code)]
 
@@ -27,7 +27,7 @@ pub enum DeviceError {
     /// The device failed in a way of its own.
     #[error("the device failed")]
     Other {
-        /// What failed.
+        /// The failure.
         source: Box<dyn Error + Send + Sync>,
     },
 }

@@ -1,4 +1,4 @@
-//! What devices hold of a host address space.
+//! The pages of a host address space that devices hold.
 
 #![forbid(unsafe_code)]
 

@@ -32,7 +32,7 @@ impl Code {
     pub const REMOTE_COHERENT: u8 = 0x50;
 }
 
-/// What a page is that is not in memory where the CPU does not reach it.
+/// The kind of a page that is not in memory out of reach of the CPU.
 pub(super) enum Kind {
     System,
     Zero,

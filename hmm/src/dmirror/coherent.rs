@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::entries::{Entries, erase};
-use super::{DEADLINE, Dmirror, DmirrorError, Reply, len_of};
+use super::error::{DEADLINE, DmirrorError, Reply};
+use crate::addr::pages::{bytes_of, count_of};
 use crate::addr::{PageCount, PageSize, VaRange, VirtAddr};
-use crate::device::Hold;
+use crate::device::{Hold, Owner};
 use crate::host::{HostMm, PageAccess};
 use crate::mirror::Mirror;
 use crate::mirror::table::{DeviceIndex, Held, PageTable, Place};
@@ -121,27 +122,32 @@ fn holder(table: &PageTable, at: VirtAddr) -> Option<DeviceIndex> {
     }
 }
 
-impl Dmirror {
+/// A coherent device that takes pages.
+pub(super) struct CoherentDevice<'d> {
+    pub(super) mirror: &'d Mirror,
+    pub(super) memory: &'d CoherentMemory,
+    pub(super) index: DeviceIndex,
+    pub(super) owner: Owner,
+}
+
+impl CoherentDevice<'_> {
     /// `MIGRATE_TO_DEV` of a coherent device.
-    pub(super) fn place(
-        &self,
-        memory: &CoherentMemory,
-        range: VaRange,
-    ) -> Result<(Vec<u8>, Reply), DmirrorError> {
+    pub(super) fn place(&self, range: VaRange) -> Result<(Vec<u8>, Reply), DmirrorError> {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            // What cannot be watched is placed all the same: the CPU finds it in either place.
+            // Memory that cannot be watched is placed all the same: the CPU finds it in either
+            // place.
             let _ = self.mirror.watch(range);
             let mut placed = true;
             for (part, access) in self.mirror.movable(range)? {
                 for run in self.mirror.held_by_nobody(part) {
-                    for run in memory.not_held_by_others(run, self.id.index) {
-                        placed &= self.place_run(memory, run, access)?;
+                    for run in self.memory.not_held_by_others(run, self.index) {
+                        placed &= self.place_run(run, access)?;
                     }
                 }
             }
             if placed {
-                return self.read_placed(memory, range);
+                return self.read_placed(range);
             }
             if Instant::now() > deadline {
                 return Err(DmirrorError::Busy { addr: range.start() });
@@ -150,32 +156,23 @@ impl Dmirror {
     }
 
     /// Places pages that nobody else holds; `false` if the mapping has changed meanwhile.
-    fn place_run(
-        &self,
-        memory: &CoherentMemory,
-        run: VaRange,
-        access: PageAccess,
-    ) -> Result<bool, DmirrorError> {
-        self.mirror.announce_migration(run, self.device_owner());
-        let seq = memory.begin();
+    fn place_run(&self, run: VaRange, access: PageAccess) -> Result<bool, DmirrorError> {
+        self.mirror.announce_migration(run, self.owner);
+        let seq = self.memory.begin();
         // A page that is not there is had afresh from the device.
         let fault = |_| DmirrorError::Fault { addr: run.start() };
         self.mirror.fault_in(run, access).map_err(fault)?;
-        Ok(memory.place(run, self.id.index, seq))
+        Ok(self.memory.place(run, self.index, seq))
     }
 
     /// Reads pages of a coherent device.
-    fn read_placed(
-        &self,
-        memory: &CoherentMemory,
-        range: VaRange,
-    ) -> Result<(Vec<u8>, Reply), DmirrorError> {
+    fn read_placed(&self, range: VaRange) -> Result<(Vec<u8>, Reply), DmirrorError> {
         for page in range.pages(PageSize::host()) {
-            if memory.holder(page.start()) != Some(self.id.index) {
+            if self.memory.holder(page.start()) != Some(self.index) {
                 return Err(DmirrorError::NotFound { addr: page.start() });
             }
         }
-        let mut bytes = vec![0; len_of(range)];
+        let mut bytes = vec![0; bytes_of(0..count_of(range)).len()];
         read_bytes(range.start(), &mut bytes)
             .map_err(|error| DmirrorError::NotFound { addr: error.at })?;
         let cpages = range.page_count(PageSize::host()).get();

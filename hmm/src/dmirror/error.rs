@@ -1,6 +1,8 @@
-//! What a command answers.
+//! The answers of commands.
 
 #![forbid(unsafe_code)]
+
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -8,6 +10,9 @@ use crate::addr::VirtAddr;
 use crate::error::{FaultError, debug_in_words};
 use crate::mirror::AttachError;
 use crate::mirror::migrate::MigrateError;
+
+/// How long a command goes on that changes of the mappings keep interrupting.
+pub(super) const DEADLINE: Duration = Duration::from_secs(1);
 
 /// A failure of a command, by the error number that the kernel's driver answers.
 #[derive(Error)]
@@ -28,7 +33,7 @@ pub enum DmirrorError {
     /// `EBUSY`: the mappings changed again and again.
     #[error("EBUSY: the mapping at {addr} keeps changing")]
     Busy {
-        /// Where.
+        /// The place.
         addr: VirtAddr,
     },
     /// `EINVAL`: the range cannot be migrated at all, or is not made of whole pages.
@@ -46,26 +51,26 @@ pub enum DmirrorError {
     /// The walk failed in a way of its own.
     #[error("the pages cannot be examined")]
     Walk {
-        /// What failed.
+        /// The failure.
         source: FaultError,
     },
     /// The migration failed in a way of its own.
     #[error("the pages cannot be migrated")]
     Migrate {
-        /// What failed.
+        /// The failure.
         source: MigrateError,
     },
     /// The device could not be made.
     #[error("the device cannot be attached")]
     Attach {
-        /// What failed.
+        /// The failure.
         #[from]
         source: AttachError,
     },
     /// The device failed.
     #[error("the device failed")]
     Device {
-        /// What failed.
+        /// The failure.
         #[from]
         source: crate::DeviceError,
     },
@@ -97,7 +102,7 @@ impl From<MigrateError> for DmirrorError {
     }
 }
 
-/// What a command did.
+/// The answer of a command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
     /// Pages copied or moved.

@@ -1,8 +1,8 @@
 //! A device in software, with the commands and the counters of the kernel's test driver.
 //!
-//! It mirrors the memory of this process page by page and computes nothing. What it is for is to
-//! see from outside what the mirror does: each command says how many pages it copied and how often
-//! it had to fault pages in.
+//! It mirrors the memory of this process page by page and computes nothing. It makes visible from
+//! outside what the mirror does: each command says how many pages it copied and how often it had to
+//! fault pages in.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ mod entries;
 mod error;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::addr::pages::{bytes_of, count_of, page_bytes};
 use crate::addr::{PageCount, PageSize, VaRange, VirtAddr};
@@ -36,12 +36,11 @@ use crate::walk::{range_fault, snapshot};
 
 pub use code::Code;
 use code::{Kind, code};
+use coherent::CoherentDevice;
 pub use coherent::CoherentMemory;
 use entries::{Entries, Entry, erase};
+use error::DEADLINE;
 pub use error::{DmirrorError, Reply};
-
-/// How long a command goes on that changes of the mappings keep interrupting.
-const DEADLINE: Duration = Duration::from_secs(1);
 
 /// The software device.
 #[derive(Debug)]
@@ -51,11 +50,11 @@ pub struct Dmirror {
     id: DeviceId,
     entries: Arc<Entries>,
     notifier: Notifier,
-    /// Where its pages go instead of its own memory.
+    /// The memory to which its pages go instead of its own.
     coherent: Option<Arc<CoherentMemory>>,
 }
 
-/// What stops a copy.
+/// The reasons for which a copy stops.
 enum Stop {
     Missing(VirtAddr),
     Failed(DmirrorError),
@@ -162,7 +161,7 @@ impl Dmirror {
         })
     }
 
-    /// Goes through the pages with the entries of the table only. Where one is missing, the rest of
+    /// Goes through the pages with the entries of the table only. If one is missing, the rest of
     /// the range is faulted in once.
     fn each_page(
         &self,
@@ -235,13 +234,13 @@ impl Dmirror {
 
     /// Faults pages in and enters them into the device's page table.
     fn fault(&self, pages: VaRange, write: bool, deadline: Instant) -> Result<(), DmirrorError> {
-        // What cannot be watched is mirrored all the same: it is accessed by its address.
+        // Memory that cannot be watched is mirrored all the same: it is accessed by its address.
         let _ = self.mirror.watch(pages);
         let mut range = HmmRange::new(pages, &self.notifier)?;
         range.default_flags = if write { Request::FAULT | Request::WRITE } else { Request::FAULT };
         loop {
             match range_fault(&*self.mirror, &mut range) {
-                // What an `mprotect` forbade during the walk goes again.
+                // Entries that an `mprotect` forbade during the walk are removed again.
                 Ok(()) if self.enter(&range) => return self.revalidate(pages),
                 Ok(()) | Err(FaultError::Busy { .. }) if Instant::now() > deadline => {
                     return Err(DmirrorError::Busy { addr: pages.start() });
@@ -283,7 +282,9 @@ impl Dmirror {
         lease: Option<&Lease>,
     ) -> Result<(Vec<u8>, Reply), DmirrorError> {
         if let Some(memory) = &self.coherent {
-            return self.place(memory, range);
+            let (index, owner) = (self.id.index, self.device_owner());
+            let device = CoherentDevice { mirror: &self.mirror, memory, index, owner };
+            return device.place(range);
         }
         match lease {
             Some(lease) => self.mirror.migrate_leased(range, self.id, lease)?,

@@ -16,7 +16,7 @@ use crate::device::DeviceRun;
 use crate::error::{HostError, debug_in_words};
 use crate::host::vma::Vma;
 
-/// What a page is wanted for.
+/// The accesses that a page is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PageAccess {
     /// Loads.
@@ -35,7 +35,7 @@ pub enum Detail {
     Writability,
 }
 
-/// What the host page table holds for a page, as far as the walk distinguishes it.
+/// The entry of the host page table for a page, as far as the walk distinguishes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PageEntry {
     /// Nothing.
@@ -54,7 +54,7 @@ pub enum PageEntry {
 pub struct PageRun {
     /// The pages, never none.
     pub range: VaRange,
-    /// What the page table holds for each of them.
+    /// The state that they share.
     pub entry: PageEntry,
     /// The size of the pages that map them. May be larger than the run.
     pub mapping: PageSize,
@@ -83,7 +83,7 @@ pub enum FaultInError {
     /// The host cannot be asked.
     #[error("the host address space cannot be changed")]
     Host {
-        /// What failed.
+        /// The failure.
         #[from]
         source: HostError,
     },

@@ -1,10 +1,10 @@
-//! Which pages of a range are in memory, as runs of equal pages.
+//! The pages of a range that are in memory, as runs of equal pages.
 
 #![forbid(unsafe_code)]
 
 use crate::addr::{PageCount, PageSize, VaRange, VirtAddr};
 
-/// What the host page table holds for a page.
+/// The state of a page in the host page table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PageState {
@@ -32,7 +32,7 @@ impl PageState {
 pub struct ResidencyRun {
     /// The pages, never none.
     pub range: VaRange,
-    /// What the page table holds for each of them.
+    /// The state that they share.
     pub state: PageState,
     /// Whether they are mapped by huge pages, or `None` if the source cannot tell. Pages that are
     /// not present are not.
@@ -166,8 +166,8 @@ impl ResidencyBuilder {
         self.range
     }
 
-    /// Adds a run of pages. What lies between the previous run and this one is absent; what lies
-    /// before the previous run's end or outside the range is ignored.
+    /// Adds a run of pages. Pages between the previous run and this one are absent; pages before
+    /// the previous run's end or outside the range are ignored.
     pub(crate) fn push(&mut self, run: ResidencyRun) {
         if let Some(range) = run.range.pages_covering(self.page_size).intersection(&self.rest()) {
             self.fill_to(range.start());

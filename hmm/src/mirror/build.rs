@@ -28,7 +28,7 @@ use crate::sys::uffd::{
 };
 use crate::walk::process::ProcessMm;
 
-/// What a mirror cannot do without.
+/// The features that a mirror cannot do without.
 const REQUIRED: [Feature; 5] = [
     Feature::WriteProtect,
     Feature::WpUnpopulated,
@@ -37,7 +37,7 @@ const REQUIRED: [Feature; 5] = [
     Feature::EventUnmap,
 ];
 
-/// What it uses where the kernel has it.
+/// The features that it uses where the kernel has them.
 const OPTIONAL: [Feature; 4] =
     [Feature::Move, Feature::Poison, Feature::WpHugetlbfsShmem, Feature::MissingShmem];
 
@@ -48,7 +48,7 @@ pub enum MirrorBuildError {
     /// There is no userfaultfd with what a mirror needs. Linux 6.4 has it.
     #[error("a mirror needs userfaultfd")]
     Uffd {
-        /// What the kernel said.
+        /// The error of the kernel.
         #[from]
         source: OpenUffdError,
     },
@@ -56,7 +56,7 @@ pub enum MirrorBuildError {
     /// The memory of this process cannot be examined.
     #[error("a mirror needs to examine the memory of this process")]
     Host {
-        /// What failed.
+        /// The failure.
         #[from]
         source: HostError,
     },
@@ -64,9 +64,9 @@ pub enum MirrorBuildError {
     /// The mirror's own memory, files or thread could not be made.
     #[error("cannot make {what} for a mirror")]
     Setup {
-        /// What could not be made.
+        /// The part that could not be made.
         what: &'static str,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

@@ -15,8 +15,8 @@ pub(crate) const DEVICES: usize = 16;
 /// The attachment of a device to a mirror.
 ///
 /// It is valid until [`Mirror::detach`](crate::Mirror::detach). No other attachment in this process
-/// has the same: a request in the name of a device that was detached, or that is attached to another
-/// mirror, concerns no device.
+/// has the same: a request in the name of a device that was detached, or that is attached to
+/// another mirror, concerns no device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId {
     pub(crate) index: DeviceIndex,
@@ -45,7 +45,7 @@ pub enum AttachError {
     /// The frames of the device cannot be watched.
     #[error("cannot attach a device: its frames cannot be watched")]
     Frames {
-        /// What the kernel said.
+        /// The error of the kernel.
         source: std::io::Error,
     },
 }

@@ -18,7 +18,7 @@ pub(crate) fn fill(shared: &Shared, page: VaRange, write: bool, tries: u32) -> b
     }
     let around = if write { page } else { free_around(shared, &state, page) };
     let mut filled = shared.transfer.zero_home(around);
-    // What a request for zeroes fills was absent.
+    // A page that a request for zeroes fills was absent.
     state.pending_drops.complete(pages_from(around.start(), pages_in(filled.done_bytes)));
     if filled.done_bytes == 0 && filled.resolution == Resolution::AlreadyThere {
         // There may be the mark of a page that is about to be dropped.

@@ -1,4 +1,4 @@
-//! What a mirror does around a fork: brings everything home first, and lets nothing out until the
+//! Forks of the process: the mirror brings everything home first, and lets nothing out until the
 //! child exists.
 
 #![forbid(unsafe_code)]

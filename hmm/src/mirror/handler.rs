@@ -65,7 +65,7 @@ impl<T: Copy> Queue<T> {
     }
 }
 
-/// Where the thread has what it needs.
+/// The addresses of everything that the thread needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FaultThread {
     /// Its own value.
@@ -140,14 +140,15 @@ impl Handler {
                 match event {
                     Event::Fault(fault) => {
                         shared.stats.faults.add(1);
-                        // Who is sent away comes again.
+                        // A thread whose fault is not kept is woken, and faults again.
                         let sent_away = self.faults.push(fault).err();
                         sent_away.into_iter().for_each(|fault| shared.wake(page_of(fault)));
                     }
                     event => {
                         note(&mut state, &event, &mut changes);
                         if let Event::Remap { from, to } = event {
-                            // Who waits for a page that a mover had claimed there looks again.
+                            // Threads that wait for a page that a mover had claimed there look
+                            // again.
                             shared.wake(pages_from(to, count_of(from)));
                         }
                     }

@@ -32,7 +32,7 @@ const TOO_SHORT: &str = "a buffer is too short for the pages that come home";
 
 /// Whoever brings pages home.
 pub(crate) trait BringsHome {
-    /// Which list of pages in transit is his.
+    /// The list of pages in transit that the thread has.
     fn mover(&self) -> Mover;
 
     /// Lets the change of mappings go on that stands in the way of a request.
@@ -112,7 +112,7 @@ impl HomeMigration<'_> {
         }
     }
 
-    /// Fetches the bytes into the buffer. What cannot be fetched is lost.
+    /// Fetches the bytes into the buffer. A page that cannot be fetched is lost.
     fn fetch(
         &mut self,
         thread: &mut dyn BringsHome,
@@ -237,7 +237,7 @@ impl HomeMigration<'_> {
         state.table.forget(pages_from(range.start(), done));
         self.shared.stats.pages_home.add(done as u64);
         drop(state);
-        // Who came some way asks again for the rest: alone, a page has more ways home.
+        // After a part, the rest is requested again: a page alone can come home where a run cannot.
         if done == 0 {
             done += self.overcome(thread.mover(), index + done, outcome.resolution);
         }
@@ -279,7 +279,7 @@ impl HomeMigration<'_> {
     }
 }
 
-/// Which pages of a range have marks, from its start on.
+/// The pages of a range that have marks, from its start on.
 enum Found {
     Marked(VaRange),
     Unmarked(VaRange),

@@ -20,7 +20,7 @@ use crate::sys::memory::{Known, Memory};
 use crate::sys::needed::{listed, pages_of_this_thread, static_variables};
 use crate::walk::process::ProcessMm;
 
-/// What a thread needs that migrates, and the hook around forks.
+/// The state that the threads that migrate share with the hook around forks.
 #[derive(Debug)]
 pub(super) struct Migrator {
     /// Before everything that it watches, which is unmapped afterwards.

@@ -172,8 +172,8 @@ impl Mirror {
     /// be: otherwise the device hears of nothing but explicit invalidations.
     ///
     /// In [`MirrorTier::KernelFaults`] the mirror then answers the first touch of a page of private
-    /// anonymous memory, with zeroes: the mirror has to tell the bytes that a page gets after it was
-    /// dropped from those that it had before. Such a range gets no huge pages from touches. The
+    /// anonymous memory, with zeroes: the mirror has to tell the bytes that a page gets after it
+    /// was dropped from those that it had before. Such a range gets no huge pages from touches. The
     /// thread that answers also runs the callbacks of devices, so nothing that they use may lie in
     /// these pages: watch pages that a buffer has to itself, see [`VaRange::whole_pages`].
     ///
@@ -360,8 +360,8 @@ impl Mirror {
     ///
     /// `ptrace` and `/proc/PID/mem` answer `EIO` for pages that are away, also when a process reads
     /// itself, and a core file has zeroes there: the kernel does not wait for anybody on such
-    /// accesses. So call this before a dump, or from a debugger. What migrates afterwards is away
-    /// again.
+    /// accesses. So call this before a dump, or from a debugger. Pages that migrate afterwards are
+    /// away again.
     ///
     /// # Errors
     ///

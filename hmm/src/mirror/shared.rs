@@ -1,4 +1,5 @@
-//! What the parts of a mirror share: the table under its lock, and the services around it.
+//! The state that the threads of a mirror share: the table under its lock, and the services around
+//! it.
 
 #![forbid(unsafe_code)]
 
@@ -19,7 +20,7 @@ use crate::sys::device::DeviceMemory;
 use crate::sys::transfer::Transfer;
 use crate::sys::uffd::{MarkFinder, Resolution, Signal, Wakeup};
 
-/// What is under the lock of the table.
+/// The state under the lock of the table.
 ///
 /// The thread that serves faults takes the lock, so under it nobody allocates from the general
 /// heap, calls a device or a notifier, or touches memory that is watched. Messages are read under
@@ -31,7 +32,7 @@ pub(crate) struct State {
     pub(crate) pending_drops: PendingDrops,
     /// Pages that the migrating thread is about to drop itself.
     pub(crate) own_drop: Option<VaRange>,
-    /// Where pages are moved to before they are copied to a device.
+    /// The memory to which pages are moved before they are copied to a device.
     pub(crate) staging: VaRange,
     /// Whether messages were read that have not been acted on in full.
     pub(crate) busy: bool,
@@ -88,7 +89,7 @@ pub(crate) struct Shared {
     pub(crate) fault_around: PageSize,
 }
 
-/// What a shared is made of.
+/// The parts of a [`Shared`] that its builder makes.
 #[derive(Debug)]
 pub(crate) struct SharedParts {
     pub(crate) transfer: Transfer,
@@ -133,7 +134,8 @@ impl Shared {
         lock(&self.state)
     }
 
-    /// Notes that the caller is about to drop pages itself, so that the message about it is ignored.
+    /// Notes that the caller is about to drop pages itself, so that the message about it is
+    /// ignored.
     pub(crate) fn announce_own_drop(
         &self,
         mut state: MutexGuard<'_, State>,

@@ -1,4 +1,4 @@
-//! What the software device asks of its mirror beyond what every device may.
+//! Requests of the software device to its mirror beyond those of every device.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What a mirror has done so far, in numbers.
+//! The counters of a mirror.
 
 #![forbid(unsafe_code)]
 

@@ -1,12 +1,11 @@
-//! What a device is told, and what it answers.
+//! The events that a device is told, and its answers.
 
 use std::fmt;
 
-use super::Subscription;
 use crate::addr::VaRange;
 use crate::device::Owner;
 use crate::error::debug_in_words;
-use crate::sync::Ordering;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Why a range is invalidated.
 ///
@@ -26,12 +25,12 @@ pub enum Event {
     ProtectionPage,
     /// Pages move to or from a device.
     Migrate {
-        /// Who moves them. Its own notifiers are not told.
+        /// The owner that moves them. Its own notifiers are not told.
         by: Option<Owner>,
     },
     /// A device takes pages for itself alone, or gives them back.
     Exclusive {
-        /// Who takes them, and is not told; `None` when they are given back.
+        /// The owner that takes them, which is not told; `None` when they are given back.
         by: Option<Owner>,
     },
     /// The address space ends, or the mirror of it does.
@@ -69,19 +68,21 @@ pub trait Invalidate: Send + Sync {
     ///
     /// # Errors
     ///
-    /// - [`WouldBlock`] if the invalidation may not block and the device would have to. What was
-    ///   asked for is then not done, and the host page table does not change.
+    /// - [`WouldBlock`] if the invalidation may not block and the device would have to. The change
+    ///   is then not made, and the host page table stays as it is.
     fn invalidate(&self, invalidation: &Invalidation<'_>) -> Result<SeqSet, WouldBlock>;
 }
 
 /// One change to one notifier's range, as the callback sees it.
 pub struct Invalidation<'a> {
     pub(super) event: Event,
+    /// The part that lies in the range of the notifier.
     pub(super) range: VaRange,
     pub(super) may_block: bool,
     /// The number of the running invalidations, odd.
     pub(super) seq: u64,
-    pub(super) subscription: &'a Subscription,
+    /// The number of the last invalidation that hit the notifier.
+    pub(super) last: &'a AtomicU64,
 }
 
 impl Invalidation<'_> {
@@ -94,7 +95,7 @@ impl Invalidation<'_> {
     /// Returns the addresses that change, those outside the notifier's range left out.
     #[must_use]
     pub fn range(&self) -> VaRange {
-        self.range.intersection(&self.subscription.range).unwrap_or_default()
+        self.range
     }
 
     /// Marks every attempt to read that began before now as failed.
@@ -103,7 +104,7 @@ impl Invalidation<'_> {
     /// called.
     pub fn set_seq(&self) -> SeqSet {
         // Relaxed: the caller's lock orders it before the next `read_retry`.
-        self.subscription.seq.store(self.seq, Ordering::Relaxed);
+        self.last.store(self.seq, Ordering::Relaxed);
         SeqSet(())
     }
 

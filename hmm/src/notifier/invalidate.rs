@@ -23,7 +23,7 @@ pub struct InvalidationGuard {
     range: VaRange,
 }
 
-/// What is announced, to every notifier alike.
+/// The change that is announced, to every notifier alike.
 #[derive(Clone, Copy)]
 struct Change {
     event: Event,
@@ -73,7 +73,8 @@ impl Subscription {
 
     fn notify(&self, change: &Change, seq: u64) -> Result<(), WouldBlock> {
         let Change { event, range, may_block } = *change;
-        let invalidation = Invalidation { event, range, may_block, seq, subscription: self };
+        let range = range.intersection(&self.range).unwrap_or_default();
+        let invalidation = Invalidation { event, range, may_block, seq, last: &self.seq };
         let SeqSet(()) = self.device.invalidate(&invalidation)?;
         // Relaxed: written by this very thread.
         let set = self.seq.load(Ordering::Relaxed);

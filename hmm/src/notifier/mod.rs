@@ -87,7 +87,7 @@ pub struct Notifiers {
     shared: Arc<Shared>,
 }
 
-/// What the notifiers of one address space have in common.
+/// The state that the notifiers of one address space share.
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
@@ -103,7 +103,7 @@ struct State {
     /// How many invalidations run.
     active: usize,
     tree: IntervalTree<Arc<Subscription>>,
-    /// What to do to the tree as soon as `seq` is even.
+    /// The changes of the tree that are made as soon as `seq` is even.
     deferred: Vec<Deferred>,
     /// The serial of the next subscription.
     serial: u64,
@@ -282,7 +282,7 @@ impl Notifier {
     /// Begins an attempt to read the host page table: waits for a running invalidation of this
     /// range to end and returns the sequence number.
     ///
-    /// The number may be stale as soon as it is returned. That is deliberate: a caller who must
+    /// The number may be stale as soon as it is returned. This is deliberate: a caller that must
     /// not wait for ever counts its own attempts, rather than sleep in here.
     ///
     /// The thread must hold neither an [`InvalidationGuard`] for this range nor the device's lock.

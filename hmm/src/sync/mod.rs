@@ -25,7 +25,7 @@ pub(crate) use std::thread::{ThreadId, current as current_thread};
 
 /// Locks, whether or not a thread has panicked with the lock held.
 ///
-/// That is right where no section under the lock can panic halfway through a change, which holds
+/// This is right where no section under the lock can panic halfway through a change, which holds
 /// for every lock of this crate: no callback and no caller's code runs under one.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     recover(mutex.lock())

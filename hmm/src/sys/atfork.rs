@@ -39,7 +39,7 @@ use crate::addr::PageSize;
 pub struct ForkMark {
     /// One page that the kernel wipes in children. Its first byte was set to one.
     page: Mapping,
-    /// Who moves pages looks at the mark.
+    /// The thread that moves pages looks at the mark.
     _listed: Listed,
 }
 
@@ -74,7 +74,7 @@ impl ForkMark {
     }
 }
 
-/// What somebody has to do around a fork.
+/// Work to be done around a fork.
 pub(crate) trait ForkHook: Send + Sync {
     /// Runs before the fork, in the thread that forks. Other threads run on.
     fn prepare(&self);
@@ -101,7 +101,7 @@ static REGISTRY: Mutex<Registry> = Mutex::new(Registry { hooks: Vec::new(), next
 /// The error of the one attempt to be called around forks, if it failed.
 static INSTALLED: OnceLock<Result<(), i32>> = OnceLock::new();
 
-/// What a thread that forks has to remember.
+/// The notes of a thread that forks.
 struct Forking {
     /// How many forks are under way: more than one if a hook forks.
     depth: Cell<usize>,

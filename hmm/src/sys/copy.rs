@@ -21,8 +21,8 @@ use crate::error::debug_in_words;
 pub struct CopyError {
     /// The first address that could not, to the page.
     pub at: VirtAddr,
-    /// What the kernel said: `EFAULT` if there is no memory or no permission, or if a userfaultfd
-    /// that serves no kernel faults watches a hole there.
+    /// The error of the kernel: `EFAULT` if there is no memory or no permission, or if a
+    /// userfaultfd that serves no kernel faults watches a hole there.
     pub source: io::Error,
 }
 
@@ -61,8 +61,8 @@ pub fn read_bytes(src: VirtAddr, dst: &mut [u8]) -> Result<(), CopyError> {
         // SAFETY: `getpid` has no obligations.
         let process = unsafe { libc::getpid() };
         // SAFETY: Each pointer is to one vector, as the counts say. The kernel writes at most
-        // `left` bytes from `offset` on into `dst`, which is borrowed mutably. What it reads, it
-        // checks itself.
+        // `left` bytes from `offset` on into `dst`, which is borrowed mutably. The call itself
+        // checks the memory that it reads.
         unsafe { libc::process_vm_readv(process, &raw const local, 1, &raw const remote, 1, 0) }
     })
 }

@@ -54,8 +54,8 @@ impl MirrorCall {
 ///
 /// Pages that live here are the memory of ordinary code, which trusts it to keep its values:
 ///
-/// 1. What was put into a frame, [`copy_out`](DeviceMemory::copy_out) gives back, unless the device
-///    wrote the frame in between on behalf of somebody who may change those bytes.
+/// 1. [`copy_out`](DeviceMemory::copy_out) gives back the bytes that were put into a frame, unless
+///    the device wrote the frame in between on behalf of code that may change those bytes.
 /// 2. A frame that was given out is not given out again before it was taken back.
 /// 3. If [`as_host`](DeviceMemory::as_host) returns a device, the frames are that device's: all
 ///    functions hand their calls on to it.
@@ -135,9 +135,8 @@ pub unsafe trait DeviceMemory: Send + Sync {
     /// 2. They wait for no lock that anybody holds while he allocates, and for no lock that anybody
     ///    holds while he touches memory that may be moved to a device.
     ///
-    /// What an allocator takes back it may give out again while its pages are away. So a device
-    /// that
-    /// does not promise this gets memory only that is known to be a mapping of its own, see
+    /// An allocator may give memory out again while its pages are away. So a device that does not
+    /// promise this gets memory only that is known to be a mapping of its own, see
     /// [`Memory`](crate::Memory): otherwise the thread that brings a page home could wait for a
     /// thread that waits, in an allocator, for that page.
     fn is_self_contained(&self) -> bool {
@@ -216,8 +215,8 @@ impl HostDevice {
         self.frames.write(first, bytes)
     }
 
-    /// Takes the device for one mirror; `false` if a mirror has it, this one or another. What a
-    /// child of `fork` inherits is attached to its parent's mirror, and so is free.
+    /// Takes the device for one mirror; `false` if a mirror has it, this one or another. A device
+    /// that a child of `fork` inherits is attached to its parent's mirror, and so is free.
     pub(crate) fn take_for_mirror(&self) -> bool {
         let here = rustix::process::getpid().as_raw_nonzero().get();
         // Relaxed: the flag guards no memory; who attaches and detaches is inside a mirror's gate.

@@ -1,4 +1,5 @@
-//! Which pages were written: userfaultfd's asynchronous write protection and `PAGEMAP_SCAN`.
+//! Finding the pages that were written, by userfaultfd's asynchronous write protection and
+//! `PAGEMAP_SCAN`.
 
 #![forbid(unsafe_code)]
 
@@ -22,14 +23,14 @@ pub enum DirtyError {
     /// The kernel does not offer what tracking needs.
     #[error("cannot track writes (Linux 6.7 can)")]
     Open {
-        /// What is missing.
+        /// The feature that is missing.
         source: OpenUffdError,
     },
 
     /// The page table cannot be examined.
     #[error("cannot open /proc/self/pagemap; procfs must be mounted on /proc and show it")]
     Pagemap {
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
@@ -48,24 +49,24 @@ pub enum DirtyError {
     Track {
         /// The range to track.
         range: VaRange,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
 
-    /// A part of the range is not tracked, perhaps because it was mapped anew. What was written
-    /// there is not known.
+    /// A part of the range is not tracked, perhaps because it was mapped anew. The written pages
+    /// there are not known.
     #[error("{range} is not tracked, or not all of it; take all of it for written")]
     NotTracked {
         /// The range asked about.
         range: VaRange,
     },
 
-    /// The kernel refused to say which pages were written. What was written is not known.
+    /// The kernel refused to say which pages were written. The written pages are not known.
     #[error("the kernel refused to say which pages of {range} were written")]
     Collect {
         /// The range asked about.
         range: VaRange,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
 
@@ -126,7 +127,7 @@ impl DirtyTracker {
     /// The features without which pages cannot be tracked.
     const REQUIRED: [Feature; 2] = [Feature::WpAsync, Feature::WpUnpopulated];
 
-    /// What distinguishes a page that was written: nothing protects it.
+    /// A page that was written is one that nothing protects.
     const WRITTEN: Scan = Scan {
         flags: abi::SCAN_CHECK_ASYNC,
         wanted: abi::SCAN_WRITTEN,

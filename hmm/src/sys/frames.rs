@@ -25,7 +25,7 @@ pub(crate) struct HostFrames {
     state: Mutex<State>,
 }
 
-/// Which frames are free, and which are not holes. One bit a frame; a set bit is yes.
+/// The frames that are free, and those that are not holes. One bit a frame; a set bit is yes.
 #[derive(Debug)]
 struct State {
     taken: Owned<u64>,
@@ -33,7 +33,7 @@ struct State {
     /// Holes with a table of small pages above them, so that no huge page can be moved there. The
     /// kernel takes an empty table away when the whole of it is dropped.
     tables: Owned<u64>,
-    /// Where the search begins.
+    /// The frame at which the search begins.
     next: usize,
     used: usize,
 }

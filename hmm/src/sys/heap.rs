@@ -1,4 +1,4 @@
-//! What takes the place of mapped memory under Miri, which knows no advice about memory.
+//! Memory from the heap in place of mapped memory under Miri, which knows no advice about memory.
 //!
 //! # Safety
 //!

@@ -2,7 +2,7 @@
 //!
 //! # Safety
 //!
-//! That a bare range is a mapping of its own is what the caller of an unsafe function promises.
+//! The caller of an unsafe function promises that a bare range is a mapping of its own.
 
 use std::marker::PhantomData;
 
@@ -10,7 +10,7 @@ use memmap2::{MmapMut, MmapRaw};
 
 use crate::addr::{PageSize, VaRange};
 
-/// What is known of memory beyond its addresses.
+/// Knowledge of memory beyond its addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
     /// Nothing.
@@ -98,8 +98,8 @@ impl From<VaRange> for Memory<'static> {
     }
 }
 
-/// The pages that the slice has to itself. What has no lock and no cell inside keeps no state that
-/// somebody might need who serves faults.
+/// The pages that the slice has to itself. Values without locks and cells inside keep no state that
+/// the thread that serves faults might need.
 impl<'a, T: Copy> From<&'a [T]> for Memory<'a> {
     fn from(slice: &'a [T]) -> Self {
         Memory::new(VaRange::of_slice(slice).whole_pages(PageSize::host()), Known::Buffer)

@@ -25,18 +25,18 @@ pub(crate) enum MemoryError {
     Map {
         /// The length asked for.
         len_bytes: u64,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
 
     /// The kernel refused an advice.
     #[error("the kernel refused to {what} the pages of {range}")]
     Advise {
-        /// What the pages were to do.
+        /// The advice that was refused.
         what: &'static str,
         /// The pages.
         range: VaRange,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
 }
@@ -200,7 +200,7 @@ impl Drop for Mapping {
     }
 }
 
-/// What a drop does to memory that is locked.
+/// The effect of a drop on memory that is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Locked {
     /// Its pages stay, and the drop is refused.

@@ -15,8 +15,8 @@ use crate::addr::{PageSize, VaRange, VirtAddr};
 /// How far a thread that migrates goes down its stack from where it is asked, in pages.
 const DEPTH: u64 = 64;
 
-/// What the C library surely keeps behind the address that names a thread. A stack may end right
-/// behind it, and the next page be a buffer's.
+/// The bytes that the C library surely keeps behind the address that names a thread. A stack may
+/// end right behind it, and the next page be a buffer's.
 const THREAD_BYTES: u64 = 2048;
 
 /// The pages that the calling thread itself touches, whatever it does: its stack from here down,
@@ -94,8 +94,8 @@ pub(crate) fn static_variables() -> [VirtAddr; 3] {
 /// How many mappings of the crate are known.
 const ROOM: usize = 1024;
 
-/// Where the crate keeps what it needs to move pages. Taken and given back without a lock: a child
-/// of `fork` could inherit one that is held.
+/// The mappings of the crate that it needs to move pages. Taken and given back without a lock: a
+/// child of `fork` could inherit one that is held.
 static OWN: [Own; ROOM] =
     [const { Own { start: AtomicU64::new(0), len: AtomicU64::new(0) } }; ROOM];
 

@@ -25,10 +25,10 @@ const REGIONS: usize = 128;
 
 const NOTHING: page_region = page_region { start: 0, end: 0, categories: 0 };
 
-/// Which pages a scan is about, in the kernel's words.
+/// The pages that a scan is about, in the kernel's words.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scan {
-    /// What else to do, `SCAN_PROTECT` and `SCAN_CHECK_ASYNC`.
+    /// Flags for more work, `SCAN_PROTECT` and `SCAN_CHECK_ASYNC`.
     pub(super) flags: u64,
     /// The categories that count; a page has all of them.
     pub(super) wanted: u64,
@@ -61,8 +61,8 @@ impl Scanner {
 
     /// Lists the runs of pages that the scan is about in a page-aligned range, lowest first.
     ///
-    /// Adjoining runs may be reported apart. What the scan does to a page is done before the page
-    /// is reported, and to no page that is not.
+    /// Adjoining runs may be reported apart. The scan changes a page before it reports the page,
+    /// and changes no page that it does not report.
     pub(super) fn scan(
         &self,
         range: VaRange,
@@ -119,8 +119,8 @@ impl Scanner {
         regions: &mut [page_region],
     ) -> rustix::io::Result<Scanned> {
         // SAFETY: `ioctl` asks that opcode, operand and memory accesses be what the driver behind
-        // the file does. The file was opened on `PATH`. What the kernel writes is the subject of
-        // the `Ioctl` implementation of `Request` below.
+        // the file does. The file was opened on `PATH`. The `Ioctl` implementation of `Request`
+        // below is about the memory that the kernel writes.
         unsafe { ioctl(&self.file, Request::new(range, scan, any, regions)) }
     }
 }

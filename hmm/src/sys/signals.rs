@@ -25,7 +25,7 @@ pub(crate) fn block_all() {
 /// Runs `act` so that a file that it would make longer than the process may (`RLIMIT_FSIZE`) is an
 /// error to it, as on a full disk, and not the signal that ends the process.
 ///
-/// That holds for this thread, and for good for threads that `act` starts.
+/// This holds for this thread, and for good for threads that `act` starts.
 ///
 /// # Examples
 ///

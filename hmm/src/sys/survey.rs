@@ -1,4 +1,4 @@
-//! Which pages of a short range are there, and which of those are zeroes or huge.
+//! A survey of a short range: the pages that are there, and those of them that are zeroes or huge.
 //!
 //! # Safety
 //!
@@ -51,7 +51,7 @@ impl PageSet {
     }
 }
 
-/// What the page table says about each page of a range.
+/// The entries of the page table for each page of a range.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Survey {
     /// Pages that are mapped.

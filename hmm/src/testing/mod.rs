@@ -1,4 +1,4 @@
-//! What tests of several modules use: a model of an address space, and a model of its threads.
+//! Models for the tests of several modules: one of an address space, one of its threads.
 
 #[cfg(loom)]
 mod interleavings;

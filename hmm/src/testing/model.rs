@@ -33,7 +33,7 @@ impl Area {
     pub(crate) const SPECIAL: Self = Self { special: true, ..Self::RW };
 }
 
-/// Where the content of a page is.
+/// The place of the content of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Empty,
@@ -60,7 +60,8 @@ pub(crate) struct Page {
 impl Page {
     const UNMAPPED: Self = Self { area: None, place: Place::Empty };
 
-    /// What a walk for `owner` has to say of the page at `number` as it is: the oracle.
+    /// The answer that a walk for `owner` has to give about the page at `number` as it is: the
+    /// oracle.
     fn oracle(self, number: u64, owner: Owner) -> Pfn {
         let Some(area) = self.area.filter(|area| area.read && !area.special) else {
             return Pfn::ERROR;
@@ -77,7 +78,7 @@ impl Page {
         Pfn::valid(flags, PageNumber::new(frame), PageSize::host())
     }
 
-    /// What the CPU does when it touches the page.
+    /// The effect of the CPU touching the page.
     fn touch(&mut self, access: PageAccess) -> Result<(), FaultInError> {
         let area = self.area.ok_or(FaultInError::NoMemory)?;
         let allowed = match access {
@@ -159,7 +160,7 @@ impl Change {
     }
 }
 
-/// What happens at a step of a walk.
+/// The event at a step of a walk.
 #[derive(Clone, Debug)]
 pub(crate) enum Injection {
     /// Somebody changes the address space and says so.
@@ -251,7 +252,7 @@ impl Model {
         }
     }
 
-    /// What a walk for `owner` has to say of each page.
+    /// The answer that a walk for `owner` has to give about each page.
     pub(crate) fn oracle(&self, owner: Owner) -> Vec<Pfn> {
         let all = self.pages.borrow();
         (FIRST..).zip(all.iter()).map(|(number, page)| page.oracle(number, owner)).collect()

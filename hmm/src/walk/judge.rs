@@ -4,7 +4,7 @@ use crate::device::Hold;
 use crate::host::{PageAccess, PageEntry};
 use crate::walk::pfn::{PfnFlags, Request};
 
-/// What a page is, the mirror's table and the host page table taken together.
+/// The state of a page, the mirror's table and the host page table taken together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     /// At home.
@@ -24,7 +24,7 @@ pub(super) enum Remedy {
     BringHome,
 }
 
-/// What becomes of a page.
+/// The verdict on a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It is reported with these flags.
@@ -45,7 +45,7 @@ pub(super) fn judge(entry: Entry, request: Request, may_write: bool) -> Verdict 
     }
 }
 
-/// What can be done with the page as it is.
+/// The uses that the page as it is allows.
 fn available(entry: Entry, may_write: bool) -> PfnFlags {
     let write = if may_write { PfnFlags::WRITE } else { PfnFlags::NONE };
     match entry {
@@ -58,7 +58,7 @@ fn available(entry: Entry, may_write: bool) -> PfnFlags {
     }
 }
 
-/// What is wanted and not available.
+/// The access that is wanted and not available.
 fn missing(request: Request, flags: PfnFlags) -> Option<PageAccess> {
     if !request.is_fault() {
         return None;

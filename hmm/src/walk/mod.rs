@@ -121,8 +121,8 @@ fn run<H: HostMm + ?Sized>(walk: &Walk<'_, H>, pfns: &mut Pfns) -> Result<(), Fa
         if stuck > STUCK {
             return Err(FaultError::Busy { addr: from });
         }
-        // What was found not to be writable has now been faulted in for writing. There is no need
-        // to look as closely again, and the host may not be able to tell.
+        // Pages that were found not to be writable have now been faulted in for writing. There is
+        // no need to look as closely again, and the host may not be able to tell.
         let served = serve_all(walk, &needs, stuck)?;
         detail = if served { Detail::Presence } else { Detail::Writability };
     }

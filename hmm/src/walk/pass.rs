@@ -17,8 +17,8 @@ pub(super) struct Walk<'a, H: ?Sized> {
     pub(super) asks: bool,
 }
 
-/// What a pass brings: answers up to the first page that has to be made available, and from there
-/// on only what has to be.
+/// The result of a pass: answers up to the first page that has to be made available, and from there
+/// on only the pages that have to be.
 pub(super) struct Pass<'p> {
     pfns: &'p mut Pfns,
     needs: Vec<Need>,
@@ -36,7 +36,7 @@ pub(super) struct Need {
 struct EntryRun {
     range: VaRange,
     entry: Entry,
-    /// Where the first page is.
+    /// The place of the first page.
     number: PageNumber,
     mapping: PageSize,
 }
@@ -169,9 +169,8 @@ impl<H: HostMm + ?Sized> Walk<'_, H> {
         vec![RequestRun { range: part, request: Request::NONE }]
     }
 
-    /// Lists what the pages of `part` are. What the mirror's table says of a page goes before what
-    /// the host page table says; it is read last, so that a page that moves out in between is seen
-    /// where it went.
+    /// Lists what the pages of `part` are. The mirror's table goes before the host page table. It
+    /// is read last, so that a page that moves out in between is seen where it went.
     fn entries(
         &self,
         vma: &Vma,

@@ -1,4 +1,4 @@
-//! What a walk asks about a page, and what it answers.
+//! The requests for pages of a walk, and its answers.
 //!
 //! The kernel's HMM answers with physical page numbers. User space has none and needs none: a
 //! [`Pfn`] has the *number* by which the device finds the page. For a host page it is the number of
@@ -13,7 +13,7 @@ use std::ops::{BitAnd, BitOr};
 
 use crate::addr::{PageCount, PageNumber, PageSize, VaRange, VirtAddr};
 
-/// What a caller wants for a page.
+/// The access that a caller wants to a page.
 ///
 /// # Examples
 ///
@@ -82,12 +82,12 @@ impl fmt::Debug for Request {
     }
 }
 
-/// What may be done with a page.
+/// The accesses that a page allows.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct PfnFlags(u64);
 
 impl PfnFlags {
-    /// No flag: nothing is there, or it was not asked for. That is not an error.
+    /// No flag: nothing is there, or it was not asked for. This is not an error.
     pub const NONE: Self = Self(0);
 
     /// The device may read the page.
@@ -262,7 +262,7 @@ fn pages_between(start: VirtAddr, addr: VirtAddr) -> PageCount {
 /// walk did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pfns {
-    /// Where the first run starts.
+    /// The address at which the first run starts.
     start: VirtAddr,
     /// Adjoining, maximal, none empty.
     runs: Vec<PfnRun>,
@@ -307,7 +307,7 @@ impl Pfns {
         PageCount::new(runs.map(|run| run.range.page_count(PageSize::host()).get()).sum())
     }
 
-    /// Where the last run ends.
+    /// The address at which the last run ends.
     pub(crate) fn end(&self) -> VirtAddr {
         self.runs.last().map_or(self.start, |run| run.range.end())
     }

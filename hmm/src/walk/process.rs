@@ -179,7 +179,7 @@ fn transparent() -> PageSize {
     PageSize::new(page * page / size_of::<u64>() as u64).unwrap_or(PageSize::MIB_2)
 }
 
-/// What the page table holds, given what can be seen of it.
+/// The entry of the page table, given what can be seen of it.
 fn entry(run: &ResidencyRun, vma: &Vma) -> PageEntry {
     match run.state {
         PageState::Absent => PageEntry::Empty,

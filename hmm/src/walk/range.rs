@@ -13,15 +13,15 @@ use crate::walk::pfn::{Pfns, Request};
 pub struct RequestRun {
     /// The pages.
     pub range: VaRange,
-    /// What is wanted for each of them.
+    /// The request for each of them.
     pub request: Request,
 }
 
 /// A range of pages that a device wants to know about, what it wants of them, and the answer.
 ///
-/// What is wanted for a page is `(its own request & pfn_flags_mask) | default_flags`. The two
-/// usual forms are a default for all pages with the mask [`Request::NONE`], which is the initial
-/// mask, and requests page by page with the mask [`Request::ALL`].
+/// The request for a page is `(its own request & pfn_flags_mask) | default_flags`. The two usual
+/// forms are a default for all pages with the mask [`Request::NONE`], which is the initial mask,
+/// and requests page by page with the mask [`Request::ALL`].
 ///
 /// Requests and answers are kept apart, unlike in the kernel, so that a range can be walked again
 /// as often as needed: no answer turns into a request.
@@ -79,9 +79,9 @@ pub struct RequestRun {
 /// ```
 #[derive(Clone, Debug)]
 pub struct HmmRange<'n> {
-    /// What is wanted for every page.
+    /// The request for every page.
     pub default_flags: Request,
-    /// Which of a page's own requests count.
+    /// The bits of a page's own request that count.
     pub pfn_flags_mask: Request,
     /// Whose device pages are reported as they are. Initially the owner of the notifier.
     pub owner: Option<Owner>,

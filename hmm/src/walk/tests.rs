@@ -226,7 +226,7 @@ fn owners() -> [Owner; 2] {
     *OWNERS.get_or_init(|| [Owner::new(), Owner::new()])
 }
 
-/// Who walks in the properties.
+/// The owner that walks in the properties.
 fn me() -> Owner {
     owners()[0]
 }
@@ -256,7 +256,7 @@ fn request() -> impl Strategy<Value = Request> {
     select(vec![Request::NONE, Request::FAULT, Request::WRITE, Request::ALL])
 }
 
-/// What a caller asks: a request for each page, the mask and the default.
+/// The input of a caller: a request for each page, the mask and the default.
 #[derive(Clone, Debug)]
 struct Ask {
     own: Vec<Request>,
@@ -351,7 +351,7 @@ proptest! {
         let notifier = watch(&model, me());
         let answer = ask.walk(&model, &notifier, 0..PAGES);
         prop_assert_eq!(answer.result.is_err(), fails, "{:?}", answer);
-        // What is answered is true, also before an error.
+        // Every answer is true, also one before an error.
         let oracle = model.oracle(me());
         prop_assert_eq!(&answer.pfns[..], &oracle[..answer.pfns.len()]);
         for (page, (before, after)) in before.iter().zip(&model.all()).enumerate() {
@@ -420,8 +420,8 @@ proptest! {
     }
 }
 
-/// Changes by others while the walk is under way. What the walker's own device does to its pages
-/// it knows itself; it is not told.
+/// Changes by others while the walk is under way. The walker's own device knows what it does to its
+/// pages itself; it is not told.
 fn injection() -> impl Strategy<Value = Injection> {
     let others =
         |change: &Change| !matches!(change, Change::MoveOut(_, owner, _) if *owner == me());

@@ -1,4 +1,4 @@
-//! What the conformance tests share: buffers, devices, guards, and processes of their own.
+//! Code that the conformance tests share: buffers, devices, guards, and processes of their own.
 //!
 //! # Safety
 //!
@@ -43,7 +43,7 @@ pub(crate) fn page() -> usize {
 pub(crate) struct Buffer {
     start: usize,
     pages: usize,
-    /// Which pages are still the buffer's. What was unmapped belongs to whoever mapped it next.
+    /// The pages that are still the buffer's. Memory that was unmapped belongs to the next mapping.
     owned: Mutex<Vec<bool>>,
 }
 
@@ -221,12 +221,12 @@ impl Drop for Buffer {
     }
 }
 
-/// What a test writes into a word. No word of a page is zero.
+/// The value that a test writes into a word. No word of a page is zero.
 pub(crate) fn number(index: usize) -> u32 {
     u32::try_from(index).expect("a short buffer").wrapping_add(1)
 }
 
-/// What a test has the device write into a word.
+/// The value that a test has the device write into a word.
 pub(crate) fn negative(index: usize) -> u32 {
     number(index).wrapping_neg()
 }

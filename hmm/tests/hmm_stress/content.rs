@@ -1,9 +1,9 @@
-//! What a page holds: its own number, version and owner, and a checksum over all of it.
+//! The content of a page: its own number, version and owner, and a checksum over all of it.
 
 /// The words of a page before the body: number, version, owner.
 const HEAD: usize = 3;
 
-/// What a page is expected to hold. Version zero is a page of zeroes.
+/// The content that a page is expected to have. Version zero is a page of zeroes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) page: u64,

@@ -1,9 +1,9 @@
 //! Many threads touch, migrate, move, drop and unmap pages for a while: nothing is lost or stale.
 //!
-//! Each page says which it is, which version it has and who wrote it, under a checksum. What it
-//! must say is noted beside a lock of its own, in memory that is never mirrored; so whoever reads
-//! the page, by whatever way, knows what must be there. Migrations take no lock and are often
-//! wrong about where a buffer is.
+//! Each page says which it is, which version it has and who wrote it, under a checksum. The
+//! expected content is noted beside a lock of its own, in memory that is never mirrored; so every
+//! reader of the page, by whatever way, knows what must be there. Migrations take no lock and are
+//! often wrong about where a buffer is.
 //!
 //! `FARPTR_STRESS_SECONDS` says for how long, `FARPTR_STRESS_SEED` which steps.
 
@@ -38,7 +38,7 @@ const FRAMES: usize = 1024;
 /// A mirror lives as long, so that many are built and dropped.
 const ROUND: Duration = Duration::from_secs(10);
 
-/// What all threads share.
+/// The state that all threads share.
 #[derive(Debug)]
 struct Stress {
     rig: Rig,
@@ -83,7 +83,7 @@ impl Stress {
                     found.unwrap_or_else(|error| panic!("at the end: {error}"));
                 }
             }
-            // What was moved away with its place kept may have left empty pages there.
+            // A mapping that was moved away with its place kept may have left empty pages there.
             for device in &self.rig.devices {
                 device.release().expect("release");
             }
@@ -139,7 +139,7 @@ fn round(rig: Rig, seed: u64, length: Duration, unmaps_first: bool) -> ([u64; OP
     (std::array::from_fn(|op| stress.count(op)), totals)
 }
 
-/// What the mirror says it has done, and what it was asked to.
+/// The counters of the mirror, and the work that it was given.
 struct Totals {
     stats: MirrorStats,
     called_home: u64,

@@ -89,7 +89,8 @@ pub(crate) struct Mapped {
     number: u64,
     pages: usize,
     huge: bool,
-    /// Where it is. Who reads or writes pages holds it shared, who maps holds it alone.
+    /// The place at which it is. Threads that read or write pages hold it shared; a thread that
+    /// maps holds it alone.
     place: RwLock<usize>,
     /// The same for those who want to be wrong at times.
     hint: AtomicUsize,
@@ -252,7 +253,7 @@ impl Alone<'_> {
         }
     }
 
-    /// Moves the buffer to a free place. What is left is nothing, or empty memory.
+    /// Moves the buffer to a free place. Nothing is left there, or empty memory.
     ///
     /// Watched areas are moved one by one, which `areas` lists: the kernel moves no two at once.
     pub(crate) fn remap(&mut self, arena: &Arena, to: usize, keep: bool, areas: &Areas<'_>) {

@@ -1,4 +1,4 @@
-//! What one thread does, step by step.
+//! The work of one thread, step by step.
 //!
 //! # Safety
 //!
@@ -28,7 +28,7 @@ pub(crate) enum Way {
     Device,
 }
 
-/// What a step does.
+/// The effect of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     Verify(Way),

@@ -138,7 +138,7 @@ fn names<'a>(idents: impl Iterator<Item = &'a Ident>) -> Path {
 
 impl<'a> Visit<'a> for Uses {
     fn visit_item(&mut self, item: &'a Item) {
-        // What a module imports is in its table.
+        // The imports of a module are in its table.
         if !matches!(item, Item::Use(_)) {
             visit::visit_item(self, item);
         }

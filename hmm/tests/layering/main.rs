@@ -42,7 +42,7 @@ struct Crate {
 }
 
 const CRATES: &[Crate] = &[
-    Crate { folder: "hmm", package: "farptr-hmm", design: "hmm/DESIGN.md", held: false },
+    Crate { folder: "hmm", package: "farptr-hmm", design: "hmm/DESIGN.md", held: true },
     Crate {
         folder: "shaders/rewrite",
         package: "farptr-rewrite",

@@ -24,11 +24,11 @@ pub(crate) struct Module {
     pub(crate) file: String,
     parent: Option<ModuleId>,
     children: BTreeMap<String, ModuleId>,
-    /// What the module defines itself.
+    /// The names that the module defines itself.
     items: BTreeSet<String>,
-    /// What `use` brings in, under the name that it has here.
+    /// The paths that `use` brings in, under the names that they have here.
     imports: BTreeMap<String, Path>,
-    /// What `use path::*` names.
+    /// The paths of `use path::*`.
     globs: Vec<Path>,
     /// The imports that are no re-exports.
     pub(crate) private_imports: Vec<Path>,
@@ -36,7 +36,7 @@ pub(crate) struct Module {
     pub(crate) code: Vec<Item>,
 }
 
-/// What a path leads to.
+/// The target of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Module(ModuleId),
@@ -139,7 +139,7 @@ impl Modules {
         Some(target)
     }
 
-    /// What a name stands for in a module.
+    /// Looks up the target of a name in a module.
     fn lookup(
         &self,
         module: ModuleId,

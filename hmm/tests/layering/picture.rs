@@ -19,7 +19,7 @@ use crate::circles::parts;
 /// The entries of `src`, each with those that it uses.
 type Entries = BTreeMap<String, BTreeSet<String>>;
 
-/// What is wrong with the picture.
+/// Complaints about the picture.
 pub(crate) fn complaints(arrows: &Arrows, package: &str, design: &str) -> Vec<String> {
     let Some(lines) = block(package, design) else {
         let block = of_code(arrows, package);

@@ -11,7 +11,7 @@ use crate::device::Flaky;
 use crate::hmm_rig::{Rig, page};
 use crate::region::{Access, PAGES, Region};
 
-/// Which pages.
+/// The pages.
 #[derive(Clone, Copy, Debug, Arbitrary)]
 pub(crate) enum Span {
     One(u16),
@@ -36,7 +36,7 @@ impl Span {
     }
 }
 
-/// Which device.
+/// The device.
 #[derive(Clone, Copy, Debug, Arbitrary)]
 pub(crate) enum Target {
     /// The one whose memory is that of the host.
@@ -45,7 +45,7 @@ pub(crate) enum Target {
     Flaky,
 }
 
-/// What is done next.
+/// The next operation.
 #[derive(Clone, Debug, Arbitrary)]
 pub(crate) enum Operation {
     Map(Span),

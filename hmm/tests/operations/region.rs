@@ -31,7 +31,7 @@ pub(crate) enum Access {
     Write,
 }
 
-/// What one page has to be. Without content it is zeroes.
+/// The state that one page has to have. Without content it is zeroes.
 #[derive(Clone, Debug, Default)]
 struct Page {
     access: Option<Access>,
@@ -96,7 +96,7 @@ impl Region {
         bytes
     }
 
-    /// What the pages have to be from now on.
+    /// The state that the pages have to have from now on.
     pub(crate) fn expect(&mut self, pages: Range<usize>, bytes: &[u8]) {
         for (expected, bytes) in self.pages[pages].iter_mut().zip(bytes.chunks(page())) {
             expected.content = Some(bytes.into());

@@ -26,7 +26,7 @@ where
     println!("FARPTR_SEED={seed}");
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    // What fails is found again by its seed, so no file is written.
+    // A failure is found again by its seed, so no file is written.
     let config =
         Config { cases, failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);

@@ -30,7 +30,7 @@ struct Actor<'t> {
     dice: Dice,
 }
 
-/// What all threads share.
+/// The state that all threads share.
 struct Test {
     world: World,
     history: History,

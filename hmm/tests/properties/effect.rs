@@ -1,4 +1,4 @@
-//! What a step does to the model, and what it answers.
+//! The effect of a step on the model, and its answer.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use crate::model::{Held, Leads, Mapped, Model, Page, State};
 use crate::step::{DEVICES, Step};
 use crate::tables::{Entry, Refusal, Want, changes, judge};
 
-/// What a step answers.
+/// The answer of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Done,
@@ -14,12 +14,12 @@ pub(crate) enum Answer {
     Worked(bool),
     /// How many pages came home.
     Count(u64),
-    /// What the CPU read or wrote, page by page; `None` where it may not.
+    /// The values that the CPU read or wrote, page by page; `None` where it may not.
     Cpu(Vec<Option<u32>>),
     Device(Result<Seen, Failure>),
 }
 
-/// What a command of a device answers.
+/// The answer of a command of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) tags: Vec<u32>,

@@ -1,5 +1,5 @@
-//! What each page of a region has been, written down by whoever changes it: before the change what
-//! it will be, and after the change that it is.
+//! The history of each page of a region, written by the thread that changes the page: before the
+//! change the state that comes, and after the change that it has come.
 //!
 //! Whoever reads a page notes first which change was done last, and looks afterwards which were
 //! begun. The page then was what one of these made it.
@@ -28,7 +28,7 @@ pub(crate) enum By {
     Store,
 }
 
-/// What a page was for a time. Without content the number is zero.
+/// The state of a page for a time. Without content the number is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Was {
     pub(crate) by: By,
@@ -65,7 +65,7 @@ pub(crate) struct History {
     pages: Vec<Mutex<Log>>,
 }
 
-/// Which change of each page was done last, before something is read.
+/// The last change of each page that was done before something is read.
 #[derive(Debug)]
 pub(crate) struct Before {
     first: usize,
@@ -84,7 +84,7 @@ impl History {
         self.pages[page].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a page is, for the one who changes it.
+    /// The state of a page, for the thread that changes it.
     pub(crate) fn now(&self, page: usize) -> Was {
         *self.log(page).states.last().expect("never empty")
     }
@@ -115,7 +115,7 @@ impl History {
         Before { first, settled: pages.map(|page| self.log(page).settled).collect() }
     }
 
-    /// What a page has been since.
+    /// The states of a page since then.
     pub(crate) fn since(&self, before: &Before, page: usize) -> Since {
         let log = self.log(page);
         let from = before.settled[page - before.first];
@@ -124,11 +124,11 @@ impl History {
     }
 }
 
-/// What a page has been during a read, the state that was there before it first.
+/// The states of a page during a read, first the one before it.
 pub(crate) struct Since {
     page: usize,
     states: Vec<Was>,
-    /// What it was just before, for the message.
+    /// The state just before, for the message.
     earlier: Vec<Was>,
 }
 

@@ -1,8 +1,8 @@
 //! The model: what the pages of a region are, what they hold, and what two devices have entered
 //! into their page tables.
 //!
-//! It knows the kernel's promises and nothing of how they are kept. Where those leave open how a
-//! page without content is mapped, so does the model, and a snapshot settles it.
+//! It knows the kernel's promises and nothing of how they are kept. If those leave open how a page
+//! without content is mapped, so does the model, and a snapshot decides it.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use farptr_hmm::Code;
 use crate::step::DEVICES;
 use crate::tables::{Entry, Told, Want, judge};
 
-/// What an area allows. The order is that of permission.
+/// The accesses that an area allows. The order is that of permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Access {
     None,
@@ -19,7 +19,7 @@ pub(crate) enum Access {
     Write,
 }
 
-/// What is mapped at a page: anonymous memory.
+/// The mapping at a page: anonymous memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Area {
     pub(crate) access: Access,
@@ -36,7 +36,7 @@ impl Area {
     }
 }
 
-/// What a page is.
+/// The state of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// Nothing is mapped, and there is no content.
@@ -99,7 +99,8 @@ impl Page {
         if let State::Held(held) = self.state { Some(held) } else { None }
     }
 
-    /// What the page may be from the view of a device: one thing unless something is left open.
+    /// The states that the page may have from the view of a device: one unless something is left
+    /// open.
     pub(crate) fn entries(&self, device: usize) -> Vec<Entry> {
         match self.state {
             State::Untouched => vec![Entry::Nothing],
@@ -143,7 +144,7 @@ impl Page {
     }
 }
 
-/// Where an entry of a device's page table leads.
+/// The target of an entry of a device's page table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leads {
     Home,

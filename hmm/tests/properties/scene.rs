@@ -13,7 +13,7 @@ use crate::region::Region;
 use crate::tables::{Entry, Want};
 use crate::world::mirror;
 
-/// Where a page is.
+/// The place of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Untouched,
@@ -96,7 +96,7 @@ pub(crate) struct Stage {
     others: DeviceId,
 }
 
-/// What a walk answers: the pages up to where it came, and the page and kind of the error.
+/// The answer of a walk: the pages up to where it came, and the page and kind of the error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Walked {
     pub(crate) pfns: Vec<Pfn>,
@@ -180,7 +180,7 @@ impl Stage {
         Walked { pfns: range.pfns().pages().map(|(_, pfn)| pfn).collect(), error }
     }
 
-    /// What a walk without a request says of each page.
+    /// The answer of a walk without a request about each page.
     pub(crate) fn look(&self, region: &Region) -> Vec<Pfn> {
         let nothing = vec![Request::NONE; region.pages()];
         let walked = self.walk(region, region.all(), &nothing, (Request::NONE, Request::NONE));

@@ -1,4 +1,4 @@
-//! What may happen to a region, one thing at a time.
+//! The things that may happen to a region, one at a time.
 
 use std::ops::Range;
 

@@ -1,12 +1,12 @@
 //! The decision tables of the kernel's `hmm_range_fault`, as far as user space can follow them.
 //!
-//! What differs from the kernel, and is documented: a page of the device's own in an area that
-//! cannot be written is refused to a writer rather than reported as readable; and a page at home is
-//! reported as writable by its area, though a first store may have to copy it.
+//! Documented differences from the kernel: a page of the device's own in an area that cannot be
+//! written is refused to a writer rather than reported as readable; and a page at home is reported
+//! as writable by its area, though a first store may have to copy it.
 
 use crate::model::Area;
 
-/// What a page is, from the view of one device.
+/// The state of a page, from the view of one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
     /// There is no page, or none is mapped.
@@ -21,7 +21,7 @@ pub(crate) enum Entry {
     Away,
 }
 
-/// What a device wants of a page.
+/// The access that a device wants to a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
     Nothing,
@@ -29,7 +29,7 @@ pub(crate) enum Want {
     Write,
 }
 
-/// What a device is told about a page that it may have.
+/// The answer to a device about a page that it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     /// The page cannot be accessed.
@@ -53,7 +53,7 @@ pub(crate) enum Refusal {
     Permission,
 }
 
-/// What becomes of a page: what the device is told once it has what it wants.
+/// The result for a page: the answer to the device once it has what it wants.
 pub(crate) fn judge(area: Option<Area>, entry: Entry, want: Want) -> Result<Told, Refusal> {
     let Some(area) = area.filter(Area::can_read) else {
         return if want == Want::Nothing { Ok(Told::Error) } else { Err(Refusal::Fault) };

@@ -19,7 +19,7 @@ use crate::model::{Model, Page};
 use crate::region::{Region, bytes_of, tag_of};
 use crate::step::{DEVICES, Step};
 
-/// What a child writes.
+/// The value that a child writes.
 const CHILD: u32 = 0xc41d_c41d;
 
 /// See the module.

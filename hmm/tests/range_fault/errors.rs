@@ -1,4 +1,4 @@
-//! What cannot be had: each error, the address that it names, and that nothing was done.
+//! Pages that cannot be had: each error, the address that it names, and that nothing was done.
 //!
 //! # Safety
 //!

@@ -1,4 +1,4 @@
-//! What a walk that wants to write makes of pages that are there and not writable.
+//! Walks that want to write, and pages that are there and not writable.
 //!
 //! # Safety
 //!

@@ -15,7 +15,7 @@ use crate::addr::VaRange;
 pub use parse::parse_maps;
 pub(crate) use smaps::{Smaps, find_smaps};
 
-/// What the kernel appends to the path of a file that has been unlinked.
+/// The suffix that the kernel appends to the path of a file that has been unlinked.
 const DELETED: &[u8] = b" (deleted)";
 
 /// A virtual memory area: a range of addresses mapped in one way.
@@ -29,7 +29,7 @@ pub struct Vma {
     pub range: VaRange,
     /// The permissions, and whether writes are shared.
     pub flags: VmaFlags,
-    /// Where in the file the area begins, in bytes; zero without a file.
+    /// The offset in the file at which the area begins, in bytes; zero without a file.
     pub offset_bytes: u64,
     /// The device that holds the file; zero without a file.
     pub device: Device,

@@ -3,7 +3,7 @@
 
 use crate::addr::{PageSize, VirtAddr};
 
-/// What smaps tells of an area.
+/// The contents of an entry of smaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Smaps {
     /// The size of the pages that the area is made of, as opposed to those that happen to map it.

@@ -16,7 +16,7 @@ use crate::sys::owned::Owned;
 use crate::sys::transfer::Staging;
 use crate::sys::uffd::Modes;
 
-/// What is to be migrated where, and how.
+/// The destination of a migration, and how the device is to hold the pages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order<'m> {
     pub(crate) device: DeviceIndex,

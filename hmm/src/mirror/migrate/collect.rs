@@ -130,7 +130,7 @@ impl<'m> Collection<'m> {
         }
     }
 
-    /// Where the next pages are moved to.
+    /// The memory to which the next pages are moved.
     fn destination(&self, frame: Frame, count: usize) -> Option<(Content, VaRange)> {
         if self.block.device.as_host().is_some() {
             return Some((Content::Frame, self.block.frame_range(frame.number, count)?));

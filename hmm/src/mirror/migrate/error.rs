@@ -62,7 +62,7 @@ pub enum MigrateError {
     NotLeased {
         /// The range that was passed.
         range: VaRange,
-        /// What the lease covers.
+        /// The range that the lease covers.
         leased: VaRange,
     },
 
@@ -71,7 +71,7 @@ pub enum MigrateError {
     Host {
         /// The range that was passed.
         range: VaRange,
-        /// What failed.
+        /// The failure.
         source: HostError,
     },
 }

@@ -61,7 +61,7 @@ struct Finalization<'m> {
     ended: &'m mut Vec<Ended>,
 }
 
-/// Where a page goes, and where its content is.
+/// The destination of a page, and the place of its content.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Destination {
     Device(Left),
@@ -198,9 +198,9 @@ impl Finalization<'_> {
 
     /// Finds pages among the next that are where they belong, and notes that they never left. Such
     /// a page was taken for moved, and a change of mappings, not yet read then, had only taken it
-    /// along. Under the lock no other thread fills the hole of a page in transit; but the page there
-    /// may be that of another mapping while a message is unread, so the kernel is asked afterwards.
-    /// Tells whether to begin again.
+    /// along. Under the lock no other thread fills the hole of a page in transit; but the page
+    /// there may be that of another mapping while a message is unread, so the kernel is asked
+    /// afterwards. Tells whether to begin again.
     fn find_at_home(&mut self, range: VaRange) -> bool {
         let transfer = &self.block.shared.transfer;
         let survey = transfer.look(range);
@@ -330,7 +330,7 @@ fn protected(page: Taken) -> Option<(Frame, ())> {
     }
 }
 
-/// Where the content of a page is that has left its place; `None` if it has not.
+/// The place of the content of a page that has left its home; `None` if it has not.
 fn left(content: Content) -> Option<Left> {
     match content {
         Content::Frame => Some(Left::Frame),
@@ -340,12 +340,12 @@ fn left(content: Content) -> Option<Left> {
     }
 }
 
-/// Where the content of a page is that goes back; it was never taken if there is none.
+/// The place of the content of a page that goes back; the page was never taken if there is none.
 fn source(content: Option<Content>) -> Source {
     content.map_or(Source::Home, |content| left(content).map_or(Source::Protected, Source::Left))
 }
 
-/// Where a page in transit goes.
+/// The destination of a page in transit.
 fn destination(page: Leaving) -> Option<Destination> {
     match page {
         Leaving::Goes { left, .. } => Some(Destination::Device(left)),

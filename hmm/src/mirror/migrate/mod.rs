@@ -41,7 +41,7 @@ pub(crate) use pages::PageLists;
 pub(crate) use scratch::Scratch;
 use setup::Setup;
 
-/// Where and how one block is migrated.
+/// One block to migrate, with its destination.
 #[derive(Clone, Copy)]
 pub(crate) struct BlockOrder<'m> {
     pub(crate) shared: &'m Shared,

@@ -1,5 +1,6 @@
-//! Which pages of a bare range stay at home: those that somebody may need while they are on their
-//! way, who then waits for himself. `DESIGN.md` says why nobody but the caller knows of the others.
+//! The pages of a bare range that stay at home: while they were in transit, a thread that must
+//! bring them home could need them, and would wait for itself. `DESIGN.md` says why nobody but the
+//! caller knows of the others.
 
 use super::area::{Area, Route};
 use super::error::MigrateError;
@@ -8,7 +9,7 @@ use crate::addr::{VaRange, VirtAddr};
 use crate::host::HostMm;
 use crate::host::vma::Vma;
 
-/// What a mirror, its devices and the thread that migrates need.
+/// The memory that a mirror, its devices and the migrating thread need.
 #[derive(Debug, Default)]
 pub(crate) struct Needed {
     /// Values in memory that an allocator gave out. Whoever needs one needs its neighbours: the

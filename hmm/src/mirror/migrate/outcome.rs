@@ -54,7 +54,7 @@ pub struct Skipped {
     pub reason: Skip,
 }
 
-/// What became of a migration. That some pages stay is normal.
+/// The result of a migration. It is normal that some pages stay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Migration {
     moved: u64,

@@ -1,7 +1,7 @@
-//! What is known of a page in each step of a migration.
+//! The types of a page, one for each step of a migration.
 //!
-//! Each step has a type of its own, which says exactly what that step can know, and turns it into
-//! the type of the next step.
+//! Each type says exactly what its step can know of a page. A step turns the type of the step
+//! before into its own.
 
 use super::area::Leave;
 use super::outcome::Skip;
@@ -54,7 +54,7 @@ pub(super) enum Claimed {
     },
 }
 
-/// Where the content of a page is that was taken from its place.
+/// The place of a page's content, after the page was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     /// In the frame, by a move. If the page had none the frame reads as zeroes.
@@ -87,7 +87,7 @@ pub(super) enum Taken {
     },
 }
 
-/// Where the content of a page can be had from that has left its place.
+/// The place from which the content of a page can be had that has left its home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
     Frame,
@@ -98,12 +98,12 @@ pub(super) enum Left {
     Dropped,
 }
 
-/// Where the content of a page is that goes back.
+/// The place of the content of a page that goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// Where it belongs: the page never left.
+    /// Its home: the page never left.
     Home,
-    /// Where it belongs, write-protected.
+    /// Its home, write-protected.
     Protected,
     Left(Left),
 }
@@ -117,7 +117,7 @@ pub(super) enum Leaving {
     Returns { reason: Skip, frame: Frame, source: Source },
 }
 
-/// What became of a page.
+/// The result for one page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     Stays(Skip),
@@ -149,7 +149,7 @@ impl PageLists {
         }
     }
 
-    /// Where the lists are.
+    /// The addresses of the lists.
     pub(crate) fn addresses(&self) -> [VirtAddr; 6] {
         [
             VirtAddr::from_ptr(self.planned.as_ptr()),

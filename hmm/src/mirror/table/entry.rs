@@ -1,4 +1,4 @@
-//! What the table says about one page, in one word.
+//! The entry of the table for one page, one word long.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -9,7 +9,7 @@ use crate::device::Hold;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct DeviceIndex(pub(crate) u8);
 
-/// Who has a page on its way. Each has one [`Transit`](super::Transit).
+/// The threads that have pages in transit. Each has one [`Transit`](super::Transit).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mover {
     /// The one thread that migrates.
@@ -35,10 +35,10 @@ impl Held {
     }
 }
 
-/// Where a page is.
+/// The place of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Where the host page table says, if anywhere.
+    /// At home: where the host page table says, if anywhere.
     Home,
     /// On its way, under this number in the mover's list.
     Transit(Mover, usize),

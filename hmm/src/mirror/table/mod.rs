@@ -37,7 +37,7 @@ pub(crate) fn block_size() -> PageSize {
 /// Blocks that only pages moved by `mremap` may use, which cannot be refused.
 const SPARE: usize = 1024;
 
-/// What never happens: a page would be taken for one at home whose bytes are elsewhere.
+/// Never happens: a page whose bytes are elsewhere would be taken for one at home.
 const DAMAGED: &str = "the table of the pages that are away is damaged";
 
 /// How many runs of frames may wait to be given back.
@@ -84,14 +84,14 @@ impl Garbage {
 /// mover learns where each page belongs by now.
 #[derive(Debug)]
 pub(crate) struct Transit {
-    /// Where each page belongs, or [`Transit::GONE`].
+    /// The home of each page, or [`Transit::GONE`].
     at: [VirtAddr; BLOCK],
 }
 
 impl Transit {
     const GONE: VirtAddr = VirtAddr::new(u64::MAX);
 
-    /// Where a page belongs now, or `None` if there is no such place any more.
+    /// Returns the home of a page now, or `None` if it has none any more.
     pub(crate) fn at(&self, index: usize) -> Option<VirtAddr> {
         self.at.get(index).copied().filter(|&at| at != Self::GONE)
     }
@@ -114,7 +114,7 @@ pub(crate) struct PageTable {
     /// The first `blocks` are in use, in ascending order.
     index: Owned<BlockRef>,
     blocks: usize,
-    /// Where the last block was found: whoever asks about one page asks about its neighbours next.
+    /// The place at which the last block was found: the next look-up is often about a neighbour.
     recent: Cell<usize>,
     words: Owned<Entry>,
     /// Nodes that are free again: the first `freed` of them.
@@ -331,8 +331,8 @@ impl PageTable {
         }
     }
 
-    /// Notes that the pages of `range` have no content any more. What devices hold of them becomes
-    /// garbage, and what is on its way has no place to go to.
+    /// Notes that the pages of `range` have no content any more. Their frames become garbage, and
+    /// those in transit have no home any more.
     pub(crate) fn forget(&mut self, range: VaRange) {
         let mut rest = range;
         while let Some((at, _)) = self.next_away(rest) {

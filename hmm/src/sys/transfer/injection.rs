@@ -12,18 +12,18 @@ use crate::sys::uffd::{Outcome, Refusal, Resolution};
 /// How requests end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failure {
-    /// Which requests; any if `None`.
+    /// The kind of requests; any if `None`.
     pub(crate) on: Option<Request>,
     /// How many of them the kernel answers first.
     pub(crate) after: u32,
     /// How many fail then.
     pub(crate) times: u32,
     pub(crate) resolution: Resolution,
-    /// What becomes of the first half of the range all the same.
+    /// The effect on the first half of the range.
     pub(crate) half: Half,
 }
 
-/// What a request that fails does with the first half of its range.
+/// The effect of a request that fails on the first half of its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Half {
     Undone,
@@ -122,7 +122,7 @@ impl Failure {
         request: impl FnOnce(VaRange) -> Outcome,
     ) -> Outcome {
         let size = PageSize::host();
-        // What is done and not counted is a page at least.
+        // At least one page is done and not counted.
         let least = u64::from(self.half == Half::Uncounted);
         let half = (range.page_count(size).get() / 2).max(least) * size.bytes();
         let done_bytes = match self.half {

@@ -7,15 +7,15 @@
 //!
 //! # Safety
 //!
-//! The rules are those of `transfer/mod.rs`, under which the functions here are called.
+//! The rules are those of `mod.rs`, under which the functions here are called.
 
-use super::{Request, Transfer};
+use super::requests::{Request, Transfer, within_one_area};
 use crate::addr::pages::{above, count_of, pages_from, pages_in};
 use crate::addr::{VaRange, VirtAddr};
 use crate::sys::survey::Survey;
 use crate::sys::uffd::{Outcome, Resolution, Wakeup};
 
-/// What became of a move out.
+/// The result of a move out.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub(crate) struct MoveOutcome {
@@ -25,14 +25,46 @@ pub(crate) struct MoveOutcome {
     pub(crate) blocking: VaRange,
 }
 
+impl Transfer {
+    /// Moves pages that are in transit to `dst`, which is memory of the mirror or a device. Holes
+    /// count as moved. Pages that are not watched are [`Resolution::Vanished`]: nobody who touches
+    /// their holes would wait.
+    pub(crate) fn move_out(&self, dst: VirtAddr, src: VaRange) -> MoveOutcome {
+        let mut blocking = VaRange::default();
+        let outcome = within_one_area(src, |src| {
+            // Rule 1. The destination belongs to the mirror or to a device that has given it out
+            // for this.
+            let mut transfer = Move::new(self, Request::MoveOut, dst, src, Wakeup::Later);
+            // After the look: where a message is unread, it may have been a look at other memory.
+            let watched = self.uffd.check_watched(src);
+            if watched != Resolution::Done {
+                return Outcome { done_bytes: 0, resolution: watched };
+            }
+            let outcome = transfer.run();
+            if outcome.done_bytes == 0 && outcome.resolution == Resolution::AlreadyThere {
+                blocking = transfer.free_of_pages();
+            }
+            outcome
+        });
+        MoveOutcome { outcome, blocking }
+    }
+
+    /// Moves pages from where [`Transfer::move_out`] put them to where they belong.
+    pub(crate) fn move_home(&self, dst: VirtAddr, src: VaRange, wakeup: Wakeup) -> Outcome {
+        // Rule 2. The source is where the content was put, which nobody needs there once it is
+        // home.
+        within_one_area(src, |src| Move::new(self, Request::MoveHome, dst, src, wakeup).run())
+    }
+}
+
 /// A move under the lock of the table.
-pub(super) struct Move<'c> {
+struct Move<'c> {
     transfer: &'c Transfer,
     kind: Request,
     dst: VirtAddr,
     src: VaRange,
     wakeup: Wakeup,
-    /// What was at the source before.
+    /// The pages at the source before the move.
     before: Survey,
     /// Whether pages got to the destination without the kernel waking those who wait for them.
     unwoken: bool,
@@ -40,7 +72,7 @@ pub(super) struct Move<'c> {
 
 impl<'c> Move<'c> {
     /// Looks at the source; moves nothing yet.
-    pub(super) fn new(
+    fn new(
         transfer: &'c Transfer,
         kind: Request,
         dst: VirtAddr,
@@ -52,7 +84,7 @@ impl<'c> Move<'c> {
     }
 
     /// Moves the pages, as far as it goes.
-    pub(super) fn run(&mut self) -> Outcome {
+    fn run(&mut self) -> Outcome {
         let count = count_of(self.src);
         let (mut done, mut resolution) = (0, Resolution::Done);
         while done < count && resolution == Resolution::Done {
@@ -161,7 +193,7 @@ impl<'c> Move<'c> {
     }
 
     /// The destination from its start on, as far as it holds none of the pages.
-    pub(super) fn free_of_pages(&self) -> VaRange {
+    fn free_of_pages(&self) -> VaRange {
         let count = count_of(self.src);
         let after = self.look_after(0, count);
         let holds = |&page: &usize| self.before.is_occupied(page) && after.has_arrived(page);
@@ -179,11 +211,11 @@ impl<'c> Move<'c> {
     }
 }
 
-/// Where pages are after a request that did not finish.
+/// The places of pages after a request that did not finish.
 struct After {
-    /// What is at the destination.
+    /// The pages at the destination.
     here: Survey,
-    /// What is at the source.
+    /// The pages at the source.
     there: Survey,
     /// Whether a change of mappings is still to be read, which may have taken the pages of the
     /// source along, so that other memory may be in their place.

@@ -90,8 +90,8 @@ impl Ring {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// How many moves out met pages at their destination. Where nobody else puts any, those are
-    /// pages that the kernel moved and did not count.
+    /// How many moves out met pages at their destination. If no other thread puts pages there,
+    /// those are pages that the kernel moved and did not count.
     pub(crate) fn uncounted(&self) -> usize {
         let is_uncounted = |event: &&Event| {
             event.kind == Request::MoveOut && event.outcome.resolution == Resolution::AlreadyThere

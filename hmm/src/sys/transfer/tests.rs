@@ -86,7 +86,7 @@ unsafe impl DeviceMemory for Copying {
 struct Case {
     mirror: Mirror,
     used: Box<dyn Fn() -> PageCount>,
-    /// Where pages go first: the first frames of the device, or the staging memory.
+    /// The memory to which pages go first: the first frames of the device, or the staging memory.
     destination: VaRange,
     id: DeviceId,
     memory: Owned<u8>,
@@ -110,7 +110,7 @@ fn page() -> usize {
     usize::try_from(PageSize::host().bytes()).expect("64 bits")
 }
 
-/// What a page holds.
+/// The content of a page.
 fn content(index: usize) -> Vec<u8> {
     let byte = u8::try_from(index + 1).expect("few pages");
     vec![if EMPTY.contains(&index) { 0 } else { byte }; page()]

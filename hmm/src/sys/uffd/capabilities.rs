@@ -1,4 +1,4 @@
-//! What userfaultfd can do here, found out by trying.
+//! A report of the features of userfaultfd that work here, found out by trying.
 
 #![forbid(unsafe_code)]
 
@@ -35,7 +35,7 @@ impl fmt::Display for Support {
     }
 }
 
-/// What userfaultfd can do in one [`MirrorTier`].
+/// The features of userfaultfd that work in one [`MirrorTier`].
 #[derive(Debug)]
 pub struct TierReport {
     tier: MirrorTier,
@@ -117,7 +117,8 @@ fn probe_feature(
     })
 }
 
-/// What userfaultfd can do in this process, in each [`MirrorTier`], found out by trying.
+/// The features of userfaultfd that work in this process, in each [`MirrorTier`], found out by
+/// trying.
 ///
 /// # Examples
 ///

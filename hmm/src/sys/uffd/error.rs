@@ -20,16 +20,16 @@ pub enum OpenUffdError {
          as root, give access to the device node, or be content with MirrorTier::UserFaults"
     )]
     KernelFaults {
-        /// What the device node said.
+        /// The error of the device node.
         device: io::Error,
-        /// What the system call said.
+        /// The error of the system call.
         source: io::Error,
     },
 
     /// The system call would not make a userfaultfd for faults taken in user mode either.
     #[error("cannot make a userfaultfd; the kernel must have it and a sandbox must allow it")]
     UserFaults {
-        /// What the system call said.
+        /// The error of the system call.
         source: io::Error,
     },
 
@@ -38,14 +38,14 @@ pub enum OpenUffdError {
     Features {
         /// The features that the caller cannot do without.
         required: Features,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
 
-    /// What goes with a userfaultfd could not be set up.
+    /// The files and hooks that go with a userfaultfd could not be made.
     #[error("cannot set up what tells a userfaultfd of this process from an inherited one")]
     Setup {
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
 }
@@ -71,7 +71,7 @@ pub(crate) enum UffdError {
     Register {
         /// The range to watch.
         range: VaRange,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
 
@@ -80,7 +80,7 @@ pub(crate) enum UffdError {
     Unregister {
         /// The range that is watched.
         range: VaRange,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
 
@@ -89,7 +89,7 @@ pub(crate) enum UffdError {
     Wake {
         /// The range to wake.
         range: VaRange,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
 
@@ -98,7 +98,7 @@ pub(crate) enum UffdError {
     Marks {
         /// The range to search.
         range: VaRange,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
 
@@ -114,14 +114,14 @@ pub(crate) enum UffdError {
     /// Messages could not be read.
     #[error("cannot read the messages of a userfaultfd")]
     Read {
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
 
     /// Messages could not be waited for.
     #[error("cannot wait for the messages of a userfaultfd")]
     Wait {
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
 }

@@ -29,9 +29,9 @@ pub(crate) enum Event {
     Fork(ForkedUffd),
     /// `mremap` moved pages; the thread that did it waits until the message is read.
     Remap {
-        /// Where they were.
+        /// The place at which they were.
         from: VaRange,
-        /// Where the first of them is.
+        /// The place at which the first of them is.
         to: VirtAddr,
     },
     /// Pages are about to be dropped, as soon as the message is read.

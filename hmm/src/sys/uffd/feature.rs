@@ -1,4 +1,4 @@
-//! What a userfaultfd can be asked for when it is made.
+//! The features that a userfaultfd can be made with.
 
 #![forbid(unsafe_code)]
 

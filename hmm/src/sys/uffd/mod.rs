@@ -3,6 +3,8 @@
 //! | file | the concept |
 //! |---|---|
 //! | `feature.rs` | what a userfaultfd can be asked for |
+//! | `tier.rs` | which faults it serves, and how it was made |
+//! | `handle.rs` | the file, and how children let go of it |
 //! | `open.rs` | making one, with or without privilege |
 //! | `capabilities.rs` | a report of what works here, and why the rest does not |
 //! | `register.rs` | which ranges it watches, and for what |
@@ -22,121 +24,27 @@ mod capabilities;
 mod error;
 mod event;
 mod feature;
+mod handle;
 mod open;
 mod protect;
 mod register;
 mod request;
 mod resolve;
+mod tier;
 mod wait;
 
 // Miri has no userfaultfd, and neither has its C library some of the flags.
 #[cfg(all(test, not(miri)))]
 pub(in crate::sys) mod tests;
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-
-use rustix::event::{EventfdFlags, eventfd};
-
 pub use capabilities::{Capabilities, Support, TierReport};
 pub use error::OpenUffdError;
 pub(crate) use error::UffdError;
 pub(crate) use event::{Event, Events, Fault, FaultKind};
 pub use feature::{Feature, Features};
-pub use open::{MirrorTier, Route};
+pub(crate) use handle::Uffd;
 pub(crate) use protect::MarkFinder;
 pub(crate) use register::{Modes, Operation, Operations};
 pub(crate) use resolve::{Fill, Outcome, Refusal, Resolution, Wakeup};
+pub use tier::{MirrorTier, Route};
 pub(crate) use wait::Signal;
-
-use super::atfork::{ForkHook, ForkMark, HookRegistration, register_hook};
-use crate::addr::VaRange;
-
-/// A userfaultfd of this process.
-///
-/// Dropping it ends the watch over every range: threads that wait go on, and what is a hole then
-/// reads as zeroes. A child made by `fork` can use its copy for nothing but dropping it; one made
-/// by other means than the C library's `fork` keeps the watch over the parent alive until it drops
-/// its copy, executes a program or ends.
-#[derive(Debug)]
-pub(crate) struct Uffd {
-    file: Arc<UffdFile>,
-    tier: MirrorTier,
-    features: Features,
-    /// Lets go of the file in children.
-    _hook: HookRegistration,
-}
-
-/// The file of a userfaultfd, and what tells whether a fork came in between.
-#[derive(Debug)]
-struct UffdFile {
-    /// A userfaultfd that does not block and has passed the handshake; in a child, once the hook
-    /// has run, another name of `spare`.
-    fd: OwnedFd,
-    origin: ForkMark,
-    /// A file without any effect.
-    spare: OwnedFd,
-}
-
-impl UffdFile {
-    fn new(fd: OwnedFd) -> io::Result<Self> {
-        let spare = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { fd, origin: ForkMark::new()?, spare })
-    }
-}
-
-/// A child that kept the file open would keep the watch over its parent alive.
-impl ForkHook for UffdFile {
-    fn prepare(&self) {}
-
-    fn parent(&self) {}
-
-    fn child(&self) {
-        let (spare, fd) = (self.spare.as_raw_fd(), self.fd.as_raw_fd());
-        // SAFETY: The call closes the file behind the number `fd` and opens another there. The
-        // number stays open and owned by `self.fd`. Nobody is in the middle of using the file:
-        // a child begins with one thread, which is here. A userfaultfd is expected by requests
-        // only, and they are not made where `origin` says that it was inherited.
-        let _ = unsafe { libc::dup3(spare, fd, libc::O_CLOEXEC) };
-    }
-}
-
-impl Uffd {
-    /// Completes a userfaultfd that has passed the handshake.
-    fn assemble(fd: OwnedFd, tier: MirrorTier, features: Features) -> Result<Self, OpenUffdError> {
-        let file = UffdFile::new(fd).and_then(|file| {
-            let file = Arc::new(file);
-            Ok((Arc::clone(&file), register_hook(file)?))
-        });
-        let (file, hook) = file.map_err(|source| OpenUffdError::Setup { source })?;
-        Ok(Self { file, tier, features, _hook: hook })
-    }
-
-    /// Which faults it serves.
-    pub(crate) fn tier(&self) -> MirrorTier {
-        self.tier
-    }
-
-    /// The features that it was made with.
-    pub(crate) fn features(&self) -> Features {
-        self.features
-    }
-
-    /// Tells whether this process is a child of the one that made the userfaultfd.
-    ///
-    /// The file would still rule the memory of the parent, at the same addresses.
-    pub(crate) fn is_inherited(&self) -> bool {
-        self.file.origin.is_inherited()
-    }
-
-    fn check_origin(&self, range: VaRange) -> Result<(), UffdError> {
-        if self.is_inherited() { Err(UffdError::Inherited { range }) } else { Ok(()) }
-    }
-}
-
-impl AsFd for Uffd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.fd.as_fd()
-    }
-}

@@ -6,7 +6,6 @@
 //! the handshake. They make files. The handshake writes one structure, which its caller owns.
 
 use std::ffi::c_void;
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -16,46 +15,11 @@ use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
 use rustix::mm::{UserfaultfdFlags, userfaultfd};
 
 use super::super::abi::{self, uffdio_api};
+use super::error::OpenUffdError;
+use super::feature::{Feature, Features};
+use super::handle::Uffd;
 use super::request::request;
-use super::{Feature, Features, OpenUffdError, Uffd};
-
-/// Which faults a userfaultfd serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MirrorTier {
-    /// Faults that the CPU takes in user mode. A system call on a page that is not there fails
-    /// with `EFAULT`. Needs no privilege.
-    UserFaults,
-    /// Faults taken by system calls too. Needs root, access to `/dev/userfaultfd`, or a system
-    /// that allows it to everybody.
-    KernelFaults,
-}
-
-impl fmt::Display for MirrorTier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::UserFaults => "user faults",
-            Self::KernelFaults => "user and kernel faults",
-        })
-    }
-}
-
-/// How a userfaultfd was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Route {
-    /// From `/dev/userfaultfd`, which Linux 6.1 has.
-    DeviceNode,
-    /// By the system call.
-    SystemCall,
-}
-
-impl fmt::Display for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::DeviceNode => "/dev/userfaultfd",
-            Self::SystemCall => "the system call",
-        })
-    }
-}
+use super::tier::{MirrorTier, Route};
 
 const DEVICE: &str = "/dev/userfaultfd";
 

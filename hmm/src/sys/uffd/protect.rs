@@ -95,7 +95,7 @@ pub(crate) struct MarkFinder {
 }
 
 impl MarkFinder {
-    /// What distinguishes a mark: an entry that maps nothing, is not empty, and is protected.
+    /// A mark is an entry that maps nothing, is not empty, and is protected.
     const MARKS: Scan = Scan {
         flags: 0,
         wanted: abi::SCAN_SWAPPED | abi::SCAN_WRITTEN,

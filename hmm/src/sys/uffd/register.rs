@@ -1,4 +1,4 @@
-//! Which ranges a userfaultfd watches, and for what.
+//! The ranges that a userfaultfd watches, and the faults that it watches for.
 //!
 //! # Safety
 //!
@@ -16,7 +16,7 @@ use crate::addr::VaRange;
 
 use std::os::fd::AsFd;
 
-/// What a range is watched for.
+/// The faults that a range is watched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Modes(u64);
 

@@ -2,8 +2,8 @@
 //!
 //! # Safety
 //!
-//! One `ioctl` is made, for every request that takes a structure. What a request does to the
-//! memory of the process is the matter of whoever makes it: the function is unsafe.
+//! One `ioctl` is made, for every request that takes a structure. The caller answers for what a
+//! request does to the memory of the process: the function is unsafe.
 
 use std::os::fd::BorrowedFd;
 
@@ -18,7 +18,7 @@ use crate::addr::VaRange;
 ///
 /// 1. `fd` is a userfaultfd.
 /// 2. `OPCODE` is one of its requests, and `T` is the structure that the request takes.
-/// 3. What the request does to memory other than the structure is something the caller may do.
+/// 3. The caller may do to other memory what the request does to it.
 pub(super) unsafe fn request<const OPCODE: Opcode, T>(
     fd: BorrowedFd<'_>,
     arg: &mut T,

@@ -2,8 +2,8 @@
 //!
 //! # Safety
 //!
-//! These requests give content to pages that had none, and one of them takes pages away from
-//! where they were. Who may do that to which memory only the caller can know: the functions that
+//! These requests give content to pages that had none, and one of them takes pages away from where
+//! they were. Only the caller can know whether that may be done to the memory: the functions that
 //! do it are unsafe. None of them replaces a page that is there.
 
 use std::os::fd::AsFd;

@@ -32,7 +32,7 @@ impl Signal {
         }
     }
 
-    /// Takes the signal back. What is raised from now on is seen again.
+    /// Takes the signal back. A signal that is raised from now on is seen again.
     pub(crate) fn clear(&self) -> io::Result<()> {
         match rustix::io::read(&self.fd, &mut [0; 8]) {
             // It was not raised.
@@ -42,7 +42,7 @@ impl Signal {
     }
 }
 
-/// What ended a wait; it may be all of them.
+/// The causes that ended a wait; it may be all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Awaited {
     /// There are messages to read.

@@ -8,7 +8,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 /// How many pages there are.
 pub(super) const PAGES: usize = 2;
 
-/// What the page table holds for a page.
+/// The entry of the page table for a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     Unmapped,
@@ -18,7 +18,7 @@ pub(super) enum Entry {
     Bytes(u64),
 }
 
-/// What the handler reads.
+/// The messages that the handler reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Message {
     Fault(usize),

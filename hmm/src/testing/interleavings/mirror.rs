@@ -15,7 +15,7 @@ use crate::mirror::table::{DeviceIndex, Held, Mover, PageTable, Place};
 use crate::notifier::{Event, Notifiers};
 use crate::sync::{Mutex, MutexGuard, lock};
 
-/// What is left out.
+/// The step that is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flaw {
     None,
@@ -34,7 +34,7 @@ pub(super) enum Flaw {
 /// How many frames the device has.
 const FRAMES: usize = 2;
 
-/// What is under the lock of the table.
+/// The state under the lock of the table.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) table: Box<PageTable>,
@@ -52,7 +52,7 @@ pub(super) struct World {
     migration_lock: MigrationLock,
     owner: Owner,
     flaw: Flaw,
-    /// What the frames hold that are given out. No thread is switched under it.
+    /// The content of the frames that are given out. No thread is switched under it.
     frames: Quiet<[Option<u64>; FRAMES]>,
     homecomings: AtomicU64,
 }
@@ -172,7 +172,7 @@ impl World {
                 self.finalize(page, frame);
             }
             Err(()) => {
-                // What was not taken is where it was.
+                // A page that was not taken is where it was.
                 self.lock().table.forget(range(page));
                 self.kernel.wake(page);
                 self.free(frame);

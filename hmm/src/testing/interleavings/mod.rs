@@ -21,7 +21,7 @@ use mirror::{Flaw, World};
 
 use crate::mirror::table::Place;
 
-/// What the page holds at first.
+/// The first content of the page.
 const OLD: u64 = 7;
 
 /// The bound that keeps three and four threads affordable. Every flaw shows within it.

@@ -7,7 +7,7 @@ use crate::mirror::table::Place;
 use crate::notifier::{Invalidate, Invalidation, Notifier, SeqSet, WouldBlock};
 use crate::sync::{Mutex, lock};
 
-/// Where the device finds the page.
+/// The place at which the device finds the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum View {
     /// In the memory of the host.

@@ -77,7 +77,7 @@ fn is_zeroes(index: usize) -> bool {
     index.is_multiple_of(ZEROES_EVERY)
 }
 
-/// What a page holds before anybody stores.
+/// The content of a page before the first store.
 fn content(index: usize) -> Vec<u8> {
     let byte = u8::try_from(index + 1).expect("few pages");
     vec![if is_zeroes(index) { 0 } else { byte }; page()]

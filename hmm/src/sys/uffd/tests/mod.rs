@@ -1,4 +1,5 @@
-//! What the rest of the crate relies on, asked of the real kernel, in every tier that works here.
+//! Facts about the kernel that the rest of the crate relies on, asked of the real one, in every
+//! tier that works here.
 
 mod events;
 mod fill;

@@ -37,7 +37,7 @@ pub(super) fn alone() -> RwLockWriteGuard<'static, ()> {
     FORKS.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where Linux places nothing by itself, so that a hole stays one.
+/// An address at which Linux places nothing by itself, so that a hole stays one.
 const FAR_AWAY: usize = 0x2000_0000_0000;
 const STRIDE: usize = 1 << 32;
 static NEXT: AtomicUsize = AtomicUsize::new(FAR_AWAY);
