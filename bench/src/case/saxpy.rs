@@ -2,7 +2,9 @@
 //!
 //! # Safety
 //!
-//! Launches are unchecked; the kernel touches as many elements as both lent slices have.
+//! In direct access launches are unchecked; the kernel touches as many elements as both lent slices
+//! have. To an unchecked kernel in mirrored access a host pointer is a wild one, so that launches are
+//! checked there.
 
 use super::{Case, Context, Devices};
 use crate::{
@@ -10,7 +12,7 @@ use crate::{
     measure::Variant,
     rival::{RawSaxpy, StagedSaxpy},
 };
-use farptr::{Error, Grid, Kernel, Lent, LentMut, Runtime, Scope, shaders::saxpy};
+use farptr::{AccessMode, Error, Grid, Kernel, Lent, LentMut, Runtime, Scope, shaders::saxpy};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::time::{Duration, Instant};
 
@@ -145,7 +147,7 @@ impl Variant for Farptr<'_> {
             let (x, y) = (s.lend(x)?, s.lend_mut(y)?);
             let start = Instant::now();
             for _ in 0..calls {
-                launch(s, &self.kernel, x, y)?;
+                launch(s, self.runtime, &self.kernel, x, y)?;
                 let _ = s.wait()?;
             }
             Ok(start.elapsed())
@@ -170,7 +172,7 @@ impl FarptrScope<'_> {
         *applied += 1;
         self.runtime.scope(|s| {
             let (x, y) = (s.lend(x)?, s.lend_mut(y)?);
-            launch(s, &self.kernel, x, y)
+            launch(s, self.runtime, &self.kernel, x, y)
         })
     }
 }
@@ -196,6 +198,7 @@ impl Variant for FarptrScope<'_> {
 #[allow(unsafe_code, reason = "an unchecked launch; the proof is at the block")]
 fn launch<'scope>(
     scope: &mut Scope<'scope, '_>,
+    runtime: &Runtime,
     kernel: &Kernel<saxpy::Kernel>,
     x: Lent<'scope, f32>,
     y: LentMut<'scope, f32>,
@@ -204,8 +207,13 @@ fn launch<'scope>(
     let n = u32::try_from(count).expect("the sizes have fewer elements");
     let (x, y) = (x.ptr(), y.ptr());
     let args = saxpy::Args { x, y, n, a: A };
-    // SAFETY: 1. and 2. the kernel reads and writes elements below n, which is within both lent
-    // slices; 3. it writes nothing else; 4. each invocation has its own element and no loop.
+    if runtime.access() != AccessMode::Direct {
+        scope.launch(kernel, Grid::cover(count), args)?;
+        return Ok(());
+    }
+    // SAFETY: host addresses are device addresses; 1. and 2. the kernel reads and writes elements
+    // below n, which is within both lent slices; 3. it writes nothing else; 4. each invocation has
+    // its own element and no loop.
     unsafe { scope.launch_unchecked(kernel, Grid::cover(count), args) }?;
     Ok(())
 }
