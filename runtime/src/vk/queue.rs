@@ -22,6 +22,9 @@ use std::{
     time::Duration,
 };
 
+/// The time of one wait.
+const SLICE: Duration = Duration::from_secs(1);
+
 /// The one queue of a device.
 pub(crate) struct Queue {
     // Invariant: both were made from `handle`; the semaphore is destroyed by Drop only.
@@ -110,8 +113,11 @@ impl Queue {
     }
 
     /// Waits for a submission and all before it.
+    ///
+    /// Drivers have to return from some waits in time after the device is lost, and from this one
+    /// they need not (Vulkan specification, "Lost Device"); so it is made of short ones.
     pub(crate) fn wait(&self, value: u64) {
-        while !self.wait_at_most(value, Duration::MAX) {}
+        while !self.wait_at_most(value, SLICE) {}
     }
 
     /// Whether a submission and all before it are complete.
