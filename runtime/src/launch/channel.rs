@@ -11,12 +11,12 @@ use crate::{
     VulkanError,
     vk::{
         Device,
-        buffer::WordAt,
+        buffer::{SharedBuffer, WordAt},
         control::{BlockAt, ControlBuffer},
     },
 };
 use farptr_rewrite::control::{MAX_ROWS, STOPPED};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Faults that the log of a launch has room for. A launch that is not repeated needs one; with a
 /// few more the error names the first invocation rather than the quickest.
@@ -29,17 +29,22 @@ const BLOCK_ALIGN_WORDS: u32 = 64;
 const WINDOW_BYTES: u32 = MAX_ROWS * 16;
 /// Words of control blocks: 1 KiB for each launch of a batch, or four blocks of the largest size.
 const CONTROL_WORDS: u32 = 4 * WINDOW_BYTES / 4;
-/// The last block starts before the end of the blocks, and its window has to be in the buffer.
-const LOGS_AT: u32 = CONTROL_WORDS + WINDOW_BYTES / 4;
+/// Words of the buffer of blocks: the last block starts before the end of the blocks, and its window
+/// has to be in the buffer.
+const BLOCKS_WORDS: u32 = CONTROL_WORDS + WINDOW_BYTES / 4;
 
-/// The word that says how many invocations of the scope had failed when the batch was complete.
-const AFTER_AT: u32 = LOGS_AT + Channel::LAUNCHES * LOG_WORDS;
+/// The word of the logs that says how many invocations of the scope had failed when the batch was
+/// complete.
+const AFTER_AT: u32 = Channel::LAUNCHES * LOG_WORDS;
 /// The bit that the host adds to a count of failures to end launches.
 pub(crate) const OVERDUE: u32 = 1 << 31;
 
 /// Control blocks and logs for the launches of one batch.
 pub(crate) struct Channel {
-    buffer: ControlBuffer,
+    /// The control blocks, which the host writes and kernels read.
+    control: ControlBuffer,
+    /// The logs, which kernels write and the host reads.
+    reports: SharedBuffer,
     /// Words of control blocks that are in use.
     used: u32,
     /// The words at which control blocks start.
@@ -61,12 +66,13 @@ impl Channel {
     pub(crate) const LAUNCHES: u32 = 64;
 
     pub(crate) fn new(device: &Device) -> Result<Self, VulkanError> {
-        let bytes = u64::from(AFTER_AT + 1) * 4;
-        let buffer = ControlBuffer::new(device, bytes, WINDOW_BYTES.into())?;
-        for word in &buffer.words()[LOGS_AT as usize..] {
+        let bytes = u64::from(BLOCKS_WORDS) * 4;
+        let control = ControlBuffer::new(device, bytes, WINDOW_BYTES.into())?;
+        let reports = SharedBuffer::for_host(device, u64::from(AFTER_AT + 1) * 4)?;
+        for word in reports.words() {
             word.store(0, Relaxed);
         }
-        Ok(Self { buffer, used: 0, blocks: Vec::new(), logs: 0 })
+        Ok(Self { control, reports, used: 0, blocks: Vec::new(), logs: 0 })
     }
 
     /// Whether a launch with this many control rows has room.
@@ -80,16 +86,16 @@ impl Channel {
     ///
     /// There is room for it: [`has_room`](Self::has_room) said so.
     pub(crate) fn post(&mut self) -> (Post, u64) {
-        let post = Post { log: LOGS_AT + self.logs * LOG_WORDS, stopped: stopped_at(self.used) };
+        let post = Post { log: self.logs * LOG_WORDS, stopped: stopped_at(self.used) };
         self.logs += 1;
-        log::clear(&self.buffer.words()[post.log as usize..][..LOG_WORDS as usize], LOG_CAPACITY);
-        (post, self.buffer.address() + u64::from(post.log) * 4)
+        log::clear(&self.reports.words()[post.log as usize..][..LOG_WORDS as usize], LOG_CAPACITY);
+        (post, self.reports.address() + u64::from(post.log) * 4)
     }
 
     /// Writes the control block of a launch.
     pub(crate) fn write(&mut self, rows: &[Row]) -> BlockAt {
         let at = self.used;
-        let words = &self.buffer.words()[at as usize..CONTROL_WORDS as usize];
+        let words = &self.control.words()[at as usize..CONTROL_WORDS as usize];
         assert!(rows.len() * 4 <= words.len(), "`has_room` was asked");
         for (word, &value) in words.iter().zip(rows.as_flattened()) {
             word.store(value, Relaxed);
@@ -97,23 +103,23 @@ impl Channel {
         self.blocks.push(at);
         let len = u32::try_from(rows.len() * 4).expect("it is in the buffer");
         self.used = (at + len).next_multiple_of(BLOCK_ALIGN_WORDS);
-        self.buffer.block_at(at)
+        self.control.block_at(at)
     }
 
     /// The word of a launch's control block for the stop word as it was before the launch.
     pub(crate) fn before(&self, post: Post) -> WordAt {
-        self.buffer.word_at(post.stopped)
+        self.control.word_at(post.stopped)
     }
 
     /// The word for the stop word as it was after the last launch.
     pub(crate) fn after(&self) -> WordAt {
-        self.buffer.word_at(AFTER_AT)
+        self.reports.word_at(AFTER_AT)
     }
 
     /// Tells the workgroups that have not begun to do nothing.
     pub(crate) fn stop(&self) {
         for &at in &self.blocks {
-            self.buffer.words()[stopped_at(at) as usize].fetch_or(OVERDUE, Relaxed);
+            self.control.words()[stopped_at(at) as usize].fetch_or(OVERDUE, Relaxed);
         }
     }
 
@@ -122,14 +128,15 @@ impl Channel {
     ///
     /// The batch is complete, and recorded the copies that say so.
     pub(crate) fn failures(&self, post: Post, next: Option<Post>) -> u32 {
-        let count = |at: u32| self.buffer.words()[at as usize].load(Relaxed) & !OVERDUE;
-        let after = count(next.map_or(AFTER_AT, |next| next.stopped));
-        after.wrapping_sub(count(post.stopped))
+        let before = |post: Post| &self.control.words()[post.stopped as usize];
+        let after = next.map_or(&self.reports.words()[AFTER_AT as usize], before);
+        let count = |word: &AtomicU32| word.load(Relaxed) & !OVERDUE;
+        count(after).wrapping_sub(count(before(post)))
     }
 
     /// The log of a launch that has completed.
     pub(crate) fn log(&self, post: Post) -> Log {
-        let words = &self.buffer.words()[post.log as usize..][..LOG_WORDS as usize];
+        let words = &self.reports.words()[post.log as usize..][..LOG_WORDS as usize];
         let words: Vec<u32> = words.iter().map(|word| word.load(Relaxed)).collect();
         Log::decode(&words)
     }

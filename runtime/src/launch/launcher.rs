@@ -26,7 +26,7 @@ pub(crate) struct Launcher {
 
 impl Launcher {
     pub(crate) fn new(device: &Arc<Device>) -> Result<Self, VulkanError> {
-        let spare = SharedBuffer::new(device, 2 * SPARE_BYTES)?;
+        let spare = SharedBuffer::for_device(device, 2 * SPARE_BYTES)?;
         spare.words().iter().for_each(|word| word.store(0, Relaxed));
         Ok(Self {
             spare,

@@ -15,7 +15,7 @@ pub(crate) struct StopWord(SharedBuffer);
 
 impl StopWord {
     pub(crate) fn new(device: &Device) -> Result<Self, VulkanError> {
-        let stop = Self(SharedBuffer::new(device, size_of::<AtomicU32>() as u64)?);
+        let stop = Self(SharedBuffer::for_device(device, size_of::<AtomicU32>() as u64)?);
         stop.clear();
         Ok(stop)
     }

@@ -56,7 +56,7 @@ impl Tables {
         key: Key,
         rows: &[Row],
     ) -> Result<u64, VulkanError> {
-        let buffer = SharedBuffer::new(device, rows.len() as u64 * 16)?;
+        let buffer = SharedBuffer::for_device(device, rows.len() as u64 * 16)?;
         for (word, &value) in buffer.words().iter().zip(rows.as_flattened()) {
             word.store(value, Relaxed);
         }

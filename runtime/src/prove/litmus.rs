@@ -35,7 +35,7 @@ const RESULT_WORD: usize = 8;
 
 /// Finds out how many of [`ITERATIONS`] iterations the device runs, and notes it.
 pub(crate) fn try_loops(launcher: &Arc<Launcher>, probe: &Arc<Pipeline>) -> Result<u32, Error> {
-    let buffer = SharedBuffer::new(launcher.device(), 64).map_err(LaunchError::from)?;
+    let buffer = SharedBuffer::for_host(launcher.device(), 64).map_err(LaunchError::from)?;
     let address = buffer.address();
     let words = buffer.words();
     words.iter().for_each(|word| word.store(0, Relaxed));

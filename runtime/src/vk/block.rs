@@ -65,6 +65,13 @@ impl Block {
         self.skipped + offset
     }
 
+    /// Whether the host reads the pages through its caches. Other memory that it sees lies on a
+    /// card, and is read word by word over the bus.
+    pub(crate) fn is_cached(&self) -> bool {
+        let cached = vk::MemoryPropertyFlags::HOST_CACHED;
+        self.mapped.is_some() && self.buffer.allocation().memory_properties().contains(cached)
+    }
+
     /// The bytes of the pages as the host sees them, if it does. No kernel is writing them.
     pub(crate) fn host(&self) -> Option<&[u8]> {
         let length = usize::try_from(self.bytes).expect("mapped memory has addresses");

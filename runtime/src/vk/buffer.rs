@@ -23,10 +23,22 @@ pub(crate) struct SharedBuffer {
 }
 
 impl SharedBuffer {
-    /// A buffer of this many bytes, a multiple of 4, with undefined content.
-    pub(crate) fn new(device: &Device, bytes: u64) -> Result<Self, VulkanError> {
+    /// A buffer of this many bytes, a multiple of 4, with undefined content, that the host writes
+    /// and the device reads: on a card of its own it is memory of the card, and a read by the host
+    /// crosses the bus for every word.
+    pub(crate) fn for_device(device: &Device, bytes: u64) -> Result<Self, VulkanError> {
+        Self::new(device, bytes, MemoryLocation::CpuToGpu)
+    }
+
+    /// As [`for_device`](Self::for_device), for words that the device writes and the host reads: it
+    /// is memory of the host, in its caches.
+    pub(crate) fn for_host(device: &Device, bytes: u64) -> Result<Self, VulkanError> {
+        Self::new(device, bytes, MemoryLocation::GpuToCpu)
+    }
+
+    fn new(device: &Device, bytes: u64, location: MemoryLocation) -> Result<Self, VulkanError> {
         let usage = vk::BufferUsageFlags::UNIFORM_BUFFER;
-        let buffer = Buffer::new(device, bytes, usage, MemoryLocation::CpuToGpu)?;
+        let buffer = Buffer::new(device, bytes, usage, location)?;
         let address = buffer.look_up_address(device);
         let words = usize::try_from(bytes / 4).expect("mapped memory has addresses");
         Ok(Self { buffer, address, words })

@@ -75,7 +75,7 @@ pub(crate) struct BlockAt {
 impl ControlBuffer {
     /// A buffer of so many bytes, a multiple of 4, with undefined content.
     pub(crate) fn new(device: &Device, bytes: u64, window_bytes: u64) -> Result<Self, VulkanError> {
-        let buffer = SharedBuffer::new(device, bytes)?;
+        let buffer = SharedBuffer::for_device(device, bytes)?;
         let mut pool = Pool::new(device.handle())?;
         let set = pool.allocate(device.control_layout())?;
         let blocks = [vk::DescriptorBufferInfo::default().buffer(buffer.raw()).range(window_bytes)];
@@ -86,11 +86,6 @@ impl ControlBuffer {
         // SAFETY: 1. set and buffer are live; 2. nobody else knows the set, and no command uses it.
         unsafe { device.raw().update_descriptor_sets(&write, &[]) };
         Ok(Self { set, buffer, window_bytes, _pool: Deferred::new(pool, device.queue()) })
-    }
-
-    /// The device address of the first byte.
-    pub(crate) fn address(&self) -> u64 {
-        self.buffer.address()
     }
 
     /// The words of the buffer.

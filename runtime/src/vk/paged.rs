@@ -85,7 +85,7 @@ impl Paged {
     pub(crate) fn new(launcher: &Launcher, config: &Config) -> Result<Self, VulkanError> {
         let device = launcher.device();
         let words = log::log_words(LOG_CAPACITY);
-        let log_buffer = SharedBuffer::new(device, u64::from(words) * 4)?;
+        let log_buffer = SharedBuffer::for_host(device, u64::from(words) * 4)?;
         log_buffer.words().iter().for_each(|word| word.store(0, Relaxed));
         let channel = launcher.take_channel()?;
         let arena = Arena::new(device, config.device_budget, config.hooks.staged_copies);
@@ -192,7 +192,7 @@ impl Paged {
         let pages = pages_of(range) as u64;
         let table = self.memory.arena.allocate(pages * 8)?;
         let words = pages / PAGES_PER_WORD + 2;
-        let bitmap = SharedBuffer::new(device, words * 4)?;
+        let bitmap = SharedBuffer::for_host(device, words * 4)?;
         bitmap.words().iter().for_each(|word| word.store(0, Relaxed));
         let apart = aliases.is_empty();
         let frames = if apart { self.memory.arena.reserve(pages * PAGE_BYTES) } else { None };
