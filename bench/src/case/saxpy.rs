@@ -12,7 +12,7 @@ use crate::{
     measure::Variant,
     rival::{RawSaxpy, StagedSaxpy},
 };
-use farptr::{AccessMode, Error, Grid, Kernel, Lent, LentMut, Runtime, Scope, shaders::saxpy};
+use farptr::{Error, Grid, Kernel, Lent, LentMut, ProvedAccess, Runtime, Scope, shaders::saxpy};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::time::{Duration, Instant};
 
@@ -207,7 +207,7 @@ fn launch<'scope>(
     let n = u32::try_from(count).expect("the sizes have fewer elements");
     let (x, y) = (x.ptr(), y.ptr());
     let args = saxpy::Args { x, y, n, a: A };
-    if runtime.access() != AccessMode::Direct {
+    if runtime.access() != ProvedAccess::Direct {
         scope.launch(kernel, Grid::cover(count), args)?;
         return Ok(());
     }
