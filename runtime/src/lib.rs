@@ -1,7 +1,7 @@
 //! Vulkan compute kernels that dereference ordinary host pointers.
 //!
 //! A program lends a slice, an mmap'd file or a structure linked by pointers to a kernel and
-//! launches it; nobody writes staging buffers. The addresses that a kernel sees are host addresses.
+//! launches it, without staging buffers. The addresses that a kernel sees are host addresses.
 //!
 //! # Examples
 //!
@@ -84,7 +84,9 @@ mod vk;
 pub use access::{AccessMode, Backing, ChosenBacking, ProvedAccess, ResidencyTier};
 pub use builder::RuntimeBuilder;
 pub use error::fault::{Argument, Fault, FaultReason, Nearest};
-pub use error::{BuildError, Error, KernelError, LaunchError, LendError, VulkanError};
+pub use error::launch::LaunchError;
+pub use error::vulkan::VulkanError;
+pub use error::{BuildError, Error, KernelError, LendError};
 pub use explain::{Explanation, KernelExplanation};
 pub use farptr_hmm::{VaRange, VirtAddr};
 #[cfg(feature = "kernels")]

@@ -20,7 +20,7 @@ pub struct Fault {
     pub argument: Option<Argument>,
     /// The instruction, with its place in the source where that is known.
     pub instruction: String,
-    /// The place in the source: it is known if the kernel was compiled with debug information (`-g`).
+    /// The place in the source, if the kernel was compiled with debug information (`-g`).
     pub line: Option<Line>,
     /// The workgroup of the invocation.
     pub workgroup: [u32; 3],
@@ -91,7 +91,7 @@ pub enum FaultReason {
     Unreachable,
     /// A sandbox has begun to refuse the system calls `process_vm_readv` and `process_vm_writev`.
     Refused,
-    /// `/proc/self/maps` cannot be read any more, so that nobody knows what is mapped.
+    /// `/proc/self/maps` cannot be read any more, so the mappings are not known.
     NoMaps,
     /// The memory is lent as well, at this other address, and written at one of the two: lend it
     /// once, or use the lend's address.

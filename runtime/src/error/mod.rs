@@ -7,34 +7,16 @@
 //! are assertions, not errors.
 
 pub(crate) mod fault;
+mod forked;
+pub(crate) mod launch;
+pub(crate) mod vulkan;
 
 use farptr_hmm::{MapsError, VaRange};
-use farptr_rewrite::{Capability, LOOP_WINDOW, ReflectError, RewriteError};
-use fault::{Fault, FaultReason};
-use std::{fmt, time::Duration};
-
-/// A Vulkan call that failed.
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{call} failed")]
-pub struct VulkanError {
-    pub(crate) call: &'static str,
-    #[source]
-    pub(crate) result: ash::vk::Result,
-}
-
-impl VulkanError {
-    /// The name of the Vulkan function.
-    #[must_use]
-    pub fn call(&self) -> &'static str {
-        self.call
-    }
-
-    /// The `VkResult` that it returned.
-    #[must_use]
-    pub fn code(&self) -> i32 {
-        self.result.as_raw()
-    }
-}
+use farptr_rewrite::{Capability, ReflectError};
+use forked::FORKED;
+use launch::LaunchError;
+use std::fmt;
+use vulkan::VulkanError;
 
 /// Why no [`Runtime`](crate::Runtime) could be built.
 #[derive(thiserror::Error)]
@@ -101,11 +83,6 @@ pub enum BuildError {
     #[error("Vulkan could not be set up")]
     Vulkan(#[from] VulkanError),
 }
-
-/// The message for a child made by `fork`, with two ways out.
-const FORKED: &str = "the runtime belongs to the parent process, and its driver works in no \
-    child; let the child start a program that builds its own (std::process::Command), or fork \
-    before the first runtime is built";
 
 /// Why a kernel cannot run on a device.
 #[derive(thiserror::Error)]
@@ -240,238 +217,6 @@ pub enum LendError {
     },
 }
 
-/// Why a launch was refused or failed. A refused launch ran nothing; what a failed one did is not
-/// all that it was to do.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LaunchError {
-    /// The grid has no invocations.
-    #[error(
-        "kernel `{kernel}` was launched over an empty grid; skip the launch when there is no work"
-    )]
-    EmptyGrid {
-        /// The kernel.
-        kernel: &'static str,
-    },
-    /// The grid has more workgroups in a dimension than the device allows.
-    #[error(
-        "kernel `{kernel}` was launched over {groups:?} workgroups, the device allows {limit:?}; \
-         Grid::cover, cover_2d and cover_3d have no such limit"
-    )]
-    GridTooLarge {
-        /// The kernel.
-        kernel: &'static str,
-        /// Workgroups asked for.
-        groups: [u32; 3],
-        /// The device's limits.
-        limit: [u32; 3],
-    },
-    /// The grid asks for more invocations in a dimension than can be numbered.
-    #[error(
-        "kernel `{kernel}` was launched over {invocations} invocations in one dimension; numbers \
-         of invocations have 32 bits, so that workgroups of this size have at most {limit}; split \
-         it"
-    )]
-    TooManyInvocations {
-        /// The kernel.
-        kernel: &'static str,
-        /// Invocations asked for in the dimension.
-        invocations: u64,
-        /// The most that can be numbered, in whole workgroups.
-        limit: u64,
-    },
-    /// The grid has more workgroups than the device allows in a dimension, and altogether too many
-    /// to be folded.
-    #[error(
-        "kernel `{kernel}` was launched over {groups:?} workgroups; a launch that goes beyond the \
-         device's limits of {limit:?} has fewer than 2^32 altogether; split it"
-    )]
-    TooManyWorkgroups {
-        /// The kernel.
-        kernel: &'static str,
-        /// Workgroups asked for.
-        groups: [u32; 3],
-        /// The device's limits.
-        limit: [u32; 3],
-    },
-    /// [`Grid::cover`](crate::Grid::cover) needs a kernel whose workgroups have one dimension.
-    #[error(
-        "kernel `{kernel}` has workgroups of {local_size:?}; Grid::cover needs one dimension, use \
-         Grid::cover_2d, Grid::cover_3d or Grid::groups"
-    )]
-    NotOneDimensional {
-        /// The kernel.
-        kernel: &'static str,
-        /// Its workgroup size.
-        local_size: [u32; 3],
-    },
-    /// [`Grid::cover_2d`](crate::Grid::cover_2d) needs a kernel whose workgroups have at most two
-    /// dimensions.
-    #[error(
-        "kernel `{kernel}` has workgroups of {local_size:?}; Grid::cover_2d needs two dimensions \
-         at most, use Grid::cover_3d or Grid::groups"
-    )]
-    NotTwoDimensional {
-        /// The kernel.
-        kernel: &'static str,
-        /// Its workgroup size.
-        local_size: [u32; 3],
-    },
-    /// The grid goes beyond the device's limits, and the kernel's words could not be changed for
-    /// that.
-    #[error(
-        "kernel `{kernel}` cannot be launched over more workgroups than the device allows in a \
-         dimension; launch over fewer"
-    )]
-    Fold {
-        /// The kernel.
-        kernel: &'static str,
-        /// The obstacle.
-        #[source]
-        source: Box<RewriteError>,
-    },
-    /// The kernel belongs to another [`Runtime`](crate::Runtime).
-    #[error("kernel `{kernel}` belongs to another runtime; get it from the one that launches it")]
-    ForeignKernel {
-        /// The kernel.
-        kernel: &'static str,
-    },
-    /// The push constants do not have the size that the kernel declares.
-    #[error("kernel `{kernel}` declares {declared} bytes of push constants, was given {given}")]
-    PushSize {
-        /// The kernel.
-        kernel: &'static str,
-        /// Bytes in the SPIR-V module.
-        declared: usize,
-        /// Bytes given.
-        given: usize,
-    },
-    /// The kernel does something that cannot be checked.
-    #[error("kernel `{kernel}` cannot be checked; it can only be launched unchecked")]
-    Rewrite {
-        /// The kernel.
-        kernel: &'static str,
-        /// The construct that cannot be checked.
-        #[source]
-        source: Box<RewriteError>,
-    },
-    /// There are more lends than a kernel can tell apart.
-    #[error(
-        "kernel `{kernel}` cannot tell {lends} lends apart; lend fewer, larger slices to its scope"
-    )]
-    TooManyLends {
-        /// The kernel.
-        kernel: &'static str,
-        /// The lends, joined where they overlap.
-        lends: usize,
-    },
-    /// The driver could not make a pipeline.
-    #[error("kernel `{kernel}` could not be compiled by the driver")]
-    Compile {
-        /// The kernel.
-        kernel: &'static str,
-        /// The call that failed.
-        #[source]
-        source: VulkanError,
-    },
-    /// The kernel touched memory that it may not.
-    #[error("{0}")]
-    Fault(Box<Fault>),
-    /// The driver ended a loop of the kernel before its time, without a word.
-    #[error(
-        "kernel `{kernel}`: the driver ends an invocation's loops after {limit} passes over all of \
-         them, and did so in {invocations} invocations; split the work over several launches of \
-         {LOOP_WINDOW} passes at most (farptr::shaders::abi::LOOP_WINDOW)"
-    )]
-    LoopCut {
-        /// The kernel.
-        kernel: &'static str,
-        /// After how many passes the driver was seen to end loops, when the runtime was built.
-        limit: u32,
-        /// Invocations with such a loop.
-        invocations: u32,
-    },
-    /// Invocations made more passes through loops than they were allowed to.
-    #[error("kernel `{kernel}`: {invocations} invocations were ended after {limit} loop passes")]
-    LoopLimit {
-        /// The kernel.
-        kernel: &'static str,
-        /// The limit.
-        limit: u32,
-        /// Invocations that reached it.
-        invocations: u32,
-    },
-    /// The launch ran longer than it was allowed to, and was ended.
-    #[error(
-        "kernel `{kernel}` was ended after it had run for {deadline:?}{}; set a later deadline if \
-         it is right",
-        Queued(*.queued)
-    )]
-    Deadline {
-        /// The kernel, or another one of the same batch.
-        kernel: &'static str,
-        /// The time that it, or its batch, was allowed.
-        deadline: Duration,
-        /// How long it had waited besides for launches of others, which does not count.
-        queued: Duration,
-    },
-    /// The launch was not done after as many rounds as it was allowed to take.
-    #[error("kernel `{kernel}` was ended after {limit} rounds; allow more if it is right")]
-    TooManyRounds {
-        /// The kernel.
-        kernel: &'static str,
-        /// The limit.
-        limit: u32,
-    },
-    /// The launch had more faults than it was allowed to.
-    #[error(
-        "kernel `{kernel}` was ended after more than {limit} faults; allow more if it is right"
-    )]
-    TooManyFaults {
-        /// The kernel.
-        kernel: &'static str,
-        /// The limit.
-        limit: u64,
-    },
-    /// A round reported faults and none of them could be served.
-    #[error("kernel `{kernel}` faults on pages that it has; report this as a defect of farptr")]
-    NoProgress {
-        /// The kernel.
-        kernel: &'static str,
-    },
-    /// Memory that was not lent by itself was unmapped, protected or overwritten by somebody else
-    /// while the launch wrote its results there: see [`lend_process`](crate::Scope::lend_process).
-    ///
-    /// Bytes that the launch wrote to such memory may be home in part; lends are as after any launch
-    /// that failed.
-    #[error("memory at {address:#x} changed while results of kernel `{kernel}` were written there")]
-    Raced {
-        /// The kernel.
-        kernel: &'static str,
-        /// The first byte that is not known to have been written, or taken back.
-        address: u64,
-    },
-    /// Results could not be written to memory that was not lent by itself, although the mapping
-    /// allows it: see [`lend_process`](crate::Scope::lend_process). Nothing of the launch is there.
-    #[error(
-        "results of kernel `{kernel}` cannot be written to memory at {address:#x}: it is {reason}"
-    )]
-    Unwritable {
-        /// The kernel.
-        kernel: &'static str,
-        /// The first byte that was to be written.
-        address: u64,
-        /// The reason.
-        reason: FaultReason,
-    },
-    /// The process was forked from the one that built the runtime.
-    #[error("{FORKED}")]
-    Forked,
-    /// A Vulkan call failed.
-    #[error("the launch could not be handed to the device")]
-    Vulkan(#[from] VulkanError),
-}
-
 /// Any error of farptr, and the error type of [`Runtime::scope`](crate::Runtime::scope).
 #[derive(thiserror::Error)]
 #[non_exhaustive]
@@ -504,18 +249,6 @@ impl Error {
     /// ```
     pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Other(error.into())
-    }
-}
-
-/// Says that a launch waited, if it did.
-struct Queued(Duration);
-
-impl fmt::Display for Queued {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Duration::ZERO => Ok(()),
-            waited => write!(f, ", after {waited:.1?} behind launches of others"),
-        }
     }
 }
 
@@ -560,6 +293,7 @@ fn causes<'e>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn an_error_that_main_returns_is_printed_in_words_cause_by_cause() {
