@@ -108,7 +108,7 @@ impl Runtime {
     ///
     /// `words` is a module that is valid by the SPIR-V specification and Vulkan's environment for
     /// it (what `spirv-val --target-env vulkan1.2` accepts): a driver trusts what it is given.
-    #[allow(unsafe_code, reason = "the public door; its promise goes to `vk::pipeline`")]
+    #[allow(unsafe_code, reason = "public; its promise goes to `vk::pipeline`")]
     pub unsafe fn raw_kernel(
         &self,
         name: &'static str,

@@ -2,9 +2,9 @@
 //!
 //! A loader that cannot open a file says that there is no driver, and a driver that gets no memory
 //! that there is no device. So when a runtime cannot be built it is tried what loader and drivers
-//! need: to open some files, to map memory, to start a thread. A need that fails then is likely to have
-//! failed before, and is named with its limit. Nothing is tried before a failure: what a driver
-//! needs it alone knows.
+//! need: to open some files, to map memory, to start a thread. A need that fails then is likely to
+//! have failed before, and is named with its limit. Nothing is tried before a failure: what a
+//! driver needs it alone knows.
 
 use crate::BuildError;
 use memmap2::MmapMut;

@@ -11,8 +11,8 @@ pub trait TestHooks: Sized {
     #[must_use]
     fn serve_faults(self, seed: u64, most_per_round: usize) -> Self;
 
-    /// Refuses to import ranges longer than so many bytes, as if the driver had, in mirrored access.
-    /// They are copied: so a scope imports some of its memory and copies the rest.
+    /// Refuses to import ranges longer than so many bytes, as if the driver had, in mirrored
+    /// access. They are copied: so a scope imports some of its memory and copies the rest.
     #[must_use]
     fn refuse_imports_above(self, bytes: u64) -> Self;
 }

@@ -172,8 +172,8 @@ struct Link {
     extra: u32,
 }
 
-/// The memory that kernels read: N small numbers, and N links that lead to each other. The memory that
-/// they write is made for each run.
+/// The memory that kernels read: N small numbers, and N links that lead to each other. The memory
+/// that they write is made for each run.
 struct Memory {
     a: Vec<Quad>,
     links: Vec<Link>,

@@ -109,7 +109,8 @@ fn numbers(len: usize) -> Vec<u64> {
     (0..len as u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (i << 7)).collect()
 }
 
-/// The lends of a scope, and the bytes that all launches so far leave, by a loop over plain vectors.
+/// The lends of a scope, and the bytes that all launches so far leave, by a loop over plain
+/// vectors.
 struct Model<'s> {
     /// First word and number of words of each lend for reading.
     lends: Vec<(usize, usize)>,

@@ -210,8 +210,8 @@ pub enum LaunchError {
     /// Memory that was not lent by itself was unmapped, protected or overwritten by another thread
     /// while the launch wrote its results there: see [`lend_process`](crate::Scope::lend_process).
     ///
-    /// Bytes that the launch wrote to such memory may be home in part; lends are as after any launch
-    /// that failed.
+    /// Bytes that the launch wrote to such memory may be home in part; lends are as after any
+    /// launch that failed.
     #[error("memory at {address:#x} changed while results of kernel `{kernel}` were written there")]
     Raced {
         /// The kernel.

@@ -34,7 +34,7 @@ const WORD_BYTES: usize = size_of::<u64>();
 const LONGEST_BYTES: u64 = 1 << 30;
 /// The end of the names of temporary files.
 const TEMPORARY: &str = ".new";
-/// How old a temporary file is that nobody writes any more.
+/// The age from which on a temporary file counts as abandoned.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// The contents of a pipeline cache file.
@@ -105,8 +105,8 @@ impl CacheFile {
         })
     }
 
-    /// Removes temporary files that ended processes left. A file that cannot be removed is tried again the
-    /// next time; a file that is being written for so long would be written again.
+    /// Removes temporary files that ended processes left. A file that cannot be removed is tried
+    /// again the next time; a file that is being written for so long would be written again.
     fn remove_abandoned(&self, folder: &Path) {
         let Ok(entries) = fs::read_dir(folder) else { return };
         for entry in entries.flatten() {

@@ -1,4 +1,4 @@
-//! Kernels by their words and entry point, as long as somebody has them. Pure.
+//! Kernels by their words and entry point, as long as they are in use. Pure.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ pub(crate) enum Keep {
     /// As long as the runtime. For kernels of the program's text, of which there are only so many
     /// and which are often named anew for each use.
     Always,
-    /// While somebody has the kernel. Nothing limits how many a program makes while it runs.
+    /// While the kernel is in use. Nothing limits how many a program makes while it runs.
     WhileUsed,
 }
 

@@ -100,7 +100,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// A device whose clock moves as somebody waits for it.
+    /// A device whose clock moves as a test waits for it.
     struct Device {
         clock: Rc<Cell<Duration>>,
         /// Work of others that comes first, and the submission's own: what is left of them.

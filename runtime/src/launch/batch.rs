@@ -45,7 +45,7 @@ struct Launches {
     count: u32,
     pipelines: Vec<Arc<Pipeline>>,
     checked: Option<Checked>,
-    /// Control blocks of folded launches that nobody checks.
+    /// Control blocks of folded launches without checks.
     grids: Option<Pooled<Channel>>,
 }
 
@@ -56,7 +56,7 @@ struct Checked {
 }
 
 impl Batch {
-    /// A batch for launches that nobody checks.
+    /// A batch for unchecked launches.
     pub(crate) fn begin(launcher: &Launcher) -> Result<Self, VulkanError> {
         Ok(Self { recording: Recording::begin(launcher.device())?, launches: Launches::default() })
     }
@@ -75,7 +75,7 @@ impl Batch {
         checked.channel.has_room(rows).then_some(&mut *checked.channel)
     }
 
-    /// Writes the control block of a folded launch that nobody checks.
+    /// Writes the control block of a folded launch without checks.
     pub(crate) fn grid_block(
         &mut self,
         launcher: &Launcher,
@@ -157,7 +157,7 @@ impl InFlight {
         }
     }
 
-    /// How long the launches may take together; for ever if nobody checks them.
+    /// How long the launches may take together; for ever if they are unchecked.
     fn time(&self) -> Option<Duration> {
         let checked = self.launches.checked.as_ref()?;
         let times = checked.pending.iter().map(|(_, pending)| pending.options.time());

@@ -165,8 +165,8 @@ impl Stream {
         lends: &Lends,
     ) -> Result<(u64, Vec<Row>), LaunchError> {
         let (search, analysis) = (checks.variant.search, &checks.facts.analysis);
-        let key = Key { version: lends.version(), code: Arc::clone(request.code), search };
-        if let Some(address) = self.tables.find(&key) {
+        let key = Key { version: lends.version(), code: request.code, search };
+        if let Some(address) = self.tables.find(key) {
             return Ok((address, Vec::new()));
         }
         if analysis.is_roots_only() {

@@ -51,7 +51,7 @@ impl LaunchOptions {
 
     /// Ends the launch with an error if it runs longer, 60 seconds unless set.
     ///
-    /// Only time counts in which the launch could run, while somebody waits for it: not what it
+    /// Only time counts in which the launch could run, while a thread waits for it: not what it
     /// stands behind launches of other scopes in the device's queue, and not what the process is
     /// stopped, by a signal, a debugger or a pause of its container. In a launch in rounds the
     /// host's work for it counts too. A device that runs launches side by side may give it more:

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-/// Objects of a device that nobody uses: a lock-free list, because threads launch side by side.
+/// Objects of a device that are free: a lock-free list, because threads launch side by side.
 pub(crate) struct Pool<T> {
     free: SegQueue<T>,
     device: Arc<Device>,

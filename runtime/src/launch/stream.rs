@@ -65,7 +65,7 @@ impl Stream {
         self.launcher.device()
     }
 
-    /// Records a launch that nobody checks, and submits when enough launches are recorded.
+    /// Records an unchecked launch, and submits when enough launches are recorded.
     ///
     /// Checked launches are waited for first: a kernel that is not stopped by their failure might
     /// rely on the bytes that they were to write.

@@ -21,26 +21,27 @@ pub(crate) struct Tables {
 }
 
 struct Table {
-    key: Key,
+    version: u64,
+    code: Arc<Code>,
+    search: Search,
     buffer: SharedBuffer,
 }
 
 /// The origin of a table: launches with equal keys use the same table.
-pub(crate) struct Key {
+#[derive(Clone, Copy)]
+pub(crate) struct Key<'k> {
     /// The version of the lends.
     pub(crate) version: u64,
     /// The kernel, whose kinds of access the records answer.
-    pub(crate) code: Arc<Code>,
+    pub(crate) code: &'k Arc<Code>,
     pub(crate) search: Search,
 }
 
 impl Tables {
     /// The address of the newest table, if it was made from this.
-    pub(crate) fn find(&self, key: &Key) -> Option<u64> {
-        let Table { key: newest, buffer } = self.tables.last()?;
-        let same = newest.version == key.version
-            && newest.search == key.search
-            && Arc::ptr_eq(&newest.code, &key.code);
+    pub(crate) fn find(&self, key: Key<'_>) -> Option<u64> {
+        let Table { version, code, search, buffer } = self.tables.last()?;
+        let same = (*version, *search) == (key.version, key.search) && Arc::ptr_eq(code, key.code);
         same.then(|| buffer.address())
     }
 
@@ -53,7 +54,7 @@ impl Tables {
     pub(crate) fn add(
         &mut self,
         device: &Device,
-        key: Key,
+        key: Key<'_>,
         rows: &[Row],
     ) -> Result<u64, VulkanError> {
         let buffer = SharedBuffer::for_device(device, rows.len() as u64 * 16)?;
@@ -61,7 +62,8 @@ impl Tables {
             word.store(value, Relaxed);
         }
         let address = buffer.address();
-        self.tables.push(Table { key, buffer });
+        let Key { version, code, search } = key;
+        self.tables.push(Table { version, code: Arc::clone(code), search, buffer });
         Ok(address)
     }
 

@@ -8,6 +8,7 @@
 //! for writing apart from others.
 #![allow(unsafe_code, reason = "it makes slices from addresses, with the argument above")]
 
+use super::lends::Lends;
 use farptr_hmm::VaRange;
 use std::collections::BTreeMap;
 
@@ -37,6 +38,35 @@ impl Homes {
         self.ranges.insert(start, (end, writable));
     }
 
+    /// The ranges of all lends.
+    ///
+    /// # Safety
+    ///
+    /// As [`add`](Self::add) asks for, for each lend.
+    pub(crate) unsafe fn of(lends: &Lends) -> Self {
+        let mut homes = Self::default();
+        for segment in lends.iter() {
+            // SAFETY: the caller's promise.
+            unsafe { homes.add(segment.range, segment.writable) };
+        }
+        homes
+    }
+
+    /// A copy of all bytes that are lent for writing, by their addresses.
+    pub(crate) fn save(&self) -> Vec<(u64, Vec<u8>)> {
+        let writable = self.ranges.iter().filter(|&(_, &(_, writable))| writable);
+        writable
+            .map(|(&start, &(end, _))| (start, self.bytes(start, end - start).to_vec()))
+            .collect()
+    }
+
+    /// Puts a copy back that [`save`](Self::save) made.
+    pub(crate) fn restore(&mut self, saved: &[(u64, Vec<u8>)]) {
+        for (start, bytes) in saved {
+            self.bytes_mut(*start, bytes.len() as u64).copy_from_slice(bytes);
+        }
+    }
+
     /// Lent bytes.
     pub(crate) fn bytes(&self, start: u64, bytes: u64) -> &[u8] {
         self.check(start, bytes, false);
@@ -49,8 +79,8 @@ impl Homes {
     pub(crate) fn bytes_mut(&mut self, start: u64, bytes: u64) -> &mut [u8] {
         self.check(start, bytes, true);
         let (start, length) = (pointer(start), length(bytes));
-        // SAFETY: as in `bytes`; the range is borrowed mutably, and by `&mut self` nobody else
-        // got its bytes from here.
+        // SAFETY: as in `bytes`; the range is borrowed mutably, and by `&mut self` no other
+        // slice was made here.
         unsafe { std::slice::from_raw_parts_mut(start, length) }
     }
 

@@ -34,7 +34,7 @@ impl Imports {
     ///
     /// The range is not empty and stays mapped until this value was dropped; no pending command
     /// uses the imports then.
-    pub(crate) unsafe fn reach(
+    pub(crate) unsafe fn import(
         &mut self,
         device: &Device,
         range: VaRange,

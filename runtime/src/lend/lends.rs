@@ -22,7 +22,7 @@ pub(crate) struct Segment {
 pub(crate) struct Lends {
     /// By their starts.
     segments: BTreeMap<VirtAddr, Segment>,
-    unreachable: usize,
+    unaddressable: usize,
     version: u64,
 }
 
@@ -57,9 +57,9 @@ impl Lends {
         for at in within {
             let old = self.segments.remove(&at).expect("listed just now");
             debug_assert!(segment.range.contains_range(&old.range), "the range was joined");
-            self.unreachable -= usize::from(old.delta.is_none());
+            self.unaddressable -= usize::from(old.delta.is_none());
         }
-        self.unreachable += usize::from(segment.delta.is_none());
+        self.unaddressable += usize::from(segment.delta.is_none());
         self.segments.insert(start, segment);
         self.version += 1;
     }
@@ -108,8 +108,8 @@ impl Lends {
     }
 
     /// Whether the device reaches each segment as one range.
-    pub(crate) fn is_reachable(&self) -> bool {
-        self.unreachable == 0
+    pub(crate) fn is_addressable(&self) -> bool {
+        self.unaddressable == 0
     }
 
     /// A number that changes whenever the set does.
@@ -175,11 +175,11 @@ mod tests {
     #[test]
     fn one_segment_out_of_reach_is_noticed_until_it_is_replaced() {
         let mut lends = Lends::default();
-        assert!(lends.is_reachable());
+        assert!(lends.is_addressable());
         lends.insert(Segment { range: range(16, 32), writable: false, delta: None });
-        assert!(!lends.is_reachable());
+        assert!(!lends.is_addressable());
         lends.insert(Segment { range: range(8, 32), writable: false, delta: Some(4096) });
-        assert!(lends.is_reachable());
+        assert!(lends.is_addressable());
     }
 
     proptest! {

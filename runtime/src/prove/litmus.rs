@@ -2,8 +2,8 @@
 //!
 //! Some drivers end an invocation's loops after so many iterations and say nothing (llvmpipe:
 //! 65,535 over all loops). The limit cannot be queried, so the probe kernel follows a link that
-//! leads to itself, and reports how often it did. On a driver that cut it, rewritten kernels count their
-//! loops on a second way, and a loop that was cut is an error instead of a wrong result.
+//! leads to itself, and reports how often it did. On a driver that cut it, rewritten kernels count
+//! their loops in a second way, and a loop that was cut is an error instead of a wrong result.
 //!
 //! Some compute the offset of an element in signed numbers of 32 bits (SwiftShader), so that what
 //! is 4 GiB behind an address is the address itself. A checked kernel reads so far behind an

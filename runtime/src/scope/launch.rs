@@ -3,7 +3,7 @@
 //! # Safety
 //!
 //! The core of a scope is in `scope::scope`, with its proof. The unsafe functions here are the
-//! public doors to launches that nobody checks; they pass their callers' promises on.
+//! public functions for unchecked launches; they pass their callers' promises on.
 
 use super::{Idle, Scope};
 use crate::{
@@ -159,7 +159,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let roots = control::roots(analysis, request.push, &self.lends, false);
         let reached = |root: &Root| root.segment.is_none_or(|segment| segment.delta.is_some());
         let argued = analysis.is_roots_only() && roots.iter().all(reached);
-        if self.needs_rounds(request) || (!argued && !self.lends.is_reachable()) {
+        if self.needs_rounds(request) || (!argued && !self.lends.is_addressable()) {
             return self.launch_in_rounds(request);
         }
         // With imports, what runs without rounds works at home and never in frames.
@@ -185,10 +185,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// Runs a launch alone, and puts lent memory back if it fails.
     fn transact(&mut self, request: &Request<'_>, checks: Checks) -> Result<(), LaunchError> {
         self.finish()?;
-        let before = self.snapshot();
+        let saved = self.with_homes(|homes| homes.save());
         let done = self.launch_with_checks(request, checks).and_then(|()| self.finish());
         if done.is_err() {
-            self.restore(&before);
+            self.with_homes(|homes| homes.restore(&saved));
         }
         done
     }
@@ -206,7 +206,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         grid.resolve(kernel, code.reflection.local_size, &self.device().info.limits)
     }
 
-    /// The form of a kernel for a launch that nobody checks.
+    /// The form of a kernel for an unchecked launch.
     fn unchecked(
         &self,
         kernel: &'static str,
@@ -217,10 +217,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         code.unchecked(kernel, dispatch.fold(), wide_offsets)
     }
 
-    /// Launches a kernel that nobody checks: the words as they are.
+    /// Launches a kernel without checks: the words as they are.
     ///
     /// As [`launch`](Self::launch) otherwise. Checked launches of this scope are waited for first,
-    /// and what went wrong with them is reported, because a kernel that nobody stops might rely on
+    /// and what went wrong with them is reported, because a kernel that nothing stops might rely on
     /// what they were to write. In mirrored access pointers are device addresses to such a kernel,
     /// so that host pointers lead it astray.
     ///
@@ -236,10 +236,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///    stays mapped and initialised until the scope ends.
     /// 2. Each address that it writes is in memory that this scope lent with
     ///    [`lend_mut`](Self::lend_mut), or that no Rust code reads or writes until the scope ends.
-    /// 3. The bytes that it leaves in memory that was not lent are valid for the types of that memory.
+    /// 3. The bytes that it leaves in memory that was not lent are valid for the types there.
     /// 4. Invocations do not race with each other, by the rules of the Vulkan memory model, and
     ///    every invocation ends: a scope waits for a kernel that does not end for ever.
-    #[allow(unsafe_code, reason = "the public door; its promises go to `scope::scope`")]
+    #[allow(unsafe_code, reason = "public; its promises go to `scope::scope`")]
     pub unsafe fn launch_unchecked<K: KernelDesc>(
         &mut self,
         kernel: &Kernel<K>,
@@ -264,7 +264,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// # Safety
     ///
     /// As [`launch_unchecked`](Self::launch_unchecked), for these push constants.
-    #[allow(unsafe_code, reason = "the public door; its promises go to `scope::scope`")]
+    #[allow(unsafe_code, reason = "public; its promises go to `scope::scope`")]
     pub unsafe fn launch_raw_unchecked(
         &mut self,
         kernel: &RawKernel,
@@ -281,13 +281,13 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 
     /// Lends the memory of the whole process: kernels of this scope may use any address.
     ///
-    /// Lists, trees and tables that nobody lent piece by piece are brought to the device page by
+    /// Lists, trees and tables that were not lent piece by piece are brought to the device page by
     /// page when a kernel touches them, and what it changed is written back, byte by byte, when its
-    /// launch is done; nothing is kept on the device between launches. An access that is not mapped, or
-    /// not allowed, is [`LaunchError::Fault`]. Launches then run one by one, and wait.
+    /// launch is done; nothing is kept on the device between launches. An access that is not
+    /// mapped, or not allowed, is [`LaunchError::Fault`]. Launches then run one by one, and wait.
     ///
-    /// Other threads may unmap, move, protect, empty or write such memory while a launch runs. These
-    /// promises hold then:
+    /// Other threads may unmap, move, protect, empty or write such memory while a launch runs.
+    /// These promises hold then:
     ///
     /// * The bytes that the launch reads of a page were there at one moment while it ran.
     /// * Before anything is written home, every page that the launch could read is compared with
@@ -322,11 +322,11 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///    at that time, and leave in it what is valid for its types.
     /// 2. While a launch runs, no other thread writes bytes that its kernel writes. Bytes that it
     ///    reads may be written, if every mixture of old and new bytes is valid to the kernel.
-    /// 3. Nobody unmaps memory that a kernel writes and maps something else of the same kind in its
-    ///    place in the moment between the last look at a page and the write, a few microseconds at
-    ///    the end of a launch; nor, at any time of the launch, something that differs only in bytes
-    ///    that had changed twice in that launch.
-    #[allow(unsafe_code, reason = "the public door; its promises go to `vk::home`")]
+    /// 3. No thread unmaps memory that a kernel writes and maps other memory of the same kind in
+    ///    its place in the moment between the last look at a page and the write, a few microseconds
+    ///    at the end of a launch; nor, at any time of the launch, something that differs only in
+    ///    bytes that had changed twice in that launch.
+    #[allow(unsafe_code, reason = "public; its promises go to `lend::process`")]
     pub unsafe fn lend_process(&mut self) -> Result<(), LendError> {
         // SAFETY: the caller's promises.
         unsafe { self.open_process() }

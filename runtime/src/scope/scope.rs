@@ -8,8 +8,8 @@
 //!    neither make one, nor move it out, nor forget it: it lives in the library's frame.
 //! 2. Memory is lent for `'env`, a lifetime parameter of [`with_scope`], so it stays borrowed until
 //!    that function has returned or unwound.
-//! 3. `Drop` waits for everything submitted, before the imports are dropped. If completion cannot be
-//!    proved it aborts the process, because returning would give memory back that a kernel may
+//! 3. `Drop` waits for everything submitted, before the imports are dropped. If completion cannot
+//!    be proved it aborts the process, because returning would give memory back that a kernel may
 //!    still write.
 //!
 //! In a child made by `fork` nothing is pending: the device works on the parent's memory, of which
@@ -26,6 +26,7 @@ use crate::{
         stream::Stream,
     },
     lend::{
+        homes::Homes,
         imports::Imports,
         lends::{Lends, Segment},
     },
@@ -128,7 +129,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let identity = self.config.is_direct();
         let delta = if self.config.imports() && !self.config.refuses(range) {
             // SAFETY: the caller's promise, for this range and those that were lent before.
-            match unsafe { self.imports.reach(self.stream.device(), range, identity) } {
+            match unsafe { self.imports.import(self.stream.device(), range, identity) } {
                 Ok(delta) => delta,
                 Err(error) if identity => return Err(error),
                 // Memory that cannot be imported is copied.
@@ -141,7 +142,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         Ok(())
     }
 
-    /// Records a launch that nobody checks.
+    /// Records an unchecked launch.
     ///
     /// # Safety
     ///
@@ -237,29 +238,13 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         Ok(Idle { scope: self })
     }
 
-    /// The bytes of all memory that is lent for writing, while nothing is pending.
-    pub(crate) fn snapshot(&self) -> Vec<(VirtAddr, Vec<u8>)> {
-        let copy = |segment: &Segment| {
-            let start = segment.range.start();
-            let len = usize::try_from(segment.range.len_bytes()).expect("it is in memory");
-            // SAFETY: 1. the range is a `&'env mut [T]` that this scope borrows (module, 2), whose
-            // address was exposed when it was lent, or empty; 2. `T` is Pod, which has no padding;
-            // 3. nothing is pending, and `Idle` borrows the scope, so nobody writes.
-            let bytes = unsafe { std::slice::from_raw_parts(pointer(start).cast_const(), len) };
-            (start, bytes.to_vec())
-        };
-        debug_assert!(self.stream.is_idle(), "the caller has waited");
-        self.lends.iter().filter(|segment| segment.writable).map(copy).collect()
-    }
-
-    /// Puts back what [`snapshot`](Self::snapshot) gave, while nothing is pending.
-    pub(crate) fn restore(&mut self, snapshot: &[(VirtAddr, Vec<u8>)]) {
-        for (start, bytes) in snapshot {
-            // SAFETY: 1. to 3. as in `snapshot`: what was lent then is still lent; `&mut self`
-            // shows that no `Idle` is looking. Every bit pattern is a `T`.
-            let memory = unsafe { std::slice::from_raw_parts_mut(pointer(*start), bytes.len()) };
-            memory.copy_from_slice(bytes);
-        }
+    /// Looks at lent memory as bytes at addresses.
+    pub(super) fn with_homes<R>(&mut self, act: impl FnOnce(&mut Homes) -> R) -> R {
+        // SAFETY: 1. and 2. each lend is borrowed for 'env, mutably where it is writable, as plain
+        // data, and its address was exposed when it was lent; the value is dropped below. 3.
+        // `Idle`, which alone gives borrows of it, borrows the scope, as does this function.
+        let mut homes = unsafe { Homes::of(&self.lends) };
+        act(&mut homes)
     }
 }
 
@@ -300,7 +285,7 @@ impl<'scope> Idle<'_, 'scope, '_> {
         // SAFETY: 1. pointer and length come from a `&'env mut [T]` that this very scope lent, by
         // the brand 'scope, and 'env outlives `self`; 2. every bit pattern is a T (Pod); 3. no
         // kernel of this scope is pending (invariant), and the memory is borrowed mutably by the
-        // scope, so nobody else writes it; 4. `write` needs `&mut self`, so no `&mut` is alive.
+        // scope, so no other code writes it; 4. `write` needs `&mut self`, so no `&mut` is alive.
         unsafe { std::slice::from_raw_parts(lent.raw(), lent.len()) }
     }
 
@@ -317,10 +302,4 @@ impl fmt::Debug for Idle<'_, '_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Idle").field(&self.scope).finish()
     }
-}
-
-/// A pointer to the start of lent memory, whose address was exposed when it was lent.
-fn pointer(start: VirtAddr) -> *mut u8 {
-    let address = usize::try_from(start.get()).expect("a lent address fits a pointer");
-    std::ptr::with_exposed_provenance_mut(address)
 }

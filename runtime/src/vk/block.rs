@@ -76,14 +76,14 @@ impl Block {
     pub(crate) fn host(&self) -> Option<&[u8]> {
         let length = usize::try_from(self.bytes).expect("mapped memory has addresses");
         // SAFETY: 1. the memory is mapped while `self` lives, and initialised as far as the host
-        // can tell; 2. writing needs `&mut self`, and kernels run only while nobody looks.
+        // can tell; 2. writing needs `&mut self`, and kernels run only while no slice lives.
         self.mapped.map(|start| unsafe { std::slice::from_raw_parts(start.as_ptr(), length) })
     }
 
     /// As [`host`](Self::host), for writing.
     pub(crate) fn host_mut(&mut self) -> Option<&mut [u8]> {
         let length = usize::try_from(self.bytes).expect("mapped memory has addresses");
-        // SAFETY: as in `host`; `&mut self` shows that nobody else looks.
+        // SAFETY: as in `host`; `&mut self` shows that no other slice lives.
         self.mapped.map(|start| unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), length) })
     }
 }

@@ -82,7 +82,7 @@ impl Bound {
         // SAFETY: 1. the memory is live until the allocation is freed.
         let memory = unsafe { allocation.memory() };
         // SAFETY: 1. buffer and memory are live; 2. the buffer is new and bound once, to a part of
-        // the memory that the allocator gave to nobody else.
+        // the memory that no other allocation has.
         unsafe { device.raw().bind_buffer_memory(raw, memory, allocation.offset()) }
             .named("vkBindBufferMemory")
     }

@@ -1,9 +1,9 @@
 //! The process that Vulkan is set up in.
 //!
-//! A child made by `fork` has the parent's driver in its memory and none of the driver's threads.
-//! A driver that the child set up on its own would hang, or crash when the child exits (all drivers
-//! that were tried). So a process that has inherited an instance makes none; one whose parent had none
-//! left may.
+//! A child made by `fork` has the parent's driver in its memory and none of the driver's threads. A
+//! driver that the child set up on its own would hang, or crash when the child exits (all drivers
+//! that were tried). So a process that has inherited an instance makes none; one whose parent had
+//! none left may.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -131,8 +131,8 @@ impl Recording {
         unsafe { device.cmd_dispatch(commands, x, y, z) };
     }
 
-    /// Ends recording, with the copy of a word, if one is given, and a barrier that makes everything
-    /// that was written visible to the host; and hands the commands to the device.
+    /// Ends recording, with the copy of a word, if one is given, and a barrier that makes
+    /// everything that was written visible to the host; and hands the commands to the device.
     ///
     /// An error means that nothing was submitted.
     pub(crate) fn submit(mut self, copy: Option<WordCopy>) -> Result<Submitted, VulkanError> {

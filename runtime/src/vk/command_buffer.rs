@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 /// A command buffer with a pool of its own, so that a thread that owns the one owns both.
 pub(crate) struct CommandBuffer {
-    // Invariant: `raw` was allocated from `pool`, and nobody else has either. Both were made from
-    // `handle`'s device, and go with Drop. No command of the buffer is pending.
+    // Invariant: `raw` was allocated from `pool`, and this value alone has them. Both were made
+    // from `handle`'s device, and go with Drop. No command of the buffer is pending.
     pool: vk::CommandPool,
     raw: vk::CommandBuffer,
     handle: Arc<Handle>,
@@ -28,7 +28,7 @@ impl CommandBuffer {
             .command_pool(pool)
             .level(vk::CommandBufferLevel::PRIMARY)
             .command_buffer_count(1);
-        // SAFETY: 1. device and pool are live; 2. nobody else knows the pool.
+        // SAFETY: 1. device and pool are live; 2. this value alone has the pool.
         let buffers = unsafe { handle.raw().allocate_command_buffers(&info) }
             .named("vkAllocateCommandBuffers")?;
         made.raw = buffers[0];

@@ -83,7 +83,8 @@ impl ControlBuffer {
             .dst_set(set)
             .descriptor_type(vk::DescriptorType::UNIFORM_BUFFER_DYNAMIC)
             .buffer_info(&blocks)];
-        // SAFETY: 1. set and buffer are live; 2. nobody else knows the set, and no command uses it.
+        // SAFETY: 1. set and buffer are live; 2. this function alone knows the set, and no command
+        // uses it.
         unsafe { device.raw().update_descriptor_sets(&write, &[]) };
         Ok(Self { set, buffer, window_bytes, _pool: Deferred::new(pool, device.queue()) })
     }

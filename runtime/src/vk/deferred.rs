@@ -1,9 +1,9 @@
 //! Objects that the program may drop while the device is still using them.
 //!
 //! Commands that use an object were submitted before it was dropped: until then the owner of the
-//! commands keeps it ([`Recording::launch`](super::command::Recording::launch)). So the newest value
-//! of the timeline at the time of the drop is reached after all of them. If it is reached already
-//! the object is destroyed at once, else when a later submission or drop finds that it was.
+//! commands keeps it ([`Recording::launch`](super::command::Recording::launch)). So the newest
+//! value of the timeline at the time of the drop is reached after all of them. If it is reached
+//! already the object is destroyed at once, else when a later submission or drop finds that it was.
 
 use super::queue::Queue;
 use std::{mem::ManuallyDrop, ops::Deref, sync::Arc};

@@ -27,7 +27,7 @@ pub(crate) struct Device {
     queue: Arc<Queue>,
     memory: Arc<Memory>,
     control_layout: SetLayout,
-    /// Command buffers that nobody uses: a lock-free list, because threads launch side by side.
+    /// Command buffers that are free: a lock-free list, because threads launch side by side.
     free: SegQueue<CommandBuffer>,
     host_memory: Option<ext::external_memory_host::Device>,
     memory_types: Vec<vk::MemoryType>,
@@ -98,7 +98,7 @@ impl Device {
         self.handle.is_inherited()
     }
 
-    /// A command buffer that nobody uses.
+    /// A command buffer that is free.
     pub(super) fn take_commands(&self) -> Result<CommandBuffer, VulkanError> {
         match self.free.pop() {
             Some(commands) => Ok(commands),

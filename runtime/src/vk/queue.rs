@@ -86,7 +86,8 @@ impl Queue {
         unsafe { self.handle.raw().queue_submit(*queue, &[info], vk::Fence::null()) }
             .named("vkQueueSubmit")
             .map_err(unsubmitted)?;
-        // Pairs with the load in `retire`: who drops what these commands use has seen this.
+        // Pairs with the load in `retire`: a thread that drops objects of these commands has
+        // seen this.
         self.newest.store(value, Release);
         drop(queue);
         self.reap();

@@ -12,8 +12,8 @@ use farptr::rewrite::{Capability, Reflection};
 use farptr::{Error, Grid, KernelError, LaunchOptions, RawKernel, Scope};
 use std::{io::Write, sync::PoisonError};
 
-/// Features that a device may lack, so that kernels that need it are named as not run. Anything else that a
-/// device lacks is a failure.
+/// Features that a device may lack, so that kernels that need it are named as not run. Anything
+/// else that a device lacks is a failure.
 const MAY_LACK: [Capability; 10] = [
     Capability::Int64,
     Capability::Int64Atomics,
