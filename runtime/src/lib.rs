@@ -92,7 +92,7 @@ pub use farptr_hmm::{VaRange, VirtAddr};
 #[cfg(feature = "kernels")]
 pub use farptr_kernels as shaders;
 pub use farptr_rewrite as rewrite;
-pub use farptr_rewrite::{Access, KernelDesc, Ptr, PtrMut, RewriteError};
+pub use farptr_rewrite::{AccessKind, KernelDesc, Ptr, PtrMut, RewriteError};
 pub use kernel::handle::{Kernel, RawKernel};
 pub use launch::grid::Grid;
 pub use launch::options::LaunchOptions;

@@ -13,7 +13,7 @@ use checked::{add_one, assert_usable, fault, follow};
 use common::{ramp, runtimes};
 use farptr::shaders::abi::{Link, Node, Walker};
 use farptr::shaders::{affine, bfs, probe, saxpy, walk};
-use farptr::{Access, FaultReason, Grid, LaunchError, LaunchOptions, PtrMut, Scope, VirtAddr};
+use farptr::{AccessKind, FaultReason, Grid, LaunchError, LaunchOptions, PtrMut, Scope, VirtAddr};
 
 const CANARY: f32 = -7.25;
 const N: u32 = 1000;
@@ -58,7 +58,7 @@ fn one_element_beyond_either_end_is_a_fault() {
             let fault = fault(ended);
             assert_eq!(fault.address, start.wrapping_add_signed(offset), "{fault}");
             assert_eq!((fault.reason, fault.size_bytes), (FaultReason::OutOfBounds, 4));
-            assert_eq!((fault.kernel, fault.access), ("affine", Access::Read));
+            assert_eq!((fault.kernel, fault.access), ("affine", AccessKind::Read));
             assert!(fault.instruction.starts_with("OpLoad"), "{fault}");
             let nearest = fault.nearest.unwrap();
             assert_eq!((nearest.range.start().get(), nearest.offset_bytes), (start, offset));
@@ -159,7 +159,7 @@ fn what_is_lent_for_reading_is_not_written() {
             Ok(add_one(s, &kernel, PtrMut::from_address(x), N)?)
         });
         let fault = fault(ended);
-        assert_eq!((fault.reason, fault.access), (FaultReason::ReadOnly, Access::Write));
+        assert_eq!((fault.reason, fault.access), (FaultReason::ReadOnly, AccessKind::Write));
         assert!(fault.instruction.starts_with("OpStore"), "{fault}");
         assert_eq!(x, vec![2.0; N as usize]);
         assert_usable(&runtime);
@@ -185,7 +185,7 @@ fn an_atomic_needs_memory_that_was_lent_for_writing() {
             Ok(s.launch(&kernel, Grid::cover(1), args)?)
         });
         let fault = fault(ended);
-        assert_eq!((fault.reason, fault.access), (FaultReason::ReadOnly, Access::Atomic));
+        assert_eq!((fault.reason, fault.access), (FaultReason::ReadOnly, AccessKind::Atomic));
         assert_eq!(fault.address, VirtAddr::of(&nodes[1].visits).get(), "{fault}");
         assert_eq!(nodes[1].visits, 0);
     }
@@ -428,7 +428,7 @@ fn a_store_beyond_the_room_for_results_is_a_fault_of_an_index() {
             Ok(s.launch(&kernel, Grid::cover(1), args)?)
         });
         let fault = fault(ended);
-        assert_eq!((fault.access, fault.reason), (Access::Write, FaultReason::OutOfBounds));
+        assert_eq!((fault.access, fault.reason), (AccessKind::Write, FaultReason::OutOfBounds));
         assert_eq!(fault.nearest.unwrap().offset_bytes, 480, "{fault}");
         assert_eq!(next[60..], [0; 4]);
     }

@@ -10,7 +10,7 @@ mod glsl;
 use checked::{assert_usable, endless, fault, follow, launch_failure};
 use common::{or_skip, runtimes};
 use farptr::shaders::probe;
-use farptr::{Access, AccessMode, Backing, Grid, LaunchError, LaunchOptions, Runtime};
+use farptr::{AccessKind, AccessMode, Backing, Grid, LaunchError, LaunchOptions, Runtime};
 use std::time::Duration;
 
 #[test]
@@ -119,7 +119,7 @@ fn a_fault_is_named_though_a_loop_behind_it_is_too_long() {
             let what = format!("{} access, {passes} passes, {lost} lost", runtime.access());
             let fault = fault(ended);
             assert_eq!(fault.address, start + u64::from(FAR) * 4, "{what}");
-            let access = if writes == 1 { Access::Write } else { Access::Read };
+            let access = if writes == 1 { AccessKind::Write } else { AccessKind::Read };
             assert_eq!(fault.access, access, "{what}");
         }
         assert_usable(&runtime);

@@ -13,7 +13,7 @@ mod glsl;
 
 use common::{build, runtimes};
 use farptr::{
-    Access, AccessMode, Backing, Error, Fault, FaultReason, Grid, LaunchError, LaunchOptions,
+    AccessKind, AccessMode, Backing, Error, Fault, FaultReason, Grid, LaunchError, LaunchOptions,
     RawKernel, Runtime,
 };
 use glsl::{Level, glsl};
@@ -93,11 +93,11 @@ enum From {
 }
 
 /// A kernel whose culprit touches an address.
-fn toucher(runtime: &Runtime, access: Access, from: From) -> RawKernel {
+fn toucher(runtime: &Runtime, access: AccessKind, from: From) -> RawKernel {
     let touch = match access {
-        Access::Read => "found = U(p).at[0];",
-        Access::Write => "U(p).at[0] = 0xbadu;",
-        Access::Atomic => "found = atomicAdd(U(p).at[0], 0xbadu);",
+        AccessKind::Read => "found = U(p).at[0];",
+        AccessKind::Write => "U(p).at[0] = 0xbadu;",
+        AccessKind::Atomic => "found = atomicAdd(U(p).at[0], 0xbadu);",
     };
     let pointer = match from {
         From::Argument => "target",
@@ -184,12 +184,12 @@ fn assert_usable(runtime: &Runtime) {
 /// The kernels that touch an address, one for each way.
 struct Touchers<'r> {
     runtime: &'r Runtime,
-    kernels: Vec<(Access, From, RawKernel)>,
+    kernels: Vec<(AccessKind, From, RawKernel)>,
 }
 
 impl<'r> Touchers<'r> {
     fn new(runtime: &'r Runtime) -> Self {
-        let accesses = [Access::Read, Access::Write, Access::Atomic];
+        let accesses = [AccessKind::Read, AccessKind::Write, AccessKind::Atomic];
         let ways = accesses.map(|access| [(access, From::Argument), (access, From::Table)]);
         let made = |&(access, from): &_| (access, from, toucher(runtime, access, from));
         Self { runtime, kernels: ways.as_flattened().iter().map(made).collect() }
@@ -351,7 +351,7 @@ fn indices_beyond_either_end() {
             let fault = fault(ended, "an index");
             let address = y.wrapping_add_signed(4 * k);
             let said = (fault.address, fault.access, fault.reason);
-            assert_eq!(said, (address, Access::Write, FaultReason::OutOfBounds), "index {k}");
+            assert_eq!(said, (address, AccessKind::Write, FaultReason::OutOfBounds), "index {k}");
             assert_eq!((fault.workgroup, fault.invocation), CULPRIT);
             let offset = fault.nearest.unwrap().offset_bytes;
             assert_eq!(offset, 4 * (k + i64::from(middle)), "index {k}");
@@ -382,7 +382,7 @@ fn vectors_that_straddle_an_end() {
             }
             let fault = fault(ended, "a vector");
             assert_eq!((fault.address, fault.size_bytes), (target, 16));
-            assert_eq!((fault.access, fault.reason), (Access::Read, FaultReason::OutOfBounds));
+            assert_eq!((fault.access, fault.reason), (AccessKind::Read, FaultReason::OutOfBounds));
         }
         assert_usable(runtime);
     }
@@ -408,7 +408,7 @@ fn storms_of_faults() {
             Ok(s.launch_raw(&kernel, grid, &push, &options)?)
         });
         let fault = fault(ended, "a storm");
-        assert_eq!((fault.access, fault.reason), (Access::Write, FaultReason::OutOfBounds));
+        assert_eq!((fault.access, fault.reason), (AccessKind::Write, FaultReason::OutOfBounds));
         victim.assert_intact("a storm");
         assert_usable(runtime);
     }
@@ -417,7 +417,7 @@ fn storms_of_faults() {
 #[test]
 fn a_transaction_leaves_nothing() {
     for runtime in &runtimes() {
-        let kernel = toucher(runtime, Access::Read, From::Table);
+        let kernel = toucher(runtime, AccessKind::Read, From::Table);
         let mut victim = Victim::new();
         let options = LaunchOptions::new().transactional(true);
         fault(touch(runtime, &kernel, &mut victim, 16, &options), "a transaction");

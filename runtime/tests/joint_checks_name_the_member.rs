@@ -12,7 +12,9 @@ mod common;
 mod glsl;
 
 use common::runtimes;
-use farptr::{Access, Error, FaultReason, Grid, LaunchError, LaunchOptions, RawKernel, Runtime};
+use farptr::{
+    AccessKind, Error, FaultReason, Grid, LaunchError, LaunchOptions, RawKernel, Runtime,
+};
 use glsl::{Level, glsl};
 
 /// Bytes of a node, and of what its members are: `next`, `a`, `b`.
@@ -20,9 +22,9 @@ const NODE: u64 = 24;
 const MEMBERS: [(u64, u32); 3] = [(8, 8), (0, 4), (20, 4)];
 
 /// A kernel that reads or writes all members of the node that a table leads to, `next` first.
-fn kernel(runtime: &Runtime, access: Access) -> RawKernel {
+fn kernel(runtime: &Runtime, access: AccessKind) -> RawKernel {
     let body = match access {
-        Access::Read => "uvec2 next = n.next; U(y).at[0] = next.x + next.y + n.a + n.b;",
+        AccessKind::Read => "uvec2 next = n.next; U(y).at[0] = next.x + next.y + n.a + n.b;",
         _ => "n.next = uvec2(8, 9); n.a = 1; n.b = 3;",
     };
     let source = format!(
@@ -82,7 +84,7 @@ fn refused(at: u64, start: u64, end: u64) -> Option<(u64, u32, FaultReason)> {
 #[test]
 fn the_first_member_that_is_not_allowed_is_named() {
     for runtime in &runtimes() {
-        for access in [Access::Read, Access::Write] {
+        for access in [AccessKind::Read, AccessKind::Write] {
             let kernel = kernel(runtime, access);
             let mut memory = vec![7u32; 1024];
             let (base, lent) = (memory.as_ptr().addr() as u64, 400..600);
@@ -114,7 +116,7 @@ fn the_first_member_that_is_not_allowed_is_named() {
 #[test]
 fn members_may_be_in_lends_that_touch_or_nearly() {
     for runtime in &runtimes() {
-        let kernels = [Access::Read, Access::Write].map(|access| kernel(runtime, access));
+        let kernels = [AccessKind::Read, AccessKind::Write].map(|access| kernel(runtime, access));
         // How many words of the node are below the border, and how many after it are not lent: of
         // its six words the second and the fifth are not accessed.
         for (below, hole) in [(1, 0), (2, 0), (4, 0), (5, 0), (1, 1), (4, 1)] {

@@ -17,7 +17,7 @@ mod processors;
 use common::build;
 use farptr::test_hooks::TestHooks;
 use farptr::{
-    Access, AccessMode, Backing, Error, Fault, FaultReason, Grid, LaunchError, LaunchOptions,
+    AccessKind, AccessMode, Backing, Error, Fault, FaultReason, Grid, LaunchError, LaunchOptions,
     RawKernel, Runtime,
 };
 use processors::pin;
@@ -144,11 +144,11 @@ fn fault(result: Result<(), Error>, what: &str) -> Fault {
 }
 
 /// A kernel whose culprit touches an address that is in memory; all write what they found.
-fn toucher(runtime: &Runtime, access: Access) -> RawKernel {
+fn toucher(runtime: &Runtime, access: AccessKind) -> RawKernel {
     let touch = match access {
-        Access::Read => "found = U(p).at[0];",
-        Access::Write => "U(p).at[0] = 0xbadu;",
-        Access::Atomic => "found = atomicAdd(U(p).at[0], 0xbadu);",
+        AccessKind::Read => "found = U(p).at[0];",
+        AccessKind::Write => "U(p).at[0] = 0xbadu;",
+        AccessKind::Atomic => "found = atomicAdd(U(p).at[0], 0xbadu);",
     };
     let source = format!(
         "layout(local_size_x = 8) in;
@@ -197,7 +197,7 @@ fn a_bad_pointer_is_the_documented_error_whatever_is_done_with_it() {
     let kernel = [0xffff_8000_0000_1000, 0xffff_ffff_ff60_0000, u64::MAX - 3, u64::MAX - 4095];
     cases.extend(wild.iter().chain(&kernel).map(|&address| (address, Unmapped, false)));
     let scratch = Mapping::anonymous(2, 0);
-    for access in [Access::Read, Access::Write, Access::Atomic] {
+    for access in [AccessKind::Read, AccessKind::Write, AccessKind::Atomic] {
         let kernel = toucher(&runtime, access);
         let run = |target: u64| {
             scratch.put(0, target);
@@ -205,7 +205,7 @@ fn a_bad_pointer_is_the_documented_error_whatever_is_done_with_it() {
         };
         for &(address, reason, may_be_read) in &cases {
             let what = format!("{access} at {address:#x}");
-            if may_be_read && access == Access::Read {
+            if may_be_read && access == AccessKind::Read {
                 run(address).unwrap();
                 assert_eq!(scratch.word(PAGE + 28 * 4), 7 | 0xcccc_cccc << 32);
                 (0..24).for_each(|word| scratch.put(PAGE + word * 8, 0));
@@ -223,7 +223,7 @@ fn a_bad_pointer_is_the_documented_error_whatever_is_done_with_it() {
         // The runtime works on.
         run(scratch.address(1) as u64 + 2048).unwrap();
         let touched = scratch.word(PAGE + 2048);
-        assert_eq!(touched, if access == Access::Read { 0 } else { 0xbad });
+        assert_eq!(touched, if access == AccessKind::Read { 0 } else { 0xbad });
         (0..PAGE / 8).for_each(|word| scratch.put(PAGE + word * 8, 0));
     }
     assert_eq!(file.metadata().unwrap().len(), PAGE as u64);
@@ -233,7 +233,7 @@ fn a_bad_pointer_is_the_documented_error_whatever_is_done_with_it() {
 fn a_misaligned_pointer_is_an_error() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(runtime) = runtime(None) else { return };
-    let kernel = toucher(&runtime, Access::Write);
+    let kernel = toucher(&runtime, AccessKind::Write);
     let memory = Mapping::anonymous(3, 0);
     for offset in [1, 2, PAGE - 2] {
         let target = (memory.address(2) + offset) as u64;

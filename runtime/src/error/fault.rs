@@ -1,7 +1,7 @@
 //! An access that was not allowed, as an error names it.
 
 use farptr_hmm::VaRange;
-use farptr_rewrite::{Access, Line};
+use farptr_rewrite::{AccessKind, Line};
 use std::fmt;
 
 /// An access that was not allowed: what, where, by whom, and how far from what was lent.
@@ -13,7 +13,7 @@ pub struct Fault {
     /// The address of the first byte, as the kernel computed it.
     pub address: u64,
     /// The access: a read, a write or an atomic.
-    pub access: Access,
+    pub access: AccessKind,
     /// How many bytes from there.
     pub size_bytes: u32,
     /// The argument whose pointer the access starts from, if it starts from one.

@@ -1,7 +1,7 @@
 //! The facts about a kernel that the rewriting pass found, in words.
 
 use crate::{Kernel, RawKernel, kernel::code::Code, paging::plan::Replay};
-use farptr_rewrite::{Analysis, Bounds, Effects, KernelDesc, RewriteError};
+use farptr_rewrite::{Analysis, Check, Effects, KernelDesc, RewriteError};
 use std::{collections::HashSet, fmt};
 
 /// The facts about a kernel: its accesses, how each is checked, and how a launch in rounds undoes a
@@ -63,13 +63,13 @@ impl KernelExplanation {
     /// How many accesses are checked by an index into a pointer argument, the cheapest way.
     #[must_use]
     pub fn accesses_by_index(&self) -> usize {
-        self.count(|bounds| matches!(bounds, Bounds::Index(_)))
+        self.count(|check| matches!(check, Check::Index(_)))
     }
 
     /// How many accesses are checked by their address, which may come from memory.
     #[must_use]
     pub fn accesses_by_address(&self) -> usize {
-        self.count(|bounds| matches!(bounds, Bounds::Address(_)))
+        self.count(|check| matches!(check, Check::Address(_)))
     }
 
     /// Whether a launch in rounds copies pages again after a round with faults, where the
@@ -80,9 +80,9 @@ impl KernelExplanation {
         analysis.is_some_and(|analysis| Replay::of(&analysis.effects) == Replay::Undo)
     }
 
-    fn count(&self, wanted: impl Fn(Bounds) -> bool) -> usize {
+    fn count(&self, wanted: impl Fn(Check) -> bool) -> usize {
         let sites = self.analysis().map_or(&[][..], |analysis| &analysis.sites);
-        sites.iter().filter(|site| wanted(site.bounds)).count()
+        sites.iter().filter(|site| wanted(site.check)).count()
     }
 }
 
@@ -94,11 +94,11 @@ impl fmt::Display for KernelExplanation {
             Err(refusal) => return write!(f, "checked     never: {refusal}"),
         };
         let (index, address) = (self.accesses_by_index(), self.accesses_by_address());
-        let own = self.count(|bounds| bounds == Bounds::Own);
+        let own = self.count(|check| check == Check::Own);
         writeln!(f, "accesses    {index} by index, {address} by address, {own} to own arrays")?;
         for site in &analysis.sites {
             write!(f, "            {} ({}) ", site.instruction, site.access)?;
-            bounds(f, analysis, site.bounds)?;
+            check(f, analysis, site.check)?;
             match &site.line {
                 Some(line) => writeln!(f, " at {}:{}", line.file, line.line)?,
                 None => writeln!(f)?,
@@ -120,18 +120,18 @@ impl fmt::Display for KernelExplanation {
 }
 
 /// How an access is checked.
-fn bounds(f: &mut fmt::Formatter<'_>, analysis: &Analysis, bounds: Bounds) -> fmt::Result {
-    match bounds {
-        Bounds::Index(check) => {
-            let check = analysis.checks.get(check);
+fn check(f: &mut fmt::Formatter<'_>, analysis: &Analysis, check: Check) -> fmt::Result {
+    match check {
+        Check::Index(check) => {
+            let check = analysis.index_checks.get(check);
             let root = check.and_then(|check| analysis.roots.get(check.root));
             match root {
                 Some(root) => write!(f, "by index from root {}", root.push_offset_bytes),
                 None => f.write_str("by index"),
             }
         }
-        Bounds::Address(_) => f.write_str("by address"),
-        Bounds::Own => f.write_str("by index into an own array"),
+        Check::Address(_) => f.write_str("by address"),
+        Check::Own => f.write_str("by index into an own array"),
     }
 }
 
@@ -169,7 +169,7 @@ fn reason(replay: Replay, analysis: &Analysis) -> &'static str {
 
 fn reads_what_it_writes(analysis: &Analysis) -> bool {
     let of = |writes: bool| {
-        let checks = analysis.checks.iter();
+        let checks = analysis.index_checks.iter();
         checks.filter(move |check| check.access.writes() == writes).map(|check| check.root)
     };
     let read: HashSet<usize> = of(false).collect();

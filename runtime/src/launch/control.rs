@@ -5,7 +5,7 @@
 use crate::lend::lends::{Lends, Segment};
 use farptr_hmm::VirtAddr;
 use farptr_rewrite::{
-    Analysis, Check, Reach, Search,
+    AddressCheck, Analysis, IndexCheck, Search,
     control::{self, Layout},
 };
 
@@ -40,7 +40,7 @@ pub(crate) fn roots(analysis: &Analysis, push: &[u8], lends: &Lends, open: bool)
 /// pointers into no lend reach memory: they may reach any, a lend too.
 pub(crate) fn apart(analysis: &Analysis, roots: &[Root], open: bool) -> bool {
     let of = |writes: bool| {
-        let checks = analysis.checks.iter();
+        let checks = analysis.index_checks.iter();
         checks.filter(move |check| check.access.writes() == writes).filter_map(|check| {
             let start = roots.get(check.root)?.segment.map(|segment| segment.range.start());
             (start.is_some() || open).then_some(start)
@@ -59,7 +59,7 @@ fn pointer_at(push: &[u8], offset_bytes: u32) -> u64 {
     bytes.copied().map_or(0, u64::from_le_bytes)
 }
 
-/// What a [`Check`] asks of an index.
+/// What an [`IndexCheck`] demands of an index.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Indexed {
     pub(crate) stride_bytes: u32,
@@ -69,8 +69,8 @@ pub(crate) struct Indexed {
     pub(crate) writes: bool,
 }
 
-impl From<&Check> for Indexed {
-    fn from(check: &Check) -> Self {
+impl From<&IndexCheck> for Indexed {
+    fn from(check: &IndexCheck) -> Self {
         Self {
             stride_bytes: check.stride_bytes,
             offset_bytes: check.offset_bytes,
@@ -135,15 +135,15 @@ impl Window {
 
 /// The windows of all checks of a kernel.
 pub(crate) fn windows(analysis: &Analysis, roots: &[Root]) -> Vec<Window> {
-    let window = |check: &Check| {
+    let window = |check: &IndexCheck| {
         roots.get(check.root).map_or(Window::EMPTY, |root| Window::of(check.into(), root))
     };
-    analysis.checks.iter().map(window).collect()
+    analysis.index_checks.iter().map(window).collect()
 }
 
 /// Opens the windows of pointers into no lend, where pages decide what may be accessed.
 pub(crate) fn open_windows(windows: &mut [Window], analysis: &Analysis, roots: &[Root]) {
-    for (window, check) in windows.iter_mut().zip(&analysis.checks) {
+    for (window, check) in windows.iter_mut().zip(&analysis.index_checks) {
         let outside = |root: &&Root| {
             let aligned = root.address.is_multiple_of(u64::from(check.align_bytes.max(1)));
             root.segment.is_none() && aligned
@@ -177,7 +177,7 @@ pub(crate) fn records(
     for Record { segment, target, bitmap } in segments {
         let (start, len) = (segment.range.start().get(), segment.range.len_bytes());
         all.extend([start, len, target, bitmap]);
-        all.extend(analysis.reaches.iter().map(|reach| span(reach, &segment)));
+        all.extend(analysis.address_checks.iter().map(|check| span(check, &segment)));
         all.resize(all.len().next_multiple_of(numbers), 0);
     }
     while all.len() < search.segments() * numbers {
@@ -192,11 +192,11 @@ pub(crate) fn records(
 }
 
 /// How far from the start of a segment an access of this kind may begin, plus one.
-fn span(reach: &Reach, segment: &Segment) -> u64 {
-    if reach.access.writes() && !segment.writable {
+fn span(check: &AddressCheck, segment: &Segment) -> u64 {
+    if check.access.writes() && !segment.writable {
         return 0;
     }
-    (segment.range.len_bytes() + 1).saturating_sub(reach.size_bytes.into())
+    (segment.range.len_bytes() + 1).saturating_sub(check.size_bytes.into())
 }
 
 /// The numbers in the head of a control block.
@@ -234,7 +234,7 @@ pub(crate) fn rows(
     rows[control::REPORTS as usize] = pair(head.log, head.stop);
     rows[control::LOOKUP as usize] = pair(head.tree, head.segments);
     rows[control::TREE as usize] = [head.tree_entries, 0, 0, 0];
-    for ((at, check), window) in (0..).zip(&analysis.checks).zip(windows) {
+    for ((at, check), window) in (0..).zip(&analysis.index_checks).zip(windows) {
         rows[layout.check_row(at) as usize] = window.row(check.offset_bytes, head.zeroes);
     }
     let first = layout.segment_row(0) as usize;

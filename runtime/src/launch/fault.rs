@@ -10,7 +10,7 @@ use crate::{
     lend::lends::{Lends, Segment},
 };
 use farptr_hmm::{VaRange, VirtAddr};
-use farptr_rewrite::{Access, Analysis, Bounds, Site};
+use farptr_rewrite::{AccessKind, Analysis, Check, Site};
 
 /// A launch, as far as the errors for its faults need it.
 #[derive(Clone, Copy, Debug)]
@@ -37,12 +37,12 @@ impl Launched<'_> {
     }
 
     fn address_of_index(&self, record: &FaultRecord, index: i32) -> Option<u64> {
-        let check = match self.site(record)?.bounds {
-            Bounds::Index(check) => check,
-            Bounds::Own => return Some(i64::from(index).cast_unsigned()),
-            Bounds::Address(_) => return None,
+        let check = match self.site(record)?.check {
+            Check::Index(check) => check,
+            Check::Own => return Some(i64::from(index).cast_unsigned()),
+            Check::Address(_) => return None,
         };
-        let check = self.analysis.checks.get(check)?;
+        let check = self.analysis.index_checks.get(check)?;
         let steps = i64::from(index).wrapping_mul(i64::from(check.stride_bytes));
         let zero = self.roots.get(check.root)?.address.wrapping_add(check.offset_bytes.into());
         Some(zero.wrapping_add_signed(steps))
@@ -50,25 +50,25 @@ impl Launched<'_> {
 
     /// Bytes, alignment, and the pointer whose index was checked, if an index was.
     fn extent(&self, site: Option<&Site>) -> (u32, u32, Option<&Root>) {
-        let extent = match site.map(|site| site.bounds) {
-            Some(Bounds::Index(check)) => self
+        let extent = match site.map(|site| site.check) {
+            Some(Check::Index(check)) => self
                 .analysis
-                .checks
+                .index_checks
                 .get(check)
                 .map(|check| (check.size_bytes, check.align_bytes, self.roots.get(check.root))),
-            Some(Bounds::Address(reach)) => {
-                let reach = self.analysis.reaches.get(reach);
-                reach.map(|reach| (reach.size_bytes, reach.align_bytes, None))
+            Some(Check::Address(check)) => {
+                let check = self.analysis.address_checks.get(check);
+                check.map(|check| (check.size_bytes, check.align_bytes, None))
             }
-            Some(Bounds::Own) | None => None,
+            Some(Check::Own) | None => None,
         };
         extent.unwrap_or((1, 1, None))
     }
 
     /// The pointer whose index was checked, if an index was.
     fn argument(&self, site: Option<&Site>) -> Option<Argument> {
-        let Bounds::Index(check) = site?.bounds else { return None };
-        let root = self.analysis.checks.get(check)?.root;
+        let Check::Index(check) = site?.check else { return None };
+        let root = self.analysis.index_checks.get(check)?.root;
         let offset_bytes = self.analysis.roots.get(root)?.push_offset_bytes;
         let name = self.names.iter().find(|&&(at, _)| at == offset_bytes);
         let name = name.map(|(_, name)| name.clone());
@@ -110,13 +110,13 @@ impl Launched<'_> {
         owner: Option<&Segment>,
     ) -> Option<u64> {
         let site = self.analysis.sites.get(site)?;
-        let (stride, owner) = match (site.bounds, record.place) {
-            (Bounds::Index(check), Place::Index(index)) if index < 0 => {
-                (self.analysis.checks.get(check)?.stride_bytes, owner.copied())
+        let (stride, owner) = match (site.check, record.place) {
+            (Check::Index(check), Place::Index(index)) if index < 0 => {
+                (self.analysis.index_checks.get(check)?.stride_bytes, owner.copied())
             }
             // The stride is not known; most often it is the size.
-            (Bounds::Address(reach), Place::Address(_)) => {
-                (self.analysis.reaches.get(reach)?.size_bytes, None)
+            (Check::Address(check), Place::Address(_)) => {
+                (self.analysis.address_checks.get(check)?.size_bytes, None)
             }
             _ => return None,
         };
@@ -131,14 +131,14 @@ impl Launched<'_> {
         let (culprit, address) = self.culprit(record);
         let site = self.analysis.sites.get(culprit);
         let (size_bytes, align_bytes, root) = self.extent(site);
-        let access = site.map_or(Access::Read, |site| site.access);
+        let access = site.map_or(AccessKind::Read, |site| site.access);
         // An index belongs to the lend of its pointer, an address to whatever it is in.
         let meant = root.and_then(|root| root.segment);
         let owner = match root {
             Some(_) => meant,
             None => self.lends.containing(VirtAddr::new(address)).copied(),
         };
-        let own = site.is_some_and(|site| site.bounds == Bounds::Own);
+        let own = site.is_some_and(|site| site.check == Check::Own);
         let reason = if own {
             FaultReason::OwnVariable
         } else {
@@ -174,7 +174,7 @@ fn reason(
     address: u64,
     size_bytes: u32,
     align_bytes: u32,
-    access: Access,
+    access: AccessKind,
     owner: Option<&Segment>,
 ) -> FaultReason {
     refusal(address, size_bytes, align_bytes, access, owner).unwrap_or(FaultReason::OutOfBounds)
@@ -185,7 +185,7 @@ fn refusal(
     address: u64,
     size_bytes: u32,
     align_bytes: u32,
-    access: Access,
+    access: AccessKind,
     owner: Option<&Segment>,
 ) -> Option<FaultReason> {
     let inside = |segment: &&Segment| {
@@ -232,14 +232,14 @@ mod tests {
         let why = |address, size, align, access, writable| {
             reason(address, size, align, access, Some(&segment(writable)))
         };
-        assert_eq!(why(1000, 4, 4, Access::Write, false), FaultReason::ReadOnly);
-        assert_eq!(why(1002, 4, 4, Access::Atomic, true), FaultReason::Misaligned);
-        assert_eq!(why(1096, 4, 4, Access::Read, true), FaultReason::OutOfBounds);
-        assert_eq!(why(1098, 4, 4, Access::Write, false), FaultReason::OutOfBounds);
-        assert_eq!(why(998, 4, 4, Access::Write, false), FaultReason::OutOfBounds);
-        assert_eq!(why(u64::MAX, 4, 4, Access::Read, true), FaultReason::OutOfBounds);
-        assert_eq!(reason(0, 4, 4, Access::Read, None), FaultReason::OutOfBounds);
-        assert_eq!(refusal(1096, 4, 4, Access::Read, Some(&segment(false))), None);
+        assert_eq!(why(1000, 4, 4, AccessKind::Write, false), FaultReason::ReadOnly);
+        assert_eq!(why(1002, 4, 4, AccessKind::Atomic, true), FaultReason::Misaligned);
+        assert_eq!(why(1096, 4, 4, AccessKind::Read, true), FaultReason::OutOfBounds);
+        assert_eq!(why(1098, 4, 4, AccessKind::Write, false), FaultReason::OutOfBounds);
+        assert_eq!(why(998, 4, 4, AccessKind::Write, false), FaultReason::OutOfBounds);
+        assert_eq!(why(u64::MAX, 4, 4, AccessKind::Read, true), FaultReason::OutOfBounds);
+        assert_eq!(reason(0, 4, 4, AccessKind::Read, None), FaultReason::OutOfBounds);
+        assert_eq!(refusal(1096, 4, 4, AccessKind::Read, Some(&segment(false))), None);
     }
 
     #[test]

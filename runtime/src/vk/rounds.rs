@@ -314,7 +314,7 @@ fn finish_rounds(
 
 /// The lends of arguments that the kernel writes through.
 fn written_lends(paged: &Paged, analysis: &Analysis, roots: &[Root]) -> Vec<usize> {
-    let writes = analysis.checks.iter().filter(|check| check.access.writes());
+    let writes = analysis.index_checks.iter().filter(|check| check.access.writes());
     let segments = writes.filter_map(|check| roots.get(check.root)?.segment);
     let lends = segments.filter_map(|segment| paged.placed.get(&segment.range.start()));
     lends.map(|placed| placed.lend).collect()

@@ -32,7 +32,7 @@ mod tests;
 
 pub use abi::{KernelDesc, LOOP_WINDOW, Ptr, PtrMut};
 pub use contract::analysis::{
-    Access, Analysis, Bounds, Check, Effects, Joint, Line, Reach, Root, Site,
+    AccessKind, AddressCheck, Analysis, Check, Effects, IndexCheck, Joint, Line, Root, Site,
 };
 pub use contract::control;
 pub use contract::error::RewriteError;

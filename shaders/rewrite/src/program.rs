@@ -1,7 +1,7 @@
 //! A kernel that was parsed and analysed once, to be rewritten for launches.
 
-use crate::analyse::access::{Plan, Way};
-use crate::analyse::plan::plan;
+use crate::analyse::access::{Access, PointerCheck};
+use crate::analyse::collect::collect;
 use crate::contract::analysis::Analysis;
 use crate::contract::control::Layout;
 use crate::contract::error::RewriteError;
@@ -32,7 +32,7 @@ use std::collections::HashSet;
 pub struct Program {
     edit: Edit,
     layouts: Layouts,
-    plans: Vec<Plan>,
+    accesses: Vec<Access>,
     analysis: Analysis,
     /// How many words the kernel has.
     words: usize,
@@ -63,11 +63,11 @@ impl Program {
         let edit = Edit::new(module)?;
         check_builtins(&edit)?;
         let layouts = Layouts::new(&edit);
-        let (mut analysis, plans) = plan(&edit, &layouts, &source, &origins)?;
+        let (mut analysis, accesses) = collect(&edit, &layouts, &source, &origins)?;
         analysis.entry = name;
         analysis.control_set = free_set(&edit);
         analysis.int64 = edit.declares(Capability::Int64);
-        Ok(Self { edit, layouts, plans, analysis, words: words.len(), places })
+        Ok(Self { edit, layouts, accesses, analysis, words: words.len(), places })
     }
 
     /// What is known about the kernel, whatever the variant.
@@ -89,7 +89,7 @@ impl Program {
         self.check_addresses(variant)?;
         let mut size = Size::of(self.words);
         let (mut edit, shared) = self.translated(variant, &layout, &mut size)?;
-        check_indices(&mut edit, &shared, number(self.plans.len()))?;
+        check_indices(&mut edit, &shared, number(self.accesses.len()))?;
         bound_loops(&mut edit, &shared, variant, &self.analysis.effects, &self.places)?;
         if variant.wide_offsets {
             // The pass has added structures to the kernel's own.
@@ -110,11 +110,11 @@ impl Program {
     /// Refuses accesses whose addresses cannot be had without 64-bit integers.
     fn check_addresses(&self, variant: &Variant) -> Result<(), RewriteError> {
         let all = variant.translation.faults() || variant.wide_offsets;
-        let by_address = |plan: &&Plan| all || matches!(plan.way, Way::Address(_));
-        let mut plans = self.plans.iter().filter(by_address);
-        match plans.find(|plan| !self.edit.gives_address(plan.trace.start_type)) {
-            Some(plan) if variant.integers == Integers::Pairs => {
-                let function = self.edit.module.functions[plan.at.0].def_id().unwrap_or_default();
+        let by_address = |access: &&Access| all || matches!(access.check, PointerCheck::Address(_));
+        let mut accesses = self.accesses.iter().filter(by_address);
+        match accesses.find(|access| !self.edit.gives_address(access.trace.start_type)) {
+            Some(access) if variant.integers == Integers::Pairs => {
+                let function = self.edit.module.functions[access.at.0].def_id().unwrap_or_default();
                 let reason = "it follows pointers to numbers of 8 or 16 bits on a device without \
                               64-bit integers; declare the numbers as part of a structure";
                 Err(self.places.refuse(function, Op::Function, reason))
@@ -139,7 +139,7 @@ impl Program {
         let shared = Shared::declare(&mut edit, self.analysis.control_set, 0);
         let (analysis, joints) = (&self.analysis, Default::default());
         let translator = Translator { shared: &shared, analysis, layout, variant, joints };
-        rewrite_accesses(&mut edit, &translator, &self.layouts, &self.plans, size)?;
+        rewrite_accesses(&mut edit, &translator, &self.layouts, &self.accesses, size)?;
         Ok((edit, shared))
     }
 }

@@ -1,9 +1,9 @@
 //! What a kernel does beside loading and storing, and whether it may simply be run again.
 
-use crate::analyse::access::{Plan, Way};
-use crate::analyse::pointers::Kernel;
+use crate::analyse::access::{Access, PointerCheck};
+use crate::analyse::pointers::Definitions;
 use crate::analyse::sites;
-use crate::contract::analysis::{Access, Check, Effects};
+use crate::contract::analysis::{AccessKind, Effects, IndexCheck};
 use crate::ir::instruction::{Id, id_operand};
 use rspirv::dr::Instruction;
 use rspirv::spirv::{Op, StorageClass};
@@ -13,11 +13,15 @@ use std::collections::HashSet;
 const MAX_ROUNDS: usize = 16;
 
 /// Collects the effects of a kernel.
-pub(crate) fn effects(kernel: &Kernel<'_>, plans: &[Plan], checks: &[Check]) -> Effects {
+pub(crate) fn effects(
+    kernel: &Definitions<'_>,
+    accesses: &[Access],
+    index_checks: &[IndexCheck],
+) -> Effects {
     let mut effects = Effects::default();
-    for plan in plans {
-        effects.writes |= plan.touch.access.writes();
-        effects.atomics |= plan.touch.access == Access::Atomic;
+    for access in accesses {
+        effects.writes |= access.dereference.kind.writes();
+        effects.atomics |= access.dereference.kind == AccessKind::Atomic;
     }
     let mut others = false;
     for instruction in instructions(kernel) {
@@ -32,12 +36,12 @@ pub(crate) fn effects(kernel: &Kernel<'_>, plans: &[Plan], checks: &[Check]) -> 
     effects.overwrites = !others
         && !effects.atomics
         && !effects.subgroups
-        && apart(plans, checks)
-        && Taint::new(kernel).leaves_writes_alone(plans);
+        && apart(accesses, index_checks)
+        && Taint::new(kernel).leaves_writes_alone(accesses);
     effects
 }
 
-fn instructions<'k>(kernel: &'k Kernel<'_>) -> impl Iterator<Item = &'k Instruction> {
+fn instructions<'k>(kernel: &'k Definitions<'_>) -> impl Iterator<Item = &'k Instruction> {
     kernel.edit.module.functions.iter().flat_map(|function| function.all_inst_iter())
 }
 
@@ -47,12 +51,12 @@ fn is_subgroup(name: &str) -> bool {
 }
 
 /// The storage class of the memory that a pointer points to.
-fn class(kernel: &Kernel<'_>, pointer: Id) -> Option<StorageClass> {
+fn class(kernel: &Definitions<'_>, pointer: Id) -> Option<StorageClass> {
     kernel.edit.pointer_parts(kernel.edit.type_of(pointer)?).map(|(class, _)| class)
 }
 
 /// Whether an instruction writes to a buffer or image that is bound with a descriptor.
-fn writes_descriptor(kernel: &Kernel<'_>, instruction: &Instruction) -> bool {
+fn writes_descriptor(kernel: &Definitions<'_>, instruction: &Instruction) -> bool {
     let op = instruction.class.opcode;
     let writes = matches!(op, Op::Store | Op::CopyMemory) || sites::is_atomic(op);
     let to = id_operand(instruction, 0).filter(|_| writes);
@@ -62,11 +66,11 @@ fn writes_descriptor(kernel: &Kernel<'_>, instruction: &Instruction) -> bool {
 }
 
 /// Whether all accesses are indices, and no root is both read and written.
-fn apart(plans: &[Plan], checks: &[Check]) -> bool {
+fn apart(accesses: &[Access], index_checks: &[IndexCheck]) -> bool {
     let (mut read, mut written) = (HashSet::new(), HashSet::new());
-    for plan in plans {
-        let Way::Index(check) = plan.way else { return false };
-        let Some(check) = checks.get(check) else { return false };
+    for access in accesses {
+        let PointerCheck::Index(check) = access.check else { return false };
+        let Some(check) = index_checks.get(check) else { return false };
         if check.access.writes() { &mut written } else { &mut read }.insert(check.root);
     }
     read.is_disjoint(&written)
@@ -74,7 +78,7 @@ fn apart(plans: &[Plan], checks: &[Check]) -> bool {
 
 /// The values that depend on memory which is read.
 struct Taint<'k, 'p> {
-    kernel: &'k Kernel<'p>,
+    kernel: &'k Definitions<'p>,
     /// Results that depend on it, and variables that hold such.
     values: HashSet<Id>,
     /// Whether it may be in any variable.
@@ -82,12 +86,12 @@ struct Taint<'k, 'p> {
 }
 
 impl<'k, 'p> Taint<'k, 'p> {
-    fn new(kernel: &'k Kernel<'p>) -> Self {
+    fn new(kernel: &'k Definitions<'p>) -> Self {
         Self { kernel, values: HashSet::new(), anywhere: false }
     }
 
     /// Whether neither the way through the kernel nor an index of a write depends on what is read.
-    fn leaves_writes_alone(mut self, plans: &[Plan]) -> bool {
+    fn leaves_writes_alone(mut self, accesses: &[Access]) -> bool {
         let mut settled = false;
         for _ in 0..MAX_ROUNDS {
             let before = (self.values.len(), self.anywhere);
@@ -101,13 +105,15 @@ impl<'k, 'p> Taint<'k, 'p> {
         }
         let decides = |op: Op| matches!(op, Op::BranchConditional | Op::Switch);
         let mut branches = instructions(self.kernel).filter(|i| decides(i.class.opcode));
-        let fixed_way = branches.all(|branch| !self.reaches(branch));
-        let mut writes = plans.iter().filter(|plan| plan.touch.access.writes());
-        settled && fixed_way && writes.all(|plan| !self.values.contains(&plan.touch.pointer))
+        let fixed_way = branches.all(|branch| !self.is_tainted(branch));
+        let mut writes = accesses.iter().filter(|access| access.dereference.kind.writes());
+        settled
+            && fixed_way
+            && writes.all(|access| !self.values.contains(&access.dereference.pointer))
     }
 
     /// Whether an operand depends on what is read.
-    fn reaches(&self, instruction: &Instruction) -> bool {
+    fn is_tainted(&self, instruction: &Instruction) -> bool {
         let mut ids = (0..instruction.operands.len()).filter_map(|i| id_operand(instruction, i));
         ids.any(|id| self.values.contains(&id))
     }
@@ -115,7 +121,7 @@ impl<'k, 'p> Taint<'k, 'p> {
     /// Carries dependence over an instruction.
     fn spread(&mut self, instruction: &Instruction) {
         let op = instruction.class.opcode;
-        let mut depends = self.reaches(instruction);
+        let mut depends = self.is_tainted(instruction);
         match op {
             Op::Load => depends |= id_operand(instruction, 0).is_none_or(|from| self.reads(from)),
             Op::Store if depends => self.store(id_operand(instruction, 0)),

@@ -5,9 +5,9 @@
 //! That is exact while no two segments are so close that the extent reaches both
 //! ([`Variant::joint`](crate::Variant::joint)); which of the accesses it was, the host finds out.
 
-use crate::analyse::access::{Plan, Way};
-use crate::analyse::pointers::Kernel;
-use crate::contract::analysis::{Access, Reach};
+use crate::analyse::access::{Access, PointerCheck};
+use crate::analyse::pointers::Definitions;
+use crate::contract::analysis::{AccessKind, AddressCheck};
 use crate::ir::instruction::{Id, id_operand};
 use rspirv::dr::{Block, Instruction, Operand};
 use rspirv::spirv::{MemoryAccess, Op, StorageClass};
@@ -22,7 +22,7 @@ const MAX_STEPS: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     /// What all of them access.
-    pub(crate) reach: Reach,
+    pub(crate) check: AddressCheck,
     /// The plans in the order of the program, and the bytes from the start of the extent.
     pub(crate) members: Vec<(usize, u64)>,
 }
@@ -30,22 +30,22 @@ pub(crate) struct Group {
 /// Finds the accesses of a block that can be checked together. `plans` are those of the block, with
 /// their positions among all.
 pub(crate) fn groups(
-    kernel: &Kernel<'_>,
+    kernel: &Definitions<'_>,
     block: &Block,
-    plans: &[(usize, &Plan)],
-    reaches: &[Reach],
+    accesses: &[(usize, &Access)],
+    address_checks: &[AddressCheck],
 ) -> Vec<Group> {
     let mut values = Values { kernel, same: HashMap::new(), held: HashMap::new() };
     let mut extents: Vec<Extent> = Vec::new();
     let mut open: HashMap<(Id, bool), usize> = HashMap::new();
-    let mut rest = plans;
+    let mut rest = accesses;
     for (position, instruction) in block.instructions.iter().enumerate() {
-        let here = rest.iter().take_while(|(_, plan)| plan.at.2 == position).count();
-        let (plans, others) = rest.split_at(here);
+        let here = rest.iter().take_while(|(_, access)| access.at.2 == position).count();
+        let (accesses, others) = rest.split_at(here);
         rest = others;
-        for &(number, plan) in plans {
-            let Some(member) = Member::new(number, plan, reaches) else { continue };
-            let key = (values.origin(plan.trace.start), member.reach.access.writes());
+        for &(number, access) in accesses {
+            let Some(member) = Member::new(number, access, address_checks) else { continue };
+            let key = (values.origin(access.trace.start), member.check.access.writes());
             let at = open.get(&key).copied();
             if !at.is_some_and(|at| extents[at].admit(member)) {
                 open.insert(key, extents.len());
@@ -60,20 +60,20 @@ pub(crate) fn groups(
 /// An access at a fixed distance from an address.
 #[derive(Clone, Copy)]
 struct Member {
-    plan: usize,
+    access: usize,
     bytes: u64,
-    reach: Reach,
+    check: AddressCheck,
 }
 
 impl Member {
-    fn new(number: usize, plan: &Plan, reaches: &[Reach]) -> Option<Self> {
-        let Way::Address(reach) = plan.way else { return None };
-        let distance = plan.trace.distance.filter(|distance| distance.index.is_none())?;
-        Some(Self { plan: number, bytes: distance.bytes, reach: *reaches.get(reach)? })
+    fn new(number: usize, access: &Access, address_checks: &[AddressCheck]) -> Option<Self> {
+        let PointerCheck::Address(check) = access.check else { return None };
+        let distance = access.trace.distance.filter(|distance| distance.index.is_none())?;
+        Some(Self { access: number, bytes: distance.bytes, check: *address_checks.get(check)? })
     }
 
     fn end(&self) -> u64 {
-        self.bytes.saturating_add(self.reach.size_bytes.into())
+        self.bytes.saturating_add(self.check.size_bytes.into())
     }
 }
 
@@ -95,7 +95,7 @@ impl Extent {
     fn admit(&mut self, member: Member) -> bool {
         self.members.push(member);
         let start = self.start();
-        let aligned = |m: &Member| (m.bytes - start).is_multiple_of(m.reach.align_bytes.into());
+        let aligned = |m: &Member| (m.bytes - start).is_multiple_of(m.check.align_bytes.into());
         let fits = self.len() <= MAX_BYTES && self.members.iter().all(aligned);
         if !fits {
             self.members.pop();
@@ -108,20 +108,20 @@ impl Extent {
             return None;
         }
         let start = self.start();
-        let writes = self.members.iter().any(|member| member.reach.access.writes());
-        let reach = Reach {
+        let writes = self.members.iter().any(|member| member.check.access.writes());
+        let check = AddressCheck {
             size_bytes: u32::try_from(self.len()).ok()?,
-            align_bytes: self.members.iter().map(|member| member.reach.align_bytes).max()?,
-            access: if writes { Access::Write } else { Access::Read },
+            align_bytes: self.members.iter().map(|member| member.check.align_bytes).max()?,
+            access: if writes { AccessKind::Write } else { AccessKind::Read },
         };
-        let members = self.members.iter().map(|member| (member.plan, member.bytes - start));
-        Some(Group { reach, members: members.collect() })
+        let members = self.members.iter().map(|member| (member.access, member.bytes - start));
+        Some(Group { check, members: members.collect() })
     }
 }
 
 /// Which values of a block are known to be the same.
 struct Values<'v> {
-    kernel: &'v Kernel<'v>,
+    kernel: &'v Definitions<'v>,
     /// Values that were loaded, and what had been stored or loaded before.
     same: HashMap<Id, Id>,
     /// What the invocation's own variables hold at this point.

@@ -14,7 +14,7 @@ const MAX_STEPS: usize = 64;
 const MAX_DEPTH: usize = 24;
 
 /// The instructions of a kernel's functions, by what they define.
-pub(crate) struct Kernel<'p> {
+pub(crate) struct Definitions<'p> {
     pub(crate) edit: &'p Edit,
     pub(crate) layouts: &'p Layouts,
     definitions: HashMap<Id, &'p Instruction>,
@@ -93,7 +93,7 @@ impl Distance {
     }
 }
 
-impl<'p> Kernel<'p> {
+impl<'p> Definitions<'p> {
     pub(crate) fn new(edit: &'p Edit, layouts: &'p Layouts) -> Self {
         let mut kernel = Self {
             edit,

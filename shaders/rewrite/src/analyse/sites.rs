@@ -1,43 +1,46 @@
 //! What an instruction does with physical pointers, and what it may not do with them.
 
-use crate::analyse::pointers::Kernel;
-use crate::contract::analysis::Access;
+use crate::analyse::pointers::Definitions;
+use crate::contract::analysis::AccessKind;
 use crate::ir::instruction::{Id, id_operand};
 use rspirv::dr::{Instruction, Operand};
 use rspirv::spirv::{MemoryAccess, Op, StorageClass};
 
 /// An access of an instruction through a physical pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Touch {
+pub(crate) struct Dereference {
     /// Which operand is the pointer.
     pub(crate) operand: usize,
     pub(crate) pointer: Id,
-    pub(crate) access: Access,
+    pub(crate) kind: AccessKind,
     /// What the module promises the address to be a multiple of, if it does.
     pub(crate) aligned: Option<u32>,
 }
 
 /// The accesses of an instruction through physical pointers.
-pub(crate) fn touches(kernel: &Kernel<'_>, instruction: &Instruction) -> Vec<Touch> {
+pub(crate) fn dereferences(
+    kernel: &Definitions<'_>,
+    instruction: &Instruction,
+) -> Vec<Dereference> {
     let op = instruction.class.opcode;
     let operands = &instruction.operands;
-    let at = |operand: usize, access, masks: (usize, usize)| {
+    let at = |operand: usize, kind, masks: (usize, usize)| {
         let pointer = id_operand(instruction, operand).filter(|&id| kernel.is_physical(id))?;
         let aligned = alignments(operands.get(masks.0..).unwrap_or_default());
         let aligned = aligned.get(masks.1).or(aligned.first()).copied().flatten();
-        Some(Touch { operand, pointer, access, aligned })
+        Some(Dereference { operand, pointer, kind, aligned })
     };
     match op {
-        Op::Load => at(0, Access::Read, (1, 0)).into_iter().collect(),
-        Op::Store => at(0, Access::Write, (2, 0)).into_iter().collect(),
+        Op::Load => at(0, AccessKind::Read, (1, 0)).into_iter().collect(),
+        Op::Store => at(0, AccessKind::Write, (2, 0)).into_iter().collect(),
         // A first mask is for the target, a second for the source.
-        Op::CopyMemory => [at(1, Access::Read, (2, 1)), at(0, Access::Write, (2, 0))]
+        Op::CopyMemory => [at(1, AccessKind::Read, (2, 1)), at(0, AccessKind::Write, (2, 0))]
             .into_iter()
             .flatten()
             .collect(),
         _ if is_atomic(op) => {
-            let access = if op == Op::AtomicLoad { Access::Read } else { Access::Atomic };
-            at(0, access, (usize::MAX, 0)).into_iter().collect()
+            let kind = if op == Op::AtomicLoad { AccessKind::Read } else { AccessKind::Atomic };
+            at(0, kind, (usize::MAX, 0)).into_iter().collect()
         }
         _ => Vec::new(),
     }
@@ -99,7 +102,7 @@ fn alignments(operands: &[Operand]) -> Vec<Option<u32>> {
 }
 
 /// Why an instruction cannot be rewritten, if it cannot, apart from what it accesses.
-pub(crate) fn refusal(kernel: &Kernel<'_>, instruction: &Instruction) -> Option<&'static str> {
+pub(crate) fn refusal(kernel: &Definitions<'_>, instruction: &Instruction) -> Option<&'static str> {
     let op = instruction.class.opcode;
     match op {
         Op::CopyMemorySized => {
@@ -141,7 +144,7 @@ pub(crate) fn refusal(kernel: &Kernel<'_>, instruction: &Instruction) -> Option<
 }
 
 /// Whether an instruction makes a pointer that is not physical from something else.
-fn mixes(kernel: &Kernel<'_>, instruction: &Instruction) -> bool {
+fn mixes(kernel: &Definitions<'_>, instruction: &Instruction) -> bool {
     let is_pointer = |of: Option<Id>| {
         let declared = of.and_then(|of| kernel.edit.global(of));
         declared.is_some_and(|declared| declared.class.opcode == Op::TypePointer)

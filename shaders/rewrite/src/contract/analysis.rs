@@ -4,7 +4,7 @@ use std::fmt;
 
 /// What an instruction does with memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Access {
+pub enum AccessKind {
     /// It reads.
     Read,
     /// It writes.
@@ -13,7 +13,7 @@ pub enum Access {
     Atomic,
 }
 
-impl Access {
+impl AccessKind {
     /// Whether memory has to be writable.
     #[must_use]
     pub fn writes(self) -> bool {
@@ -21,7 +21,7 @@ impl Access {
     }
 }
 
-impl fmt::Display for Access {
+impl fmt::Display for AccessKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Read => "read",
@@ -31,7 +31,7 @@ impl fmt::Display for Access {
     }
 }
 
-/// Facts about a kernel that host and rewritten kernel share: sites, roots, checks and reaches.
+/// Facts about a kernel that host and rewritten kernel share: sites, roots and checks.
 ///
 /// All numbering is by position and does not depend on the [`Variant`](crate::Variant), so that one
 /// set of tables on the host serves every variant.
@@ -43,9 +43,9 @@ pub struct Analysis {
     /// Pointers in the push constants that accesses start from.
     pub roots: Vec<Root>,
     /// The kinds of access whose index is compared with a count.
-    pub checks: Vec<Check>,
+    pub index_checks: Vec<IndexCheck>,
     /// The kinds of access whose address is compared with segments.
-    pub reaches: Vec<Reach>,
+    pub address_checks: Vec<AddressCheck>,
     /// Accesses that can be checked together instead.
     pub joints: Vec<Joint>,
     /// The number of loops.
@@ -66,14 +66,15 @@ impl Analysis {
     /// [`Variant::joint`](crate::Variant::joint): at least this. 0 if nothing is checked together.
     #[must_use]
     pub fn joint_bytes(&self) -> u64 {
-        let reaches = self.joints.iter().filter_map(|joint| self.reaches.get(joint.reach));
-        reaches.map(|reach| reach.size_bytes.into()).max().unwrap_or_default()
+        let address_checks =
+            self.joints.iter().filter_map(|joint| self.address_checks.get(joint.check));
+        address_checks.map(|check| check.size_bytes.into()).max().unwrap_or_default()
     }
 
     /// Whether every access is an index from a pointer argument, so that no segment is searched.
     #[must_use]
     pub fn is_roots_only(&self) -> bool {
-        self.reaches.is_empty()
+        self.address_checks.is_empty()
     }
 }
 
@@ -101,19 +102,19 @@ pub struct Site {
     /// The instruction's name, as `OpLoad`.
     pub instruction: &'static str,
     /// What it does with memory.
-    pub access: Access,
+    pub access: AccessKind,
     /// How it is checked.
-    pub bounds: Bounds,
+    pub check: Check,
     /// Where it is in the source, if the module has debug information.
     pub line: Option<Line>,
 }
 
 /// How an access is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bounds {
-    /// By its index: the position of a [`Check`].
+pub enum Check {
+    /// By its index: the position of an [`IndexCheck`].
     Index(usize),
-    /// By its address: the position of a [`Reach`].
+    /// By its address: the position of an [`AddressCheck`].
     Address(usize),
     /// By its index into one of the kernel's own variables, whose length the module says.
     Own,
@@ -126,8 +127,8 @@ pub enum Bounds {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Joint {
-    /// The position of the [`Reach`] of all of them.
-    pub reach: usize,
+    /// The position of the [`AddressCheck`] of all of them.
+    pub check: usize,
     /// The positions of their sites, in the order of the program, and how many bytes behind the
     /// start of the extent each is.
     pub members: Vec<(usize, u64)>,
@@ -159,7 +160,7 @@ pub struct Root {
 /// `root + offset_bytes + i * stride_bytes`. Without an index the stride is 0 and `i` is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct Check {
+pub struct IndexCheck {
     /// The position of the [`Root`].
     pub root: usize,
     /// Bytes from one index to the next.
@@ -172,17 +173,17 @@ pub struct Check {
     /// that it is the root alone that has to be aligned.
     pub align_bytes: u32,
     /// What is done with memory.
-    pub access: Access,
+    pub access: AccessKind,
 }
 
 /// A kind of access whose address is only known when it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct Reach {
+pub struct AddressCheck {
     /// Bytes from the checked address that have to be lent.
     pub size_bytes: u32,
     /// What the address has to be a multiple of: a power of two.
     pub align_bytes: u32,
     /// What is done with memory.
-    pub access: Access,
+    pub access: AccessKind,
 }

@@ -10,7 +10,7 @@
 //! | [`REPORTS`] | address of the log, address of the stop word |
 //! | [`LOOKUP`] | address of the radix tree's root, address of the bisected segments |
 //! | [`TREE`] | entries of the tree's root, and three unused |
-//! | [`Layout::check_row`] | per [`Check`](crate::Check): device address, first index, count |
+//! | [`Layout::check_row`] | per [`IndexCheck`](crate::IndexCheck): device address, first index, count |
 //! | [`Layout::segment_row`] | per segment, unless bisected: its record |
 //! | [`Layout::grid_row`] | if folded: workgroups in x, y, z and altogether; the size of each |
 //!
@@ -21,7 +21,7 @@
 //! A check's device address is that of index 0, its `offset_bytes` not included. Addresses are 64
 //! bits, low word first. A segment's record is [`Layout::record_rows`] rows of
 //! 64-bit numbers: start, length in bytes, target, fault bitmap, then a *span* per
-//! [`Reach`](crate::Reach). An access at `a` is within a segment if `a - start < span`, unsigned
+//! [`AddressCheck`](crate::AddressCheck). An access at `a` is within a segment if `a - start < span`, unsigned
 //! and wrapping; the span is the length less the size of the access plus one, or 0 where the
 //! segment does not allow it. The *target* is what is added to an address
 //! ([`Translation::Segments`](crate::Translation)), or the address of the entry that page number 0
@@ -102,9 +102,9 @@ pub enum LogWord {
 /// Where things are in the control block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    checks: u32,
+    index_checks: u32,
     segments: u32,
-    reaches: u32,
+    address_checks: u32,
     grid_rows: u32,
 }
 
@@ -116,11 +116,11 @@ impl Layout {
             Search::Unrolled(count) => u32::from(count),
             Search::Bisected { .. } => 0,
         };
-        let checks = u32::try_from(analysis.checks.len()).ok()?;
-        let reaches = u32::try_from(analysis.reaches.len()).ok()?;
-        let fits = checks < MAX_ROWS && reaches < MAX_ROWS;
+        let index_checks = u32::try_from(analysis.index_checks.len()).ok()?;
+        let address_checks = u32::try_from(analysis.address_checks.len()).ok()?;
+        let fits = index_checks < MAX_ROWS && address_checks < MAX_ROWS;
         let grid_rows = if variant.fold == Fold::None { 0 } else { GRID_ROWS };
-        let layout = Self { checks, segments, reaches, grid_rows };
+        let layout = Self { index_checks, segments, address_checks, grid_rows };
         (fits && layout.rows() <= MAX_ROWS).then_some(layout)
     }
 
@@ -145,12 +145,12 @@ impl Layout {
     /// The first row of a segment's record, where segments are not bisected.
     #[must_use]
     pub fn segment_row(&self, segment: u32) -> u32 {
-        HEADER_ROWS + self.checks + segment * self.record_rows()
+        HEADER_ROWS + self.index_checks + segment * self.record_rows()
     }
 
     /// Rows of a segment's record: two 64-bit numbers each.
     #[must_use]
     pub fn record_rows(&self) -> u32 {
-        (4 + self.reaches).div_ceil(2)
+        (4 + self.address_checks).div_ceil(2)
     }
 }

@@ -39,7 +39,7 @@ pub enum RewriteError {
     TooManyChecks,
     /// The form that a launch needs would be larger than [`most_words`](crate::most_words) allows.
     #[error(
-        "the kernel needs more than {most} words with its checks; split it, or access large \
+        "the kernel needs more than {most} words with its index_checks; split it, or access large \
          structures in parts"
     )]
     TooLarge {

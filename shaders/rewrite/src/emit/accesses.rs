@@ -1,12 +1,12 @@
 //! Rewriting the instructions that access memory through physical pointers.
 
-use crate::analyse::access::Plan;
+use crate::analyse::access::Access;
 use crate::analyse::split;
 use crate::analyse::split::Piece;
-use crate::contract::analysis::Access;
+use crate::contract::analysis::AccessKind;
 use crate::contract::error::RewriteError;
+use crate::emit::page_table::PagedAccess;
 use crate::emit::size::Size;
-use crate::emit::table::Gate;
 use crate::emit::translate::{Translator, number};
 use crate::ir::code::Code;
 use crate::ir::edit::Edit;
@@ -26,16 +26,16 @@ pub(crate) fn rewrite_accesses(
     edit: &mut Edit,
     translator: &Translator<'_>,
     layouts: &Layouts,
-    plans: &[Plan],
+    accesses: &[Access],
     size: &mut Size,
 ) -> Result<(), RewriteError> {
     let mut functions = std::mem::take(&mut edit.module.functions);
-    let mut rest = plans;
+    let mut rest = accesses;
     let mut site = 0;
     for (f, function) in functions.iter_mut().enumerate() {
         let mut hoist = Hoist::for_function(function);
         for (b, block) in function.blocks.iter_mut().enumerate() {
-            if rest.first().is_none_or(|plan| (plan.at.0, plan.at.1) != (f, b)) {
+            if rest.first().is_none_or(|access| (access.at.0, access.at.1) != (f, b)) {
                 continue;
             }
             let instructions = std::mem::take(&mut block.instructions);
@@ -43,10 +43,10 @@ pub(crate) fn rewrite_accesses(
             code.hoist = hoist.take();
             for (i, instruction) in instructions.into_iter().enumerate() {
                 let before = code.instructions.len();
-                let here = rest.iter().take_while(|plan| plan.at == (f, b, i)).count();
-                let (plans, others) = rest.split_at(here);
+                let here = rest.iter().take_while(|access| access.at == (f, b, i)).count();
+                let (accesses, others) = rest.split_at(here);
                 rest = others;
-                let rewriter = Rewriter { translator, layouts, site, plans };
+                let rewriter = Rewriter { translator, layouts, site, accesses };
                 rewriter.rewrite(&mut code, instruction);
                 site += number(here);
                 size.add(&code.instructions[before..])?;
@@ -68,13 +68,13 @@ struct Rewriter<'r> {
     layouts: &'r Layouts,
     /// The site of the instruction's first access.
     site: u32,
-    plans: &'r [Plan],
+    accesses: &'r [Access],
 }
 
 impl Rewriter<'_> {
     fn rewrite(&self, code: &mut Code<'_>, mut instruction: Instruction) {
         let pieces: Vec<Vec<Piece>> =
-            self.plans.iter().map(|plan| self.pieces(code.edit, plan)).collect();
+            self.accesses.iter().map(|access| self.pieces(code.edit, access)).collect();
         let faults = self.translator.faults();
         let apart = |pieces: &Vec<Piece>| {
             (faults && pieces.len() > 1) || pieces.iter().any(|piece| piece.in_words(code.edit))
@@ -83,26 +83,27 @@ impl Rewriter<'_> {
             self.rewrite_split(code, &instruction, &pieces);
             return;
         }
-        for (site, plan) in (self.site..).zip(self.plans) {
-            let pointer = self.translator.pointer(code, site, plan);
-            instruction.operands[plan.touch.operand] = Operand::IdRef(pointer);
+        for (site, access) in (self.site..).zip(self.accesses) {
+            let pointer = self.translator.pointer(code, site, access);
+            instruction.operands[access.dereference.operand] = Operand::IdRef(pointer);
         }
         code.instructions.push(instruction);
     }
 
     /// The parts of an access, where it has to be taken apart.
-    fn pieces(&self, edit: &Edit, plan: &Plan) -> Vec<Piece> {
-        if plan.touch.access == Access::Atomic {
+    fn pieces(&self, edit: &Edit, access: &Access) -> Vec<Piece> {
+        if access.dereference.kind == AccessKind::Atomic {
             return Vec::new();
         }
         // That it can be split was found out when it was planned.
-        split::pieces(edit, self.layouts, plan.place(), plan.align).unwrap_or_default()
+        split::pieces(edit, self.layouts, access.place(), access.align).unwrap_or_default()
     }
 
     fn rewrite_split(&self, code: &mut Code<'_>, instruction: &Instruction, pieces: &[Vec<Piece>]) {
         let side = |operand: usize| {
-            let found = self.plans.iter().position(|plan| plan.touch.operand == operand);
-            found.map(|at| (self.site + number(at), &self.plans[at], &pieces[at][..]))
+            let found =
+                self.accesses.iter().position(|access| access.dereference.operand == operand);
+            found.map(|at| (self.site + number(at), &self.accesses[at], &pieces[at][..]))
         };
         let operand = |index: usize| match instruction.operands.get(index) {
             Some(Operand::IdRef(id)) => *id,
@@ -127,7 +128,7 @@ impl Rewriter<'_> {
             _ => {
                 let sets = Memory::read(&instruction.operands[2..]);
                 let (from, to) = (Memory::pick(&sets, 1), Memory::pick(&sets, 0));
-                let Some(place) = self.plans.first().map(Plan::place) else { return };
+                let Some(place) = self.accesses.first().map(Access::place) else { return };
                 let value = match side(1) {
                     Some(side) => self.load(code, place.of, side, from.for_load()),
                     None => {
@@ -153,16 +154,16 @@ impl Rewriter<'_> {
         &self,
         code: &mut Code<'_>,
         of: Id,
-        (site, plan, pieces): (u32, &Plan, &[Piece]),
+        (site, access, pieces): (u32, &Access, &[Piece]),
         memory: Memory,
     ) -> Id {
-        let aim = self.aim(code, site, plan);
+        let located = self.locate(code, site, access);
         let mut values = Vec::with_capacity(pieces.len());
         for piece in pieces {
             let load = |code: &mut Code<'_>, of, offset| {
-                let pointer = self.pointer(code, &aim, of, offset);
+                let pointer = self.pointer(code, &located, of, offset);
                 let mut operands = vec![Operand::IdRef(pointer)];
-                operands.extend(memory.part(piece.align, plan.trace.coherent));
+                operands.extend(memory.part(piece.align, access.trace.coherent));
                 code.op(Op::Load, of, operands)
             };
             values.push(if piece.in_words(code.edit) {
@@ -183,15 +184,15 @@ impl Rewriter<'_> {
         &self,
         code: &mut Code<'_>,
         value: Id,
-        (site, plan, pieces): (u32, &Plan, &[Piece]),
+        (site, access, pieces): (u32, &Access, &[Piece]),
         memory: Memory,
     ) {
-        let aim = self.aim(code, site, plan);
+        let located = self.locate(code, site, access);
         for piece in pieces {
             let store = |code: &mut Code<'_>, of, offset, value| {
-                let pointer = self.pointer(code, &aim, of, offset);
+                let pointer = self.pointer(code, &located, of, offset);
                 let mut operands = vec![Operand::IdRef(pointer), Operand::IdRef(value)];
-                operands.extend(memory.part(piece.align, plan.trace.coherent));
+                operands.extend(memory.part(piece.align, access.trace.coherent));
                 code.act(Op::Store, operands);
             };
             let part = if piece.path.is_empty() {
@@ -216,21 +217,21 @@ impl Rewriter<'_> {
     }
 
     /// Checks an access that is taken apart.
-    fn aim(&self, code: &mut Code<'_>, site: u32, plan: &Plan) -> Aim {
+    fn locate(&self, code: &mut Code<'_>, site: u32, access: &Access) -> Located {
         if self.translator.faults() {
-            return Aim::Pages(self.translator.gate(code, site, plan));
+            return Located::Pages(self.translator.check_paged(code, site, access));
         }
-        let pointer = self.translator.pointer(code, site, plan);
-        Aim::Whole(self.translator.math().address_of_pointer(code, pointer))
+        let pointer = self.translator.pointer(code, site, access);
+        Located::Whole(self.translator.math().address_of_pointer(code, pointer))
     }
 
     /// The pointer to a part.
-    fn pointer(&self, code: &mut Code<'_>, aim: &Aim, of: Id, offset: u32) -> Id {
+    fn pointer(&self, code: &mut Code<'_>, located: &Located, of: Id, offset: u32) -> Id {
         let math = self.translator.math();
-        let address = match aim {
-            Aim::Pages(gate) => self.translator.table().piece(code, gate, offset).1,
-            Aim::Whole(start) if offset == 0 => *start,
-            Aim::Whole(start) => {
+        let address = match located {
+            Located::Pages(paged) => self.translator.page_table().piece(code, paged, offset).1,
+            Located::Whole(start) if offset == 0 => *start,
+            Located::Whole(start) => {
                 let offset = math.constant(code.edit, offset.into());
                 math.add(code, *start, offset)
             }
@@ -241,9 +242,9 @@ impl Rewriter<'_> {
 }
 
 /// Where the parts of an access are.
-enum Aim {
+enum Located {
     /// On pages that are looked up one by one.
-    Pages(Gate),
+    Pages(PagedAccess),
     /// Behind each other, from this address on the device.
     Whole(Id),
 }

@@ -7,7 +7,7 @@ use rspirv::spirv::{Op, StorageClass};
 
 /// What a failed check names.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Culprit {
+pub(crate) enum FaultValue {
     /// An index: a word.
     Index(Id),
     /// An address: a pair of words.
@@ -15,9 +15,9 @@ pub(crate) enum Culprit {
 }
 
 /// Notes a fault at a site unless `ok`, or a fault was noted before.
-pub(crate) fn note(code: &mut Code<'_>, shared: &Shared, site: u32, ok: Id, culprit: Culprit) {
+pub(crate) fn note(code: &mut Code<'_>, shared: &Shared, site: u32, ok: Id, faulty: FaultValue) {
     let (word, truth) = (code.edit.uint(32), code.edit.bool());
-    let is_index = u32::from(matches!(culprit, Culprit::Index(_)));
+    let is_index = u32::from(matches!(faulty, FaultValue::Index(_)));
     let number = code.edit.word((site + 1) << 1 | is_index);
     let none = code.edit.word(0);
     let before = code.load(word, shared.fault);
@@ -26,12 +26,12 @@ pub(crate) fn note(code: &mut Code<'_>, shared: &Shared, site: u32, ok: Id, culp
     let after = code.select(word, keep, before, number);
     code.store(shared.fault, after);
     // The high word of an index is 0, as the register is before the first fault.
-    let (of, at, value) = match culprit {
-        Culprit::Index(index) => {
+    let (of, at, value) = match faulty {
+        FaultValue::Index(index) => {
             let pointer = code.edit.pointer(StorageClass::Private, word);
             (word, code.ids(Op::AccessChain, pointer, &[shared.fault_address, none]), index)
         }
-        Culprit::Address(address) => (code.edit.uvec(2), shared.fault_address, address),
+        FaultValue::Address(address) => (code.edit.uvec(2), shared.fault_address, address),
     };
     let before = code.load(of, at);
     let after = code.select(of, keep, before, value);

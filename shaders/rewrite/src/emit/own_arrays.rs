@@ -2,7 +2,7 @@
 
 use crate::analyse::own_arrays::{Index, Length, indices};
 use crate::contract::error::RewriteError;
-use crate::emit::fault::{Culprit, note};
+use crate::emit::fault::{FaultValue, note};
 use crate::emit::shared::Shared;
 use crate::ir::code::Code;
 use crate::ir::edit::Edit;
@@ -67,7 +67,7 @@ fn check(
     let checked = code.select(of, fits, value, zero);
     instruction.operands[index.operand] = Operand::IdRef(checked);
     let shown = if width == 64 { code.ids(Op::UConvert, word, &[wide]) } else { wide };
-    note(code, shared, site, fits, Culprit::Index(shown));
+    note(code, shared, site, fits, FaultValue::Index(shown));
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The bit of a fault's page in the bitmap of its segment.
 
 use crate::emit::physical::Physical;
-use crate::emit::segments::{Field, Segments, Within};
+use crate::emit::segments::{Compared, Field, Segments};
 use crate::ir::address::Math;
 use crate::ir::code::Code;
 use crate::ir::instruction::Id;
@@ -24,7 +24,7 @@ impl Bitmap {
     pub(crate) fn find(code: &mut Code<'_>, segments: &Segments<'_>, pair: Id) -> Self {
         let math = segments.math;
         let address = math.address_of_pair(code, pair);
-        let found = segments.find(code, address, Within::Extent, Some(Field::Bitmap));
+        let found = segments.find(code, address, Compared::Extent, Some(Field::Bitmap));
         let words = found.field.unwrap_or(address);
         Self { math, found: found.inside, words, pair, address }
     }

@@ -24,10 +24,10 @@ pub(crate) struct Segments<'s> {
 
 /// What makes an address one of a segment's.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Within {
+pub(crate) enum Compared {
     /// The segment's length, whatever it allows.
     Extent,
-    /// The span of a [`Reach`](crate::Reach): what the segment allows.
+    /// The span of an [`AddressCheck`](crate::AddressCheck): what the segment allows.
     Span(u32),
 }
 
@@ -58,12 +58,14 @@ impl<'s> Segments<'s> {
         &self,
         code: &mut Code<'_>,
         address: Id,
-        within: Within,
+        compared: Compared,
         field: Option<Field>,
     ) -> Found {
         match self.search {
-            Search::Unrolled(count) => self.compare(code, address, within, field, u32::from(count)),
-            Search::Bisected { steps } => self.bisect(code, address, within, field, steps),
+            Search::Unrolled(count) => {
+                self.compare(code, address, compared, field, u32::from(count))
+            }
+            Search::Bisected { steps } => self.bisect(code, address, compared, field, steps),
         }
     }
 
@@ -71,7 +73,7 @@ impl<'s> Segments<'s> {
         &self,
         code: &mut Code<'_>,
         address: Id,
-        within: Within,
+        compared: Compared,
         field: Option<Field>,
         count: u32,
     ) -> Found {
@@ -80,7 +82,7 @@ impl<'s> Segments<'s> {
         for segment in 0..count {
             let start = self.number(code, segment, START);
             let distance = self.math.sub(code, address, start);
-            let limit = self.number(code, segment, within.number());
+            let limit = self.number(code, segment, compared.number());
             let here = self.math.less(code, distance, limit);
             let value = field.map(|field| self.number(code, segment, field as u32));
             found = Some(match found {
@@ -110,7 +112,7 @@ impl<'s> Segments<'s> {
         &self,
         code: &mut Code<'_>,
         address: Id,
-        within: Within,
+        compared: Compared,
         field: Option<Field>,
         steps: u8,
     ) -> Found {
@@ -126,7 +128,7 @@ impl<'s> Segments<'s> {
         }
         let start = self.number_at(code, record, START);
         let distance = self.math.sub(code, address, start);
-        let limit = self.number_at(code, record, within.number());
+        let limit = self.number_at(code, record, compared.number());
         let inside = self.math.less(code, distance, limit);
         let field = field.map(|field| self.number_at(code, record, field as u32));
         Found { inside, field }
@@ -140,11 +142,11 @@ impl<'s> Segments<'s> {
     }
 }
 
-impl Within {
+impl Compared {
     fn number(self) -> u32 {
         match self {
             Self::Extent => LENGTH,
-            Self::Span(reach) => SPANS + reach,
+            Self::Span(check) => SPANS + check,
         }
     }
 }

@@ -1,13 +1,13 @@
 //! From the pointer of an access to the pointer that the device may use.
 
-use crate::analyse::access::{Part, Plan, Way};
-use crate::contract::analysis::{Access, Analysis, Check};
+use crate::analyse::access::{Access, JointMember, PointerCheck};
+use crate::contract::analysis::{AccessKind, Analysis, IndexCheck};
 use crate::contract::control;
 use crate::contract::variant::{Integers, Translation, Variant};
-use crate::emit::fault::{Culprit, note};
-use crate::emit::segments::{Field, Segments, Within};
+use crate::emit::fault::{FaultValue, note};
+use crate::emit::page_table::{PageTable, PagedAccess};
+use crate::emit::segments::{Compared, Field, Segments};
 use crate::emit::shared::Shared;
-use crate::emit::table::{Gate, Table};
 use crate::ir::address::Math;
 use crate::ir::code::Code;
 use crate::ir::instruction::Id;
@@ -45,28 +45,28 @@ impl Translator<'_> {
     }
 
     /// The pointer for an access that need not be split.
-    pub(crate) fn pointer(&self, code: &mut Code<'_>, site: u32, plan: &Plan) -> Id {
-        match (self.variant.translation, plan.way) {
-            (Translation::None | Translation::Segments, Way::Index(check)) => {
-                self.by_index(code, site, plan, check)
+    pub(crate) fn pointer(&self, code: &mut Code<'_>, site: u32, access: &Access) -> Id {
+        match (self.variant.translation, access.check) {
+            (Translation::None | Translation::Segments, PointerCheck::Index(check)) => {
+                self.by_index(code, site, access, check)
             }
-            (Translation::None | Translation::Segments, Way::Address(reach)) => {
-                match plan.joint.filter(|_| self.variant.joint) {
-                    Some(part) => self.by_joint(code, site, plan, part),
-                    None => self.by_address(code, site, plan, reach),
+            (Translation::None | Translation::Segments, PointerCheck::Address(check)) => {
+                match access.joint.filter(|_| self.variant.joint) {
+                    Some(part) => self.by_joint(code, site, access, part),
+                    None => self.by_address(code, site, access, check),
                 }
             }
             (Translation::Table { .. }, _) => {
-                let gate = self.gate(code, site, plan);
-                let (from, to) = self.table().piece(code, &gate, 0);
-                self.aim(code, plan, from, to)
+                let paged = self.check_paged(code, site, access);
+                let (from, to) = self.page_table().piece(code, &paged, 0);
+                self.device_pointer(code, access, from, to)
             }
         }
     }
 
-    pub(crate) fn table(&self) -> Table<'_> {
+    pub(crate) fn page_table(&self) -> PageTable<'_> {
         let tree = self.variant.translation == Translation::Table { tree: true };
-        Table { shared: self.shared, math: self.math(), tree }
+        PageTable { shared: self.shared, math: self.math(), tree }
     }
 
     /// Whether pages may be missing.
@@ -75,24 +75,24 @@ impl Translator<'_> {
     }
 
     /// Checks an index, and goes on from the device address of the root.
-    fn by_index(&self, code: &mut Code<'_>, site: u32, plan: &Plan, check: usize) -> Id {
-        let Indexed { ok, safe, base } = self.index(code, site, plan, check);
-        let base = if plan.touch.access == Access::Read {
+    fn by_index(&self, code: &mut Code<'_>, site: u32, access: &Access, check: usize) -> Id {
+        let Indexed { ok, safe, base } = self.index(code, site, access, check);
+        let base = if access.dereference.kind == AccessKind::Read {
             // Without a valid index the host gives an address of zeroes.
             base
         } else {
-            let sink = self.sink_before(code, &self.analysis.checks[check]);
+            let sink = self.sink_before(code, &self.analysis.index_checks[check]);
             let pair = code.edit.uvec(2);
             code.select(pair, ok, base, sink)
         };
-        let start = code.pointer_of_pair(plan.trace.start_type, base);
-        let index = plan.trace.distance.and_then(|distance| distance.index);
+        let start = code.pointer_of_pair(access.trace.start_type, base);
+        let index = access.trace.distance.and_then(|distance| distance.index);
         let replaced = index.map(|(index, _)| index).zip(safe);
-        rebuild(code, &plan.trace.steps, start, replaced)
+        rebuild(code, &access.trace.steps, start, replaced)
     }
 
     /// The address from which a check's index 0 leads to the sink, as a pair of words.
-    fn sink_before(&self, code: &mut Code<'_>, check: &Check) -> Id {
+    fn sink_before(&self, code: &mut Code<'_>, check: &IndexCheck) -> Id {
         let sink = code.control_pair(self.shared.control, control::SPARE, 1);
         if check.offset_bytes == 0 {
             return sink;
@@ -105,23 +105,23 @@ impl Translator<'_> {
     }
 
     /// Compares the index of an access with the count of its check.
-    fn index(&self, code: &mut Code<'_>, site: u32, plan: &Plan, check: usize) -> Indexed {
+    fn index(&self, code: &mut Code<'_>, site: u32, access: &Access, check: usize) -> Indexed {
         let (word, truth) = (code.edit.uint(32), code.edit.bool());
         let row = self.layout.check_row(number(check));
         let control = self.shared.control;
         let base = code.control_pair(control, row, 0);
         let count = code.control_word(control, row, 3);
         let none = code.edit.word(0);
-        let index = plan.trace.distance.and_then(|distance| distance.index);
+        let index = access.trace.distance.and_then(|distance| distance.index);
         let Some((index, _)) = index else {
             // Index 0 is there unless nothing is.
             let ok = code.ids(Op::INotEqual, truth, &[count, none]);
-            note(code, self.shared, site, ok, Culprit::Index(none));
+            note(code, self.shared, site, ok, FaultValue::Index(none));
             return Indexed { ok, safe: None, base };
         };
         let of = code.edit.type_of(index).unwrap_or(word);
         let unsigned = if of == word { index } else { code.ids(Op::Bitcast, word, &[index]) };
-        let reads = plan.touch.access == Access::Read;
+        let reads = access.dereference.kind == AccessKind::Read;
         let (distance, fallback) = if self.variant.offset_roots {
             let first = code.control_word(control, row, 2);
             let distance = code.ids(Op::ISub, word, &[unsigned, first]);
@@ -137,70 +137,70 @@ impl Translator<'_> {
             None => code.edit.null(of),
         };
         let safe = code.select(of, ok, index, fallback);
-        note(code, self.shared, site, ok, Culprit::Index(unsigned));
+        note(code, self.shared, site, ok, FaultValue::Index(unsigned));
         Indexed { ok, safe: Some(safe), base }
     }
 
     /// The address of an access, as the kernel computes it.
-    fn address(&self, code: &mut Code<'_>, plan: &Plan) -> Id {
+    fn address(&self, code: &mut Code<'_>, access: &Access) -> Id {
         let math = self.math();
-        let of = code.edit.type_of(plan.touch.pointer).unwrap_or_default();
+        let of = code.edit.type_of(access.dereference.pointer).unwrap_or_default();
         if self.variant.integers == Integers::Native || code.edit.gives_address(of) {
-            return math.address_of_pointer(code, plan.touch.pointer);
+            return math.address_of_pointer(code, access.dereference.pointer);
         }
-        let mut address = math.address_of_pointer(code, plan.trace.start);
-        if plan.trace.bytes != 0 {
-            let bytes = math.constant(code.edit, plan.trace.bytes);
+        let mut address = math.address_of_pointer(code, access.trace.start);
+        if access.trace.bytes != 0 {
+            let bytes = math.constant(code.edit, access.trace.bytes);
             address = math.add(code, address, bytes);
         }
-        for distance in code.distances(&plan.trace.indices) {
+        for distance in code.distances(&access.trace.indices) {
             address = math.add(code, address, distance);
         }
         address
     }
 
     /// Checks an address against the segments, and adds the distance of its segment.
-    fn by_address(&self, code: &mut Code<'_>, site: u32, plan: &Plan, reach: usize) -> Id {
+    fn by_address(&self, code: &mut Code<'_>, site: u32, access: &Access, check: usize) -> Id {
         let math = self.math();
-        let address = self.address(code, plan);
-        let (ok, target) = self.checked(code, address, reach);
-        let culprit = math.to_pair(code, address);
-        note(code, self.shared, site, ok, Culprit::Address(culprit));
-        self.aim(code, plan, address, target)
+        let address = self.address(code, access);
+        let (ok, target) = self.checked(code, address, check);
+        let faulty = math.to_pair(code, address);
+        note(code, self.shared, site, ok, FaultValue::Address(faulty));
+        self.device_pointer(code, access, address, target)
     }
 
     /// Checks all accesses of a joint by where it starts, once, and goes on from there.
-    fn by_joint(&self, code: &mut Code<'_>, site: u32, plan: &Plan, part: Part) -> Id {
+    fn by_joint(&self, code: &mut Code<'_>, site: u32, access: &Access, part: JointMember) -> Id {
         let math = self.math();
-        let address = self.address(code, plan);
+        let address = self.address(code, access);
         let behind = math.constant(code.edit, part.bytes);
         let known = self.joints.borrow().get(&part.joint).copied();
         let start = known.unwrap_or_else(|| {
             let start = math.sub(code, address, behind);
-            let reach = self.analysis.joints[part.joint].reach;
-            let (ok, target) = self.checked(code, start, reach);
-            let culprit = math.to_pair(code, address);
-            note(code, self.shared, site, ok, Culprit::Address(culprit));
+            let check = self.analysis.joints[part.joint].check;
+            let (ok, target) = self.checked(code, start, check);
+            let faulty = math.to_pair(code, address);
+            note(code, self.shared, site, ok, FaultValue::Address(faulty));
             self.joints.borrow_mut().insert(part.joint, target);
             target
         });
         let target = math.add(code, start, behind);
-        self.aim(code, plan, address, target)
+        self.device_pointer(code, access, address, target)
     }
 
     /// Whether an address passes the check of a reach, and the device address to use.
-    fn checked(&self, code: &mut Code<'_>, address: Id, reach: usize) -> (Id, Id) {
+    fn checked(&self, code: &mut Code<'_>, address: Id, check: usize) -> (Id, Id) {
         let math = self.math();
         let moves = self.variant.translation == Translation::Segments;
-        let within = Within::Span(number(reach));
-        let found = self.segments().find(code, address, within, moves.then_some(Field::Target));
-        let reach = &self.analysis.reaches[reach];
-        let ok = self.aligned(code, reach.align_bytes, address, found.inside);
+        let compared = Compared::Span(number(check));
+        let found = self.segments().find(code, address, compared, moves.then_some(Field::Target));
+        let check = &self.analysis.address_checks[check];
+        let ok = self.aligned(code, check.align_bytes, address, found.inside);
         let target = match found.field {
             Some(distance) => math.add(code, address, distance),
             None => address,
         };
-        let half = u32::from(reach.access.writes());
+        let half = u32::from(check.access.writes());
         let spare = code.control_pair(self.shared.control, control::SPARE, half);
         let spare = math.address_of_pair(code, spare);
         (ok, math.select(code, ok, target, spare))
@@ -218,23 +218,30 @@ impl Translator<'_> {
     }
 
     /// Checks an access whose pages may be missing; its pieces are looked up from the result.
-    pub(crate) fn gate(&self, code: &mut Code<'_>, site: u32, plan: &Plan) -> Gate {
-        let (ok, within) = match plan.way {
-            Way::Index(check) => (Some(self.index(code, site, plan, check).ok), Within::Extent),
-            Way::Address(reach) => (None, Within::Span(number(reach))),
+    pub(crate) fn check_paged(
+        &self,
+        code: &mut Code<'_>,
+        site: u32,
+        access: &Access,
+    ) -> PagedAccess {
+        let (ok, compared) = match access.check {
+            PointerCheck::Index(check) => {
+                (Some(self.index(code, site, access, check).ok), Compared::Extent)
+            }
+            PointerCheck::Address(check) => (None, Compared::Span(number(check))),
         };
-        let address = self.address(code, plan);
-        let found = self.segments().find(code, address, within, Some(Field::Target));
+        let address = self.address(code, access);
+        let found = self.segments().find(code, address, compared, Some(Field::Target));
         let truth = code.edit.bool();
         let yes = code.edit.constant_true();
         let allowed = match ok {
             Some(ok) => ok,
-            None => self.aligned(code, plan.align, address, yes),
+            None => self.aligned(code, access.align, address, yes),
         };
         let inside = code.ids(Op::LogicalAnd, truth, &[found.inside, allowed]);
-        Gate {
+        PagedAccess {
             site,
-            access: plan.touch.access,
+            access: access.dereference.kind,
             address,
             allowed,
             inside,
@@ -244,12 +251,12 @@ impl Translator<'_> {
 
     /// The pointer to a translated address, over members whose decorations count: how a matrix is
     /// laid out is said by the member that it is, or is in, and by no pointer to it.
-    fn aim(&self, code: &mut Code<'_>, plan: &Plan, from: Id, to: Id) -> Id {
+    fn device_pointer(&self, code: &mut Code<'_>, access: &Access, from: Id, to: Id) -> Id {
         let math = self.math();
-        let trace = &plan.trace;
+        let trace = &access.trace;
         let decorated = trace.coherent || trace.place.is_laid_out_by_member();
         if !decorated || trace.steps.is_empty() {
-            let of = code.edit.type_of(plan.touch.pointer).unwrap_or(trace.start_type);
+            let of = code.edit.type_of(access.dereference.pointer).unwrap_or(trace.start_type);
             return math.to_pointer(code, of, to);
         }
         let start = math.address_of_pointer(code, trace.start);

@@ -1,7 +1,7 @@
 //! Instructions under construction.
 
 use crate::ir::edit::Edit;
-use crate::ir::hoist::{Hoist, Part};
+use crate::ir::hoist::{Hoist, RowPart};
 use crate::ir::instruction::Id;
 use rspirv::dr::{Instruction, Operand};
 use rspirv::spirv::{MemoryAccess, Op, StorageClass};
@@ -77,7 +77,7 @@ impl<'e> Code<'e> {
 
     /// Word `word` of control row `row`; both are constants.
     pub(crate) fn control_word(&mut self, control: Id, row: u32, word: u32) -> Id {
-        self.read_once(Part::Word { row, word }, |code| {
+        self.read_once(RowPart::Word { row, word }, |code| {
             let of = code.edit.uint(32);
             let pointer = code.edit.pointer(StorageClass::Uniform, of);
             let [zero, row, word] = [0, row, word].map(|value| code.edit.word(value));
@@ -99,7 +99,7 @@ impl<'e> Code<'e> {
 
     /// Half of a control row as a pair of words: half 0 is x and y, half 1 is z and w.
     pub(crate) fn control_pair(&mut self, control: Id, row: u32, half: u32) -> Id {
-        self.read_once(Part::Pair { row, half }, |code| {
+        self.read_once(RowPart::Pair { row, half }, |code| {
             let of = code.edit.uvec(4);
             let pointer = code.edit.pointer(StorageClass::Uniform, of);
             let [zero, row] = [0, row].map(|value| code.edit.word(value));
@@ -114,7 +114,7 @@ impl<'e> Code<'e> {
     }
 
     /// Reads a part of a control row: at the start of the function if that is wanted.
-    fn read_once(&mut self, part: Part, read: impl FnOnce(&mut Self) -> Id) -> Id {
+    fn read_once(&mut self, part: RowPart, read: impl FnOnce(&mut Self) -> Id) -> Id {
         let Some(mut hoist) = self.hoist.take() else { return read(self) };
         let known = hoist.known.get(&part).copied();
         let value = known.unwrap_or_else(|| {

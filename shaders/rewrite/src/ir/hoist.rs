@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 /// A part of a control row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Part {
+pub(crate) enum RowPart {
     Word { row: u32, word: u32 },
     Pair { row: u32, half: u32 },
 }
@@ -19,7 +19,7 @@ pub(crate) enum Part {
 #[derive(Debug, Default)]
 pub(crate) struct Hoist {
     pub(crate) instructions: Vec<Instruction>,
-    pub(crate) known: HashMap<Part, Id>,
+    pub(crate) known: HashMap<RowPart, Id>,
 }
 
 impl Hoist {

@@ -1,6 +1,6 @@
 //! Loops and entry points of many forms, rewritten and validated.
 
-use crate::contract::analysis::{Access, Analysis, Bounds, Effects, Reach, Site};
+use crate::contract::analysis::{AccessKind, AddressCheck, Analysis, Check, Effects, Site};
 use crate::contract::control::Layout;
 use crate::contract::error::RewriteError;
 use crate::contract::variant::{Fold, Integers, Search, Translation, Variant};
@@ -189,10 +189,14 @@ fn variants() -> Vec<Variant> {
 fn analysis(module: &Module) -> Analysis {
     let instructions = || module.functions.iter().flat_map(rspirv::dr::Function::all_inst_iter);
     let site =
-        |access| Site { instruction: "OpLoad", access, bounds: Bounds::Address(0), line: None };
+        |access| Site { instruction: "OpLoad", access, check: Check::Address(0), line: None };
     Analysis {
-        sites: vec![site(Access::Read), site(Access::Write)],
-        reaches: vec![Reach { size_bytes: 4, align_bytes: 4, access: Access::Read }],
+        sites: vec![site(AccessKind::Read), site(AccessKind::Write)],
+        address_checks: vec![AddressCheck {
+            size_bytes: 4,
+            align_bytes: 4,
+            access: AccessKind::Read,
+        }],
         loops: instructions().filter(|i| i.class.opcode == Op::LoopMerge).count(),
         effects: Effects {
             barriers: instructions().any(|i| i.class.opcode == Op::ControlBarrier),

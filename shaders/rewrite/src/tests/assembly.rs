@@ -1,7 +1,7 @@
 //! Modules in assembly: what compilers other than glslang emit, and what has to be refused.
 
 use super::tools::{assemble, validate, variants};
-use crate::contract::analysis::Bounds;
+use crate::contract::analysis::Check;
 use crate::contract::error::RewriteError;
 use crate::program::Program;
 
@@ -21,7 +21,7 @@ fn every_kind_of_pointer_is_followed() {
         let by_index: Vec<_> = analysis
             .sites
             .iter()
-            .map(|site| (site.instruction, matches!(site.bounds, Bounds::Index(_))))
+            .map(|site| (site.instruction, matches!(site.check, Check::Index(_))))
             .collect();
         let expected = [
             ("OpCopyMemory", true),

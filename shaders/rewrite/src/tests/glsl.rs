@@ -1,7 +1,7 @@
 //! Kernels of every kind of access, compiled by glslang.
 
 use super::tools::{compile, optimise, validate, variants};
-use crate::contract::analysis::{Access, Analysis, Bounds};
+use crate::contract::analysis::{AccessKind, Analysis, Check};
 use crate::contract::error::RewriteError;
 use crate::program::Program;
 
@@ -90,8 +90,12 @@ fn what_has_64_bits_and_is_aligned_to_32_is_accessed_in_words() {
             c.at[i] += C(n.value).at[0];
         }";
     let Some(analysis) = check(body) else { return };
-    assert!(analysis.checks.iter().any(|check| (check.size_bytes, check.align_bytes) == (8, 4)));
-    assert!(analysis.reaches.iter().any(|reach| (reach.size_bytes, reach.align_bytes) == (8, 4)));
+    assert!(
+        analysis.index_checks.iter().any(|check| (check.size_bytes, check.align_bytes) == (8, 4))
+    );
+    assert!(
+        analysis.address_checks.iter().any(|check| (check.size_bytes, check.align_bytes) == (8, 4))
+    );
 }
 
 #[test]
@@ -124,8 +128,8 @@ fn lists_trees_and_tables_of_pointers_are_followed() {
     assert!(!analysis.is_roots_only());
     assert!(analysis.int64);
     assert!(analysis.effects.atomics);
-    let mut atomics = analysis.sites.iter().filter(|site| site.access == Access::Atomic);
-    assert!(atomics.all(|site| matches!(site.bounds, Bounds::Index(_))));
+    let mut atomics = analysis.sites.iter().filter(|site| site.access == AccessKind::Atomic);
+    assert!(atomics.all(|site| matches!(site.check, Check::Index(_))));
 }
 
 #[test]
@@ -176,8 +180,8 @@ fn arguments_are_followed_into_functions() {
     let [Some(words)] = words else { return };
     let program = Program::parse(&words, None).expect("it can be rewritten");
     let mut sites = program.analysis().sites.iter();
-    assert!(sites.any(|site| matches!(site.bounds, Bounds::Address(_))), "of two arguments");
-    let by_index = program.analysis().sites.iter().filter(|s| matches!(s.bounds, Bounds::Index(_)));
+    assert!(sites.any(|site| matches!(site.check, Check::Address(_))), "of two arguments");
+    let by_index = program.analysis().sites.iter().filter(|s| matches!(s.check, Check::Index(_)));
     assert_eq!(by_index.count(), 2);
     // Inlined, every pointer is one argument.
     assert!(check(body).is_some());
@@ -287,7 +291,7 @@ fn indices_into_the_kernels_own_arrays_are_checked() {
             U(push.x).at[i] = pool[7u - i] + uint(v[i >> 3]) + uint(m[1][1]); // two
         }";
     let Some(analysis) = check(body) else { return };
-    let own = analysis.sites.iter().filter(|site| site.bounds == Bounds::Own).count();
+    let own = analysis.sites.iter().filter(|site| site.check == Check::Own).count();
     assert_eq!((own, analysis.sites.len()), (9, 10));
 }
 
@@ -306,6 +310,6 @@ fn constant_indices_into_own_arrays_are_checked_unless_they_fit() {
             U(push.x).at[i] = special[i] + gl_WorkGroupID[i]; // two
         }";
     let Some(analysis) = check(body) else { return };
-    let own = analysis.sites.iter().filter(|site| site.bounds == Bounds::Own).count();
+    let own = analysis.sites.iter().filter(|site| site.check == Check::Own).count();
     assert_eq!((own, analysis.sites.len()), (3, 4));
 }

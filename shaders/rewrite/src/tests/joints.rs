@@ -2,7 +2,7 @@
 
 use super::glsl::{HEAD, check};
 use super::tools::compile;
-use crate::contract::analysis::{Access, Joint};
+use crate::contract::analysis::{AccessKind, Joint};
 use crate::program::Program;
 
 const NODE: &str = "
@@ -15,25 +15,25 @@ const NODE: &str = "
 ";
 
 /// Bytes, access and distances of each joint of a kernel.
-fn joints(body: &str) -> Option<Vec<(u32, Access, Vec<u64>)>> {
+fn joints(body: &str) -> Option<Vec<(u32, AccessKind, Vec<u64>)>> {
     let source = format!("{NODE}void main() {{ uvec2 p = Table(table).at[gl_LocalInvocationID.x];");
     let source = format!("{source} uint x = n; {body} Table(table).at[9].x = x; }}");
     let words = compile(&format!("{HEAD}{source}"), "vulkan1.2", &[])?;
     let program = Program::parse(&words, None).expect("it can be rewritten");
     let analysis = program.analysis();
     let joint = |joint: &Joint| {
-        let reach = analysis.reaches[joint.reach];
+        let check = analysis.address_checks[joint.check];
         let sites: Vec<usize> = joint.members.iter().map(|member| member.0).collect();
         assert!(sites.is_sorted(), "in the order of the program: {sites:?}");
         let distances = joint.members.iter().map(|member| member.1).collect();
-        (reach.size_bytes, reach.access, distances)
+        (check.size_bytes, check.access, distances)
     };
     Some(analysis.joints.iter().map(joint).collect())
 }
 
 #[test]
 fn members_behind_one_address_are_joined() {
-    use Access::{Read, Write};
+    use AccessKind::{Read, Write};
     for (body, expected) in [
         ("x += Node(p).a; p = Node(p).next;", vec![(12, Read, vec![8, 0])]),
         ("Node(p).b = x; atomicAdd(Node(p).a, 1);", vec![(8, Write, vec![4, 0])]),

@@ -2,7 +2,7 @@
 
 use super::machine::{Machine, Value};
 use super::tools::assemble;
-use crate::contract::analysis::{Access, Bounds};
+use crate::contract::analysis::{AccessKind, Check};
 use crate::contract::control;
 use crate::contract::control::Layout;
 use crate::contract::variant::{Fold, Integers, Search, Translation, Variant};
@@ -127,7 +127,7 @@ impl Case {
     }
 
     /// What the contract says of an address that may be accessed: where the device goes.
-    fn device(&self, address: u64, access: Access) -> Option<u64> {
+    fn device(&self, address: u64, access: AccessKind) -> Option<u64> {
         let (position, lend) = self.lend_of(address)?;
         let end = address.wrapping_sub(lend.start) + 4;
         let allowed = end <= lend.bytes && (lend.writable || !access.writes());
@@ -141,7 +141,7 @@ impl Case {
         }
     }
 
-    fn frame(&self, lend: Lend, address: u64, access: Access) -> Option<u64> {
+    fn frame(&self, lend: Lend, address: u64, access: AccessKind) -> Option<u64> {
         let usable = self.is_present(lend, address) && (lend.writable || !access.writes());
         usable.then(|| frame_of(address >> 12) | address & 0xfff)
     }
@@ -156,7 +156,7 @@ fn frame_of(page: u64) -> u64 {
 }
 
 /// The machine with control block and tables for a case.
-fn prepare(machine: &mut Machine<'_>, case: &Case, layout: &Layout, reaches: &[Access]) {
+fn prepare(machine: &mut Machine<'_>, case: &Case, layout: &Layout, address_checks: &[AccessKind]) {
     let control = machine.globals_of(StorageClass::Uniform)[0];
     let push = machine.globals_of(StorageClass::PushConstant)[0];
     let mut rows: Vec<Value> = vec![vec![0; 4]; control::MAX_ROWS as usize];
@@ -176,7 +176,7 @@ fn prepare(machine: &mut Machine<'_>, case: &Case, layout: &Layout, reaches: &[A
         let lend = case.lends.get(segment).copied();
         let lend = lend.unwrap_or(Lend { start: u64::MAX, bytes: 0, writable: false });
         let mut record = vec![lend.start, lend.bytes, target(segment), 0];
-        for access in reaches {
+        for access in address_checks {
             let span =
                 if lend.writable || !access.writes() { lend.bytes.saturating_sub(3) } else { 0 };
             record.push(span);
@@ -246,15 +246,15 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     });
     let Some(program) = program else { return Ok(()) };
     let analysis = program.analysis();
-    let bounds: Vec<_> = analysis.sites.iter().map(|site| site.bounds).collect();
-    prop_assert_eq!(bounds, [Bounds::Index(0), Bounds::Address(0)]);
+    let check: Vec<_> = analysis.sites.iter().map(|site| site.check).collect();
+    prop_assert_eq!(check, [Check::Index(0), Check::Address(0)]);
     let layout = Layout::new(analysis, &case.variant).expect("it is small");
     let mut size = Size::of(1 << 16);
     let translated = program.translated(&case.variant, &layout, &mut size);
     let module = translated.expect("it is small").0.finish();
     let mut machine = Machine::new(&module);
-    let reaches: Vec<_> = analysis.reaches.iter().map(|reach| reach.access).collect();
-    prepare(&mut machine, case, &layout, &reaches);
+    let address_checks: Vec<_> = analysis.address_checks.iter().map(|check| check.access).collect();
+    prepare(&mut machine, case, &layout, &address_checks);
     machine.run();
     let registers = machine.globals_of(StorageClass::Private);
     let fault = machine.variables[&(registers[0], vec![])][0];
@@ -269,10 +269,10 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
             Some(TARGETS.wrapping_add_signed(i64::from(index.cast_signed()) * 4 + 8))
         }
         Translation::Table { .. } => {
-            case.lend_of(host).and_then(|(_, lend)| case.frame(lend, host, Access::Read))
+            case.lend_of(host).and_then(|(_, lend)| case.frame(lend, host, AccessKind::Read))
         }
     };
-    let written = case.device(case.to, Access::Write);
+    let written = case.device(case.to, AccessKind::Write);
     let expected = match (in_bounds, read, written) {
         (false, ..) => (3, [u64::from(index), 0]),
         (_, None, _) => (2, pair(host)),

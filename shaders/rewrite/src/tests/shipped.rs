@@ -1,7 +1,7 @@
 //! The kernels that farptr ships, analysed and rewritten in every form.
 
 use super::tools::{validate, variants};
-use crate::contract::analysis::{Access, Analysis, Bounds};
+use crate::contract::analysis::{AccessKind, Analysis, Check};
 use crate::contract::error::RewriteError;
 use crate::program::Program;
 use farptr_kernels::{KernelDesc, saxpy, spmv, walk};
@@ -41,14 +41,14 @@ fn saxpy_is_all_indices_from_two_roots() {
     assert_eq!(offsets, [0, 8]);
     assert_eq!(analysis.sites.len(), 3);
     for site in &analysis.sites {
-        let Bounds::Index(check) = site.bounds else { panic!("{site:?} is no index") };
-        let check = analysis.checks[check];
+        let Check::Index(check) = site.check else { panic!("{site:?} is no index") };
+        let check = analysis.index_checks[check];
         assert_eq!(site.access, check.access);
         assert_eq!((check.stride_bytes, check.size_bytes, check.align_bytes), (4, 4, 4));
         assert_eq!(check.offset_bytes, 0);
     }
     let of = |access| analysis.sites.iter().filter(|site| site.access == access).count();
-    assert_eq!((of(Access::Read), of(Access::Write)), (2, 1));
+    assert_eq!((of(AccessKind::Read), of(AccessKind::Write)), (2, 1));
     assert_eq!(analysis.sites[0].instruction, "OpLoad");
     assert_eq!((analysis.loops, analysis.control_set), (0, 0));
     assert!(analysis.effects.writes && !analysis.effects.atomics);
@@ -68,13 +68,13 @@ fn walk_follows_addresses_and_indices() {
     assert!(!analysis.is_roots_only());
     assert!(analysis.effects.atomics);
     assert!(!analysis.effects.overwrites);
-    let atomic = analysis.sites.iter().find(|site| site.access == Access::Atomic);
-    let Some(Bounds::Address(reach)) = atomic.map(|site| site.bounds) else {
+    let atomic = analysis.sites.iter().find(|site| site.access == AccessKind::Atomic);
+    let Some(Check::Address(check)) = atomic.map(|site| site.check) else {
         panic!("the atomic operation is on an address")
     };
-    let reach = analysis.reaches[reach];
-    assert_eq!((reach.size_bytes, reach.align_bytes), (4, 4));
-    let walkers = analysis.sites.iter().filter(|site| matches!(site.bounds, Bounds::Index(_)));
+    let check = analysis.address_checks[check];
+    assert_eq!((check.size_bytes, check.align_bytes), (4, 4));
+    let walkers = analysis.sites.iter().filter(|site| matches!(site.check, Check::Index(_)));
     assert_eq!(walkers.count(), 2);
 }
 

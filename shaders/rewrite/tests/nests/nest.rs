@@ -86,7 +86,7 @@ enum Jump {
 
 /// Where an invocation goes on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum PointerCheck {
     Next,
     Jump(Jump),
 }
@@ -122,28 +122,28 @@ struct Run {
 }
 
 impl Run {
-    fn all(&mut self, statements: &[Statement]) -> Way {
+    fn all(&mut self, statements: &[Statement]) -> PointerCheck {
         for statement in statements {
-            let way = self.one(statement);
-            if way != Way::Next {
-                return way;
+            let check = self.one(statement);
+            if check != PointerCheck::Next {
+                return check;
             }
         }
-        Way::Next
+        PointerCheck::Next
     }
 
-    fn one(&mut self, statement: &Statement) -> Way {
+    fn one(&mut self, statement: &Statement) -> PointerCheck {
         match statement {
             Statement::Note(add) => {
                 self.state = self.state.wrapping_mul(FACTOR).wrapping_add(*add);
-                Way::Next
+                PointerCheck::Next
             }
             Statement::If(test, yes, _) if self.holds(*test) => self.all(yes),
             Statement::If(_, _, no) => self.all(no.as_deref().unwrap_or_default()),
             Statement::Switch(switch) => self.switch(switch),
             Statement::Loop(found) => self.repeat(found),
-            Statement::Jump(jump) => Way::Jump(*jump),
-            Statement::Unreachable => Way::Next,
+            Statement::Jump(jump) => PointerCheck::Jump(*jump),
+            Statement::Unreachable => PointerCheck::Next,
         }
     }
 
@@ -154,47 +154,47 @@ impl Run {
         }
     }
 
-    fn switch(&mut self, switch: &Switch) -> Way {
+    fn switch(&mut self, switch: &Switch) -> PointerCheck {
         let value = self.state >> switch.bits & 3;
         let mut at = switch.cases.iter().position(|(case, ..)| *case == value);
         while let Some((_, body, falls)) = at.and_then(|at| switch.cases.get(at)) {
             match self.all(body) {
-                Way::Next if *falls => at = at.map(|at| at + 1),
-                Way::Next | Way::Jump(Jump::Break) => return Way::Next,
-                way => return way,
+                PointerCheck::Next if *falls => at = at.map(|at| at + 1),
+                PointerCheck::Next | PointerCheck::Jump(Jump::Break) => return PointerCheck::Next,
+                check => return check,
             }
         }
         // No case, or the last one went on.
         match self.all(&switch.default) {
-            Way::Jump(Jump::Break) => Way::Next,
-            way => way,
+            PointerCheck::Jump(Jump::Break) => PointerCheck::Next,
+            check => check,
         }
     }
 
-    fn repeat(&mut self, found: &Loop) -> Way {
+    fn repeat(&mut self, found: &Loop) -> PointerCheck {
         loop {
             if matches!(found.form, Form::First { .. }) && !self.holds(found.test) {
-                return Way::Next;
+                return PointerCheck::Next;
             }
             self.fuel -= 1;
             if found.form == Form::Single {
                 self.all(&found.body);
                 if self.fuel <= 1 || !self.holds(found.test) {
-                    return Way::Next;
+                    return PointerCheck::Next;
                 }
                 continue;
             }
             if self.fuel == 0 {
-                return Way::Jump(Jump::Return);
+                return PointerCheck::Jump(Jump::Return);
             }
             match self.all(&found.body) {
-                Way::Jump(Jump::Break) => return Way::Next,
-                Way::Jump(Jump::Return) => return Way::Jump(Jump::Return),
-                Way::Next | Way::Jump(Jump::Continue) => {}
+                PointerCheck::Jump(Jump::Break) => return PointerCheck::Next,
+                PointerCheck::Jump(Jump::Return) => return PointerCheck::Jump(Jump::Return),
+                PointerCheck::Next | PointerCheck::Jump(Jump::Continue) => {}
             }
             self.all(&found.step);
             if found.form == Form::Last && !self.holds(found.test) {
-                return Way::Next;
+                return PointerCheck::Next;
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Looking up pages that may be missing.
 
-use crate::contract::analysis::Access;
+use crate::contract::analysis::AccessKind;
 use crate::contract::control;
-use crate::emit::fault::{Culprit, note};
+use crate::emit::fault::{FaultValue, note};
 use crate::emit::segments::load_number;
 use crate::emit::shared::Shared;
 use crate::ir::address::Math;
@@ -15,9 +15,9 @@ const PAGE_MASK: u64 = control::PAGE_BYTES - 1;
 
 /// An access that was checked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Gate {
+pub(crate) struct PagedAccess {
     pub(crate) site: u32,
-    pub(crate) access: Access,
+    pub(crate) access: AccessKind,
     /// The host address.
     pub(crate) address: Id,
     /// Whether the access is aligned, and its index in bounds: a boolean.
@@ -29,28 +29,31 @@ pub(crate) struct Gate {
 }
 
 /// The page table: a flat one per segment, and a tree for what is in no segment.
-pub(crate) struct Table<'t> {
+pub(crate) struct PageTable<'t> {
     pub(crate) shared: &'t Shared,
     pub(crate) math: Math,
     pub(crate) tree: bool,
 }
 
-impl Table<'_> {
+impl PageTable<'_> {
     /// Translates a part of an access that does not straddle a page.
     ///
     /// Returns its host address and its device address, or that of the spare memory.
-    pub(crate) fn piece(&self, code: &mut Code<'_>, gate: &Gate, offset: u32) -> (Id, Id) {
+    pub(crate) fn piece(&self, code: &mut Code<'_>, paged: &PagedAccess, offset: u32) -> (Id, Id) {
         let math = self.math;
         let address = if offset == 0 {
-            gate.address
+            paged.address
         } else {
             let offset = math.constant(code.edit, u64::from(offset));
-            math.add(code, gate.address, offset)
+            math.add(code, paged.address, offset)
         };
-        let at = self.entry_address(code, gate, address);
+        let at = self.entry_address(code, paged, address);
         let entry = load_number(math, code, at);
-        let (bit, half) =
-            if gate.access.writes() { (control::ENTRY_WRITE, 1) } else { (control::ENTRY_READ, 0) };
+        let (bit, half) = if paged.access.writes() {
+            (control::ENTRY_WRITE, 1)
+        } else {
+            (control::ENTRY_READ, 0)
+        };
         // Refused accesses read an entry of zeroes: absent.
         let bit = u32::try_from(bit).unwrap_or_default();
         let present = math.has_bits(code, entry, bit);
@@ -58,25 +61,25 @@ impl Table<'_> {
         let spare = math.address_of_pair(code, spare);
         let translated = math.splice(code, entry, address, PAGE_MASK);
         let translated = math.select(code, present, translated, spare);
-        let culprit = math.to_pair(code, address);
-        note(code, self.shared, gate.site, present, Culprit::Address(culprit));
+        let faulty = math.to_pair(code, address);
+        note(code, self.shared, paged.site, present, FaultValue::Address(faulty));
         (address, translated)
     }
 
     /// Where the entry of an address is; of zeroes for what is refused.
-    fn entry_address(&self, code: &mut Code<'_>, gate: &Gate, address: Id) -> Id {
+    fn entry_address(&self, code: &mut Code<'_>, paged: &PagedAccess, address: Id) -> Id {
         let math = self.math;
         let zeroes = code.control_pair(self.shared.control, control::SPARE, 0);
         let zeroes = math.address_of_pair(code, zeroes);
         let offset = math.entry_offset(code, address, 12, 52);
-        let flat = math.add(code, gate.target, offset);
+        let flat = math.add(code, paged.target, offset);
         let other = if self.tree {
             let leaf = self.leaf_entry(code, address, zeroes);
-            math.select(code, gate.allowed, leaf, zeroes)
+            math.select(code, paged.allowed, leaf, zeroes)
         } else {
             zeroes
         };
-        math.select(code, gate.inside, flat, other)
+        math.select(code, paged.inside, flat, other)
     }
 
     /// Where the tree has the entry of an address.

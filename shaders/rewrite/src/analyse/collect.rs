@@ -1,11 +1,13 @@
 //! From a module to the list of its accesses, and how each is checked.
 
-use crate::analyse::access::{Part, Plan, Way};
+use crate::analyse::access::{Access, JointMember, PointerCheck};
 use crate::analyse::effects::effects;
-use crate::analyse::pointers::{Kernel, Trace};
-use crate::analyse::sites::Touch;
+use crate::analyse::pointers::{Definitions, Trace};
+use crate::analyse::sites::Dereference;
 use crate::analyse::{joint, own_arrays, sites, split};
-use crate::contract::analysis::{Access, Analysis, Bounds, Check, Joint, Reach, Root, Site};
+use crate::contract::analysis::{
+    AccessKind, AddressCheck, Analysis, Check, IndexCheck, Joint, Root, Site,
+};
 use crate::contract::control;
 use crate::contract::error::RewriteError;
 use crate::ir::edit::Edit;
@@ -18,32 +20,32 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 /// The accesses of a module and what is known of them, while they are being collected.
-struct Planner<'p> {
-    kernel: Kernel<'p>,
+struct Collector<'p> {
+    kernel: Definitions<'p>,
     source: &'p Source,
     analysis: Analysis,
-    plans: Vec<Plan>,
+    accesses: Vec<Access>,
     roots: HashMap<u32, usize>,
-    checks: HashMap<Check, usize>,
-    reaches: HashMap<Reach, usize>,
+    index_checks: HashMap<IndexCheck, usize>,
+    address_checks: HashMap<AddressCheck, usize>,
 }
 
 /// Finds the accesses of a module. `origins` gives, per function, the position of its first
 /// instruction among those of the source.
-pub(crate) fn plan(
+pub(crate) fn collect(
     edit: &Edit,
     layouts: &Layouts,
     source: &Source,
     origins: &[usize],
-) -> Result<(Analysis, Vec<Plan>), RewriteError> {
-    let mut planner = Planner {
-        kernel: Kernel::new(edit, layouts),
+) -> Result<(Analysis, Vec<Access>), RewriteError> {
+    let mut collector = Collector {
+        kernel: Definitions::new(edit, layouts),
         source,
         analysis: Analysis::default(),
-        plans: Vec::new(),
+        accesses: Vec::new(),
         roots: HashMap::new(),
-        checks: HashMap::new(),
-        reaches: HashMap::new(),
+        index_checks: HashMap::new(),
+        address_checks: HashMap::new(),
     };
     let mut own = Vec::new();
     for (f, (function, &origin)) in edit.module.functions.iter().zip(origins).enumerate() {
@@ -52,17 +54,17 @@ pub(crate) fn plan(
         for (b, block) in function.blocks.iter().enumerate() {
             position += 1;
             for (i, instruction) in block.instructions.iter().enumerate() {
-                planner.visit((f, b, i), position, instruction)?;
+                collector.visit((f, b, i), position, instruction)?;
                 own.extend(own_sites(edit, source, position, instruction)?);
                 position += 1;
             }
         }
     }
-    planner.analysis.sites.extend(own);
-    planner.join(edit);
-    let Planner { mut analysis, plans, kernel, .. } = planner;
-    analysis.effects = effects(&kernel, &plans, &analysis.checks);
-    Ok((analysis, plans))
+    collector.analysis.sites.extend(own);
+    collector.join(edit);
+    let Collector { mut analysis, accesses, kernel, .. } = collector;
+    analysis.effects = effects(&kernel, &accesses, &analysis.index_checks);
+    Ok((analysis, accesses))
 }
 
 /// The sites of an instruction that indexes the kernel's own variables.
@@ -77,14 +79,14 @@ fn own_sites(
         own_arrays::count(edit, instruction).map_err(|why| source.refuse(position, op, why))?;
     let site = Site {
         instruction: sites::name(op),
-        access: Access::Read,
-        bounds: Bounds::Own,
+        access: AccessKind::Read,
+        check: Check::Own,
         line: source.line(position),
     };
     Ok(std::iter::repeat_n(site, count))
 }
 
-impl Planner<'_> {
+impl Collector<'_> {
     fn visit(
         &mut self,
         at: (usize, usize, usize),
@@ -99,19 +101,19 @@ impl Planner<'_> {
         if op == Op::LoopMerge {
             self.analysis.loops += 1;
         }
-        for touch in sites::touches(&self.kernel, instruction) {
-            let trace = self.kernel.trace(touch.pointer);
+        for dereference in sites::dereferences(&self.kernel, instruction) {
+            let trace = self.kernel.trace(dereference.pointer);
             let trace =
                 trace.ok_or_else(|| refuse("the type of what it accesses has no layout"))?;
-            let (size, align) = self.measure(&touch, &trace).map_err(refuse)?;
-            let way = self.way(&touch, &trace, size, align);
+            let (size, align) = self.measure(&dereference, &trace).map_err(refuse)?;
+            let check = self.check(&dereference, &trace, size, align);
             self.analysis.sites.push(Site {
                 instruction: sites::name(op),
-                access: touch.access,
-                bounds: way.into(),
+                access: dereference.kind,
+                check: check.into(),
                 line: self.source.line(position),
             });
-            self.plans.push(Plan { at, touch, way, trace, align, joint: None });
+            self.accesses.push(Access { at, dereference, check, trace, align, joint: None });
         }
         Ok(())
     }
@@ -119,26 +121,36 @@ impl Planner<'_> {
     /// Joins the accesses that can be checked together. There are as many sites as plans by now.
     fn join(&mut self, edit: &Edit) {
         let mut rest = 0;
-        while let Some(&Plan { at: (f, b, _), .. }) = self.plans.get(rest) {
-            let all = self.plans.iter().enumerate().skip(rest);
-            let of_block = all.take_while(|(_, plan)| (plan.at.0, plan.at.1) == (f, b));
-            let of_block: Vec<(usize, &Plan)> = of_block.collect();
+        while let Some(&Access { at: (f, b, _), .. }) = self.accesses.get(rest) {
+            let all = self.accesses.iter().enumerate().skip(rest);
+            let of_block = all.take_while(|(_, access)| (access.at.0, access.at.1) == (f, b));
+            let of_block: Vec<(usize, &Access)> = of_block.collect();
             rest += of_block.len();
             let block = &edit.module.functions[f].blocks[b];
-            for group in joint::groups(&self.kernel, block, &of_block, &self.analysis.reaches) {
-                let reach = position(&mut self.reaches, &mut self.analysis.reaches, group.reach);
+            for group in
+                joint::groups(&self.kernel, block, &of_block, &self.analysis.address_checks)
+            {
+                let check = position(
+                    &mut self.address_checks,
+                    &mut self.analysis.address_checks,
+                    group.check,
+                );
                 let joint = self.analysis.joints.len();
-                for &(plan, bytes) in &group.members {
-                    self.plans[plan].joint = Some(Part { joint, bytes });
+                for &(access, bytes) in &group.members {
+                    self.accesses[access].joint = Some(JointMember { joint, bytes });
                 }
-                self.analysis.joints.push(Joint { reach, members: group.members });
+                self.analysis.joints.push(Joint { check, members: group.members });
             }
         }
     }
 
     /// Size and alignment of an access, or why it cannot be rewritten.
-    fn measure(&self, touch: &Touch, trace: &Trace) -> Result<(u32, u32), &'static str> {
-        let Kernel { edit, layouts, .. } = &self.kernel;
+    fn measure(
+        &self,
+        dereference: &Dereference,
+        trace: &Trace,
+    ) -> Result<(u32, u32), &'static str> {
+        let Definitions { edit, layouts, .. } = &self.kernel;
         let extent = layouts.extent(edit, trace.place);
         let (size, widest) =
             extent.ok_or("the size of what it accesses is not fixed; access its parts")?;
@@ -146,11 +158,11 @@ impl Planner<'_> {
             return Err("it accesses nothing, or more than 64 KiB at once; access parts");
         }
         // Atomic operations are done on whole, aligned values, vectors included.
-        let align = match touch.access {
-            Access::Atomic => u32::try_from(size).unwrap_or_default(),
+        let align = match dereference.kind {
+            AccessKind::Atomic => u32::try_from(size).unwrap_or_default(),
             // glslang promises the alignment that a column has where it is stored by columns.
             _ if Layouts::has_gaps(edit, trace.place) => widest,
-            _ => touch.aligned.unwrap_or(widest),
+            _ => dereference.aligned.unwrap_or(widest),
         };
         if !align.is_power_of_two() || align > 4096 {
             return Err("its alignment is no power of two up to 4096");
@@ -175,15 +187,35 @@ impl Planner<'_> {
     }
 
     /// How an access is checked: by its index where that suffices.
-    fn way(&mut self, touch: &Touch, trace: &Trace, size: u32, align: u32) -> Way {
-        if let Some(check) = self.check(touch, trace, size, align) {
-            return Way::Index(position(&mut self.checks, &mut self.analysis.checks, check));
+    fn check(
+        &mut self,
+        dereference: &Dereference,
+        trace: &Trace,
+        size: u32,
+        align: u32,
+    ) -> PointerCheck {
+        if let Some(check) = self.index_check(dereference, trace, size, align) {
+            return PointerCheck::Index(position(
+                &mut self.index_checks,
+                &mut self.analysis.index_checks,
+                check,
+            ));
         }
-        let reach = Reach { size_bytes: size, align_bytes: align, access: touch.access };
-        Way::Address(position(&mut self.reaches, &mut self.analysis.reaches, reach))
+        let check = AddressCheck { size_bytes: size, align_bytes: align, access: dereference.kind };
+        PointerCheck::Address(position(
+            &mut self.address_checks,
+            &mut self.analysis.address_checks,
+            check,
+        ))
     }
 
-    fn check(&mut self, touch: &Touch, trace: &Trace, size: u32, align: u32) -> Option<Check> {
+    fn index_check(
+        &mut self,
+        dereference: &Dereference,
+        trace: &Trace,
+        size: u32,
+        align: u32,
+    ) -> Option<IndexCheck> {
         let push_offset_bytes = self.kernel.push_offset(trace.start)?;
         let distance = trace.distance?;
         let (index, stride) = distance.index.unzip();
@@ -198,13 +230,13 @@ impl Planner<'_> {
         }
         let root = Root { push_offset_bytes };
         let root = position_by(&mut self.roots, &mut self.analysis.roots, push_offset_bytes, root);
-        Some(Check {
+        Some(IndexCheck {
             root,
             stride_bytes: stride,
             offset_bytes: offset,
             size_bytes: size,
             align_bytes: align,
-            access: touch.access,
+            access: dereference.kind,
         })
     }
 }
