@@ -1,7 +1,7 @@
 //! The facts about a kernel that the rewriting pass found, in words.
 
 use crate::{Kernel, RawKernel, kernel::code::Code, paging::plan::Replay};
-use farptr_rewrite::{Analysis, Check, Effects, KernelDesc, RewriteError};
+use farptr_rewrite::{Analysis, Check, Effects, KernelDesc, RewriteError, Root};
 use std::{collections::HashSet, fmt};
 
 /// The facts about a kernel: its accesses, how each is checked, and how a launch in rounds undoes a
@@ -104,8 +104,7 @@ impl fmt::Display for KernelExplanation {
                 None => writeln!(f)?,
             }
         }
-        let roots: Vec<String> =
-            analysis.roots.iter().map(|root| root.push_offset_bytes.to_string()).collect();
+        let roots: Vec<String> = analysis.roots.iter().map(|&root| place(root)).collect();
         let roots = if roots.is_empty() { "none".to_owned() } else { roots.join(", ") };
         writeln!(f, "roots       pointer arguments at push-constant bytes: {roots}")?;
         let guard = if *guarded { ", and cuts by the driver are noticed" } else { "" };
@@ -119,6 +118,12 @@ impl fmt::Display for KernelExplanation {
     }
 }
 
+/// Where the address of a root is: its byte of the push constants.
+fn place(root: Root) -> String {
+    let Root::Push { offset_bytes } = root;
+    offset_bytes.to_string()
+}
+
 /// How an access is checked.
 fn check(f: &mut fmt::Formatter<'_>, analysis: &Analysis, check: Check) -> fmt::Result {
     match check {
@@ -126,7 +131,7 @@ fn check(f: &mut fmt::Formatter<'_>, analysis: &Analysis, check: Check) -> fmt::
             let check = analysis.index_checks.get(check);
             let root = check.and_then(|check| analysis.roots.get(check.root));
             match root {
-                Some(root) => write!(f, "by index from root {}", root.push_offset_bytes),
+                Some(&root) => write!(f, "by index from root {}", place(root)),
                 None => f.write_str("by index"),
             }
         }

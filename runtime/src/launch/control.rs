@@ -25,13 +25,14 @@ pub(crate) struct Root {
 /// A pointer to the end of a lend belongs to it, unless pointers into no lend reach memory
 /// (`open`): then it may as well point to what follows.
 pub(crate) fn roots(analysis: &Analysis, push: &[u8], lends: &Lends, open: bool) -> Vec<Root> {
-    let root = |at: u32| {
-        let address = pointer_at(push, at);
+    let root = |&start: &farptr_rewrite::Root| {
+        let farptr_rewrite::Root::Push { offset_bytes } = start;
+        let address = pointer_at(push, offset_bytes);
         let pointer = VirtAddr::new(address);
         let segment = if open { lends.containing(pointer) } else { lends.of_pointer(pointer) };
         Root { address, segment: segment.copied() }
     };
-    analysis.roots.iter().map(|r| root(r.push_offset_bytes)).collect()
+    analysis.roots.iter().map(root).collect()
 }
 
 /// Whether no argument that is written through reaches what another one is read through.

@@ -68,11 +68,12 @@ impl Launched<'_> {
     /// The pointer whose index was checked, if an index was.
     fn argument(&self, site: Option<&Site>) -> Option<Argument> {
         let Check::Index(check) = site?.check else { return None };
-        let root = self.analysis.index_checks.get(check)?.root;
-        let offset_bytes = self.analysis.roots.get(root)?.push_offset_bytes;
+        let position = self.analysis.index_checks.get(check)?.root;
+        let &root = self.analysis.roots.get(position)?;
+        let farptr_rewrite::Root::Push { offset_bytes } = root;
         let name = self.names.iter().find(|&&(at, _)| at == offset_bytes);
         let name = name.map(|(_, name)| name.clone());
-        Some(Argument { name, offset_bytes, address: self.roots.get(root)?.address })
+        Some(Argument { name, offset_bytes, address: self.roots.get(position)?.address })
     }
 
     /// The access that was not allowed: of those that were checked together, the first that is

@@ -25,7 +25,7 @@ struct Collector<'p> {
     source: &'p Source,
     analysis: Analysis,
     accesses: Vec<Access>,
-    roots: HashMap<u32, usize>,
+    roots: HashMap<Root, usize>,
     index_checks: HashMap<IndexCheck, usize>,
     address_checks: HashMap<AddressCheck, usize>,
 }
@@ -216,7 +216,7 @@ impl Collector<'_> {
         size: u32,
         align: u32,
     ) -> Option<IndexCheck> {
-        let push_offset_bytes = self.kernel.push_offset(trace.start)?;
+        let offset_bytes = self.kernel.push_offset(trace.start)?;
         let distance = trace.distance?;
         let (index, stride) = distance.index.unzip();
         if index.is_some_and(|index| !self.kernel.is_word(index)) {
@@ -228,8 +228,8 @@ impl Collector<'_> {
         if offset % align != 0 || stride % align != 0 || (index.is_some() && stride == 0) {
             return None;
         }
-        let root = Root { push_offset_bytes };
-        let root = position_by(&mut self.roots, &mut self.analysis.roots, push_offset_bytes, root);
+        let root = Root::Push { offset_bytes };
+        let root = position(&mut self.roots, &mut self.analysis.roots, root);
         Some(IndexCheck {
             root,
             stride_bytes: stride,
@@ -257,17 +257,8 @@ fn is_extractable(edit: &Edit, of: Id) -> bool {
 
 /// The position of an element in a list, to which it is added if it is new.
 fn position<T: Copy + Eq + Hash>(known: &mut HashMap<T, usize>, list: &mut Vec<T>, of: T) -> usize {
-    position_by(known, list, of, of)
-}
-
-fn position_by<K: Eq + Hash, T>(
-    known: &mut HashMap<K, usize>,
-    list: &mut Vec<T>,
-    key: K,
-    element: T,
-) -> usize {
-    *known.entry(key).or_insert_with(|| {
-        list.push(element);
+    *known.entry(of).or_insert_with(|| {
+        list.push(of);
         list.len() - 1
     })
 }

@@ -1,6 +1,6 @@
 //! What the pass knows about a kernel before it rewrites it: the same for all variants.
 
-use std::fmt;
+use std::{convert::Infallible, fmt};
 
 /// What an instruction does with memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +40,7 @@ impl fmt::Display for AccessKind {
 pub struct Analysis {
     /// Every access through a physical pointer. A fault reports its position plus one.
     pub sites: Vec<Site>,
-    /// Pointers in the push constants that accesses start from.
+    /// The addresses that accesses start from and that the host knows.
     pub roots: Vec<Root>,
     /// The kinds of access whose index is compared with a count.
     pub index_checks: Vec<IndexCheck>,
@@ -146,12 +146,27 @@ pub struct Line {
     pub column: u32,
 }
 
-/// A pointer in the push constants that accesses start from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Root {
-    /// Where its eight bytes are in the push constants, low word first.
-    pub push_offset_bytes: u32,
+/// The start of accesses: an address that the host knows before the launch.
+///
+/// [`Root::Bound`] has no values yet, because the pass follows no bound buffer: a kernel's accesses
+/// through descriptors stay as they are. The compiler takes `let Root::Push { offset_bytes } = root`
+/// for complete, and will point to each such place when that changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Root {
+    /// A pointer in the push constants.
+    Push {
+        /// Where its eight bytes are, low word first.
+        offset_bytes: u32,
+    },
+    /// The first byte of a buffer that is bound by a descriptor.
+    Bound {
+        /// The descriptor set.
+        set: u32,
+        /// The binding in the set.
+        binding: u32,
+        /// What no value has.
+        unsupported: Infallible,
+    },
 }
 
 /// A kind of access that starts at a root and has at most one index that is not constant.

@@ -1,7 +1,7 @@
 //! The kernels that farptr ships, analysed and rewritten in every form.
 
 use super::tools::{validate, variants};
-use crate::contract::analysis::{AccessKind, Analysis, Check};
+use crate::contract::analysis::{AccessKind, Analysis, Check, Root};
 use crate::contract::error::RewriteError;
 use crate::program::Program;
 use farptr_kernels::{KernelDesc, saxpy, spmv, walk};
@@ -36,7 +36,11 @@ fn rewriting_gives_the_same_words_again() {
 fn saxpy_is_all_indices_from_two_roots() {
     let analysis = analysis::<saxpy::Kernel>();
     assert!(analysis.is_roots_only());
-    let mut offsets: Vec<u32> = analysis.roots.iter().map(|root| root.push_offset_bytes).collect();
+    let offsets = |&root| {
+        let Root::Push { offset_bytes } = root;
+        offset_bytes
+    };
+    let mut offsets: Vec<u32> = analysis.roots.iter().map(offsets).collect();
     offsets.sort_unstable();
     assert_eq!(offsets, [0, 8]);
     assert_eq!(analysis.sites.len(), 3);
