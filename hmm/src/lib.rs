@@ -17,15 +17,15 @@
 //! - *Which pages are there?* [`Pagemap`] reports the [`Residency`] of a range, run by run.
 //! - *How many page faults did that cost?* [`fault_counts`] reads the process's counters.
 //!
-//! Memory whose mapping may change at any time is copied by [`read_bytes`] and [`write_bytes`]:
-//! what is not there is an error, not a signal.
+//! Memory whose mapping may change at any time is copied by [`read_bytes`] and [`write_bytes`]: a
+//! page that is not there is an error, not a signal.
 //!
 //! Under them lie the address types [`VirtAddr`], [`PageSize`], [`PageNumber`], [`PageCount`] and
 //! [`VaRange`]: units that do not mix, with checked arithmetic.
 //!
 //! Every answer is a snapshot. Another thread may map, unmap or touch memory before the caller
-//! looks at it, so whoever acts on an answer must be able to bear that it is no longer true;
-//! `DESIGN.md` says who checks again.
+//! looks at it, so code that acts on an answer must be able to bear that it is no longer true;
+//! `DESIGN.md` says which code checks again.
 //!
 //! # Examples
 //!

@@ -94,7 +94,7 @@ fn system_calls_write_too() {
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     writer.write_all(&[5; 8]).expect("room");
     let start = arena.range_of(2..3).start();
-    // SAFETY: The bytes are the arena's and nobody else accesses them.
+    // SAFETY: The bytes are the arena's and no other code accesses them.
     let bytes = unsafe { std::slice::from_raw_parts_mut(start.as_mut_ptr::<u8>(), 8) };
     assert_eq!(rustix::io::read(&reader, &mut *bytes), Ok(8));
     assert_eq!(take(&tracker, &arena), [2]);

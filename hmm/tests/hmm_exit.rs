@@ -1,5 +1,5 @@
-//! The end of a mirror, and of the process, while pages are away: whoever reads them reads what
-//! they hold.
+//! The end of a mirror, and of the process, while pages are away: a thread that reads them reads
+//! their content.
 //!
 //! # Safety
 //!
@@ -117,7 +117,7 @@ fn exit_while_threads_read_and_migrate() {
         buffer.fill(0..EXIT_PAGES);
         let [migrations, readings, handlers] = [const { AtomicUsize::new(0) }; 3];
         let leaked = Leaked { rig, copies, buffer, migrations, readings, handlers };
-        // Never dropped: nobody brings the pages home.
+        // It is never dropped: no thread brings the pages home.
         let leaked: &'static Leaked = Box::leak(Box::new(leaked));
         assert!(LEAKED.set(leaked).is_ok());
         at_exit(succeed_at_exit);
@@ -233,7 +233,7 @@ fn threads_touch_pages_while_the_mirror_is_dropped() {
                 done.store(true, Ordering::Release);
             });
             assert_eq!((copies.used(), present(&buffer)), (0, pages), "round {round}");
-            // The words that nobody has written.
+            // The words that were not written.
             for page in 0..pages {
                 for word in buffer.words_of(page..page + 1).skip(THREADS) {
                     assert_eq!(buffer.get(word), number(word), "word {word}, round {round}");

@@ -138,8 +138,9 @@ fn a_flood_of_faults_is_answered() {
     }
 }
 
-/// A thread that waits for a page in transit is woken by whoever took the page, and its message
-/// vanishes, perhaps after a drain has seen it and before the thread that serves faults has.
+/// A thread that waits for a page in transit is woken by the thread that took the page, and its
+/// message vanishes, perhaps after a drain has seen it and before the thread that serves faults
+/// has.
 #[test]
 fn a_drain_ends_though_the_message_that_it_saw_vanishes() {
     const ROUNDS: usize = 5000;

@@ -191,7 +191,7 @@ fn a_lease_over_memory_that_is_locked_in_part_loses_nothing() {
         let len = usize::try_from(locked.len_bytes()).expect("64 bits");
         // SAFETY: The pages are the test's, and keep their bytes.
         unsafe { rustix::mm::mlock(locked.start().as_mut_ptr(), len) }.expect("mlock");
-        // SAFETY: Nobody changes the mapping while the lease is in use, and no device writes.
+        // SAFETY: The mapping does not change while the lease is in use, and no device writes.
         let lease = unsafe { Lease::new(buffer.range()) };
         for _ in 0..2 {
             let migration = rig.mirror.migrate_leased(buffer.range(), id, &lease).expect("migrate");

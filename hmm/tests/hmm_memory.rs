@@ -53,7 +53,7 @@ fn attach(rig: &Rig, pages: u64) -> DeviceId {
     rig.mirror.attach(Arc::new(device)).expect("attach")
 }
 
-/// Whether pages stayed for the reason that somebody may need them.
+/// Whether pages stayed for the reason that a thread may need them on the way.
 fn needed(migration: &Migration, range: VaRange) -> bool {
     let needed = |at| {
         let mut skipped = migration.skipped().iter();
@@ -82,7 +82,7 @@ fn ask_for_everything() {
                 Err(error) => panic!("{range} {name}: {error:?}"),
             }
             let _ = rig.mirror.make_exclusive(*range, id);
-            // SAFETY: Nobody changes a mapping during the call, and no device writes.
+            // SAFETY: No mapping changes during the call, and no device writes.
             let lease = unsafe { Lease::new(*range) };
             let _ = rig.mirror.migrate_leased(*range, id, &lease);
             assert_eq!(live(), 2000 * 200, "after {range} {name} in round {round}");
@@ -228,7 +228,7 @@ fn a_device_that_may_allocate_gets_mappings_only() {
         let numbers: Vec<u32> = (0..100_000).collect();
         let slice = || Memory::from(&numbers[..]);
         let buffer = Buffer::anon(16);
-        // SAFETY: Nobody changes the buffer during the calls, and no device writes.
+        // SAFETY: The buffer does not change during the calls, and no device writes.
         let lease = unsafe { Lease::new(buffer.range()) };
         for memory in [slice(), Memory::from(slice().range()), buffer.range().into()] {
             let leased = lease.range() == memory.range();

@@ -103,7 +103,7 @@ fn migrate_file_private() {
     });
 }
 
-/// As debuggers do. The kernel waits for nobody on such reads.
+/// As debuggers do. The kernel lets no userfaultfd serve such reads.
 #[test]
 fn memory_that_is_away_is_read_by_nobody_until_it_is_home() {
     let Some(rig) = Rig::migrating(1) else { return };
@@ -190,7 +190,7 @@ fn hmm_gup_test() {
         let (mut reader, mut writer) = std::io::pipe().expect("a pipe");
         let memory: *mut u8 = buffer.range().start().as_mut_ptr();
         let slice = |pages: usize| memory.wrapping_add(pages * page());
-        // SAFETY: The page is the buffer's, and nobody else touches it during the call.
+        // SAFETY: The page is the buffer's, and no other thread touches it during the call.
         let first = unsafe { std::slice::from_raw_parts(slice(0), page()) };
         writer.write_all(first).expect("write");
         // SAFETY: As above.

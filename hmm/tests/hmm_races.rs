@@ -83,7 +83,7 @@ unsafe impl DeviceMemory for Meddling {
 }
 
 /// Memory that was mapped after the migration had begun is not watched yet. Pages taken from there
-/// would have no way back, and who touches them would find zeroes.
+/// could not be put back, and threads that touch them would find zeroes.
 #[test]
 fn memory_mapped_during_a_migration_keeps_its_content() {
     const PAGES: usize = 16;
@@ -93,7 +93,7 @@ fn memory_mapped_during_a_migration_keeps_its_content() {
     let step: Step = Box::new(move || {
         let start = inside.range().start().as_mut_ptr::<std::ffi::c_void>();
         let flags = MapFlags::PRIVATE | MapFlags::FIXED;
-        // SAFETY: The place is the buffer's, and nobody refers to it.
+        // SAFETY: The place is the buffer's, and no reference to it exists.
         let mapped = unsafe { rustix::mm::mmap_anonymous(start, PAGES * page(), RW, flags) };
         assert_eq!(mapped.expect("mmap"), start);
         inside.fill(0..PAGES);

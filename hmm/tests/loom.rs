@@ -42,7 +42,7 @@ impl Host {
         self.page.load(Ordering::Relaxed)
     }
 
-    /// Changes the page as everybody must: inside an invalidation.
+    /// Changes the page as the protocol demands: inside an invalidation.
     fn change(&self, notifiers: &Notifiers, to: u64) {
         let guard = notifiers.invalidate(Event::Unmap, page());
         self.page.store(to, Ordering::Relaxed);

@@ -3,7 +3,7 @@
 //!
 //! # Safety
 //!
-//! Mapped files are the tests' own and unlinked: nobody else changes them or cuts them short.
+//! Mapped files are the tests' own and unlinked: no other code changes them or cuts them short.
 
 #![allow(unsafe_code)]
 
@@ -167,7 +167,7 @@ fn page_of(bytes: &[u8], page: usize) -> VirtAddr {
 #[test]
 fn a_private_write_makes_a_page_anonymous() {
     let file = file_of(8);
-    // SAFETY: The file is this test's own and unlinked; nobody truncates it.
+    // SAFETY: The file is this test's own and unlinked; it is not truncated.
     let mut map = unsafe { MmapOptions::new().map_copy(&file) }.expect("map");
     let range = VaRange::of_slice(&map);
     assert_eq!(look(range).present_pages(), PageCount::ZERO);
@@ -191,7 +191,7 @@ fn a_private_write_makes_a_page_anonymous() {
 #[test]
 fn a_shared_write_keeps_the_pages_of_the_file() {
     let file = file_of(8);
-    // SAFETY: The file is this test's own and unlinked; nobody truncates it.
+    // SAFETY: The file is this test's own and unlinked; it is not truncated.
     let mut map = unsafe { MmapOptions::new().map_mut(&file) }.expect("map");
     let range = VaRange::of_slice(&map);
     assert_eq!(look(range).present_pages(), PageCount::ZERO);
@@ -213,7 +213,7 @@ fn a_shared_write_keeps_the_pages_of_the_file() {
 #[test]
 fn a_read_only_file_mapping_is_file_pages() {
     let file = file_of(3);
-    // SAFETY: The file is this test's own and unlinked; nobody truncates it.
+    // SAFETY: The file is this test's own and unlinked; it is not truncated.
     let map = unsafe { MmapOptions::new().map(&file) }.expect("map");
     read_byte(page_of(&map, 1));
     let seen = look(VaRange::of_slice(&map));

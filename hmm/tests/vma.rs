@@ -2,7 +2,7 @@
 //!
 //! # Safety
 //!
-//! Mapped files are the tests' own: nobody else changes them or cuts them short.
+//! Mapped files are the tests' own: no other code changes them or cuts them short.
 
 #![allow(unsafe_code)]
 
@@ -109,7 +109,7 @@ fn a_file_mapping_names_its_file() {
     std::fs::write(&path, vec![0; 3 * page_bytes()]).expect("write");
     let file = std::fs::File::open(&path).expect("open");
     let page = page_bytes() as u64;
-    // SAFETY: The file is this test's own and nobody truncates it.
+    // SAFETY: The file is this test's own and is not truncated.
     let map = unsafe { MmapOptions::new().offset(page).map(&file) }.expect("map");
     let range = VaRange::of_slice(&map);
 
@@ -138,7 +138,7 @@ fn a_path_too_long_for_a_query_costs_only_the_name() {
     let flags = OFlags::CREATE | OFlags::RDWR;
     let file = rustix::fs::openat(&fd, "file", flags, Mode::RWXU).expect("create");
     rustix::fs::ftruncate(&file, page_bytes() as u64).expect("truncate");
-    // SAFETY: The file is this test's own and nobody truncates it again.
+    // SAFETY: The file is this test's own and is not truncated again.
     let map = unsafe { MmapOptions::new().map(&file) }.expect("map");
     for maps in all_maps() {
         let vma = maps.find_vma(VirtAddr::of_slice(&map)).expect("find_vma").expect("mapped");
@@ -154,7 +154,7 @@ fn a_path_too_long_for_a_query_costs_only_the_name() {
 fn an_area_knows_its_inode() {
     let fd = rustix::fs::memfd_create("scratch pad", MemfdFlags::CLOEXEC).expect("memfd");
     rustix::fs::ftruncate(&fd, page_bytes() as u64).expect("truncate");
-    // SAFETY: The file is this test's own and nobody truncates it again.
+    // SAFETY: The file is this test's own and is not truncated again.
     let map = unsafe { MmapOptions::new().map_mut(&fd) }.expect("map");
     let vma = find(VirtAddr::of_slice(&map)).expect("mapped");
     let stat = rustix::fs::fstat(&fd).expect("stat");

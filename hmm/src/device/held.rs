@@ -10,7 +10,7 @@ use crate::device::Owner;
 pub enum Hold {
     /// The only valid copy lies in the device's memory.
     Private,
-    /// The device has the page for itself alone until somebody else wants it.
+    /// The device has the page for itself alone until a CPU or another device accesses it.
     Exclusive,
 }
 
@@ -19,7 +19,7 @@ pub enum Hold {
 pub struct DeviceRun {
     /// The host addresses, page aligned, never empty.
     pub range: VaRange,
-    /// Whose device it is.
+    /// The owner of the device.
     pub owner: Owner,
     /// The number of the first page in the device's memory.
     pub frame: PageNumber,

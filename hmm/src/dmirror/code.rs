@@ -28,7 +28,7 @@ impl Code {
     pub const LOCAL: u8 = 0x20;
     /// The page is in the device's own memory, where the CPU reaches it.
     pub const LOCAL_COHERENT: u8 = 0x40;
-    /// The page is in another device's memory, where everybody reaches it.
+    /// The page is in another device's memory, which the CPU and all devices can access.
     pub const REMOTE_COHERENT: u8 = 0x50;
 }
 

@@ -48,7 +48,7 @@ impl CoherentMemory {
         self.notifier.read_begin()
     }
 
-    /// Says whose the page at an address is.
+    /// Returns the device that holds the page at an address.
     pub(super) fn holder(&self, at: VirtAddr) -> Option<DeviceIndex> {
         holder(&lock(&self.entries.table), at)
     }
@@ -155,7 +155,7 @@ impl CoherentDevice<'_> {
         }
     }
 
-    /// Places pages that nobody else holds; `false` if the mapping has changed meanwhile.
+    /// Places pages that no other device holds; `false` if the mapping has changed meanwhile.
     fn place_run(&self, run: VaRange, access: PageAccess) -> Result<bool, DmirrorError> {
         self.mirror.announce_migration(run, self.owner);
         let seq = self.memory.begin();

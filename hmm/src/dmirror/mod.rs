@@ -70,8 +70,8 @@ impl Dmirror {
         Self::make(mirror, count, None)
     }
 
-    /// Opens a device whose memory the CPU reaches: pages that are moved there are touched without
-    /// a fault, and come home when they are told to.
+    /// Opens a device whose memory the CPU can access: pages that are moved there are touched
+    /// without a fault, and come home by a command only.
     ///
     /// # Errors
     ///
@@ -198,7 +198,7 @@ impl Dmirror {
     }
 
     /// A page of the device is accessed under the lock; one at home without, because the access may
-    /// wait for somebody who needs the lock.
+    /// wait for a thread that needs the lock.
     fn one_page(
         &self,
         at: VirtAddr,
@@ -214,7 +214,7 @@ impl Dmirror {
         act(entry).map_err(Stop::Failed)
     }
 
-    /// Drops what the areas do not allow any more: nobody tells of an `mprotect`.
+    /// Removes entries that the areas do not allow any more: no message tells of an `mprotect`.
     fn revalidate(&self, range: VaRange) -> Result<(), DmirrorError> {
         self.mirror.drain();
         let vmas = self.mirror.vmas(range).map_err(FaultError::from)?;

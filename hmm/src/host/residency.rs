@@ -41,8 +41,8 @@ pub struct ResidencyRun {
 
 /// The state of every page of a range when [`Pagemap`](crate::Pagemap) looked, run-length encoded.
 ///
-/// A terabyte that nobody touched is one run. The runs adjoin, cover the range exactly and are as
-/// long as they can be: two neighbours always differ.
+/// A terabyte that was never touched is one run. The runs adjoin, cover the range exactly and are
+/// as long as they can be: two neighbours always differ.
 ///
 /// # Examples
 ///

@@ -41,8 +41,8 @@ pub(super) fn detach(migrator: &Migrator, id: DeviceId) {
     if let Some(device) = &removed {
         unwatch_frames(shared, &**device);
     }
-    // The handler may still be giving frames back. It must not be the last to have the device,
-    // whose memory it would have to wait for itself to unmap.
+    // The handler may still be giving frames back. It must not drop the last reference to the
+    // device: to unmap the device's memory it would wait for itself.
     shared.drain();
     if let Some(device) = &removed {
         release(&**device);

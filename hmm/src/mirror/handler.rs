@@ -1,8 +1,8 @@
 //! The thread that reads the messages of the userfaultfd and answers page faults.
 //!
-//! Other threads wait for it, possibly with the lock of an allocator held. While it serves it
-//! allocates nothing from the general heap, waits for nobody who may be waiting for it, and touches
-//! only memory of its own. Changes of mappings are acted on before faults: a fault may have
+//! Other threads wait for it, possibly with the lock of an allocator held. While it serves faults
+//! it allocates nothing from the general heap, waits for no thread that may be waiting for it, and
+//! touches only memory of its own. Changes of mappings are acted on before faults: a fault may have
 //! overtaken the message that explains it.
 
 #![forbid(unsafe_code)]
@@ -83,7 +83,7 @@ pub(crate) fn spawn(shared: Arc<Shared>) -> io::Result<(JoinHandle<()>, FaultThr
         block_all();
         let mut handler = handler;
         let (handler_at, pages) = (VirtAddr::of(&handler), pages_of_this_thread());
-        // Whoever builds the mirror waits for it.
+        // The thread that builds the mirror waits for it.
         let _ = tell.send(FaultThread { handler: handler_at, pages });
         drop(tell);
         run_or_die(&mut handler);
@@ -177,7 +177,7 @@ impl Handler {
         }
     }
 
-    /// Answers a fault, unless somebody else will.
+    /// Answers a fault, unless the thread that migrates will.
     fn serve(&mut self, shared: &Shared, fault: Fault) {
         let page = page_of(fault);
         let mut tries = 0;
@@ -212,7 +212,7 @@ impl BringsHome for Handler {
         Mover::Handler
     }
 
-    /// The change cannot go on before its message is read, which nobody else does.
+    /// The change cannot go on before its message is read, and no other thread reads messages.
     fn pause(&mut self, shared: &Shared) {
         if let Err(error) = self.read(shared) {
             die(&error);

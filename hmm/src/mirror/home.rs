@@ -1,4 +1,4 @@
-//! Bringing pages home: the same steps whoever takes them.
+//! Bringing pages home: the same steps for the thread that migrates and for the fault handler.
 //!
 //! A run of pages is claimed, the devices stop using it, its bytes are fetched, and then it is put
 //! where it belongs by now. `DESIGN.md` draws what may happen in between.
@@ -30,7 +30,7 @@ const PORTION: usize = 64;
 
 const TOO_SHORT: &str = "a buffer is too short for the pages that come home";
 
-/// Whoever brings pages home.
+/// A thread that brings pages home.
 pub(crate) trait BringsHome {
     /// The list of pages in transit that the thread has.
     fn mover(&self) -> Mover;
@@ -38,7 +38,7 @@ pub(crate) trait BringsHome {
     /// Lets the change of mappings go on that stands in the way of a request.
     fn pause(&mut self, shared: &Shared);
 
-    /// Room for [`BLOCK`] pages, of which nobody moves one.
+    /// Room for [`BLOCK`] pages, none of which ever moves.
     fn buffer(&mut self) -> &mut Owned<u8>;
 }
 
@@ -47,7 +47,7 @@ struct HomeMigration<'c> {
     shared: &'c Shared,
     run: HeldRun,
     count: usize,
-    /// Up to where the mover has taken the marks away himself.
+    /// The pages before this index have had their marks taken away by the mover itself.
     unmarked: usize,
     memory_tries: u32,
     /// Pages that the device does not give back.
@@ -161,7 +161,7 @@ impl HomeMigration<'_> {
         let (mover, index) = (thread.mover(), pages.start);
         let state = self.shared.lock();
         let Some(at) = state.table.transit(mover).at(index) else {
-            // Dropped or unmapped meanwhile; nobody wants it any more.
+            // It was dropped or unmapped meanwhile and has no home any more.
             self.shared.stats.discarded.add(1);
             return 1;
         };
@@ -231,9 +231,10 @@ impl HomeMigration<'_> {
             }
         };
         let mut done = pages_in(outcome.done_bytes);
-        // The request has woken whoever waits for these pages. He finds them, whatever the table
-        // says; and what he then changes is read after this.
-        // Counted under the lock, which `Mirror::stats` takes: who was woken sees his page counted.
+        // The request has woken the threads that wait for these pages. They find the pages,
+        // whatever the table says; and messages about changes that they then make are read after
+        // this. They are counted under the lock, which `Mirror::stats` takes: a thread that was
+        // woken sees its page counted.
         state.table.forget(pages_from(range.start(), done));
         self.shared.stats.pages_home.add(done as u64);
         drop(state);
@@ -273,7 +274,8 @@ impl HomeMigration<'_> {
                 self.memory_tries += 1;
                 0
             }
-            // Somebody else's page is there, or nothing is mapped any more, and no message told.
+            // Another mapping's page is there, or nothing is mapped any more, and no message told
+            // of it.
             _ => self.lose(mover, index),
         }
     }

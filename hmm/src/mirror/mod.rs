@@ -49,12 +49,12 @@ use table::block_size;
 /// pages to devices, and brings them home when the CPU touches them. Only one mirror can watch a
 /// range; devices share one.
 ///
-/// Moving pages out and back does not change what the program sees: whoever touches a page that is
-/// away waits until it is back, system calls included. So any memory may be moved, that of Rust
-/// references too; what the mirror itself needs, stays, see [`Skip::Needed`](crate::Skip::Needed).
-/// Only what a device's own callbacks need beyond the value that was registered is theirs to keep
-/// out of reach: memory that nobody moves. Debuggers and core files do not see pages that are away,
-/// see [`Mirror::migrate_all_home`].
+/// Moving pages out and back does not change what the program sees: a thread that touches a page
+/// that is away waits until it is back, also in a system call. So any memory may be moved, that of
+/// Rust references too; what the mirror itself needs, stays, see
+/// [`Skip::Needed`](crate::Skip::Needed). Beyond the value that was registered, a device's own
+/// callbacks must use only memory that is never moved. Debuggers and core files do not see pages
+/// that are away, see [`Mirror::migrate_all_home`].
 ///
 /// A child made by `fork` finds every page at home, and is refused everything by the mirror it
 /// inherits. A process made by `clone` without the C library finds zeroes where pages are away.
@@ -148,7 +148,7 @@ impl Mirror {
     /// Returns what the mirror has done so far.
     #[must_use]
     pub fn stats(&self) -> MirrorStats {
-        // Whoever was woken by a request sees what the request has counted under the lock.
+        // A thread that was woken by a request sees what the request has counted under the lock.
         let _state = self.shared().lock();
         self.shared().stats.read()
     }
@@ -235,7 +235,7 @@ impl Mirror {
         }
     }
 
-    /// Tells all devices that a range changes in a way that nobody can see: an `mprotect`, a
+    /// Tells all devices that a range changes in a way that raises no message: an `mprotect`, a
     /// truncated file.
     pub fn invalidate(&self, range: VaRange) {
         if !self.is_inherited() {
@@ -308,7 +308,7 @@ impl Mirror {
         self.migrate(memory, device, Hold::Private, Some(lease))
     }
 
-    /// Gives a device pages for itself alone, until anybody else touches them.
+    /// Gives a device pages for itself alone, until the CPU or another device touches them.
     ///
     /// # Errors
     ///
@@ -359,7 +359,7 @@ impl Mirror {
     /// Brings every page home, and returns how many were away.
     ///
     /// `ptrace` and `/proc/PID/mem` answer `EIO` for pages that are away, also when a process reads
-    /// itself, and a core file has zeroes there: the kernel does not wait for anybody on such
+    /// itself, and a core file has zeroes there: the kernel does not let a userfaultfd serve such
     /// accesses. So call this before a dump, or from a debugger. Pages that migrate afterwards are
     /// away again.
     ///

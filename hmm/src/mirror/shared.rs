@@ -22,9 +22,9 @@ use crate::sys::uffd::{MarkFinder, Resolution, Signal, Wakeup};
 
 /// The state under the lock of the table.
 ///
-/// The thread that serves faults takes the lock, so under it nobody allocates from the general
-/// heap, calls a device or a notifier, or touches memory that is watched. Messages are read under
-/// it, and so are the requests made that depend on them.
+/// The thread that serves faults takes the lock, so code under it does not allocate from the
+/// general heap, call a device or a notifier, or touch memory that is watched. Messages are read
+/// under it, and so are the requests made that depend on them.
 pub(crate) struct State {
     pub(crate) table: PageTable,
     pub(crate) devices: Devices,
@@ -38,7 +38,8 @@ pub(crate) struct State {
     pub(crate) busy: bool,
     /// How often all messages were acted on.
     pub(crate) cycle: u64,
-    /// How many threads wait for the end of a cycle. Notifying nobody is a system call too.
+    /// How many threads wait for the end of a cycle. A notification without a waiter would be a
+    /// system call too.
     waiting: usize,
 }
 
@@ -162,8 +163,9 @@ impl Shared {
         let _ = self.transfer.uffd().wake(range);
     }
 
-    /// Gives the content of a page up: whoever touches it gets a bus error, which is better than
-    /// zeroes. Returns `false` if a change of mappings has to go on first. The caller has the lock.
+    /// Gives the content of a page up: a thread that touches it gets a bus error, which is better
+    /// than zeroes. Returns `false` if a change of mappings has to go on first. The caller has the
+    /// lock.
     pub(crate) fn lose(&self, page: VaRange) -> bool {
         if self.transfer.unmark(page) == Resolution::Retry {
             return false;
@@ -229,7 +231,7 @@ impl Shared {
     }
 
     /// Has the handler go through a cycle. A message that was there a moment ago would not do: it
-    /// vanishes when somebody else wakes the thread that it is about.
+    /// vanishes when another thread wakes the thread that it is about.
     fn request_cycle(&self) {
         if let Err(error) = self.nudge.raise() {
             die(&error);

@@ -26,7 +26,7 @@ pub struct MirrorStats {
     pub skipped: u64,
     /// Copies on a device dropped because the program dropped or replaced the page.
     pub discarded: u64,
-    /// Pages whose content could not be brought back. Whoever touches one gets a bus error.
+    /// Pages whose content could not be brought back. A thread that touches one gets a bus error.
     pub lost: u64,
     /// Invalidations because of `munmap`, `mremap` or a mapping put over another.
     pub unmaps: u64,

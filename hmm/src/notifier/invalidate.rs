@@ -1,4 +1,4 @@
-//! The writing side: whoever changes the host page table announces it first.
+//! The writing side: code that changes the host page table announces it first.
 
 use std::sync::Arc;
 
@@ -160,7 +160,7 @@ impl InvalidationGuard {
 }
 
 impl Drop for InvalidationGuard {
-    /// Ends the invalidation and wakes those who wait for the end.
+    /// Ends the invalidation and wakes the threads that wait for the end.
     fn drop(&mut self) {
         if lock(&self.shared.state).leave() {
             self.shared.changed.notify_all();

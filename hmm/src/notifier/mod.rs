@@ -1,5 +1,5 @@
-//! Interval notifiers: who mirrors a range hears of every change to it before it happens, and can
-//! tell afterwards whether what was read in between still counts.
+//! Interval notifiers: a device that mirrors a range is told of every change to it before the
+//! change happens, and can tell afterwards whether an answer that it read in between still counts.
 //!
 //! Four steps keep a mirror true. [`Notifier::read_begin`] takes a sequence number; the host page
 //! table is read; the device's lock is taken; and only if [`Notifier::read_retry`] then says
@@ -155,7 +155,7 @@ impl State {
 
     /// Puts a newcomer into the tree, now or later, and returns the number it starts with.
     ///
-    /// Nobody told the newcomer about the invalidations that run. So if there are any it starts
+    /// A new notifier was not told about the invalidations that run. So if there are any it starts
     /// with their number, and its first `read_begin` waits for them to end.
     fn admit(&mut self, subscription: Arc<Subscription>) -> u64 {
         if self.is_excluded() {
@@ -220,7 +220,7 @@ impl Notifiers {
         let seq = AtomicU64::new(0);
         let subscription = Arc::new(Subscription { key, range, owner, seq, device });
         let first = state.admit(Arc::clone(&subscription));
-        // Relaxed: under the lock, and nobody else has found the subscription yet.
+        // Relaxed: under the lock, and no other thread has found the subscription yet.
         subscription.seq.store(first, Ordering::Relaxed);
         drop(state);
         Ok(Notifier { shared: Arc::clone(&self.shared), subscription })
@@ -233,7 +233,7 @@ impl Notifiers {
             let state = lock(&self.shared.state);
             let next = state.tree.next_overlap(&VaRange::USER, after);
             let next = next.map(|(key, subscription)| (key, Arc::clone(subscription)));
-            // The callbacks wait for the lock, so nobody allocates under it.
+            // The callbacks wait for the lock, so nothing is allocated under it.
             drop(state);
             let Some((key, subscription)) = next else {
                 return addresses;

@@ -129,7 +129,7 @@ fn an_owner_is_not_told_of_its_own_doing() {
     }
     assert!(!own.read_retry(own_seq) && other.read_retry(other_seq));
     assert_eq!((own_device.told().len(), other_device.told().len()), (0, 2));
-    // Events without an owner reach everybody, those without owners too.
+    // Events without an owner reach all notifiers, those without owners too.
     drop(notifiers.invalidate(Event::Migrate { by: None }, pages(2, 1)));
     let (_plain, plain) = watch(&notifiers, pages(1, 4));
     drop(notifiers.invalidate(Event::Exclusive { by: None }, pages(2, 1)));

@@ -109,13 +109,13 @@ pub(super) const REGISTER_PROTECTED: u64 = raw::UFFDIO_REGISTER_MODE_WP as u64;
 /// Watch for accesses to pages of shared memory that are there and not mapped.
 pub(super) const REGISTER_MINOR: u64 = raw::UFFDIO_REGISTER_MODE_MINOR as u64;
 
-/// In the mode of copy, zeropage, continue, poison and move: wake nobody.
+/// In the mode of copy, zeropage, continue, poison and move: wake no thread.
 pub(super) const MODE_DONT_WAKE: u64 = raw::UFFDIO_COPY_MODE_DONTWAKE as u64;
 /// In the mode of copy and continue: the new pages are write-protected.
 pub(super) const MODE_PROTECT: u64 = raw::UFFDIO_COPY_MODE_WP as u64;
 /// In the mode of writeprotect: protect, rather than lift protection.
 pub(super) const PROTECT_ON: u64 = 1 << 0;
-/// In the mode of writeprotect, when protection is lifted: wake nobody.
+/// In the mode of writeprotect, when protection is lifted: wake no thread.
 pub(super) const PROTECT_DONT_WAKE: u64 = 1 << 1;
 
 /// The kinds of message that a userfaultfd sends.

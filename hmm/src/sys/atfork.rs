@@ -2,14 +2,14 @@
 //!
 //! Hooks run around `fork` as `pthread_atfork` runs them: *prepare* in the thread that forks,
 //! newest hook first, before the child exists; *parent* and *child* afterwards, oldest first. A
-//! process made by `clone` or `vfork` runs none. A [`ForkMark`] tells even then: the kernel wipes
-//! a page in whoever gets a copy of the memory.
+//! process made by `clone` or `vfork` runs none. A [`ForkMark`] tells even then: the kernel wipes a
+//! page in each process that gets a copy of the memory.
 //!
 //! # Safety
 //!
 //! One C function is called, `pthread_atfork`, with three functions that live for ever and let no
-//! panic out. The page of a mark is written before anybody else knows it, and read as the one
-//! byte that it is.
+//! panic out. The page of a mark is written before other code knows it, and read as the one byte
+//! that it is.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -22,9 +22,9 @@ use crate::addr::PageSize;
 
 /// Tells whether the process was forked since the mark was made.
 ///
-/// Threads and device state do not come along into a child, so whoever relies on either makes a
-/// mark and asks it before use. Asking reads one byte: the kernel wipes the mark's page in every
-/// process that gets a copy of the memory, also one made by `clone`.
+/// Threads and device state do not come along into a child, so code that relies on either makes a
+/// mark and looks at it before use. Asking reads one byte: the kernel wipes the mark's page in
+/// every process that gets a copy of the memory, also one made by `clone`.
 ///
 /// # Examples
 ///
@@ -57,8 +57,8 @@ impl ForkMark {
         };
         let page = Mapping::new(size.bytes(), size, HugePages::Never).map_err(to_io)?;
         page.wipe_on_fork().map_err(to_io)?;
-        // SAFETY: The pointer is to the first byte of the mapping, which is writable and which
-        // nobody else knows yet.
+        // SAFETY: The pointer is to the first byte of the mapping, which is writable and which no
+        // other code knows yet.
         unsafe { page.as_ptr().write_volatile(1) };
         let _listed = list(page.range());
         Ok(Self { page, _listed })
@@ -68,7 +68,7 @@ impl ForkMark {
     #[must_use]
     pub fn is_inherited(&self) -> bool {
         // SAFETY: The pointer is to the first byte of the mapping, which lives as long as `self`.
-        // Nobody writes it after `new`: the kernel wipes the page of another process.
+        // It is not written after `new`: the kernel wipes the page of another process.
         let byte = unsafe { self.page.as_ptr().read_volatile() };
         byte == 0
     }

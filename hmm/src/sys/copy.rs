@@ -79,7 +79,7 @@ pub fn read_bytes(src: VirtAddr, dst: &mut [u8]) -> Result<(), CopyError> {
 /// # Safety
 ///
 /// 1. The caller may change the bytes of the destination, as through a pointer of their owner.
-/// 2. Nobody else accesses them during the call, unless they are accessed by such calls only.
+/// 2. No other thread accesses them during the call, unless they are accessed by such calls only.
 pub unsafe fn write_bytes(dst: VirtAddr, src: &[u8]) -> Result<(), CopyError> {
     let len = src.len();
     each_part(dst, len, |offset, remote| {
@@ -139,7 +139,7 @@ mod tests {
         let memory = mapping(2);
         let start = memory.range().start().checked_add(4000).expect("an address");
         let bytes: Vec<u8> = (0..200).collect();
-        // SAFETY: The mapping is this test's and nobody else accesses it.
+        // SAFETY: The mapping is this test's and no other thread accesses it.
         unsafe { write_bytes(start, &bytes) }.expect("write");
         let mut read = vec![0; 200];
         read_bytes(start, &mut read).expect("read");

@@ -1,10 +1,10 @@
-//! Devices: what their memory must offer so that host pages can live there, and one device whose
-//! memory is memory of this process.
+//! Devices: the functions that their memory must offer so that host pages can live there, and one
+//! device whose memory is memory of this process.
 //!
 //! # Safety
 //!
 //! A device holds the only copy of pages that ordinary code goes on using later. So the trait is
-//! unsafe to implement: whoever does promises to give back what was put in.
+//! unsafe to implement: an implementation promises to give back the bytes that were put in.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
@@ -16,8 +16,9 @@ use crate::device::Owner;
 
 /// The proof that a mirror makes a call of a [`DeviceMemory`](crate::DeviceMemory).
 ///
-/// Frames hold the memory of ordinary code. Whoever could fill them or give them away at will would
-/// change values behind references, so only a mirror has this, and lends it for one call.
+/// Frames hold the memory of ordinary code. Code that could fill them or give them away at will
+/// would change values behind references, so only a mirror has this proof, and lends it for one
+/// call.
 ///
 /// ```compile_fail,E0423
 /// use farptr_hmm::{DeviceMemory, HostDevice, MirrorCall, Owner, PageCount, PageNumber};
@@ -66,11 +67,10 @@ impl MirrorCall {
 /// that serves page faults, for which other threads wait. There they must not touch memory that the
 /// mirror watches, and must not wait for a thread that may touch such memory; the device says
 /// whether they may allocate ([`is_self_contained`](DeviceMemory::is_self_contained)). All other
-/// functions are called by whoever migrates. No lock of the
-/// mirror is held during any call, except that one migration goes on at a time: none of them may
-/// migrate in turn, or fork.
+/// functions are called by the thread that migrates. No lock of the mirror is held during any call,
+/// except that one migration goes on at a time: none of them may migrate in turn, or fork.
 pub unsafe trait DeviceMemory: Send + Sync {
-    /// Whose memory it is.
+    /// The owner of the memory.
     fn owner(&self) -> Owner;
 
     /// Gives out `count` neighbouring frames and returns the first, at a multiple of `page_size`.
@@ -106,7 +106,7 @@ pub unsafe trait DeviceMemory: Send + Sync {
     ///
     /// # Errors
     ///
-    /// - [`DeviceError`] if it failed. A page that cannot be read back is lost, and whoever
+    /// - [`DeviceError`] if it failed. A page that cannot be read back is lost, and a thread that
     ///   touches it gets a bus error.
     fn copy_out(
         &self,
@@ -127,13 +127,13 @@ pub unsafe trait DeviceMemory: Send + Sync {
         count: PageCount,
     ) -> Result<(), DeviceError>;
 
-    /// Tells whether the device gives pages back without the help of anybody.
+    /// Tells whether the device gives pages back without the help of other threads.
     ///
     /// `true` promises of [`copy_out`](DeviceMemory::copy_out) and [`free`](DeviceMemory::free):
     ///
     /// 1. They do not allocate, not in a thread that they wait for either.
-    /// 2. They wait for no lock that anybody holds while he allocates, and for no lock that anybody
-    ///    holds while he touches memory that may be moved to a device.
+    /// 2. They wait for no lock that a thread holds while it allocates, and for no lock that a
+    ///    thread holds while it touches memory that may be moved to a device.
     ///
     /// An allocator may give memory out again while its pages are away. So a device that does not
     /// promise this gets memory only that is known to be a mapping of its own, see
@@ -184,7 +184,7 @@ impl HostDevice {
 
     /// Has the next allocation of huge pages fail, once.
     pub fn fail_next_huge(&self) {
-        // Relaxed: a flag for whoever allocates next, ordered by nothing.
+        // Relaxed: a flag for the next allocation, ordered by nothing.
         self.fail_huge.store(true, Ordering::Relaxed);
     }
 
@@ -219,7 +219,8 @@ impl HostDevice {
     /// that a child of `fork` inherits is attached to its parent's mirror, and so is free.
     pub(crate) fn take_for_mirror(&self) -> bool {
         let here = rustix::process::getpid().as_raw_nonzero().get();
-        // Relaxed: the flag guards no memory; who attaches and detaches is inside a mirror's gate.
+        // Relaxed: the flag guards no memory; a thread that attaches or detaches holds a mirror's
+        // migration lock.
         let mut seen = self.attached_in.load(Ordering::Relaxed);
         while seen != here {
             let (order, other) = (Ordering::Relaxed, Ordering::Relaxed);
@@ -242,8 +243,9 @@ impl HostDevice {
     }
 }
 
-// SAFETY: 1. The frames are written by `copy_in`, by `zero`, by moves of the mirror, and by whoever
-// promised that he may. 2. The frames' bitmap gives a frame out while it is not taken.
+// SAFETY: 1. The frames are written by `copy_in`, by `zero`, by moves of the mirror, and by callers
+// of `write`, which promised that they may. 2. The frames' bitmap gives a frame out while it is not
+// taken.
 unsafe impl DeviceMemory for HostDevice {
     fn owner(&self) -> Owner {
         self.owner

@@ -196,9 +196,9 @@ impl DirtyTracker {
     /// Returns the runs of pages that were written since the range was tracked or since this
     /// method last returned them, lowest first, and counts them as not written from now on.
     ///
-    /// For each page the two are one step: a store is in this answer or in the next, and whoever
-    /// reads the page after this method returned sees every store of this answer. Addresses that
-    /// are not mapped any more are not reported.
+    /// For each page the two are one step: a store is in this answer or in the next, and a thread
+    /// that reads the page after this method returned sees every store of this answer. Addresses
+    /// that are not mapped any more are not reported.
     ///
     /// # Errors
     ///

@@ -128,7 +128,7 @@ impl HostFrames {
             return Ok(());
         }
         // SAFETY: 1. The range is a part of the mapping. 2. The frames are taken by the caller,
-        // who wants them to be zeroes; nobody refers to them.
+        // which wants them to be zeroes; no reference to them exists.
         unsafe { drop_pages(range, Locked::Goes) }
             .map_err(|error| DeviceError::Other { source: error.into() })?;
         self.note(first, count, false, !is_huge(count));

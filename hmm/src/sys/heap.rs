@@ -2,7 +2,8 @@
 //!
 //! # Safety
 //!
-//! The memory is allocated with one layout, is given back with the same, and is lent to nobody.
+//! The memory is allocated with one layout, is given back with the same, and no reference to it is
+//! given out.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
@@ -57,7 +58,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: It was allocated with this layout, and nobody refers to it.
+        // SAFETY: It was allocated with this layout, and no reference to it exists.
         unsafe { dealloc(self.base.as_ptr(), self.layout) };
     }
 }

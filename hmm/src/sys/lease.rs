@@ -32,10 +32,10 @@ impl Lease {
     ///
     /// Until the lease is dropped:
     ///
-    /// 1. The caller may change the bytes of the range, as through a pointer of their owner, and
-    ///    nobody else accesses bytes that the lease is used to change.
-    /// 2. While a migration that was given the lease goes on, nobody unmaps the range, maps
-    ///    anything over it, moves it or drops its pages.
+    /// 1. The caller may change the bytes of the range, as through a pointer of their owner, and no
+    ///    other code accesses bytes that the lease is used to change.
+    /// 2. While a migration that was given the lease goes on, the range is not unmapped, mapped
+    ///    over or moved, and its pages are not dropped.
     #[must_use]
     pub const unsafe fn new(range: VaRange) -> Self {
         Self { range }

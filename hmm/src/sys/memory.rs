@@ -21,10 +21,10 @@ pub(crate) enum Known {
     Mapping,
 }
 
-/// Memory to be moved to a device, and what is known about who else needs it.
+/// Memory to be moved to a device, and what is known about the threads that need it.
 ///
 /// - A [`VaRange`]: nothing. It goes to devices that are [self-contained], except for pages that
-///   somebody may need while they are on their way, see [`Skip::Needed`].
+///   the threads that move them may need on the way, see [`Skip::Needed`].
 /// - A slice: a buffer has the pages to itself. It goes to devices that are self-contained.
 /// - A mapping of `memmap2`, or [`Memory::own_mapping`]: no allocator has a part in it. It goes to
 ///   every device.

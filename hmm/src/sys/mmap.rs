@@ -3,7 +3,7 @@
 //! # Safety
 //!
 //! Mapping new memory replaces nothing: the kernel chooses the place. Memory is unmapped by its
-//! owner only, who gives out no reference to it. Dropping the pages of other memory is an unsafe
+//! owner only, which gives out no reference to it. Dropping the pages of other memory is an unsafe
 //! function.
 
 use std::ffi::c_void;
@@ -57,7 +57,7 @@ pub(crate) enum HugePages {
 /// dropping it waits until the message is read: unregister first.
 #[derive(Debug)]
 pub(crate) struct Mapping {
-    /// The start of a mapping that nobody else owns.
+    /// The start of a mapping that has no other owner.
     base: NonNull<c_void>,
     /// Its length, a multiple of the page size, not zero.
     len: usize,
@@ -218,8 +218,8 @@ pub(crate) enum Locked {
 /// # Safety
 ///
 /// 1. The range is private anonymous memory.
-/// 2. The caller may take the content of the range away: until it is given back, whoever touches
-///    the range waits, if it is watched, or finds zeroes.
+/// 2. The caller may take the content of the range away: until it is given back, a thread that
+///    touches the range waits, if it is watched, or finds zeroes.
 pub(crate) unsafe fn drop_pages(range: VaRange, locked: Locked) -> Result<(), MemoryError> {
     let fail = |source: io::Error| MemoryError::Advise { what: "drop", range, source };
     let len = usize::try_from(range.len_bytes()).map_err(|e| fail(io::Error::other(e)))?;
@@ -273,7 +273,7 @@ mod tests {
         let mapping = Mapping::new(4 * page.bytes(), page, HugePages::Never).expect("memory");
         mapping.populate().expect("populate");
         let second = mapping.range().pages(page).nth(1).expect("a page");
-        // SAFETY: The page is the mapping's, which is anonymous and which nobody else knows.
+        // SAFETY: The page is the mapping's, which is anonymous and which no other code knows.
         unsafe { drop_pages(second, Locked::Stays) }.expect("drop");
         assert_eq!(present(second), PageCount::ZERO);
         assert_eq!(present(mapping.range()), PageCount::new(3));
@@ -292,7 +292,7 @@ mod tests {
         // SAFETY: The memory is the mapping's, and its content does not change.
         unsafe { rustix::mm::mlock(mapping.base.as_ptr(), mapping.len) }.expect("mlock");
         assert_eq!(present(range), PageCount::new(2));
-        // SAFETY: The pages are the mapping's, which is anonymous and which nobody else knows.
+        // SAFETY: The pages are the mapping's, which is anonymous and which no other code knows.
         unsafe { drop_pages(range, Locked::Stays) }.expect_err("locked");
         assert_eq!(present(range), PageCount::new(2));
         // SAFETY: As above.

@@ -1,5 +1,5 @@
-//! Memory of this process that who moves pages needs while they are on their way: the stack of a
-//! thread, its own variables, and mappings of this crate.
+//! Memory of this process that the threads that move pages need on the way: the stack of a thread,
+//! its own variables, and mappings of this crate.
 //!
 //! # Safety
 //!
@@ -109,7 +109,7 @@ struct Own {
 #[derive(Debug)]
 pub(crate) struct Listed(Option<usize>);
 
-/// Notes that a mapping must stay at home. All accesses are relaxed: who asks has the mapping.
+/// Notes that a mapping must stay at home. All accesses are relaxed: the caller has the mapping.
 pub(crate) fn list(range: VaRange) -> Listed {
     let start = range.start().get();
     let (taken, free) = (Ordering::Relaxed, Ordering::Relaxed);

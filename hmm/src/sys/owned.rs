@@ -2,7 +2,7 @@
 //!
 //! # Safety
 //!
-//! A slice is made of a mapping that nobody else knows, whose pages read as zeroes until they are
+//! A slice is made of a mapping that no other code knows, whose pages read as zeroes until they are
 //! written, for a type that any bytes are a value of.
 
 use std::marker::PhantomData;
@@ -22,7 +22,7 @@ use crate::addr::{PageSize, VaRange};
 /// A slice of zeroes at first, in pages of its own. Pages that were never touched cost nothing.
 #[derive(Debug)]
 pub(crate) struct Owned<T> {
-    /// At least `len` values of `T`, from its start on. Nobody else refers to it.
+    /// At least `len` values of `T`, from its start on. No other reference to it exists.
     memory: Mapping,
     len: usize,
     /// If the memory must stay at home.
@@ -70,7 +70,7 @@ impl<T: Pod> Deref for Owned<T> {
     fn deref(&self) -> &[T] {
         // SAFETY: 1. The mapping starts at a page boundary, which is aligned for `T`, and has room
         // for `len` values. 2. Its bytes are zeroes or were written as `T`, and any bytes are a
-        // `T`. 3. Nobody else refers to it, and whoever writes borrows `self` mutably.
+        // `T`. 3. No other reference to it exists, and a writer borrows `self` mutably.
         unsafe { slice::from_raw_parts(self.memory.as_ptr().cast::<T>(), self.len) }
     }
 }

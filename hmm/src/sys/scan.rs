@@ -167,7 +167,7 @@ impl<'a> Request<'a> {
 // SAFETY: The trait asks for five things.
 // - The call expects what `as_ptr` gives: a `pm_scan_arg`, whose size the opcode encodes (`abi`).
 //   The kernel writes its `walk_end`, and at most `vec_len` regions at `vec`, which by invariant 2
-//   is memory that nobody else may use while `self` lives.
+//   is memory that no other code may use while `self` lives.
 // - `output_from_ptr` reads the type that `as_ptr` pointed to.
 // - The opcode is that of `PAGEMAP_SCAN` alone among the requests of this file.
 // - The call is safe to make: its flags change permissions of pages, not content.

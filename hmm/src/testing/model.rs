@@ -98,7 +98,7 @@ impl Page {
     }
 }
 
-/// A change that somebody makes to the address space, on some of its pages.
+/// A change of the address space, on some of its pages.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     Map(Range<usize>, Area),
@@ -163,9 +163,9 @@ impl Change {
 /// The event at a step of a walk.
 #[derive(Clone, Debug)]
 pub(crate) enum Injection {
-    /// Somebody changes the address space and says so.
+    /// The address space changes, and the change is announced.
     Change(Change),
-    /// Somebody changes it and says nothing, as reclaim does.
+    /// It changes without an announcement, as by reclaim.
     Quietly(Change),
     /// The step, if it faults pages in, is cut short.
     Interrupt,
@@ -238,7 +238,7 @@ impl Model {
         self.pages.borrow().clone()
     }
 
-    /// Makes a change as everybody must: announced, and inside the invalidation.
+    /// Makes a change as the protocol demands: announced, and inside the invalidation.
     pub(crate) fn change(&self, change: &Change) {
         let guard = self.notifiers.invalidate(change.event(), self.range(change.pages()));
         self.change_quietly(change);

@@ -164,7 +164,7 @@ fn serve<H: HostMm + ?Sized>(
 ///
 /// The host's answer alone does not tell a page without memory from an area that has gone in the
 /// meantime, and names no page. Looking again does: if the area has changed, that is the error; if
-/// not, the first page that is still needed is the one. If none is, somebody else faulted it in.
+/// not, the first page that is still needed is the one. If none is, another thread faulted it in.
 /// An area may have gone and come back as it was, so the failure has to show repeatedly.
 fn diagnose<H: HostMm + ?Sized>(
     walk: &Walk<'_, H>,

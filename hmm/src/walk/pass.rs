@@ -126,7 +126,7 @@ impl<H: HostMm + ?Sized> Walk<'_, H> {
         Ok(())
     }
 
-    /// Judges pages that nobody can access: no area, or one that forbids reading.
+    /// Judges pages that cannot be accessed: no area, or one that forbids reading.
     fn no_access(&self, part: VaRange, pass: &mut Pass<'_>) -> Result<(), FaultError> {
         if part.is_empty() {
             return Ok(());
@@ -169,8 +169,8 @@ impl<H: HostMm + ?Sized> Walk<'_, H> {
         vec![RequestRun { range: part, request: Request::NONE }]
     }
 
-    /// Lists what the pages of `part` are. The mirror's table goes before the host page table. It
-    /// is read last, so that a page that moves out in between is seen where it went.
+    /// Lists what the pages of `part` are. The mirror's table takes precedence over the host page
+    /// table. It is read last, so that a page that moves out in between is seen where it went.
     fn entries(
         &self,
         vma: &Vma,

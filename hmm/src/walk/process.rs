@@ -23,7 +23,7 @@ use crate::sys::populate::populate;
 const SMAPS: &str = "/proc/self/smaps";
 const PAGEMAP: &str = "/proc/self/pagemap";
 
-/// In an entry of `/proc/self/pagemap`: nobody else maps the page.
+/// In an entry of `/proc/self/pagemap`: no other process maps the page.
 const ENTRY_EXCLUSIVE: u64 = 1 << 56;
 /// In an entry of `/proc/self/pagemap`: a userfaultfd has write-protected the page.
 const ENTRY_PROTECTED: u64 = 1 << 57;
@@ -38,10 +38,10 @@ const ENTRIES: u64 = 4096;
 /// device.
 ///
 /// Whether a page is writable no interface tells. It is inferred: the area is writable, and the
-/// page is not one of a file mapped privately; and, looking closely ([`Detail::Writability`]),
-/// nobody else maps a private page, it is not the page of zeroes, and no userfaultfd protects it.
-/// The first form takes a page shared with a forked child, or the page of zeroes, for writable:
-/// a store through its address does succeed, after the kernel has made a copy. A device that pins
+/// page is not one of a file mapped privately; and, looking closely ([`Detail::Writability`]), no
+/// other process maps a private page, it is not the page of zeroes, and no userfaultfd protects it.
+/// The first form takes a page shared with a forked child, or the page of zeroes, for writable: a
+/// store through its address does succeed, after the kernel has made a copy. A device that pins
 /// pages must ask for them with [`Request::WRITE`](crate::Request::WRITE), which looks closely.
 ///
 /// The value belongs to the process that opened it; after `fork` a child opens its own.

@@ -28,7 +28,7 @@ pub struct RequestRun {
 ///
 /// # Examples
 ///
-/// The loop that mirrors memory. Whoever can lose backoff counts the rounds:
+/// The loop that mirrors memory. A caller that must not loop for ever counts the rounds:
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -83,7 +83,7 @@ pub struct HmmRange<'n> {
     pub default_flags: Request,
     /// The bits of a page's own request that count.
     pub pfn_flags_mask: Request,
-    /// Whose device pages are reported as they are. Initially the owner of the notifier.
+    /// The owner whose device pages are reported as they are. Initially the owner of the notifier.
     pub owner: Option<Owner>,
     /// Page aligned, not empty, inside the range of `notifier`.
     range: VaRange,

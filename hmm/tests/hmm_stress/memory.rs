@@ -21,8 +21,8 @@ use super::hmm_rig::{RW, huge, page};
 
 /// A range of address space, cut into places for one buffer each.
 ///
-/// While a place is unmapped, the kernel may give its addresses to whoever asks for any: a thread
-/// that starts gets its stack there. Such a place is lost to the arena.
+/// While a place is unmapped, the kernel may give its addresses to any new mapping: a thread that
+/// starts gets its stack there. Such a place is lost to the arena.
 #[derive(Debug)]
 pub(crate) struct Arena {
     start: usize,
@@ -45,7 +45,7 @@ impl Arena {
         let (head, tail) = (start - whole, PLACE - (start - whole));
         for (at, len) in [(whole, head), (start + places * PLACE, tail)] {
             if len > 0 {
-                // SAFETY: The pages are the reservation's, and nobody knows them yet.
+                // SAFETY: The pages are the reservation's, and no other code knows them yet.
                 unsafe { rustix::mm::munmap(pointer(at), len) }.expect("munmap");
             }
         }
@@ -73,7 +73,7 @@ impl Arena {
         let lost = self.lost();
         let places = (0..self.places).map(|place| self.start + place * PLACE);
         for place in places.filter(|place| !lost.contains(place)) {
-            // SAFETY: The place is the arena's, and nobody touches it after this.
+            // SAFETY: The place is the arena's, and no thread touches it after this.
             unsafe { rustix::mm::munmap(pointer(place), PLACE) }.expect("munmap");
         }
     }
@@ -92,7 +92,7 @@ pub(crate) struct Mapped {
     /// The place at which it is. Threads that read or write pages hold it shared; a thread that
     /// maps holds it alone.
     place: RwLock<usize>,
-    /// The same for those who want to be wrong at times.
+    /// The same, but may be wrong at times.
     hint: AtomicUsize,
     stamps: Vec<RwLock<Stamp>>,
 }
@@ -181,8 +181,8 @@ impl Held<'_> {
 
     /// The right to have a device write pages, whose locks the caller holds.
     pub(crate) fn lease(&self, first: usize, count: usize) -> Lease {
-        // SAFETY: 1. The caller holds the locks of the pages, so nobody accesses them. 2. The
-        // lease is not used for a migration.
+        // SAFETY: 1. The caller holds the locks of the pages, so no other thread accesses them. 2.
+        // The lease is not used for a migration.
         unsafe { Lease::new(self.range(first, count)) }
     }
 
@@ -194,7 +194,7 @@ impl Held<'_> {
     pub(crate) fn load(&self, page_index: usize) -> Vec<u64> {
         let (start, len) = self.raw(page_index);
         let start = start.cast::<u64>();
-        // SAFETY: The page is mapped while its place is held, and nobody writes while the caller
+        // SAFETY: The page is mapped while its place is held, and no thread writes while the caller
         // holds its lock.
         (0..len / 8).map(|word| unsafe { start.wrapping_add(word).read_volatile() }).collect()
     }

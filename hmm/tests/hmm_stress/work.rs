@@ -257,7 +257,8 @@ impl<'s> Worker<'s> {
         true
     }
 
-    /// Moves pages out while nobody writes them: what the device then has is what was written.
+    /// Moves pages out while no thread writes them: the device then has the bytes that were
+    /// written.
     fn out_and_verify(
         &mut self,
         buffer: &Mapped,

@@ -1,6 +1,6 @@
-//! Random operations on a mirror with devices that fail: every byte is what it has to be, whoever
-//! looks. The operations are those of the fuzz target in `fuzz/`, so that its interpreter runs
-//! everywhere.
+//! Random operations on a mirror with devices that fail: every byte is what it has to be, for the
+//! CPU and for devices. The operations are those of the fuzz target in `fuzz/`, so that its
+//! interpreter runs everywhere.
 
 #![cfg(feature = "dmirror")]
 

@@ -3,7 +3,7 @@
 //! # Safety
 //!
 //! The region is the test's alone and is touched through raw pointers only. Pages that are unmapped
-//! are mapped again only if nobody else has taken their place.
+//! are mapped again only if no other mapping has taken their place.
 
 #![allow(unsafe_code)]
 
@@ -128,7 +128,7 @@ impl Region {
             return;
         }
         let (start, len) = self.raw(&(index..index + 1));
-        // SAFETY: The bytes are the test's, readable, and written by nobody meanwhile.
+        // SAFETY: The bytes are the test's, readable, and not written meanwhile.
         let found = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) };
         assert!(found == self.expected(index..index + 1), "page {index} is not what it was");
     }
@@ -198,7 +198,7 @@ impl Region {
             return;
         }
         if self.access(to).is_none() {
-            // So that nobody else's memory can be replaced.
+            // So that no other mapping can be replaced.
             self.map_anew(to..to + 1);
         }
         let ((start, len), (target, _)) = (self.raw(&(from..from + 1)), self.raw(&(to..to + 1)));

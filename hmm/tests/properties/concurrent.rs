@@ -1,8 +1,8 @@
-//! P9: while threads change mappings and store, whoever reads a page finds what it was at some
-//! moment of the read.
+//! P9: while threads change mappings and store, a thread that reads a page finds its content at
+//! some moment of the read.
 //!
 //! Two threads change pages of their own, and a third reads them: through the devices, through
-//! system calls, and by moving them to the devices and back. Nobody waits for anybody.
+//! system calls, and by moving them to the devices and back. No thread waits for another.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -166,7 +166,7 @@ impl Test {
             Err(DmirrorError::Fault { addr } | DmirrorError::Invalid { addr }) => {
                 self.history.since(before, self.page_of(addr)).check_refused()
             }
-            // Not a page had to move, and somebody who changes mappings all the time may win.
+            // Not a page had to move, and a thread that changes mappings all the time may win.
             Err(DmirrorError::NotFound { .. } | DmirrorError::Busy { .. }) => Ok(()),
             Err(error) => Err(format!("{error}: {error:?}")),
         }
@@ -211,7 +211,7 @@ impl Test {
         })
     }
 
-    /// Checks everything once nobody changes anything any more.
+    /// Checks everything once no thread changes anything any more.
     fn settle(&self) -> Result<(), String> {
         let World { region, devices, .. } = &self.world;
         for device in devices {

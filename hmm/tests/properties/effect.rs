@@ -163,7 +163,7 @@ impl Model {
         if let Some(page) = pages.clone().find(|&page| !self.pages[page].can_read()) {
             return Err(Failure::Invalid(page));
         }
-        // Everybody else is told of the whole range.
+        // All other devices are told of the whole range.
         (0..DEVICES).filter(|&other| other != device).for_each(|other| {
             self.unmap_from(other, pages.clone());
         });

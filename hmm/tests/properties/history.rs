@@ -1,8 +1,8 @@
 //! The history of each page of a region, written by the thread that changes the page: before the
 //! change the state that comes, and after the change that it has come.
 //!
-//! Whoever reads a page notes first which change was done last, and looks afterwards which were
-//! begun. The page then was what one of these made it.
+//! A thread that reads a page notes first the last change that was done, and looks afterwards at
+//! those that were begun. The page then was what one of these made it.
 
 use std::collections::BTreeSet;
 use std::fmt;

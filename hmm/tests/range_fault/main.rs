@@ -3,7 +3,7 @@
 //!
 //! # Safety
 //!
-//! Mapped files are the tests' own and unlinked: nobody changes them or cuts them short.
+//! Mapped files are the tests' own and unlinked: no other code changes them or cuts them short.
 
 #![allow(unsafe_code)]
 
@@ -100,7 +100,7 @@ fn file_of(pages: usize) -> File {
 #[test]
 fn file_read() {
     let file = file_of(PAGES);
-    // SAFETY: The file is this test's own and unlinked; nobody truncates it.
+    // SAFETY: The file is this test's own and unlinked; it is not truncated.
     let map = unsafe { MmapOptions::new().map(&file) }.expect("map");
     let mut mirror = Mirror::open();
     let read = mirror.read(VaRange::of_slice(&map)).expect("read");
@@ -114,7 +114,7 @@ fn file_read() {
 fn file_write() {
     let mut file = tempfile::tempfile().expect("a temporary file");
     file.set_len((PAGES * page_bytes()) as u64).expect("extend");
-    // SAFETY: The file is this test's own and unlinked; nobody truncates it.
+    // SAFETY: The file is this test's own and unlinked; it is not truncated.
     let map = unsafe { MmapOptions::new().map_mut(&file) }.expect("map");
     let range = VaRange::of_slice(&map);
     let mut mirror = Mirror::open();
@@ -178,7 +178,7 @@ fn the_number_of_a_host_page_is_the_number_of_the_page() {
 #[test]
 fn a_private_file_page_is_copied_before_it_is_writable() {
     let file = file_of(8);
-    // SAFETY: The file is this test's own and unlinked; nobody truncates it.
+    // SAFETY: The file is this test's own and unlinked; it is not truncated.
     let map = unsafe { MmapOptions::new().map_copy(&file) }.expect("map");
     let range = VaRange::of_slice(&map);
     let mut mirror = Mirror::open();

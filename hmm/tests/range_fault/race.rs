@@ -44,8 +44,8 @@ fn what_is_committed_is_there() {
     assert_eq!(mirror.table.entries.lock().expect("no panic").len(), there);
 }
 
-/// One attempt. If it succeeds, nobody can have dropped a page that the table now has: who drops
-/// pages is held up by the table's lock.
+/// One attempt. If it succeeds, no page that the table now has can have been dropped: a thread that
+/// drops pages is held up by the table's lock.
 fn commit_once(mirror: &Mirror, notifier: &farptr_hmm::Notifier, arena: &Arena) -> bool {
     let mut range = HmmRange::new(arena.range(), notifier).expect("whole pages");
     range.default_flags = Request::FAULT | Request::WRITE;

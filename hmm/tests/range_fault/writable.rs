@@ -12,7 +12,7 @@ use farptr_hmm::{Pfn, VirtAddr};
 use crate::common::{Arena, page_bytes, smaps_bytes};
 use crate::mirror::{Mirror, bytes, number_pages, numbered};
 
-/// Tells by the kernel's word whether nobody else maps the page.
+/// Tells by the kernel's word whether no other process maps the page.
 fn is_exclusive(addr: VirtAddr) -> bool {
     let mut entry = [0; 8];
     let offset = addr.get() / page_bytes() as u64 * 8;

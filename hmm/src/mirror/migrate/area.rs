@@ -65,7 +65,7 @@ pub(crate) struct Area {
 }
 
 impl Area {
-    /// The result for a block none of whose pages may go because somebody may need them.
+    /// The result for a block none of whose pages may go because they may be needed on the way.
     pub(crate) fn block_at_home(areas: &[Self], block: VaRange) -> Option<Migration> {
         let area = areas.iter().find(|area| area.range.contains_range(&block))?;
         let mut result = Migration::default();

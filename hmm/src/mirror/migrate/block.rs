@@ -39,7 +39,7 @@ pub(super) struct Block<'m> {
 }
 
 impl<'m> Block<'m> {
-    /// Begins: everybody who mirrors the range is told.
+    /// Begins: all devices that mirror the range are told.
     pub(super) fn new(
         shared: &'m Shared,
         device: &'m dyn DeviceMemory,

@@ -146,7 +146,8 @@ impl<'m> Collection<'m> {
     }
 
     /// Makes holes of the part of the destination that holds pages, but none of those that are
-    /// moved: zeroes that somebody read there. Tells whether it is worth another try.
+    /// moved: zeroes that another thread or process read there. Tells whether it is worth another
+    /// try.
     fn clear_blocking(&mut self, frame: Frame, part: VaRange) -> bool {
         self.clearings += 1;
         if part.is_empty() || self.clearings > CLEARINGS {

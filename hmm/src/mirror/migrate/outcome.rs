@@ -10,16 +10,16 @@ pub enum Skip {
     Shared,
     /// The area maps a file.
     File,
-    /// The kernel does not let the area be watched, or somebody else watches it.
+    /// The kernel does not let the area be watched, or another userfaultfd watches it.
     Unwatchable,
     /// The area cannot be written, so that its pages cannot be moved in one step; see
     /// [`Lease`](crate::Lease).
     ReadOnly,
     /// The kernel does not move such pages: the area is locked in memory, or executable.
     Unmovable,
-    /// Somebody may need the page while it is on its way, who then waits for himself: it is part of
-    /// an allocator's memory, of a stack, or of the mirror. A buffer there can be moved by its
-    /// slice, a mapping as one; see [`Memory`](crate::Memory).
+    /// A thread that moves the page may itself need it on the way, and would wait for itself: the
+    /// page is part of an allocator's memory, of a stack, or of the mirror. A buffer there can be
+    /// moved by its slice, a mapping as one; see [`Memory`](crate::Memory).
     Needed,
     /// The page is pinned, or shared with another process.
     Pinned,

@@ -11,7 +11,7 @@ use crate::mirror::shared::Shared;
 use crate::mirror::table::Place;
 use crate::sys::device::DeviceMemory;
 
-/// A block whose migration has begun: everybody who mirrors it has been told.
+/// A block whose migration has begun: all devices that mirror it have been told.
 pub(super) struct Setup<'m> {
     pub(super) block: Block<'m>,
     pub(super) pages: &'m mut Vec<Planned>,

@@ -4,11 +4,11 @@
 //!
 //! Giving content to pages and taking it away changes the memory of the program, so the requests of
 //! the userfaultfd are unsafe. The program does not notice if a page gets back what it had before
-//! anybody can look at it. The protocol in `DESIGN.md` achieves this, and every proof here rests on
-//! its rules:
+//! any thread can look at it. The protocol in `DESIGN.md` achieves this, and every proof here rests
+//! on its rules:
 //!
-//! 1. A page is taken only while the table says that the caller has it in transit. Whoever touches
-//!    it from then on waits.
+//! 1. A page is taken only while the table says that the caller has it in transit. A thread that
+//!    touches it from then on waits.
 //! 2. A page gets content only from where its own content was taken to, as the table says, and
 //!    zeroes only if the table says that no content was taken.
 //! 3. The table is locked from the moment that it is asked until the request is made. Messages

@@ -1,4 +1,4 @@
-//! Moves of pages, of which everybody knows afterwards where each page is.
+//! Moves of pages, after which the place of each page is known.
 //!
 //! A move is made of runs of pages that are there, between holes that are passed over. The kernel
 //! is not asked to pass over holes: Linux 6.18 may then never return. After a run that was not
@@ -27,8 +27,8 @@ pub(crate) struct MoveOutcome {
 
 impl Transfer {
     /// Moves pages that are in transit to `dst`, which is memory of the mirror or a device. Holes
-    /// count as moved. Pages that are not watched are [`Resolution::Vanished`]: nobody who touches
-    /// their holes would wait.
+    /// count as moved. Pages that are not watched are [`Resolution::Vanished`]: a thread that
+    /// touches their holes would not wait.
     pub(crate) fn move_out(&self, dst: VirtAddr, src: VaRange) -> MoveOutcome {
         let mut blocking = VaRange::default();
         let outcome = within_one_area(src, |src| {
@@ -51,8 +51,7 @@ impl Transfer {
 
     /// Moves pages from where [`Transfer::move_out`] put them to where they belong.
     pub(crate) fn move_home(&self, dst: VirtAddr, src: VaRange, wakeup: Wakeup) -> Outcome {
-        // Rule 2. The source is where the content was put, which nobody needs there once it is
-        // home.
+        // Rule 2. The source is where the content was put, and is not needed there once it is home.
         within_one_area(src, |src| Move::new(self, Request::MoveHome, dst, src, wakeup).run())
     }
 }
@@ -66,7 +65,8 @@ struct Move<'c> {
     wakeup: Wakeup,
     /// The pages at the source before the move.
     before: Survey,
-    /// Whether pages got to the destination without the kernel waking those who wait for them.
+    /// Whether pages got to the destination without the kernel waking the threads that wait for
+    /// them.
     unwoken: bool,
 }
 
@@ -144,7 +144,7 @@ impl<'c> Move<'c> {
         let here = self.transfer.look(pages_from(above(self.dst, first), count));
         let there = self.transfer.look(source);
         // After the look: where a message is unread, it may have been a look at other memory. The
-        // mirror's own memory is replaced by nobody.
+        // mirror's own memory is never replaced.
         let unread = self.kind == Request::MoveOut
             && self.transfer.uffd.check_watched(source) == Resolution::Retry;
         After { here, there, unread }

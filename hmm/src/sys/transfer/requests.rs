@@ -142,7 +142,7 @@ impl Transfer {
         self.attempt_whole(Request::Mark, range, mark)
     }
 
-    /// Takes the marks of a range away. Wakes nobody.
+    /// Takes the marks of a range away. Wakes no thread.
     pub(crate) fn unmark(&self, range: VaRange) -> Resolution {
         self.attempt_whole(Request::Unmark, range, |range| self.uffd.clear_marks(range))
     }
@@ -154,7 +154,7 @@ impl Transfer {
         debug_assert!(lease.range().contains_range(&range), "{range} is not leased");
         let drop = |range| {
             // SAFETY: 1. The caller found private anonymous memory there, and the lease says that
-            // nobody has replaced it since. 2. Rule 1, and the content is on a device.
+            // it has not been replaced since. 2. Rule 1, and the content is on a device.
             let dropped = unsafe { drop_pages(range, Locked::Stays) };
             let unsuitable = Resolution::Refused(Refusal::Unsuitable);
             if dropped.is_ok() { Resolution::Done } else { unsuitable }

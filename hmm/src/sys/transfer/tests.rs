@@ -157,7 +157,7 @@ impl Case {
     }
 
     fn lend(&mut self) {
-        // SAFETY: Nobody changes the mapping until the end of the test, and no device writes.
+        // SAFETY: The mapping does not change until the end of the test, and no device writes.
         self.lease = Some(unsafe { Lease::new(self.range()) });
     }
 

@@ -14,7 +14,7 @@ use crate::error::debug_in_words;
 #[derive(Error)]
 #[non_exhaustive]
 pub enum OpenUffdError {
-    /// Nobody would make a userfaultfd that serves faults taken inside the kernel.
+    /// Neither way gives a userfaultfd that serves faults taken inside the kernel.
     #[error(
         "cannot make a userfaultfd that serves kernel faults (/dev/userfaultfd: {device}); run \
          as root, give access to the device node, or be content with MirrorTier::UserFaults"

@@ -108,7 +108,7 @@ impl Uffd {
 /// A batch of messages, to be filled by [`Uffd::read_events`] again and again.
 #[derive(Debug)]
 pub(crate) struct Events {
-    /// Messages `taken..filled` are the kernel's, and nobody has taken them.
+    /// Messages `taken..filled` are the kernel's, and have not been taken.
     bytes: [u8; MESSAGE * BATCH],
     taken: usize,
     filled: usize,
@@ -164,8 +164,8 @@ unsafe fn fork(message: &[u8; MESSAGE]) -> Event {
     let Ok(number) = i32::try_from(half(message, 0)) else {
         return Event::Unknown(message::FORK);
     };
-    // SAFETY: The file must be open and owned by nobody else. By obligation 1 the kernel opened it
-    // for whoever read the message; by obligation 2 that is owned from here on.
+    // SAFETY: The file must be open and have no other owner. By obligation 1 the kernel opened it
+    // for the reader of the message; by obligation 2 it is owned from here on.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     Event::Fork(ForkedUffd { fd })
 }

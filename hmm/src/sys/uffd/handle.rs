@@ -54,9 +54,9 @@ impl ForkHook for UffdFile {
     fn child(&self) {
         let (spare, fd) = (self.spare.as_raw_fd(), self.fd.as_raw_fd());
         // SAFETY: The call closes the file behind the number `fd` and opens another there. The
-        // number stays open and owned by `self.fd`. Nobody is in the middle of using the file:
-        // a child begins with one thread, which is here. A userfaultfd is expected by requests
-        // only, and they are not made where `origin` says that it was inherited.
+        // number stays open and owned by `self.fd`. No thread is in the middle of using the file: a
+        // child begins with one thread, which is here. A userfaultfd is expected by requests only,
+        // and they are not made where `origin` says that it was inherited.
         let _ = unsafe { libc::dup3(spare, fd, libc::O_CLOEXEC) };
     }
 }

@@ -1,4 +1,4 @@
-//! userfaultfd: who touches a page that is not there waits until somebody fills it.
+//! userfaultfd: a thread that touches a page that is not there waits until the page is filled.
 //!
 //! | file | the concept |
 //! |---|---|

@@ -123,8 +123,8 @@ unsafe impl Ioctl for NewUserfaultfd {
         made: IoctlOutput,
         _: *mut c_void,
     ) -> rustix::io::Result<Self::Output> {
-        // SAFETY: The file must be open and owned by nobody else. The caller passes the result of
-        // a call that did not fail: the number of a file that the kernel made for this call.
+        // SAFETY: The file must be open and have no other owner. The caller passes the result of a
+        // call that did not fail: the number of a file that the kernel made for this call.
         Ok(unsafe { OwnedFd::from_raw_fd(made) })
     }
 }

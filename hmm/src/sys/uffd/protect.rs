@@ -2,11 +2,11 @@
 //!
 //! A *mark* is write protection of a page that is not there. The kernel keeps it in the page table
 //! and drops it with the page's place: it survives `mprotect`, and it does not survive
-//! `MADV_DONTNEED`, `munmap` or a mapping put over it. So whoever left a mark on a hole and finds
-//! it there knows that nobody replaced the hole by another.
+//! `MADV_DONTNEED`, `munmap` or a mapping put over it. So a mark that was left on a hole and is
+//! still there proves that the hole was not replaced by another.
 //!
-//! A page that was write-protected while it was there and then went to swap looks the same. Nobody
-//! confuses the two who does not protect what is to be marked.
+//! A page that was write-protected while it was there and then went to swap looks the same. The two
+//! cannot be confused as long as memory that is to be marked is not protected.
 //!
 //! # Safety
 //!
@@ -69,7 +69,7 @@ impl Uffd {
         Ok(self.write_protect(range))
     }
 
-    /// Takes the marks of a range away, so that pages can be moved there. Wakes nobody.
+    /// Takes the marks of a range away, so that pages can be moved there. Wakes no thread.
     #[must_use = "the request may have to be made again"]
     pub(crate) fn clear_marks(&self, range: VaRange) -> Resolution {
         self.unprotect(range, Wakeup::Later)

@@ -92,7 +92,7 @@ impl Uffd {
     pub(crate) fn unregister(&self, range: VaRange) -> Result<(), UffdError> {
         self.check_origin(range)?;
         // SAFETY: 1. `fd` is a userfaultfd. 2. The request takes this structure. 3. It changes no
-        // content: a hole has none, whoever touches it next.
+        // content: a hole has none.
         unsafe { request::<{ abi::UFFDIO_UNREGISTER }, _>(self.as_fd(), &mut raw(range)) }
             .map_err(|source| UffdError::Unregister { range, source: source.into() })
     }

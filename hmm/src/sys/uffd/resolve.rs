@@ -118,13 +118,13 @@ impl Uffd {
     /// Fills holes from `dst` on with a copy of the memory `src`. Marks and poison give way to it.
     ///
     /// Permissions of the destination do not matter. The kernel reads the source as a system call
-    /// does: it must not be watched by anybody whom this thread would have to answer.
+    /// does: it must not be watched by a userfaultfd that this thread serves.
     ///
     /// # Safety
     ///
     /// 1. The caller may give the holes in the destination content, and what they hold then is
     ///    what their owner expects to find.
-    /// 2. Nobody writes the source during the call.
+    /// 2. The source is not written during the call.
     pub(crate) unsafe fn copy(
         &self,
         dst: VirtAddr,
@@ -171,7 +171,7 @@ impl Uffd {
     ///
     /// 1. The caller may give the holes in the destination content, and what they hold then is
     ///    what their owner expects to find.
-    /// 2. The caller may take the content of the source away: until it is given back, whoever
+    /// 2. The caller may take the content of the source away: until it is given back, a thread that
     ///    touches the source waits, if the source is watched, or finds zeroes.
     pub(crate) unsafe fn move_pages(&self, dst: VirtAddr, src: VaRange, wakeup: Wakeup) -> Outcome {
         self.drive(src.len_bytes(), |offset, len| {
@@ -223,8 +223,8 @@ impl Uffd {
         self.drive_range(range, |range| {
             let mut arg = uffdio_poison { range: raw(range), mode: wakeup.mode(), updated: 0 };
             // SAFETY: 1. `fd` is a userfaultfd. 2. The request takes this structure. 3. It changes
-            // no content: who touches the holes gets a signal, which ends the process unless a
-            // handler does otherwise.
+            // no content: a thread that touches the holes gets a signal, which ends the process
+            // unless a handler does otherwise.
             let status = unsafe { request::<{ abi::UFFDIO_POISON }, _>(self.as_fd(), &mut arg) };
             (status, arg.updated)
         })

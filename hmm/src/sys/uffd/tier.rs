@@ -8,8 +8,8 @@ pub enum MirrorTier {
     /// Faults that the CPU takes in user mode. A system call on a page that is not there fails
     /// with `EFAULT`. Needs no privilege.
     UserFaults,
-    /// Faults taken by system calls too. Needs root, access to `/dev/userfaultfd`, or a system
-    /// that allows it to everybody.
+    /// Faults taken by system calls too. Needs root, access to `/dev/userfaultfd`, or a system that
+    /// allows it to every user.
     KernelFaults,
 }
 

@@ -49,14 +49,14 @@ struct State {
     /// How many messages about changes were sent, and how many of them were read.
     sent: u64,
     read: u64,
-    /// Changes whose makers do not know yet that their message was read.
+    /// Changes whose threads do not know yet that their message was read.
     changing: usize,
-    /// How often those who wait for a page were woken.
+    /// How often the threads that wait for a page were woken.
     wakes: [u64; PAGES],
     stopped: bool,
 }
 
-/// See the module. Every call is one step that nobody sees in parts, as under the kernel's lock.
+/// See the module. Every call is one step that no thread sees in parts, as under the kernel's lock.
 #[derive(Debug)]
 pub(super) struct Kernel {
     state: Mutex<State>,
@@ -199,7 +199,7 @@ impl Kernel {
         messages
     }
 
-    /// Waits while a request would be refused, or, for whoever reads messages, until there is one.
+    /// Waits while a request would be refused, or, for the reader of messages, until there is one.
     pub(super) fn pause(&self, reads: bool) {
         let mut state = lock(&self.state);
         while state.changing > 0 && !(reads && !state.changes.is_empty()) {
@@ -207,7 +207,7 @@ impl Kernel {
         }
     }
 
-    /// Wakes those who wait for a page. A fault that nobody has read goes with them.
+    /// Wakes the threads that wait for a page. A fault that was not read goes with them.
     pub(super) fn wake(&self, page: usize) {
         let mut state = lock(&self.state);
         state.faults.retain(|&fault| fault != page);

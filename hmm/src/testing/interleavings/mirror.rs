@@ -25,7 +25,7 @@ pub(super) enum Flaw {
     RequestsOutsideTheLock,
     /// A drop whose message was read is believed to have happened.
     RemovalsAreForgotten,
-    /// Nobody is told that a page comes home.
+    /// Devices are not told that a page comes home.
     HomecomingsAreSilent,
     /// Pages on their way are not found by changes of mappings.
     TransitIsNotKept,
@@ -254,7 +254,7 @@ impl World {
         }
     }
 
-    /// Keeps the lock, or lets everybody in for a moment.
+    /// Keeps the lock, or lets other threads in for a moment.
     fn expose<'w>(&'w self, state: MutexGuard<'w, State>) -> MutexGuard<'w, State> {
         if self.flaw != Flaw::RequestsOutsideTheLock {
             return state;

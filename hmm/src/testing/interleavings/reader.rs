@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    /// When everybody is at rest the device has nothing, or what is so.
+    /// When all threads are at rest, the entry of the device is missing or right.
     pub(super) fn check_reader(&self, page: usize) {
         let entry = *lock(&self.reader.entry);
         match entry {

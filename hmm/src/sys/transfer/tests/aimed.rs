@@ -89,7 +89,7 @@ fn memory() -> Owned<u8> {
     for index in 0..PAGES {
         let start = index * page();
         if is_zeroes(index) {
-            // The kernel maps the page of zeroes where one reads what nobody has written.
+            // The kernel maps the page of zeroes where a page is read that was never written.
             assert_eq!(std::hint::black_box(memory[start]), 0);
         } else {
             memory[start..start + page()].copy_from_slice(&content(index));

@@ -111,7 +111,7 @@ fn pages_that_moved_uncounted_before_their_mapping_moved_are_found() {
         let (from, to) = (new().expect("memory"), new().expect("memory"));
         let (old, range) = (from.range(), to.range());
         for (index, at) in old.pages(PageSize::host()).enumerate() {
-            // SAFETY: The mapping is the test's, and nobody else accesses it.
+            // SAFETY: The mapping is the test's, and no other thread accesses it.
             unsafe { write_bytes(at.start(), &content(index)) }.expect("write");
         }
         case.plan([UNCOUNTED, always(Request::MoveOut, Resolution::Retry)]);
@@ -220,7 +220,7 @@ fn a_page_that_is_gone_when_it_is_to_move_counts_as_a_hole() {
     }
 }
 
-/// Somebody has read the destination of all pages but the first: it is full of zeroes.
+/// The destination of all pages but the first was read: it is full of zeroes.
 #[test]
 fn what_is_in_the_way_is_removed_and_nothing_else() {
     for kind in KINDS_THAT_MOVE {

@@ -252,7 +252,7 @@ fn nothing_is_filled_while_a_message_is_unread() {
             rig.await_readable();
             let (retry, src) = (ended(0, Resolution::Retry), source.range());
             for _ in 0..3 {
-                // SAFETY: The areas are the test's, and nobody writes the source.
+                // SAFETY: The areas are the test's, and the source is not written.
                 let copied = unsafe { rig.copy(area.at(0), src, Fill::Plain, Wakeup::Now) };
                 // SAFETY: The area is the test's.
                 let zeroed = unsafe { rig.zero(area.page(1), Wakeup::Now) };
@@ -266,8 +266,8 @@ fn nothing_is_filled_while_a_message_is_unread() {
             rig.wake(area.range()).expect("waking is never held up");
             assert_eq!(area.present(0..7), 0);
             assert_unmap(&rig.expect_event(), area.page(7));
-            // The thread that unmapped has to go on first.
-            // SAFETY: The area is the test's, and nobody writes the source.
+            // The thread that unmapped has to go on first. SAFETY: The area is the test's, and the
+            // source is not written.
             let (copied, _) =
                 retried(|| unsafe { rig.copy(area.at(0), src, Fill::Plain, Wakeup::Now) });
             assert_eq!(copied, done(1));

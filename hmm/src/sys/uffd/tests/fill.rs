@@ -22,8 +22,8 @@ fn numbered(pages: usize) -> Arc<Area> {
 }
 
 fn copy(uffd: &Uffd, dst: VirtAddr, src: VaRange) -> super::super::Outcome {
-    // SAFETY: The destination is an area of the test, which says what it is to hold, and nobody
-    // writes the source.
+    // SAFETY: The destination is an area of the test, which says what it is to hold, and the source
+    // is not written.
     unsafe { uffd.copy(dst, src, Fill::Plain, Wakeup::Now) }
 }
 
@@ -128,7 +128,7 @@ fn waking_may_come_later() {
         let (area, source) = (rig.area(1, Modes::MISSING), numbered(1));
         let reader = spawn_read(&area, 0);
         assert_eq!(rig.expect_fault().addr, area.at(0));
-        // SAFETY: The area is the test's, and nobody writes the source.
+        // SAFETY: The area is the test's, and the source is not written.
         let filled = unsafe { rig.copy(area.at(0), source.range(), Fill::Plain, Wakeup::Later) };
         assert_eq!(filled, done(1));
         assert!(!reader.is_finished(), "nobody woke it");
@@ -142,7 +142,7 @@ fn pages_may_be_born_write_protected() {
     each_tier(&WP, |rig| {
         let area = rig.area(2, Modes::MISSING | Modes::PROTECTED);
         let source = numbered(2);
-        // SAFETY: The area is the test's, and nobody writes the source.
+        // SAFETY: The area is the test's, and the source is not written.
         let filled = unsafe { rig.copy(area.at(0), source.range(), Fill::Protected, Wakeup::Now) };
         assert_eq!(filled, done(2));
         area.check(0..2);

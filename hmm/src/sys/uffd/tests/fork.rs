@@ -47,7 +47,7 @@ fn shift(uffd: &Uffd, dst: &Area, src: &Area) -> Outcome {
     unsafe { uffd.move_pages(dst.at(0), src.range(), Wakeup::Now) }
 }
 
-/// Runs a test in every tier, with nobody else about.
+/// Runs a test in every tier, with no other test running.
 fn each_tier_alone(features: &[Feature], test: impl Fn(&mut Rig)) {
     let alone = alone();
     for tier in [MirrorTier::KernelFaults, MirrorTier::UserFaults] {
@@ -244,7 +244,7 @@ fn serve_child(child: &Uffd, staging: &Area) -> crate::VirtAddr {
         child.wait(&never, &never).expect("wait");
         child.read_events(&mut events).expect("events");
         if let Some(Event::Fault(fault)) = events.next() {
-            // SAFETY: The memory of the child is the test's, and nobody writes the source.
+            // SAFETY: The memory of the child is the test's, and the source is not written.
             let copied =
                 unsafe { child.copy(fault.addr, staging.page(0), Fill::Plain, Wakeup::Now) };
             assert_eq!(copied, done(1));
@@ -350,7 +350,7 @@ fn hooks_come_and_go_while_others_fork() {
         }
     });
     for code in 0..20 {
-        // The child takes the lock of the registry, which nobody may have left locked.
+        // The child takes the lock of the registry, which must not have been left locked.
         assert_eq!(
             fork(|| {
                 drop(register_hook(Arc::new(Silent)));

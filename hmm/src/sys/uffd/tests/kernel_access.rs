@@ -13,7 +13,7 @@ use super::rig::{Area, Rig, done, each_tier};
 /// Writes the first bytes of a page to a pipe.
 fn write_to_pipe(area: &Area) -> Result<usize, rustix::io::Errno> {
     let (_reader, writer) = std::io::pipe().expect("a pipe");
-    // SAFETY: The bytes are the area's, and nobody writes them during the call.
+    // SAFETY: The bytes are the area's, and are not written during the call.
     let bytes = unsafe { std::slice::from_raw_parts(area.at(0).as_ptr::<u8>(), 8) };
     rustix::io::write(&writer, bytes)
 }
@@ -42,7 +42,7 @@ fn system_calls_wait_for_a_page_in_one_tier_and_fail_in_the_other() {
                 let read = served(rig, &area, |area| read_bytes(area.at(0), &mut [1; 8]));
                 read.expect("the page came");
                 area.advise(0..1, Advice::LinuxDontNeed).expect("drop");
-                // SAFETY: The bytes are the area's, and nobody else accesses them.
+                // SAFETY: The bytes are the area's, and no other thread accesses them.
                 let write = served(rig, &area, |area| unsafe { write_bytes(area.at(0), &[7; 8]) });
                 write.expect("the page came");
                 assert_eq!(area.read(0), 7);
@@ -52,7 +52,7 @@ fn system_calls_wait_for_a_page_in_one_tier_and_fail_in_the_other() {
             MirrorTier::UserFaults => {
                 let error = read_bytes(area.at(0), &mut [1; 8]).expect_err("nobody serves it");
                 assert_eq!((error.at, error.source.raw_os_error()), (area.at(0), fault));
-                // SAFETY: The bytes are the area's, and nobody else accesses them.
+                // SAFETY: The bytes are the area's, and no other thread accesses them.
                 let error = unsafe { write_bytes(area.at(0), &[7; 8]) }.expect_err("as above");
                 assert_eq!(error.source.raw_os_error(), fault);
                 assert_eq!(write_to_pipe(&area), Err(rustix::io::Errno::FAULT));
@@ -104,7 +104,7 @@ fn a_system_call_that_stores_to_a_protected_page_is_like_a_store() {
         let in_kernel = {
             let area = Arc::clone(&area);
             thread::spawn(move || {
-                // SAFETY: The byte is the area's, and nobody else accesses it during the call.
+                // SAFETY: The byte is the area's, and no other thread accesses it during the call.
                 let byte =
                     unsafe { std::slice::from_raw_parts_mut(area.at(0).as_mut_ptr::<u8>(), 1) };
                 rustix::io::read(&reader, byte)

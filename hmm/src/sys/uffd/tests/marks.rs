@@ -58,7 +58,7 @@ fn an_access_to_a_mark_is_an_access_to_a_hole() {
             let fault = rig.expect_fault();
             assert_eq!((fault.addr, fault.kind), (area.at(page), FaultKind::Missing));
             assert_eq!(fault.write, page == 1);
-            // SAFETY: The area is the test's, and nobody writes the source.
+            // SAFETY: The area is the test's, and the source is not written.
             let filled =
                 unsafe { rig.copy(area.at(page), source.range(), Fill::Plain, Wakeup::Now) };
             assert_eq!(filled, done(1), "a copy overwrites a mark");

@@ -1,7 +1,7 @@
 //! Memory of a known shape, threads that touch it, and a userfaultfd that outlives neither.
 //!
 //! A test is its own fault handler: other threads touch memory, the test reads the messages and
-//! answers. If it fails instead, dropping the [`Rig`] ends the watch and everybody goes on.
+//! answers. If it fails instead, dropping the [`Rig`] ends the watch and all threads go on.
 
 use std::ffi::c_void;
 use std::fmt::Display;
@@ -191,7 +191,7 @@ impl Area {
 
 impl Drop for Area {
     fn drop(&mut self) {
-        // SAFETY: The area is nobody else's; a hole in it does no harm.
+        // SAFETY: The area has no other owner; a hole in it does no harm.
         let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr(), len(self.pages)) };
         unmapped.expect("munmap");
     }
@@ -210,7 +210,7 @@ fn tag(page: usize) -> u8 {
 }
 
 /// A userfaultfd and the areas that it watches. Areas live until it is gone: unmapping one that is
-/// watched waits for whoever reads the messages.
+/// watched waits for the reader of the messages.
 pub(super) struct Rig {
     uffd: Option<Uffd>,
     /// Kept until the userfaultfd is gone.
