@@ -25,9 +25,7 @@ fn refused(mirror: &Mirror, device: Arc<dyn DeviceMemory>) {
 /// A device that hands everything on to another.
 struct Wrapped(Arc<HostDevice>);
 
-#[path = "hmm_copies/forward.rs"]
-mod forward;
-forward::forward!(Wrapped, 0, as_host);
+hmm_copies::forward::forward!(Wrapped, 0, as_host);
 
 #[test]
 fn a_device_is_attached_once() {

@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use farptr_hmm::{
-    DeviceError, DeviceId, DeviceMemory, HostDevice, Lease, Memory, MigrateError, Migration,
-    MirrorCall, Owner, PageCount, PageNumber, PageSize, Skip, VaRange, parse_maps,
+    DeviceError, DeviceId, HostDevice, Lease, Memory, MigrateError, Migration, Owner, PageCount,
+    PageSize, Skip, VaRange, parse_maps,
 };
 use hmm_copies::Copies;
 use hmm_rig::{Buffer, Rig, isolated, number, page};
@@ -166,58 +166,20 @@ impl Driver {
         let device = HostDevice::new(Owner::new(), PageCount::new(pages)).expect("a device");
         Self { device, jobs: Mutex::new(jobs) }
     }
-}
 
-// SAFETY: The device inside keeps both promises.
-unsafe impl DeviceMemory for Driver {
-    fn owner(&self) -> Owner {
-        self.device.owner()
-    }
-
-    fn alloc(
-        &self,
-        call: &MirrorCall,
-        count: PageCount,
-        size: PageSize,
-    ) -> Result<PageNumber, DeviceError> {
-        self.device.alloc(call, count, size)
-    }
-
-    fn free(&self, call: &MirrorCall, first: PageNumber, count: PageCount) {
-        self.device.free(call, first, count);
-    }
-
-    fn copy_in(
-        &self,
-        call: &MirrorCall,
-        first: PageNumber,
-        bytes: &[u8],
-    ) -> Result<(), DeviceError> {
-        self.device.copy_in(call, first, bytes)
-    }
-
-    fn copy_out(
-        &self,
-        call: &MirrorCall,
-        first: PageNumber,
-        bytes: &mut [u8],
-    ) -> Result<(), DeviceError> {
-        let (done, is_done) = channel();
-        let job: Job = Box::new(|| assert!(live() > 0));
-        self.jobs.lock().expect("jobs").send((job, done)).expect("a thread");
-        is_done.recv().expect("a thread");
-        self.device.copy_out(call, first, bytes)
-    }
-
-    fn zero(
-        &self,
-        call: &MirrorCall,
-        first: PageNumber,
-        count: PageCount,
-    ) -> Result<(), DeviceError> {
-        self.device.zero(call, first, count)
+    /// Has the thread allocate before pages are read back.
+    fn have_thread_allocate(&self, call: &str) -> Result<(), DeviceError> {
+        if call == "copy_out" {
+            let (done, is_done) = channel();
+            let job: Job = Box::new(|| assert!(live() > 0));
+            self.jobs.lock().expect("jobs").send((job, done)).expect("a thread");
+            is_done.recv().expect("a thread");
+        }
+        Ok(())
     }
 }
+
+hmm_copies::forward::forward!(Driver, device; have_thread_allocate, false);
 
 #[test]
 fn a_device_that_may_allocate_gets_mappings_only() {

@@ -14,7 +14,7 @@ mod hmm_rig;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use farptr_hmm::{DeviceError, DeviceMemory, MirrorCall, Owner, PageCount, PageNumber, PageSize};
+use farptr_hmm::{DeviceError, PageCount};
 use hmm_copies::Copies;
 use hmm_rig::{Buffer, RW, Rig, page};
 use rustix::mm::MapFlags;
@@ -28,59 +28,16 @@ struct Meddling {
     armed: AtomicBool,
 }
 
-// SAFETY: The device inside keeps both promises.
-unsafe impl DeviceMemory for Meddling {
-    fn owner(&self) -> Owner {
-        self.device.owner()
-    }
-
-    fn is_self_contained(&self) -> bool {
-        true
-    }
-
-    fn alloc(
-        &self,
-        call: &MirrorCall,
-        count: PageCount,
-        size: PageSize,
-    ) -> Result<PageNumber, DeviceError> {
-        if self.armed.swap(false, Ordering::Relaxed) {
+impl Meddling {
+    fn meddle(&self, call: &str) -> Result<(), DeviceError> {
+        if call == "alloc" && self.armed.swap(false, Ordering::Relaxed) {
             (self.step.lock().expect("a step"))();
         }
-        self.device.alloc(call, count, size)
-    }
-
-    fn free(&self, call: &MirrorCall, first: PageNumber, count: PageCount) {
-        self.device.free(call, first, count);
-    }
-
-    fn copy_in(
-        &self,
-        call: &MirrorCall,
-        first: PageNumber,
-        bytes: &[u8],
-    ) -> Result<(), DeviceError> {
-        self.device.copy_in(call, first, bytes)
-    }
-
-    fn copy_out(
-        &self,
-        call: &MirrorCall,
-        first: PageNumber,
-        bytes: &mut [u8],
-    ) -> Result<(), DeviceError> {
-        self.device.copy_out(call, first, bytes)
-    }
-
-    fn zero(
-        &self,
-        call: &MirrorCall,
-        first: PageNumber,
-        count: PageCount,
-    ) -> Result<(), DeviceError> {
-        self.device.zero(call, first, count)
+        Ok(())
     }
 }
+
+hmm_copies::forward::forward!(Meddling, device; meddle);
 
 /// Memory that was mapped after the migration had begun is not watched yet. Pages taken from there
 /// could not be put back, and threads that touch them would find zeroes.

@@ -156,7 +156,7 @@ impl Dmirror {
                 or_die(bytes.get(bytes_of(index..index + 1)), "a write is too short for its pages");
             match entry.frame {
                 Some(frame) => Ok(lease.write_frame(at, &self.device, frame, page)?),
-                None => lease.write_home(at, page).map_err(|_| DmirrorError::Fault { addr: at }),
+                None => lease.write_back(at, page).map_err(|_| DmirrorError::Fault { addr: at }),
             }
         })
     }

@@ -146,16 +146,16 @@ impl Notifiers {
 }
 
 impl InvalidationGuard {
-    /// Returns why the range is invalidated.
-    #[must_use]
-    pub fn event(&self) -> Event {
-        self.event
-    }
-
     /// Returns the invalidated range.
     #[must_use]
     pub fn range(&self) -> VaRange {
         self.range
+    }
+
+    /// Returns why it is invalidated.
+    #[must_use]
+    pub fn event(&self) -> Event {
+        self.event
     }
 }
 

@@ -51,7 +51,7 @@ impl Lease {
 #[cfg(feature = "dmirror")]
 impl Lease {
     /// Writes memory. Only what lies in the lease is written.
-    pub(crate) fn write_home(&self, at: VirtAddr, bytes: &[u8]) -> Result<(), CopyError> {
+    pub(crate) fn write_back(&self, at: VirtAddr, bytes: &[u8]) -> Result<(), CopyError> {
         self.check(at, bytes.len());
         // SAFETY: 1. and 2. The bytes lie in the lease, whose maker promised both.
         unsafe { write_bytes(at, bytes) }

@@ -4,10 +4,17 @@
 //!
 //! The device inside keeps the promises of the trait.
 
-/// Implements `DeviceMemory` for a type by a field that has it; `as_host` too if it is named.
+/// Implements `DeviceMemory` for a type by a field that has it; `as_host` too if it is named. A
+/// method behind a semicolon is told the name of each call that can fail, before the call, and may
+/// let it fail; behind it may stand whether the device is self-contained.
+#[allow(unused_macros, reason = "each test binary uses a part")]
 macro_rules! forward {
-    ($device:ty, $field:tt $(, $as_host:ident)?) => {
+    (
+        $device:ty, $field:tt $(, $as_host:ident)?
+        $(; $before:ident $(, $is_self_contained:literal)?)?
+    ) => {
         #[allow(unsafe_code)]
+        #[allow(unused_imports, reason = "`as_host` is not in all")]
         const _: () = {
             use farptr_hmm::{
                 DeviceError, DeviceMemory, HostDevice, MirrorCall, Owner, PageCount, PageNumber,
@@ -27,6 +34,7 @@ macro_rules! forward {
                     count: PageCount,
                     size: PageSize,
                 ) -> Result<PageNumber, DeviceError> {
+                    $(self.$before("alloc")?;)?
                     self.$field.alloc(call, count, size)
                 }
 
@@ -35,19 +43,24 @@ macro_rules! forward {
                 }
 
                 fn copy_in(&self, call: &MirrorCall, first: PageNumber, bytes: &[u8]) -> Done {
+                    $(self.$before("copy_in")?;)?
                     self.$field.copy_in(call, first, bytes)
                 }
 
                 fn copy_out(&self, call: &MirrorCall, first: PageNumber, to: &mut [u8]) -> Done {
+                    $(self.$before("copy_out")?;)?
                     self.$field.copy_out(call, first, to)
                 }
 
                 fn zero(&self, call: &MirrorCall, first: PageNumber, count: PageCount) -> Done {
+                    $(self.$before("zero")?;)?
                     self.$field.zero(call, first, count)
                 }
 
                 fn is_self_contained(&self) -> bool {
-                    self.$field.is_self_contained()
+                    let answer = self.$field.is_self_contained();
+                    $($(let answer = answer && $is_self_contained;)?)?
+                    answer
                 }
 
                 $(fn $as_host(&self) -> Option<&HostDevice> {
@@ -58,4 +71,5 @@ macro_rules! forward {
     };
 }
 
+#[allow(unused_imports, reason = "each test binary uses a part")]
 pub(crate) use forward;

@@ -7,6 +7,8 @@
 #![allow(unsafe_code)]
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod forward;
+
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

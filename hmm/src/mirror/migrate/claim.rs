@@ -4,7 +4,7 @@ use super::allocate::Allocated;
 use super::area::{Area, Leave};
 use super::block::Block;
 use super::outcome::Skip;
-use super::pages::{Claimed, Ended, Frame, Leaving, Placed, Taken};
+use super::pages::{Claimed, Ended, Frame, Leaving, Placed, Stay, Taken};
 use crate::addr::VaRange;
 use crate::addr::pages::count_of;
 use crate::mirror::shared::State;
@@ -38,7 +38,7 @@ fn claim(block: &Block<'_>, pages: &[Placed], claimed: &mut Vec<Claimed>) {
     let dropping = dropping(block, &mut state, pages.len());
     for (index, page) in pages.iter().enumerate() {
         claimed.push(match *page {
-            Placed::Stays(reason) => Claimed::Stays { reason, frame: None },
+            Placed::Stays(reason) => Claimed::Stays(Stay { reason, frame: None }),
             Placed::There => Claimed::There,
             Placed::Goes { frame, .. } if dropping.contains(index) => stays(Skip::Dropping, frame),
             Placed::Goes { frame, leave } => claim_page(block, &mut state, index, frame, leave),
@@ -65,7 +65,7 @@ fn claim_page(
 }
 
 fn stays(reason: Skip, frame: Frame) -> Claimed {
-    Claimed::Stays { reason, frame: Some(frame) }
+    Claimed::Stays(Stay { reason, frame: Some(frame) })
 }
 
 /// The pages that may be about to be dropped. Those that are absent now are not.
@@ -102,8 +102,8 @@ fn watch(block: &Block<'_>, areas: &[Area], claimed: &mut [Claimed]) {
 fn leave_unwatched(page: &mut Claimed) {
     let reason = Skip::Unwatchable;
     match *page {
-        Claimed::There => *page = Claimed::Stays { reason, frame: None },
+        Claimed::There => *page = Claimed::Stays(Stay { reason, frame: None }),
         Claimed::Goes { frame, .. } => *page = Claimed::Returns { reason, frame },
-        Claimed::Stays { .. } | Claimed::Returns { .. } => {}
+        Claimed::Stays(_) | Claimed::Returns { .. } => {}
     }
 }

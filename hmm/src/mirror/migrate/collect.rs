@@ -57,9 +57,7 @@ impl<'m> Collection<'m> {
         while let Some(&page) = self.pages.get(self.taken.len()) {
             let before = self.taken.len();
             match page {
-                Claimed::Stays { reason, frame } => {
-                    self.taken.push(Taken::Stays { reason, frame });
-                }
+                Claimed::Stays(stay) => self.taken.push(Taken::Stays(stay)),
                 Claimed::There => self.taken.push(Taken::There),
                 Claimed::Returns { reason, frame } => {
                     self.taken.push(Taken::Returns { reason, frame, content: None });

@@ -73,7 +73,7 @@ impl Finalization<'_> {
     fn drop_protected(&mut self, pages: &[Taken]) {
         while let Some(&page) = pages.get(self.leaving.len()) {
             self.leaving.push(match page {
-                Taken::Stays { reason, frame } => Leaving::Stays { reason, frame },
+                Taken::Stays(stay) => Leaving::Stays(stay),
                 Taken::There => Leaving::There,
                 Taken::Returns { reason, frame, content } => {
                     Leaving::Returns { reason, frame, source: source(content) }
@@ -120,7 +120,7 @@ impl Finalization<'_> {
         while let Some(&page) = self.leaving.get(self.ended.len()) {
             let before = self.ended.len();
             match page {
-                Leaving::Stays { reason, .. } => self.ended.push(Ended::Stays(reason)),
+                Leaving::Stays(stay) => self.ended.push(Ended::Stays(stay.reason)),
                 Leaving::There => self.ended.push(Ended::There),
                 Leaving::Goes { left, .. } => self.finish(Destination::Device(left)),
                 Leaving::Returns { source, .. } => self.finish(Destination::Home(source)),
@@ -350,13 +350,13 @@ fn destination(page: Leaving) -> Option<Destination> {
     match page {
         Leaving::Goes { left, .. } => Some(Destination::Device(left)),
         Leaving::Returns { source, .. } => Some(Destination::Home(source)),
-        Leaving::Stays { .. } | Leaving::There => None,
+        Leaving::Stays(_) | Leaving::There => None,
     }
 }
 
 fn frame_of(page: Leaving) -> Option<Frame> {
     match page {
-        Leaving::Stays { frame, .. } => frame,
+        Leaving::Stays(stay) => stay.frame,
         Leaving::There => None,
         Leaving::Goes { frame, .. } | Leaving::Returns { frame, .. } => Some(frame),
     }

@@ -16,6 +16,14 @@ pub(super) struct Frame {
     pub(super) huge: bool,
 }
 
+/// A page that stays at home and is not in transit. A frame that was given out for it is given back
+/// in the end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stay {
+    pub(super) reason: Skip,
+    pub(super) frame: Option<Frame>,
+}
+
 /// A page after [`Setup`](super::setup::Setup): it is known which pages are to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Planned {
@@ -37,11 +45,7 @@ pub(super) enum Placed {
 /// transit.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Claimed {
-    /// It is not in transit. A frame that was given out for it is given back in the end.
-    Stays {
-        reason: Skip,
-        frame: Option<Frame>,
-    },
+    Stays(Stay),
     There,
     Goes {
         frame: Frame,
@@ -70,10 +74,7 @@ pub(super) enum Content {
 /// A page after [`Collected`](super::collect::Collected) and [`Copied`](super::copy::Copied).
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Taken {
-    Stays {
-        reason: Skip,
-        frame: Option<Frame>,
-    },
+    Stays(Stay),
     There,
     Goes {
         frame: Frame,
@@ -111,7 +112,7 @@ pub(super) enum Source {
 /// A page while the migration is finalized: what is still at home of those that go was dropped.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Leaving {
-    Stays { reason: Skip, frame: Option<Frame> },
+    Stays(Stay),
     There,
     Goes { frame: Frame, left: Left },
     Returns { reason: Skip, frame: Frame, source: Source },
