@@ -3,7 +3,7 @@
 //! # Safety
 //!
 //! Kernels made at run time are valid because a compiler made them; none is launched unchecked.
-//! The mappings are of files that nobody else has, and live until the scopes have ended. References
+//! The mappings are of files that no other process has, and live until the scopes have ended. References
 //! into them are used one after the other.
 #![allow(unsafe_code, reason = "mapping a file is unsafe")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
@@ -168,7 +168,7 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // SAFETY: nobody uses it any more.
+        // SAFETY: it is not used any more.
         let _ = unsafe { munmap(pointer(self.start), self.bytes) };
     }
 }
@@ -372,7 +372,7 @@ fn a_failed_transaction_leaves_no_trace_at_either_address() {
     }
 }
 
-/// Walks a list in memory that nobody lent, so many items far.
+/// Walks a list in memory that was not lent, so many items far.
 fn walk(
     runtime: &Runtime,
     kernel: &RawKernel,
@@ -409,7 +409,7 @@ fn value(address: usize) -> u32 {
 }
 
 #[test]
-fn a_list_through_a_ring_that_nobody_lent_is_walked() {
+fn a_list_through_a_ring_that_was_not_lent_is_walked() {
     let Some((runtime, kernel)) = walker() else { return };
     let ring = Ring::new(&file(2), 2, 2);
     // Items of their own in both turns, on the same pages.
@@ -444,7 +444,7 @@ fn anonymous_memory_at_two_addresses_is_walked() {
     walk(&runtime, &kernel, (items[0], 1000), None).unwrap();
     assert_eq!(items.map(value), [1; 4]);
     for place in [one, other] {
-        // SAFETY: nobody uses it any more.
+        // SAFETY: it is not used any more.
         unsafe { munmap(pointer(place), PAGE) }.unwrap();
     }
 }
@@ -524,7 +524,7 @@ fn memory_that_is_lent_and_reached_at_another_address_is_an_error_that_names_bot
     runtime
         .scope(|s| {
             let x = s.lend(other)?.ptr().address();
-            // SAFETY: the page is read, and nobody writes it.
+            // SAFETY: the page is read, and not written.
             unsafe { s.lend_process() }?;
             let push = [x, reached as u64, s.lend_mut(&mut out)?.ptr().address()];
             let push = bytemuck::cast_slice(&push);

@@ -1,5 +1,5 @@
 //! Every kernel that farptr ships gives the same bytes checked, in each access mode, as it does
-//! when nobody checks it.
+//! in an unchecked launch.
 //!
 //! # Safety
 //!

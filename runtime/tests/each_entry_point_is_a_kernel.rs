@@ -356,6 +356,6 @@ fn entry_points_that_are_not_named_or_not_there_are_refused() {
     }
     let bound = raw("bound").unwrap_err();
     assert!(matches!(bound, KernelError::Descriptors { descriptors: 1, .. }), "{bound}");
-    // A refusal stands in nobody's way.
+    // A refusal does not stop other launches.
     assert_eq!(raw("shift").unwrap().local_size(), [64, 1, 1]);
 }

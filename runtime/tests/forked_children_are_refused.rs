@@ -62,7 +62,7 @@ fn forking() {
     let kernel = runtime.kernel::<affine::Kernel>().unwrap();
     let mut y = vec![0.0f32; 1000];
 
-    // Between scopes: every door is shut, and dropping everything makes no Vulkan call.
+    // Between scopes: every operation is an error, and dropping everything makes no Vulkan call.
     in_child(|| {
         let scope = runtime.scope(|_| Ok(()));
         assert!(matches!(scope, Err(Error::Launch(LaunchError::Forked))), "{scope:?}");

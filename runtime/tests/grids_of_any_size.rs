@@ -4,10 +4,10 @@
 //! # Safety
 //!
 //! Kernels made at run time are valid because a compiler made them, and compare their index with
-//! the lengths of what is lent, also where nobody checks them.
+//! the lengths of the lends, also in unchecked launches.
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 #![allow(clippy::cast_possible_truncation, reason = "numbers of a test are small")]
-#![allow(unsafe_code, reason = "raw kernels, and launches that nobody checks")]
+#![allow(unsafe_code, reason = "raw kernels, and unchecked launches")]
 
 #[path = "common/checked.rs"]
 mod checked;
@@ -260,7 +260,7 @@ fn a_long_array_is_changed_once_everywhere() {
 }
 
 #[test]
-fn farptrs_kernels_go_on_in_folded_launches_that_nobody_checks() {
+fn farptrs_kernels_go_on_in_unchecked_folded_launches() {
     let Some(runtime) = common::direct() else { return };
     let kernel = runtime.kernel::<saxpy::Kernel>().unwrap();
     let n = LIMIT * 64 + 65;

@@ -92,7 +92,7 @@ fn words_of_a_version_that_no_vulkan_takes_are_refused() {
     let mut words = <saxpy::Kernel as farptr::KernelDesc>::words().to_vec();
     words[1] = 0x0001_0700;
     // SAFETY: the words are refused before a driver sees them.
-    #[allow(unsafe_code, reason = "the door that is tested")]
+    #[allow(unsafe_code, reason = "the unsafe operation that is tested")]
     let refused = unsafe { runtime.raw_kernel("future", &words) };
     let Err(error @ KernelError::Limit { .. }) = refused else { panic!("{refused:?}") };
     assert!(error.to_string().contains("needs SPIR-V 1.7"), "{error}");

@@ -287,7 +287,7 @@ fn check(checked: &Runtime) {
                 Err(error) => panic!("{name}: {error:?}"),
             };
             assert_ne!(original, Memory::z(), "{name} has done nothing");
-            // One kernel does one thing, whoever compiled it.
+            // A kernel does one thing, with every compiler.
             let first = results.entry(kernel.clone()).or_insert_with(|| original.clone());
             assert_eq!(*first, original, "{name} differs from the kernel of another compiler");
         }

@@ -9,7 +9,7 @@
 //! what is lent.
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 #![allow(clippy::cast_possible_truncation, reason = "the tests are for 64-bit hosts")]
-#![allow(unsafe_code, reason = "raw kernels, and launches that nobody checks")]
+#![allow(unsafe_code, reason = "raw kernels, and unchecked launches")]
 
 #[path = "common/checked.rs"]
 mod checked;

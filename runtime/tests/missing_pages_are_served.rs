@@ -2,7 +2,7 @@
 //!
 //! # Safety
 //!
-//! Mapped files are the tests' own: nobody else changes them or cuts them short.
+//! Mapped files are the tests' own: no other process changes them or cuts them short.
 #![allow(unsafe_code, reason = "mapped files; each says why it does not change")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
@@ -98,7 +98,7 @@ fn floats_of(file: &std::fs::File) -> Vec<f32> {
 fn a_shared_file_mapping_is_read_and_written_in_place() {
     let Some(runtime) = runtime() else { return };
     let file = file_of_ones();
-    // SAFETY: the temporary file has no name, so nobody else can change or cut it.
+    // SAFETY: the temporary file has no name, so no other process can change or cut it.
     let mut mapped = unsafe { MmapMut::map_mut(&file) }.unwrap();
     let x = file_of_ones();
     // SAFETY: as for `mapped`.
@@ -119,7 +119,7 @@ fn a_shared_file_mapping_is_read_and_written_in_place() {
 fn a_private_file_mapping_is_copied_page_by_page_as_it_is_written() {
     let Some(runtime) = runtime() else { return };
     let file = file_of_ones();
-    // SAFETY: the temporary file has no name, so nobody else can change or cut it.
+    // SAFETY: the temporary file has no name, so no other process can change or cut it.
     let mut mapped = unsafe { MmapOptions::new().map_copy(&file) }.unwrap();
     let x = untouched(PAGES);
     let touched = 5 * page_bytes()..12 * page_bytes();

@@ -1,4 +1,4 @@
-//! Kernels on memory that nobody lent piece by piece.
+//! Kernels on memory that was not lent piece by piece.
 //!
 //! # Safety
 //!
@@ -133,7 +133,7 @@ fn list_in(memory: &mut [u8]) -> u64 {
 
 fn protect(memory: &mut [u8], page: usize, flags: MprotectFlags) {
     let start = memory[page * PAGE..].as_mut_ptr().cast::<c_void>();
-    // SAFETY: the page is the test's own; nobody reads it through a reference meanwhile.
+    // SAFETY: the page is the test's own; no reference to it is used meanwhile.
     unsafe { mprotect(start, PAGE, flags) }.unwrap();
 }
 
@@ -168,7 +168,7 @@ fn pages_beyond_the_end_of_a_file_are_not_there() {
     let Some((runtime, kernel)) = walker() else { return };
     let file = tempfile::tempfile().unwrap();
     file.set_len(4 * PAGE as u64).unwrap();
-    // SAFETY: nobody else knows the file; what is cut off below is not touched through the slice.
+    // SAFETY: no other code knows the file; pages that are cut off below are not touched through the slice.
     let mut memory = unsafe { MmapOptions::new().map_mut(&file) }.unwrap();
     let head = list_in(&mut memory);
     walk(&runtime, &kernel, head, 1).unwrap();

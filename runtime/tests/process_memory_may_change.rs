@@ -105,7 +105,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: nobody uses it any more; holes do not matter.
+        // SAFETY: it is not used any more; holes do not matter.
         let _ = unsafe { munmap(pointer(self.start), self.pages * PAGE) };
     }
 }

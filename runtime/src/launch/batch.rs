@@ -3,7 +3,7 @@
 use super::{
     allowance::{Allowance, Overdue},
     channel::{Channel, Post},
-    control::Row,
+    control_block::Row,
     launcher::Launcher,
     pending::Pending,
     pool::Pooled,

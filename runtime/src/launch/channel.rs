@@ -4,7 +4,7 @@
 //! device never race; the stop word of a scope alone is written by both.
 
 use super::{
-    control::Row,
+    control_block::Row,
     log::{self, Log},
 };
 use crate::{

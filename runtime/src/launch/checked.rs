@@ -4,7 +4,7 @@
 //!
 //! Beside its control block, log and stop word, a rewritten kernel touches the bytes that its
 //! control rows allow (`farptr_rewrite`): here the lent bytes, as
-//! [`control`](crate::launch::control) computes them, and the zeroes and the memory to write that
+//! [`control_block`](crate::launch::control_block) computes them, and the zeroes and the memory to write that
 //! stand in for memory that a check refused. So a launch through this module keeps the promises of
 //! [`Recording::launch`](crate::vk::command::Recording::launch) whatever the kernel and its
 //! arguments are, provided that the lent bytes are valid, as the caller promises, and that the
@@ -12,7 +12,7 @@
 #![allow(unsafe_code, reason = "it records kernels, with the argument above")]
 
 use super::{
-    control::{self, Head, Record, Root, Row, Window},
+    control_block::{self, Arguments, Head, Record, Row},
     grid::Dispatch,
     options::LaunchOptions,
     pending::Pending,
@@ -22,14 +22,14 @@ use super::{
 };
 use crate::{
     LaunchError,
-    kernel::code::{Code, Facts},
+    kernel::code::Code,
     lend::lends::{Lends, Segment},
     vk::{
         Device,
         command::{WordCopy, Work},
     },
 };
-use farptr_rewrite::{Analysis, Search, Translation, Variant, control::Layout};
+use farptr_rewrite::{Search, Translation, Variant, control::Layout};
 use std::sync::Arc;
 
 /// A checked launch that was asked for.
@@ -49,12 +49,12 @@ impl Request<'_> {
     pub(crate) fn form(
         &self,
         device: &Device,
-        analysis: &Analysis,
+        arguments: &Arguments,
         translation: Translation,
-        windows: &[Window],
         lends: &Lends,
     ) -> Result<(Variant, Layout), LaunchError> {
         let (traits, fold) = (device.traits(), self.dispatch.fold());
+        let (analysis, windows) = (&arguments.facts.analysis, &arguments.windows);
         let chosen = variant::choose(analysis, traits, translation, windows, lends, fold);
         chosen.ok_or(LaunchError::TooManyLends { kernel: self.kernel, lends: lends.len() })
     }
@@ -62,9 +62,7 @@ impl Request<'_> {
 
 /// The checks of a launch.
 pub(crate) struct Checks {
-    facts: Arc<Facts>,
-    roots: Vec<Root>,
-    windows: Vec<Window>,
+    arguments: Arguments,
     variant: Variant,
     layout: Layout,
 }
@@ -75,14 +73,11 @@ impl Checks {
         device: &Device,
         request: &Request<'_>,
         translation: Translation,
-        roots: Vec<Root>,
+        arguments: Arguments,
         lends: &Lends,
     ) -> Result<Self, LaunchError> {
-        let facts = Arc::clone(request.code.facts(request.kernel)?);
-        let windows = control::windows(&facts.analysis, &roots);
-        let form = request.form(device, &facts.analysis, translation, &windows, lends);
-        let (variant, layout) = form?;
-        Ok(Self { facts, roots, windows, variant, layout })
+        let (variant, layout) = request.form(device, &arguments, translation, lends)?;
+        Ok(Self { arguments, variant, layout })
     }
 }
 
@@ -113,8 +108,8 @@ impl Stream {
         let channel = batch.channel(rows).expect("the batch was chosen for its room");
         let (post, log) = channel.post();
         let head = Head { log, ..head };
-        let analysis = &checks.facts.analysis;
-        let rows = control::rows(&checks.layout, &head, analysis, &checks.windows, &inline);
+        let Checks { arguments: Arguments { facts, roots, windows, .. }, layout, .. } = checks;
+        let rows = control_block::rows(&layout, &head, &facts.analysis, &windows, &inline);
         let control = Some(channel.write(&rows));
         // The first launch since the stop word was 0 has no failure to learn of.
         let earlier = std::mem::replace(has_checked, true);
@@ -125,7 +120,6 @@ impl Stream {
         // push constants keep the limits (`Request`); 2. the batch keeps pipeline and channel, and
         // the stream the stop word; 3. the module's argument and the caller's promise.
         unsafe { batch.add(&pipeline).launch(&work) };
-        let Checks { facts, roots, .. } = checks;
         batch.expect(post, Pending { kernel, facts, roots, options });
         self.submit_if_full(lends)?;
         if alone { self.submit(lends) } else { Ok(()) }
@@ -164,7 +158,7 @@ impl Stream {
         checks: &Checks,
         lends: &Lends,
     ) -> Result<(u64, Vec<Row>), LaunchError> {
-        let (search, analysis) = (checks.variant.search, &checks.facts.analysis);
+        let (search, analysis) = (checks.variant.search, &checks.arguments.facts.analysis);
         let key = Key { version: lends.version(), code: request.code, search };
         if let Some(address) = self.tables.find(key) {
             return Ok((address, Vec::new()));
@@ -176,7 +170,8 @@ impl Stream {
             let target = segment.delta.unwrap_or(0);
             Record { segment: *segment, target, bitmap: 0 }
         };
-        let rows = control::records(&checks.layout, analysis, search, lends.iter().map(record));
+        let rows =
+            control_block::records(&checks.layout, analysis, search, lends.iter().map(record));
         if let Search::Unrolled(_) = search {
             return Ok((0, rows));
         }

@@ -2,7 +2,7 @@
 //! the nearest lend. Pure.
 
 use super::{
-    control::Root,
+    control_block::Root,
     log::{FaultRecord, Place},
 };
 use crate::{

@@ -1,6 +1,6 @@
 //! How many invocations a launch runs.
 
-use super::control::Row;
+use super::control_block::Row;
 use crate::{LaunchError, vk::info::Limits};
 use farptr_rewrite::Fold;
 

@@ -4,7 +4,7 @@ pub(crate) mod allowance;
 pub(crate) mod batch;
 pub(crate) mod channel;
 pub(crate) mod checked;
-pub(crate) mod control;
+pub(crate) mod control_block;
 pub(crate) mod fault;
 pub(crate) mod grid;
 pub(crate) mod launcher;

@@ -1,6 +1,8 @@
 //! A checked launch between its recording and the reading of its log. Pure.
 
-use super::{allowance::Overdue, control::Root, fault::Launched, log::Log, options::LaunchOptions};
+use super::{
+    allowance::Overdue, control_block::Root, fault::Launched, log::Log, options::LaunchOptions,
+};
 use crate::{LaunchError, kernel::code::Facts, lend::lends::Lends};
 use std::{fmt, sync::Arc};
 

@@ -1,6 +1,6 @@
 //! Segments that kernels bisect, in memory of their own, while launches that use it are in flight.
 
-use super::control::Row;
+use super::control_block::Row;
 use crate::{
     VulkanError,
     kernel::code::Code,

@@ -1,6 +1,6 @@
 //! The choice of the form of a kernel that a launch runs. Pure.
 
-use super::control::Window;
+use super::control_block::Window;
 use crate::{kernel::code::integers, lend::lends::Lends, vk::info::Traits};
 use farptr_rewrite::{Analysis, Fold, Search, Translation, Variant, control::Layout};
 

@@ -8,7 +8,6 @@
 //! for writing apart from others.
 #![allow(unsafe_code, reason = "it makes slices from addresses, with the argument above")]
 
-use super::lends::Lends;
 use farptr_hmm::VaRange;
 use std::collections::BTreeMap;
 
@@ -38,20 +37,6 @@ impl Homes {
         self.ranges.insert(start, (end, writable));
     }
 
-    /// The ranges of all lends.
-    ///
-    /// # Safety
-    ///
-    /// As [`add`](Self::add) asks for, for each lend.
-    pub(crate) unsafe fn of(lends: &Lends) -> Self {
-        let mut homes = Self::default();
-        for segment in lends.iter() {
-            // SAFETY: the caller's promise.
-            unsafe { homes.add(segment.range, segment.writable) };
-        }
-        homes
-    }
-
     /// A copy of all bytes that are lent for writing, by their addresses.
     pub(crate) fn save(&self) -> Vec<(u64, Vec<u8>)> {
         let writable = self.ranges.iter().filter(|&(_, &(_, writable))| writable);
@@ -79,8 +64,8 @@ impl Homes {
     pub(crate) fn bytes_mut(&mut self, start: u64, bytes: u64) -> &mut [u8] {
         self.check(start, bytes, true);
         let (start, length) = (pointer(start), length(bytes));
-        // SAFETY: as in `bytes`; the range is borrowed mutably, and by `&mut self` no other
-        // slice was made here.
+        // SAFETY: as in `bytes`; the range is borrowed mutably, and `&mut self` shows that no
+        // other slice of it was made here.
         unsafe { std::slice::from_raw_parts_mut(start, length) }
     }
 

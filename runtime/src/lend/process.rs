@@ -39,7 +39,7 @@ impl ProcessMemory {
     /// # Safety
     ///
     /// Until this value is dropped, its bytes may be read and written as through a pointer of their
-    /// owners: memory that its owners share with nobody is not used through this value.
+    /// owners: memory that its owners do not share is not used through this value.
     pub(crate) unsafe fn open() -> Result<Self, LendError> {
         let refused =
             |call| move |error: CopyError| LendError::Refused { call, source: error.source };
@@ -82,6 +82,6 @@ fn try_reading() -> Result<(), CopyError> {
 fn try_writing() -> Result<(), CopyError> {
     let mut word = 0_u64;
     let there = std::ptr::from_mut(&mut word).expose_provenance() as u64;
-    // SAFETY: 1. and 2. the word is this function's, plain data, and nobody else has its address.
+    // SAFETY: 1. and 2. the word is this function's, plain data, and no other code has its address.
     unsafe { write_bytes(VirtAddr::new(there), &[1; 8]) }
 }

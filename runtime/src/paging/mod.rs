@@ -1,21 +1,24 @@
 //! Demand paging for devices with memory of their own: the pages that a device has, and the rounds
 //! that bring the others there.
 //!
-//! `DESIGN.md` has the protocol. The modules here neither call Vulkan nor touch lent memory
-//! themselves: they go through the traits [`Memory`](crate::residency::memory::Memory),
-//! [`rounds::Run`] and [`process::Host`].
+//! `DESIGN.md` has the protocol. The engine, [`rounds`], neither calls Vulkan nor touches lent
+//! memory: it goes through the traits [`Memory`](crate::residency::memory::Memory), [`rounds::Run`]
+//! and [`process::Host`]. [`view`] and [`run`] put it on a device.
 #![allow(clippy::cast_possible_truncation, reason = "hosts are 64-bit: `farptr_hmm` sees to it")]
 
 pub(crate) mod areas;
+mod bitmap;
 pub(crate) mod pages;
 pub(crate) mod plan;
 mod prefetch;
 pub(crate) mod process;
 pub(crate) mod report;
 pub(crate) mod rounds;
+pub(crate) mod run;
 pub(crate) mod shared;
 #[cfg(test)]
 pub(crate) mod soft;
 pub(crate) mod table;
+pub(crate) mod view;
 
 pub(crate) use farptr_rewrite::control::PAGE_BYTES;

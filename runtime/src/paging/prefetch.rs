@@ -1,6 +1,6 @@
 //! Pages that are brought in besides those that a round missed.
 //!
-//! Few rounds are wanted, and no copies of pages that nobody reads. So a batch of many scattered
+//! Few rounds are wanted, and no copies of pages that are not read. So a batch of many scattered
 //! pages gets nothing extra, and the number of extra pages grows with the number of rounds.
 
 use super::{PAGE_BYTES, pages::Pages, report::Missing};

@@ -39,7 +39,7 @@ pub(crate) fn try_loops(launcher: &Arc<Launcher>, probe: &Arc<Pipeline>) -> Resu
     let address = buffer.address();
     let words = buffer.words();
     words.iter().for_each(|word| word.store(0, Relaxed));
-    for (word, half) in words.iter().zip(crate::launch::control::words(address)) {
+    for (word, half) in words.iter().zip(crate::launch::control_block::words(address)) {
         word.store(half, Relaxed);
     }
     let result = address + RESULT_WORD as u64 * 4;

@@ -22,7 +22,7 @@ use crate::{
     Error, LaunchError, LaunchOptions, Scope,
     config::Config,
     kernel::code::Code,
-    launch::{checked::Request, control::words, grid::Dispatch, launcher::Launcher},
+    launch::{checked::Request, control_block::words, grid::Dispatch, launcher::Launcher},
     prove::kernels::{PROBE, ProbePush},
     scope::with_scope,
 };

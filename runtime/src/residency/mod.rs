@@ -1,3 +1,6 @@
 //! Device memory for copies of host pages: frames and tables.
 
+#![allow(clippy::cast_possible_truncation, reason = "hosts are 64-bit: `farptr_hmm` sees to it")]
+
+pub(crate) mod frames;
 pub(crate) mod memory;

@@ -11,7 +11,7 @@ use crate::{
     kernel::code::Code,
     launch::{
         checked::{Checks, Request},
-        control::{self, Root},
+        control_block::Arguments,
         grid::Dispatch,
     },
     vk::Pipeline,
@@ -155,19 +155,18 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         if self.stream.has_failed() {
             self.finish()?;
         }
-        let analysis = &request.code.facts(request.kernel)?.analysis;
-        let roots = control::roots(analysis, request.push, &self.lends, false);
-        let reached = |root: &Root| root.segment.is_none_or(|segment| segment.delta.is_some());
-        let argued = analysis.is_roots_only() && roots.iter().all(reached);
+        let facts = request.code.facts(request.kernel)?;
+        let arguments = Arguments::new(facts, request.push, &self.lends, self.reaches_process());
+        let argued = facts.analysis.is_roots_only() && arguments.are_reached();
         if self.needs_rounds(request) || (!argued && !self.lends.is_addressable()) {
-            return self.launch_in_rounds(request);
+            return self.launch_in_rounds(request, &arguments);
         }
-        // With imports, what runs without rounds works at home and never in frames.
-        if let Some(paged) = self.paged.as_mut().filter(|_| !self.config.imports()) {
-            paged.note_written();
+        // With imports, launches without rounds work at home and never in frames.
+        if let Some(view) = self.view.as_mut().filter(|_| !self.config.imports()) {
+            view.note_written();
         }
         let (device, translation) = (self.stream.device(), self.config.translation());
-        let checks = Checks::new(device, request, translation, roots, &self.lends)?;
+        let checks = Checks::new(device, request, translation, arguments, &self.lends)?;
         if request.options.transactional {
             self.transact(request, checks)
         } else {
@@ -179,16 +178,21 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// process open, and to put copies back if the launch fails.
     fn needs_rounds(&self, request: &Request<'_>) -> bool {
         let copies = !self.config.imports() && request.options.transactional;
-        copies || self.paged.as_ref().is_some_and(|paged| paged.process.is_some())
+        copies || self.reaches_process()
+    }
+
+    /// Whether pointers into no lend reach the memory of the process.
+    fn reaches_process(&self) -> bool {
+        self.view.as_ref().is_some_and(|view| view.reaches_process())
     }
 
     /// Runs a launch alone, and puts lent memory back if it fails.
     fn transact(&mut self, request: &Request<'_>, checks: Checks) -> Result<(), LaunchError> {
         self.finish()?;
-        let saved = self.with_homes(|homes| homes.save());
+        let saved = self.homes.save();
         let done = self.launch_with_checks(request, checks).and_then(|()| self.finish());
         if done.is_err() {
-            self.with_homes(|homes| homes.restore(&saved));
+            self.homes.restore(&saved);
         }
         done
     }

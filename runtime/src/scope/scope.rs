@@ -21,6 +21,7 @@ use crate::{
     config::Config,
     launch::{
         checked::{Checks, Request},
+        control_block::Arguments,
         grid::Dispatch,
         launcher::Launcher,
         stream::Stream,
@@ -29,9 +30,11 @@ use crate::{
         homes::Homes,
         imports::Imports,
         lends::{Lends, Segment},
+        process::ProcessMemory,
     },
+    paging::{run::Launch, view::View},
     stats::Counters,
-    vk::{Device, Pipeline, paged::Paged, rounds},
+    vk::{Device, Pipeline},
 };
 use bytemuck::Pod;
 use farptr_hmm::{VaRange, VirtAddr};
@@ -45,8 +48,10 @@ pub struct Scope<'scope, 'env: 'scope> {
     /// The memory that launches may touch.
     pub(super) lends: Lends,
     pub(super) stream: Stream,
-    /// Copies of pages on the device, once a launch needed them.
-    pub(super) paged: Option<Box<Paged>>,
+    /// The pages that the device has, once a launch needed some.
+    pub(super) view: Option<Box<View>>,
+    /// The lent memory as bytes.
+    pub(super) homes: Homes,
     // Behind everything that launches use, so that these are dropped, and waited for, before it.
     imports: Imports,
     pub(super) config: Arc<Config>,
@@ -69,7 +74,8 @@ pub(crate) fn with_scope<'env, R>(
     let mut scope = Scope {
         lends: Lends::default(),
         stream: Stream::new(launcher),
-        paged: None,
+        view: None,
+        homes: Homes::default(),
         imports: Imports::default(),
         config: Arc::clone(config),
         scope: PhantomData,
@@ -138,6 +144,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         } else {
             None
         };
+        // SAFETY: 1. the range, and those that it was joined with, are borrowed for 'env, mutably
+        // where they are writable, and their addresses were exposed; 2. they hold plain data; 3. an
+        // `Idle`, which alone gives access to them, borrows the scope.
+        unsafe { self.homes.add(range, writable) };
         self.lends.insert(Segment { range, writable, delta });
         Ok(())
     }
@@ -172,38 +182,31 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     }
 
     /// Runs a launch in rounds until nothing faults, and returns when it is done.
-    pub(super) fn launch_in_rounds(&mut self, request: &Request<'_>) -> Result<(), LaunchError> {
+    pub(super) fn launch_in_rounds(
+        &mut self,
+        request: &Request<'_>,
+        arguments: &Arguments,
+    ) -> Result<(), LaunchError> {
         self.finish()?;
-        self.make_paged()?;
-        let Self { lends, stream, paged, config, .. } = self;
-        let paged = paged.as_mut().expect("made just now");
-        // SAFETY: each lend is borrowed for 'env, mutably where it is writable, as plain data; an
-        // `Idle`, which alone gives access to it, borrows the scope.
-        unsafe { rounds::launch_in_rounds(stream, paged, lends, config, request) }
+        let Self { lends, homes, stream, view, config, .. } = self;
+        let view = View::of(view, stream.launcher(), config)?;
+        let launch = Launch { request, arguments, stop: stream.stop_word()? };
+        view.launch(&launch, lends, homes)
     }
 
     /// Opens the memory of the process to the kernels of this scope.
     ///
     /// # Safety
     ///
-    /// As [`rounds::open_process`] asks for, until this scope ends.
+    /// As [`ProcessMemory::open`] asks for, until this scope ends.
     pub(super) unsafe fn open_process(&mut self) -> Result<(), LendError> {
         if self.device().is_inherited() {
             return Err(LendError::Forked);
         }
-        let paged = self.make_paged().map_err(|source| LendError::Process { source })?;
+        let view = View::of(&mut self.view, self.stream.launcher(), &self.config);
+        let view = view.map_err(|source| LendError::Process { source })?;
         // SAFETY: the caller's promise.
-        unsafe { rounds::open_process(paged) }
-    }
-
-    fn make_paged(&mut self) -> Result<&mut Paged, VulkanError> {
-        match &mut self.paged {
-            Some(paged) => Ok(paged),
-            none => {
-                let paged = Paged::new(self.stream.launcher(), &self.config)?;
-                Ok(none.insert(Box::new(paged)))
-            }
-        }
+        view.open_process(|| unsafe { ProcessMemory::open() })
     }
 
     /// Submits what is recorded, waits for everything, and reports the first failure since the last
@@ -212,22 +215,11 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         self.stream.finish(&self.lends)
     }
 
-    /// Writes home what the device has newer, once nothing is running.
+    /// Writes home the bytes that are newer on the device, once nothing is running.
     fn bring_home(&mut self) -> Result<(), VulkanError> {
-        match &mut self.paged {
-            Some(paged) => paged.bring_written_home(self.stream.device()),
+        match &mut self.view {
+            Some(view) => view.bring_home(&mut self.homes),
             None => Ok(()),
-        }
-    }
-
-    /// Drops what the device has of a segment, which the host is about to change.
-    fn forget_copies(&mut self, start: VirtAddr) {
-        let Some(paged) = &mut self.paged else { return };
-        if let Some(segment) = self.lends.containing(start) {
-            paged.forget_home(segment);
-        }
-        if !self.config.imports() {
-            paged.note_resident(&mut self.lends);
         }
     }
 
@@ -236,15 +228,6 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         self.finish()?;
         self.bring_home()?;
         Ok(Idle { scope: self })
-    }
-
-    /// Looks at lent memory as bytes at addresses.
-    pub(super) fn with_homes<R>(&mut self, act: impl FnOnce(&mut Homes) -> R) -> R {
-        // SAFETY: 1. and 2. each lend is borrowed for 'env, mutably where it is writable, as plain
-        // data, and its address was exposed when it was lent; the value is dropped below. 3.
-        // `Idle`, which alone gives borrows of it, borrows the scope, as does this function.
-        let mut homes = unsafe { Homes::of(&self.lends) };
-        act(&mut homes)
     }
 }
 
@@ -292,7 +275,10 @@ impl<'scope> Idle<'_, 'scope, '_> {
     /// As [`read`](Self::read), for changing the elements before the next launch.
     #[must_use]
     pub fn write<T: Pod>(&mut self, lent: &LentMut<'scope, T>) -> &mut [T] {
-        self.scope.forget_copies(VirtAddr::from_ptr(lent.raw().cast_const()));
+        let Scope { view, lends, .. } = &mut *self.scope;
+        if let Some(view) = view {
+            view.forget_home(lends, VirtAddr::from_ptr(lent.raw().cast_const()));
+        }
         // SAFETY: 1. to 3. as in `read`; 4. `&mut self` shows that no other slice is alive.
         unsafe { std::slice::from_raw_parts_mut(lent.raw(), lent.len()) }
     }

@@ -19,7 +19,6 @@
 //! `# Safety` what they need.
 #![allow(unsafe_code, reason = "this is the layer that calls Vulkan")]
 
-mod arena;
 pub(crate) mod block;
 mod bound;
 pub(crate) mod buffer;
@@ -35,12 +34,10 @@ pub(crate) mod info;
 mod instance;
 mod memory;
 mod named;
-pub(crate) mod paged;
 mod physical;
 mod pipeline;
 mod queue;
 mod retire;
-pub(crate) mod rounds;
 mod set_layout;
 pub(crate) mod transfer;
 mod validation;

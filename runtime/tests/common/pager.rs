@@ -82,7 +82,7 @@ fn watch(range: &Range<u64>, mode: u32) -> io::Result<OwnedFd> {
     Ok(uffd)
 }
 
-/// Protects present pages from writes until the descriptor is dropped; nobody serves the faults.
+/// Protects present pages from writes until the descriptor is dropped; the faults are not served.
 pub fn write_protect(range: Range<u64>) -> io::Result<OwnedFd> {
     let uffd = watch(&range, UFFDIO_REGISTER_MODE_WP)?;
     let range = uffdio_range { start: range.start, len: range.end - range.start };

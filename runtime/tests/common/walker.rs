@@ -1,4 +1,4 @@
-//! Walks along a list in memory that nobody lent.
+//! Walks along a list in memory that was not lent.
 #![allow(unreachable_pub, reason = "each test binary has a copy")]
 
 use crate::{common::build, glsl};

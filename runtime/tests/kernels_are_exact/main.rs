@@ -11,7 +11,7 @@
 //!
 //! Kernels made at run time are valid because a compiler or the assembler made them (and the
 //! validation layer looks at them); unchecked launches keep to their lends, as each case shows.
-#![allow(unsafe_code, reason = "kernels made at run time and launches that nobody checks")]
+#![allow(unsafe_code, reason = "kernels made at run time and unchecked launches")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 #![allow(clippy::cast_possible_truncation, reason = "numbers of invocations and elements, small")]
 

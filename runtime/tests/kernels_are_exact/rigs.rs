@@ -11,7 +11,7 @@ const BUDGET: u64 = 8 * 4096;
 /// How a rig launches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// The original kernel in direct access, which nobody checks or changes.
+    /// The original kernel in direct access, unchecked and unchanged.
     Original,
     /// Safely, where the device works on host memory itself.
     Resident,

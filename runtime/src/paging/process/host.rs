@@ -3,9 +3,9 @@
 use crate::{
     LendError,
     lend::process::{ProcessMemory, Unreachable},
-    paging::{areas::Areas, report::Denial},
+    paging::{areas::Areas, report::Denial, table::Width},
 };
-use farptr_hmm::Vma;
+use farptr_hmm::{Maps, VirtAddr, Vma};
 
 /// The memory of a process and its areas, which other threads may change at any time.
 pub(crate) trait Host: Send {
@@ -76,6 +76,18 @@ impl Host for LentProcess {
             Denial::Unmapped if unreachable == Unreachable::ForWriting => Denial::Unreachable,
             known => known,
         }
+    }
+}
+
+/// The number of bits in addresses of this process, by its mappings.
+pub(crate) fn address_width() -> Width {
+    let end = VirtAddr::new(1 << 47);
+    let maps = Maps::open();
+    // The vsyscall page lies in the upper half, beyond both.
+    let above = maps.ok().and_then(|maps| maps.find_vma(end).ok()?);
+    match above {
+        Some(area) if area.range.start().get() < 1 << 56 => Width::Bits57,
+        _ => Width::Bits47,
     }
 }
 

@@ -14,12 +14,11 @@ use crate::{
         process::ProcessPages,
         rounds,
         soft::{self, Launch, Op, Soft},
-        table::Width,
     },
     residency::memory::Memory,
     test_hooks::ServeFaults,
 };
-use farptr_hmm::{Maps, MapsSource};
+use farptr_hmm::MapsSource;
 use memmap2::MmapMut;
 use std::sync::{Arc, Mutex};
 

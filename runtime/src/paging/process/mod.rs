@@ -11,7 +11,7 @@ mod identity;
 mod open;
 
 pub(crate) use commit::Change;
-pub(crate) use host::{Host, LentProcess};
+pub(crate) use host::{Host, LentProcess, address_width};
 pub(crate) use open::{Access, Limits, Served};
 
 use super::{pages::Pages, report::Denial, shared::FileOffset, table::Entry};

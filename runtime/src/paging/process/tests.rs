@@ -301,7 +301,7 @@ fn a_page_that_cannot_be_written_at_the_last_moment_takes_the_others_back() {
     assert_eq!(fake.word(START + 8), 0);
 }
 
-/// The page in the middle of a list of three, which somebody else does something to.
+/// The page in the middle of a list of three, to which another thread does something.
 const MIDDLE: u64 = START + PAGE_BYTES;
 
 /// Runs a list of three pages with a disturbance right before a call. Returns what came of it,

@@ -1,15 +1,19 @@
-//! The control block of a launch: which indices and addresses a kernel may use. Pure.
+//! The control block of a launch: the indices and addresses that a kernel may use. Pure.
 //!
 //! [`farptr_rewrite::control`] says where each number goes and how the kernel uses it.
 
-use crate::lend::lends::{Lends, Segment};
+use crate::{
+    kernel::code::Facts,
+    lend::lends::{Lends, Segment},
+};
 use farptr_hmm::VirtAddr;
 use farptr_rewrite::{
     AddressCheck, Analysis, IndexCheck, Search,
     control::{self, Layout},
 };
+use std::sync::Arc;
 
-/// Four words: what a uniform buffer is made of.
+/// Four words: uniform buffers are made of such rows.
 pub(crate) type Row = [u32; 4];
 
 /// A pointer in the push constants.
@@ -20,38 +24,71 @@ pub(crate) struct Root {
     pub(crate) segment: Option<Segment>,
 }
 
-/// Looks up the lends of the pointers in the push constants.
-///
-/// A pointer to the end of a lend belongs to it, unless pointers into no lend reach memory
-/// (`open`): then it may as well point to what follows.
-pub(crate) fn roots(analysis: &Analysis, push: &[u8], lends: &Lends, open: bool) -> Vec<Root> {
-    let root = |&start: &farptr_rewrite::Root| {
-        let farptr_rewrite::Root::Push { offset_bytes } = start;
-        let address = pointer_at(push, offset_bytes);
-        let pointer = VirtAddr::new(address);
-        let segment = if open { lends.containing(pointer) } else { lends.of_pointer(pointer) };
-        Root { address, segment: segment.copied() }
-    };
-    analysis.roots.iter().map(root).collect()
+/// The arguments of a launch, looked up once: the lends that they point into, and the indices that
+/// each check passes.
+pub(crate) struct Arguments {
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) roots: Vec<Root>,
+    pub(crate) windows: Vec<Window>,
+    /// Pointers into no lend reach memory: the memory of the process.
+    pub(crate) open: bool,
 }
 
-/// Whether no argument that is written through reaches what another one is read through.
-///
-/// Indices stay within the lend of their root, so it is lends that are compared. `open` is whether
-/// pointers into no lend reach memory: they may reach any, a lend too.
-pub(crate) fn apart(analysis: &Analysis, roots: &[Root], open: bool) -> bool {
-    let of = |writes: bool| {
-        let checks = analysis.index_checks.iter();
-        checks.filter(move |check| check.access.writes() == writes).filter_map(|check| {
-            let start = roots.get(check.root)?.segment.map(|segment| segment.range.start());
-            (start.is_some() || open).then_some(start)
-        })
-    };
-    let read: Vec<Option<VirtAddr>> = of(false).collect();
-    let is_apart = |(written, read): (Option<VirtAddr>, Option<VirtAddr>)| {
-        written.zip(read).is_some_and(|(written, read)| written != read)
-    };
-    of(true).all(|written| read.iter().all(|&read| is_apart((written, read))))
+impl Arguments {
+    /// Looks up the pointers in the push constants.
+    ///
+    /// A pointer to the end of a lend belongs to it, unless pointers into no lend reach memory: then
+    /// it may as well point to memory behind the lend.
+    pub(crate) fn new(facts: &Arc<Facts>, push: &[u8], lends: &Lends, open: bool) -> Self {
+        let analysis = &facts.analysis;
+        let root = |&start: &farptr_rewrite::Root| {
+            let farptr_rewrite::Root::Push { offset_bytes } = start;
+            let address = pointer_at(push, offset_bytes);
+            let pointer = VirtAddr::new(address);
+            let segment = if open { lends.containing(pointer) } else { lends.of_pointer(pointer) };
+            Root { address, segment: segment.copied() }
+        };
+        let roots: Vec<Root> = analysis.roots.iter().map(root).collect();
+        let window = |check: &IndexCheck| match roots.get(check.root) {
+            Some(root) if open && root.segment.is_none() => Window::outside_lends(check, root),
+            Some(root) => Window::of(check.into(), root),
+            None => Window::EMPTY,
+        };
+        let windows = analysis.index_checks.iter().map(window).collect();
+        Self { facts: Arc::clone(facts), roots, windows, open }
+    }
+
+    /// Whether the device reaches the lends of all arguments as they are.
+    pub(crate) fn are_reached(&self) -> bool {
+        let reached = |root: &Root| root.segment.is_none_or(|segment| segment.delta.is_some());
+        self.roots.iter().all(reached)
+    }
+
+    /// The segments of arguments that the kernel writes through.
+    pub(crate) fn written(&self) -> impl Iterator<Item = Segment> {
+        let writes = self.facts.analysis.index_checks.iter().filter(|check| check.access.writes());
+        writes.filter_map(|check| self.roots.get(check.root)?.segment)
+    }
+
+    /// Whether no argument that is written through reaches memory that another one is read through.
+    ///
+    /// Indices stay within the lend of their root, so lends are compared. A pointer into no lend
+    /// may reach any memory, a lend too, if it reaches memory at all.
+    pub(crate) fn are_apart(&self) -> bool {
+        let of = |writes: bool| {
+            let checks = self.facts.analysis.index_checks.iter();
+            checks.filter(move |check| check.access.writes() == writes).filter_map(|check| {
+                let segment = self.roots.get(check.root)?.segment;
+                let start = segment.map(|segment| segment.range.start());
+                (start.is_some() || self.open).then_some(start)
+            })
+        };
+        let read: Vec<Option<VirtAddr>> = of(false).collect();
+        let is_apart = |(written, read): (Option<VirtAddr>, Option<VirtAddr>)| {
+            written.zip(read).is_some_and(|(written, read)| written != read)
+        };
+        of(true).all(|written| read.iter().all(|&read| is_apart((written, read))))
+    }
 }
 
 /// Eight bytes of the push constants, or null where they end before.
@@ -60,7 +97,7 @@ fn pointer_at(push: &[u8], offset_bytes: u32) -> u64 {
     bytes.copied().map_or(0, u64::from_le_bytes)
 }
 
-/// What an [`IndexCheck`] demands of an index.
+/// A [`IndexCheck`] of an index, in numbers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Indexed {
     pub(crate) stride_bytes: u32,
@@ -82,7 +119,7 @@ impl From<&IndexCheck> for Indexed {
     }
 }
 
-/// Which indices a check passes, and where index 0 is on the device.
+/// The indices that a check passes, and the device address of index 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
     pub(crate) base: Option<u64>,
@@ -126,33 +163,20 @@ impl Window {
         }
     }
 
+    /// Every index of a pointer into no lend, whose pages decide what may be accessed.
+    fn outside_lends(check: &IndexCheck, root: &Root) -> Self {
+        if !root.address.is_multiple_of(u64::from(check.align_bytes.max(1))) {
+            return Self::EMPTY;
+        }
+        // Without an index, index 0 is checked.
+        Self { base: None, first: i32::MIN, count: u32::MAX }
+    }
+
     /// The control row; where nothing may be accessed or reached, a kernel reads zeroes at index 0.
     fn row(&self, offset_bytes: u32, zeroes: u64) -> Row {
         let base = self.base.unwrap_or_else(|| zeroes.wrapping_sub(u64::from(offset_bytes)));
         let [low, high] = words(base);
         [low, high, self.first.cast_unsigned(), self.count]
-    }
-}
-
-/// The windows of all checks of a kernel.
-pub(crate) fn windows(analysis: &Analysis, roots: &[Root]) -> Vec<Window> {
-    let window = |check: &IndexCheck| {
-        roots.get(check.root).map_or(Window::EMPTY, |root| Window::of(check.into(), root))
-    };
-    analysis.index_checks.iter().map(window).collect()
-}
-
-/// Opens the windows of pointers into no lend, where pages decide what may be accessed.
-pub(crate) fn open_windows(windows: &mut [Window], analysis: &Analysis, roots: &[Root]) {
-    for (window, check) in windows.iter_mut().zip(&analysis.index_checks) {
-        let outside = |root: &&Root| {
-            let aligned = root.address.is_multiple_of(u64::from(check.align_bytes.max(1)));
-            root.segment.is_none() && aligned
-        };
-        if roots.get(check.root).filter(outside).is_some() {
-            // Without an index, index 0 is what is checked.
-            *window = Window { base: None, first: i32::MIN, count: u32::MAX };
-        }
     }
 }
 
@@ -283,7 +307,7 @@ mod tests {
             && (0..i128::from(access.size_bytes)).all(|byte| lent(start + byte))
     }
 
-    /// What a kernel does with a window.
+    /// A check as a kernel makes it.
     fn passes(window: &Window, index: i32) -> bool {
         index.wrapping_sub(window.first).cast_unsigned() < window.count
     }

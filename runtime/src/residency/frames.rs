@@ -1,17 +1,20 @@
 //! Frames and tables in device memory, and copies to and from them.
 //!
-//! Memory that the host sees is written by the host, and read by it if it has it in its caches.
-//! Other memory is copied by the device, from one staging block and to another; such copies are
+//! Memory that the host sees is written by the host, and read by it if the host caches it. Other
+//! memory is copied by the device, from one staging block and to another; such copies are
 //! collected, so that many of them are one submission. There are two blocks because a card's own
 //! memory is fast to write for the host and slow to read: 124 MB/s on an NVIDIA H200.
-#![allow(clippy::cast_possible_truncation, reason = "hosts are 64-bit: `farptr_hmm` sees to it")]
 
-use super::{
-    Device,
-    block::Block,
-    transfer::{Region, transfer},
+use super::memory::{Memory, Span};
+use crate::{
+    VulkanError,
+    lend::homes::Homes,
+    vk::{
+        Device,
+        block::Block,
+        transfer::{Region, transfer},
+    },
 };
-use crate::{VulkanError, lend::homes::Homes, residency::memory::Span};
 use farptr_rewrite::control::PAGE_BYTES;
 use gpu_allocator::MemoryLocation;
 use std::{collections::BTreeMap, sync::Arc};
@@ -22,19 +25,25 @@ const CHUNK_BYTES: u64 = 1 << 20;
 const STAGING_BYTES: u64 = 4 << 20;
 
 /// The device memory of one scope.
-pub(crate) struct Arena {
+pub(crate) struct Frames {
     device: Arc<Device>,
     /// By address.
     blocks: BTreeMap<u64, Block>,
     /// Bytes of device-local memory that may still be taken.
     budget: u64,
-    /// What is left of the chunk that single pages come from.
+    /// The rest of the chunk that single pages come from.
     free: std::ops::Range<u64>,
     staging: Option<Staging>,
     /// Memory of the host that the device copies to, for reads of other memory.
     reading: Option<Block>,
     /// Copies by the device even where the host could, for tests.
     staged: bool,
+}
+
+/// Frames, and the lent memory that they hold copies of.
+pub(crate) struct Copies<'c> {
+    pub(crate) frames: &'c mut Frames,
+    pub(crate) homes: &'c mut Homes,
 }
 
 /// Copies to the device that are collected.
@@ -45,7 +54,7 @@ struct Staging {
     queued: BTreeMap<u64, (u64, u64)>,
 }
 
-impl Arena {
+impl Frames {
     pub(crate) fn new(device: &Arc<Device>, budget: Option<u64>, staged: bool) -> Self {
         Self {
             device: Arc::clone(device),
@@ -68,7 +77,7 @@ impl Arena {
 
     /// Gives back what [`reserve`](Self::reserve) returned, after all copies to and from it.
     pub(crate) fn release(&mut self, start: u64) -> Result<(), VulkanError> {
-        self.settle()?;
+        self.finish_writes()?;
         if let Some(block) = self.blocks.remove(&start) {
             self.budget = self.budget.saturating_add(block.bytes());
         }
@@ -107,43 +116,23 @@ impl Arena {
         address
     }
 
-    /// Copies lent bytes to the device.
-    pub(crate) fn copy_in(&mut self, homes: &Homes, spans: &[Span]) -> Result<(), VulkanError> {
-        spans.iter().try_for_each(|&span| {
-            self.each_block(span, |arena, Span { home, device, bytes }| {
-                arena.write(device, homes.bytes(home, bytes))
-            })
-        })
-    }
-
-    /// Copies bytes of the device to lent bytes.
-    pub(crate) fn copy_home(
-        &mut self,
-        homes: &mut Homes,
-        spans: &[Span],
-    ) -> Result<(), VulkanError> {
-        self.read_each(spans, |Span { home, bytes, .. }, read| {
-            homes.bytes_mut(home, bytes).copy_from_slice(read);
-        })
-    }
-
-    /// Splits a copy where a block ends: the next one may begin at the very next address.
-    fn each_block(
-        &mut self,
-        mut span: Span,
-        mut act: impl FnMut(&mut Self, Span) -> Result<(), VulkanError>,
-    ) -> Result<(), VulkanError> {
-        while span.bytes > 0 {
-            let (block, offset) = find(&self.blocks, span.device);
-            let bytes = span.bytes.min(block.bytes() - offset as u64);
-            act(self, Span { bytes, ..span })?;
-            let (home, device) = (span.home + bytes, span.device + bytes);
-            span = Span { home, device, bytes: span.bytes - bytes };
+    /// Splits spans where a block ends: the next block may begin at the very next address.
+    fn pieces(&self, spans: &[Span]) -> Vec<Span> {
+        let mut pieces = Vec::new();
+        for span in spans {
+            let mut done = 0;
+            while done < span.bytes {
+                let (home, device) = (span.home + done, span.device + done);
+                let (block, offset) = find(&self.blocks, device);
+                let bytes = (span.bytes - done).min(block.bytes() - offset as u64);
+                pieces.push(Span { home, device, bytes });
+                done += bytes;
+            }
         }
-        Ok(())
+        pieces
     }
 
-    /// Writes device memory, at the latest when [`settle`](Self::settle) returns.
+    /// Writes device memory, at the latest when [`finish_writes`](Self::finish_writes) returns.
     pub(crate) fn write(&mut self, device: u64, bytes: &[u8]) -> Result<(), VulkanError> {
         let staged = self.staged;
         let (block, offset) = find_mut(&mut self.blocks, device);
@@ -166,7 +155,7 @@ impl Arena {
         // Copies of one submission have no order, so none may overlap another.
         let overlaps = below.is_some_and(|(start, (length, _))| start + length > device);
         if overlaps || staging.used == STAGING_BYTES {
-            self.settle()?;
+            self.finish_writes()?;
         }
         let staging = self.staging()?;
         let start = usize::try_from(staging.used).expect("staging is small");
@@ -189,7 +178,7 @@ impl Arena {
     }
 
     /// Makes sure that everything that was written is on the device.
-    pub(crate) fn settle(&mut self) -> Result<(), VulkanError> {
+    pub(crate) fn finish_writes(&mut self) -> Result<(), VulkanError> {
         let Some(staging) = self.staging.as_mut().filter(|staging| staging.used > 0) else {
             return Ok(());
         };
@@ -207,7 +196,7 @@ impl Arena {
     }
 
     /// Reads device memory.
-    pub(crate) fn read(&mut self, device: u64, bytes: &mut [u8]) -> Result<(), VulkanError> {
+    fn read(&mut self, device: u64, bytes: &mut [u8]) -> Result<(), VulkanError> {
         // The place of a byte among `bytes` stands for its home.
         let whole = Span { home: 0, device, bytes: bytes.len() as u64 };
         self.read_each(&[whole], |Span { home, .. }, read| {
@@ -224,20 +213,17 @@ impl Arena {
     ) -> Result<(), VulkanError> {
         let staged = self.staged;
         let mut hidden = Vec::new();
-        for &span in spans {
-            self.each_block(span, |arena, part| {
-                let (block, offset) = find(&arena.blocks, part.device);
-                match block.host().filter(|_| block.is_cached() && !staged) {
-                    Some(host) => put(part, &host[offset..][..part.bytes as usize]),
-                    None => hidden.push(part),
-                }
-                Ok(())
-            })?;
+        for part in self.pieces(spans) {
+            let (block, offset) = find(&self.blocks, part.device);
+            match block.host().filter(|_| block.is_cached() && !staged) {
+                Some(host) => put(part, &host[offset..][..part.bytes as usize]),
+                None => hidden.push(part),
+            }
         }
         if hidden.is_empty() {
             return Ok(());
         }
-        self.settle()?;
+        self.finish_writes()?;
         let reading = match &mut self.reading {
             Some(reading) => reading,
             none => none.insert(Block::new(&self.device, STAGING_BYTES, MemoryLocation::GpuToCpu)?),
@@ -278,23 +264,57 @@ fn batches(spans: &[Span]) -> Vec<(Vec<Span>, Vec<u64>)> {
     all
 }
 
+impl Memory for Copies<'_> {
+    type Error = VulkanError;
+
+    fn allocate(&mut self, bytes: u64) -> Result<u64, VulkanError> {
+        self.frames.allocate(bytes)
+    }
+
+    fn copy_in(&mut self, spans: &[Span]) -> Result<(), VulkanError> {
+        for piece in self.frames.pieces(spans) {
+            self.frames.write(piece.device, self.homes.bytes(piece.home, piece.bytes))?;
+        }
+        Ok(())
+    }
+
+    fn copy_home(&mut self, spans: &[Span]) -> Result<(), VulkanError> {
+        let homes = &mut *self.homes;
+        self.frames.read_each(spans, |Span { home, bytes, .. }, read| {
+            homes.bytes_mut(home, bytes).copy_from_slice(read);
+        })
+    }
+
+    fn read_home(&mut self, home: u64, bytes: &mut [u8]) {
+        bytes.copy_from_slice(self.homes.bytes(home, bytes.len() as u64));
+    }
+
+    fn write(&mut self, device: u64, bytes: &[u8]) -> Result<(), VulkanError> {
+        self.frames.write(device, bytes)
+    }
+
+    fn read(&mut self, device: u64, bytes: &mut [u8]) -> Result<(), VulkanError> {
+        self.frames.read(device, bytes)
+    }
+}
+
 /// The block that has a device address, and the address's place in it.
 fn find(blocks: &BTreeMap<u64, Block>, device: u64) -> (&Block, usize) {
     let (&start, block) =
-        blocks.range(..=device).next_back().expect("addresses come from this arena");
+        blocks.range(..=device).next_back().expect("addresses come from these frames");
     (block, place(start, block, device))
 }
 
 /// As [`find`], for writing.
 fn find_mut(blocks: &mut BTreeMap<u64, Block>, device: u64) -> (&mut Block, usize) {
     let (&start, block) =
-        blocks.range_mut(..=device).next_back().expect("addresses come from this arena");
+        blocks.range_mut(..=device).next_back().expect("addresses come from these frames");
     let place = place(start, block, device);
     (block, place)
 }
 
 fn place(start: u64, block: &Block, device: u64) -> usize {
     let offset = device - start;
-    assert!(offset < block.bytes(), "addresses come from this arena");
+    assert!(offset < block.bytes(), "addresses come from these frames");
     usize::try_from(offset).expect("blocks are in memory")
 }

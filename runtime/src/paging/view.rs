@@ -1,0 +1,434 @@
+//! The pages that one scope has on the device, for launches in rounds.
+
+use super::{
+    PAGE_BYTES,
+    areas::Areas,
+    bitmap::FaultBitmap,
+    pages::{Pages, pages_of},
+    plan::{Costs, Plan, Replay},
+    process::{LentProcess, ProcessPages, address_width},
+    rounds,
+    run::{Launch, Prepared, Round, Runner},
+    shared::is_shared,
+};
+use crate::{
+    LaunchError, LendError, VulkanError,
+    config::Config,
+    launch::{
+        channel::Channel,
+        control_block::{self, Head, Record, Row},
+        launcher::Launcher,
+        pool::Pooled,
+    },
+    lend::{
+        homes::Homes,
+        lends::{Lends, Segment},
+        process::ProcessMemory,
+    },
+    residency::frames::{Copies, Frames},
+    stats::Counters,
+    vk::buffer::SharedBuffer,
+};
+use farptr_hmm::{Maps, VaRange, VirtAddr, Vma};
+use farptr_rewrite::{Search, Translation};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// The pages of a scope's lends on the device, the tables that lead kernels to them, and the memory
+/// of the process, if it is lent too.
+pub(crate) struct View {
+    launcher: Arc<Launcher>,
+    config: Arc<Config>,
+    pages: Pages,
+    frames: Frames,
+    /// By the starts of the segments.
+    bitmaps: BTreeMap<VirtAddr, FaultBitmap>,
+    log: SharedBuffer,
+    channel: Pooled<Channel>,
+    process: Option<ProcessPages>,
+    /// Memory for the segments that a kernel bisects, once one did.
+    list: Option<SegmentList>,
+    /// The device may have written since bytes were last written back.
+    written: bool,
+    /// The areas of the process, if the kernel tells.
+    areas: Option<Areas>,
+}
+
+/// Memory that each launch fills anew with the records of segments: no launch runs beside another.
+struct SegmentList {
+    address: u64,
+    bytes: u64,
+}
+
+impl View {
+    /// The view of a scope, made when a launch first needs it.
+    pub(crate) fn of<'v>(
+        slot: &'v mut Option<Box<Self>>,
+        launcher: &Arc<Launcher>,
+        config: &Arc<Config>,
+    ) -> Result<&'v mut Self, VulkanError> {
+        match slot {
+            Some(view) => Ok(view),
+            none => Ok(none.insert(Box::new(Self::new(launcher, config)?))),
+        }
+    }
+
+    fn new(launcher: &Arc<Launcher>, config: &Arc<Config>) -> Result<Self, VulkanError> {
+        let device = launcher.device();
+        Ok(Self {
+            log: Round::new_log(device)?,
+            channel: launcher.take_channel()?,
+            pages: Pages::default(),
+            frames: Frames::new(device, config.device_budget, config.hooks.staged_copies),
+            bitmaps: BTreeMap::new(),
+            process: None,
+            list: None,
+            written: false,
+            areas: Maps::open().ok().map(Areas::of),
+            launcher: Arc::clone(launcher),
+            config: Arc::clone(config),
+        })
+    }
+
+    /// Opens the memory of the process to kernels, unless it is open.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LentProcess::new`] and of the device's memory.
+    pub(crate) fn open_process(
+        &mut self,
+        open: impl FnOnce() -> Result<ProcessMemory, LendError>,
+    ) -> Result<(), LendError> {
+        if self.process.is_some() {
+            return Ok(());
+        }
+        let process = LentProcess::new(open)?;
+        let frames = &mut self.frames;
+        let made = self.pages.table.add_tree(address_width(), |bytes| frames.allocate(bytes));
+        made.map_err(|source| LendError::Process { source })?;
+        self.process = Some(ProcessPages::new(Box::new(process)));
+        Ok(())
+    }
+
+    /// Whether pointers into no lend reach the memory of the process.
+    pub(crate) fn reaches_process(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Runs a launch in rounds until nothing faults, and returns when it is done. Nothing else is
+    /// running.
+    pub(crate) fn launch(
+        &mut self,
+        launch: &Launch<'_>,
+        lends: &mut Lends,
+        homes: &mut Homes,
+    ) -> Result<(), LaunchError> {
+        let placed = self.place(lends, homes);
+        // Segments that were placed anew have moved, even if others could not be placed.
+        if !self.config.imports() {
+            self.note_resident(lends);
+        }
+        placed?;
+        let prepared = self.prepare(launch, lends)?;
+        let outcome = self.run(launch, &prepared, lends, homes);
+        let finished = self.finish(lends, homes);
+        outcome.and(finished)
+    }
+
+    /// The kernel's form for a launch, and its control block.
+    fn prepare(&mut self, launch: &Launch<'_>, lends: &Lends) -> Result<Prepared, LaunchError> {
+        let &Launch { request, arguments, .. } = launch;
+        let translation = Translation::Table { tree: arguments.open };
+        let device = self.launcher.device();
+        let (variant, layout) = request.form(device, arguments, translation, lends)?;
+        let pipeline = request.code.rewritten(request.kernel, &variant)?;
+        let analysis = &arguments.facts.analysis;
+        let records =
+            control_block::records(&layout, analysis, variant.search, self.records(lends));
+        let (segments, inline) = match variant.search {
+            Search::Unrolled(_) => (0, records),
+            Search::Bisected { .. } => (self.store_list(&records)?, Vec::new()),
+        };
+        let head = self.head(launch, segments);
+        let rows = control_block::rows(&layout, &head, analysis, &arguments.windows, &inline);
+        Ok(Prepared { pipeline, rows })
+    }
+
+    fn head(&self, Launch { request, stop, .. }: &Launch<'_>, segments: u64) -> Head {
+        let [zeroes, sink] = self.launcher.spare();
+        let cuts_loops = self.launcher.device().traits().cuts_loops;
+        let (tree, tree_entries) = self.pages.table.root().unwrap_or((0, 0));
+        Head {
+            loop_limit: request.options.loop_limit,
+            loop_limit_after_fault: request.options.loop_limit_after_fault(cuts_loops),
+            zeroes,
+            sink,
+            log: self.log.address(),
+            stop: stop.address(),
+            tree,
+            tree_entries,
+            segments,
+            grid: request.dispatch.rows(),
+        }
+    }
+
+    fn plan(&self, Launch { request, arguments, .. }: &Launch<'_>) -> Plan {
+        let plan = Plan::of(&arguments.facts.analysis);
+        // If one argument reads bytes that another one writes, a second run does not start from the
+        // same bytes.
+        let replay = match plan.replay {
+            Replay::Overwrite if !arguments.are_apart() => Replay::Undo,
+            replay => replay,
+        };
+        let lend = |segment: Segment| Some(self.bitmaps.get(&segment.range.start())?.lend);
+        Plan {
+            replay,
+            transactional: request.options.transactional,
+            written: arguments.written().filter_map(lend).collect(),
+            max_rounds: request.options.max_rounds,
+            max_faults: request.options.max_faults,
+            serve_faults: self.config.hooks.serve_faults,
+            ..plan
+        }
+    }
+
+    fn run(
+        &mut self,
+        launch: &Launch<'_>,
+        prepared: &Prepared,
+        lends: &Lends,
+        homes: &mut Homes,
+    ) -> Result<(), LaunchError> {
+        let plan = self.plan(launch);
+        let Self { launcher, pages, frames, bitmaps, log, channel, process, .. } = self;
+        let bitmaps = lends.iter().filter_map(|s| bitmaps.get(&s.range.start())).collect();
+        let memory = Copies { frames, homes };
+        let round = Round { log, channel, bitmaps };
+        let mut runner = Runner::new(launcher.device(), launch, prepared, memory, round);
+        let (outcome, costs) = rounds::launch(&mut runner, pages, process.as_mut(), plan);
+        let outcome = outcome.map_err(|why| runner.error(&why, lends));
+        runner.finish();
+        self.count(&costs);
+        outcome
+    }
+
+    fn count(&self, costs: &Costs) {
+        let counters = &self.launcher.device().counters;
+        Counters::add(&counters.launches, 1);
+        Counters::add(&counters.rounds, costs.rounds);
+        Counters::add(&counters.undone_rounds, costs.undone);
+        Counters::add(&counters.faults, costs.faults);
+        Counters::add(&counters.bytes_in, costs.bytes_in);
+        Counters::add(&counters.bytes_home, costs.bytes_home);
+    }
+
+    /// Leaves memory as launches without rounds need it: segments that they reach at home are
+    /// written home, and segments that the device has whole are reached there.
+    fn finish(&mut self, lends: &mut Lends, homes: &mut Homes) -> Result<(), LaunchError> {
+        self.written = true;
+        if !self.config.imports() {
+            self.note_resident(lends);
+            return Ok(());
+        }
+        self.bring_home(homes)?;
+        for segment in lends.iter().filter(|segment| segment.delta.is_some()) {
+            self.forget(segment.range.start());
+        }
+        // Memory that is reached at home may have frames too, for another address.
+        self.pages.forget_aliases();
+        Ok(())
+    }
+
+    /// Gives every segment a table and a bitmap.
+    fn place(&mut self, lends: &Lends, homes: &mut Homes) -> Result<(), VulkanError> {
+        let is_new = |segment: &&Segment| {
+            let known = self.bitmaps.get(&segment.range.start());
+            known.is_none_or(|bitmap| bitmap.range != segment.range)
+        };
+        let new: Vec<Segment> = lends.iter().filter(is_new).copied().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.refresh_areas();
+        if self.pages.has_aliases() {
+            self.write_back(homes)?;
+        }
+        let mut aliased = BTreeSet::new();
+        for segment in &new {
+            self.retire_within(segment.range)?;
+            let areas = self.areas_of(segment.range);
+            aliased.extend(self.pages.shared.add(segment.range, segment.writable, &areas));
+        }
+        self.retire_aliased(lends, &aliased, homes)?;
+        for segment in lends.iter() {
+            if !self.bitmaps.contains_key(&segment.range.start()) {
+                self.add(segment)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes segments away that another one has swallowed.
+    fn retire_within(&mut self, range: VaRange) -> Result<(), VulkanError> {
+        let within = self.bitmaps.range(range.start()..range.end());
+        let swallowed: Vec<VirtAddr> = within.map(|(&start, _)| start).collect();
+        for start in swallowed {
+            self.retire(start)?;
+        }
+        self.pages.shared.remove(range);
+        Ok(())
+    }
+
+    /// Takes segments away that need frames in common with new ones.
+    fn retire_aliased(
+        &mut self,
+        lends: &Lends,
+        addresses: &BTreeSet<u64>,
+        homes: &mut Homes,
+    ) -> Result<(), VulkanError> {
+        if addresses.is_empty() {
+            return Ok(());
+        }
+        self.write_back(homes)?;
+        for &address in addresses {
+            if let Some(segment) = lends.containing(VirtAddr::new(address)) {
+                self.retire(segment.range.start())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn retire(&mut self, start: VirtAddr) -> Result<(), VulkanError> {
+        let Some(bitmap) = self.bitmaps.remove(&start) else { return Ok(()) };
+        match self.pages.retire(bitmap.lend) {
+            Some(frames) => self.frames.release(frames),
+            None => Ok(()),
+        }
+    }
+
+    fn add(&mut self, segment: &Segment) -> Result<(), VulkanError> {
+        let range = segment.range;
+        let areas = if self.pages.has_aliases() { self.areas_of(range) } else { Vec::new() };
+        let aliases = self.pages.shared.aliases(range, &areas);
+        let pages = pages_of(range) as u64;
+        let table = self.frames.allocate(pages * 8)?;
+        let bitmap = FaultBitmap::new(self.launcher.device(), range, self.pages.lends().len())?;
+        let apart = aliases.is_empty();
+        let frames = if apart { self.frames.reserve(pages * PAGE_BYTES) } else { None };
+        let lend = self.pages.add(range, segment.writable, frames, table);
+        debug_assert_eq!(lend, bitmap.lend, "lends are added behind the others");
+        self.pages.set_aliases(lend, aliases);
+        self.bitmaps.insert(range.start(), bitmap);
+        Ok(())
+    }
+
+    fn refresh_areas(&mut self) {
+        if let Some(areas) = &mut self.areas {
+            areas.refresh();
+        }
+    }
+
+    /// The areas that a segment is in; none if the kernel does not tell.
+    fn areas_of(&mut self, range: VaRange) -> Vec<Vma> {
+        let areas = self.areas.as_mut().and_then(|areas| areas.within(range).ok());
+        areas.unwrap_or_default()
+    }
+
+    /// The segments for a kernel that looks up pages.
+    fn records<'a>(&'a self, lends: &'a Lends) -> impl Iterator<Item = Record> + 'a {
+        lends.iter().filter_map(|segment| {
+            let bitmap = self.bitmaps.get(&segment.range.start())?;
+            let lend = &self.pages.lends()[bitmap.lend];
+            let table = self.pages.table.address(lend.flat());
+            let target = table.wrapping_sub(lend.first_page() * 8);
+            Some(Record { segment: *segment, target, bitmap: bitmap.biased_address() })
+        })
+    }
+
+    /// Stores records in memory in which a kernel can bisect them, and returns their address. Those
+    /// of an earlier launch are overwritten: nothing is running.
+    fn store_list(&mut self, records: &[Row]) -> Result<u64, VulkanError> {
+        let records: &[u8] = bytemuck::cast_slice(records);
+        let needed = records.len() as u64;
+        let address = match &self.list {
+            Some(list) if list.bytes >= needed => list.address,
+            // Powers of two, so that all outgrown lists together are no longer than this one.
+            _ => {
+                let bytes = needed.next_power_of_two().max(PAGE_BYTES);
+                let address = self.frames.allocate(bytes)?;
+                self.list = Some(SegmentList { address, bytes });
+                address
+            }
+        };
+        self.frames.write(address, records)?;
+        Ok(address)
+    }
+
+    /// Notes that a launch without rounds may write to all pages that have write permission.
+    pub(crate) fn note_written(&mut self) {
+        if !std::mem::replace(&mut self.written, true) {
+            self.pages.commit();
+        }
+    }
+
+    /// Writes home the bytes that are newer on the device, once nothing is running.
+    pub(crate) fn bring_home(&mut self, homes: &mut Homes) -> Result<(), VulkanError> {
+        if self.written { self.write_back(homes) } else { Ok(()) }
+    }
+
+    fn write_back(&mut self, homes: &mut Homes) -> Result<(), VulkanError> {
+        let mut memory = Copies { frames: &mut self.frames, homes };
+        let bytes = rounds::write_back(&mut memory, &mut self.pages)?;
+        Counters::add(&self.launcher.device().counters.bytes_home, bytes);
+        self.written = false;
+        Ok(())
+    }
+
+    /// Drops the pages of the segment that has an address, because home was or will be changed.
+    fn forget(&mut self, start: VirtAddr) {
+        let below = self.bitmaps.range(..=start).next_back();
+        if let Some((_, bitmap)) = below.filter(|(_, bitmap)| bitmap.range.contains(start)) {
+            self.pages.forget(bitmap.lend);
+        }
+    }
+
+    /// Drops pages of memory that the host is about to change through the segment at an address:
+    /// also at other addresses that are known to be the same memory, or everything if that is not
+    /// known yet.
+    pub(crate) fn forget_home(&mut self, lends: &mut Lends, start: VirtAddr) {
+        if let Some(&segment) = lends.containing(start) {
+            if self.bitmaps.contains_key(&segment.range.start()) {
+                self.forget(segment.range.start());
+            } else {
+                self.forget_shared(segment.range);
+            }
+        }
+        if !self.config.imports() {
+            self.note_resident(lends);
+        }
+    }
+
+    /// Drops all pages if a range is in shared memory.
+    fn forget_shared(&mut self, range: VaRange) {
+        self.refresh_areas();
+        if self.areas_of(range).iter().any(is_shared) {
+            self.bitmaps.values().for_each(|bitmap| self.pages.forget(bitmap.lend));
+        }
+    }
+
+    /// Notes which segments the device has whole, and their distance to it.
+    fn note_resident(&self, lends: &mut Lends) {
+        let now = |segment: &Segment| Segment { delta: self.delta(segment), ..*segment };
+        let changed = lends.iter().filter(|segment| now(segment) != **segment);
+        let changed: Vec<Segment> = changed.map(now).collect();
+        changed.into_iter().for_each(|segment| lends.insert(segment));
+    }
+
+    /// The number that is added to host addresses of a segment, if the device has all of it.
+    fn delta(&self, segment: &Segment) -> Option<u64> {
+        let bitmap = self.bitmaps.get(&segment.range.start())?;
+        self.pages.lends()[bitmap.lend].resident_delta()
+    }
+}
