@@ -253,7 +253,7 @@ kernel! {
     /// Reads an element behind an address that it finds in memory. The runtime's start-up test.
     offsets, "glsl/offsets.comp",
     Args {
-        /// Where the address is.
+        /// The place of the address.
         address: Ptr<'s, u64>,
         /// The element, overwritten.
         result: PtrMut<'s, u32>,

@@ -36,7 +36,7 @@ pub struct Program {
     analysis: Analysis,
     /// How many words the kernel has.
     words: usize,
-    /// Where functions, loops and switches are in the source.
+    /// The places of functions, loops and switches in the source.
     places: Places,
 }
 
@@ -70,7 +70,7 @@ impl Program {
         Ok(Self { edit, layouts, accesses, analysis, words: words.len(), places })
     }
 
-    /// What is known about the kernel, whatever the variant.
+    /// The facts about the kernel that hold for all variants.
     #[must_use]
     pub fn analysis(&self) -> &Analysis {
         &self.analysis

@@ -10,7 +10,7 @@
 //! one exact release. A newer release that generates other paths fails to compile; it cannot
 //! misbehave at run time.
 
-/// What the macro writes for a `buffer_reference` member: a device address in bytes.
+/// The type that the macro writes for a `buffer_reference` member: a device address in bytes.
 pub type DeviceAddress = u64;
 
 /// The error type that `load` names; this crate never produces it.
@@ -57,7 +57,7 @@ pub mod shader {
     use crate::{Validated, VulkanError, device::Device};
     use std::sync::Arc;
 
-    /// What the generated `load` passes to [`ShaderModule::new`].
+    /// The argument that the generated `load` passes to [`ShaderModule::new`].
     #[derive(Debug)]
     pub struct ShaderModuleCreateInfo {
         words: &'static [u32],

@@ -1,4 +1,4 @@
-//! What a kernel is to the runtime: words, arguments and push constants.
+//! A kernel as the runtime sees it: words, arguments and push constants.
 //!
 //! # Safety
 //!
@@ -15,7 +15,7 @@ use bytemuck::NoUninit;
 /// # Safety
 ///
 /// The runtime compares sizes and capabilities with the words, and no more; a driver trusts what it
-/// is given. What the kernel does with memory is no part of the promise: safe launches check it.
+/// is given. The promise does not cover the kernel's use of memory: safe launches check it.
 /// For each implementation:
 ///
 /// 1. [`words`](Self::words) is a module that is valid by the SPIR-V specification and Vulkan's

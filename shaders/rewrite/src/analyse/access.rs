@@ -12,9 +12,9 @@ pub(crate) struct Access {
     pub(crate) at: (usize, usize, usize),
     pub(crate) dereference: Dereference,
     pub(crate) check: PointerCheck,
-    /// The pointer's way, from the root if it is checked by its index.
+    /// The path of the pointer, from the root if its index is checked.
     pub(crate) trace: Trace,
-    /// What the address is a multiple of.
+    /// The address is a multiple of this.
     pub(crate) align: u32,
     /// The accesses with which it can be checked.
     pub(crate) joint: Option<JointMember>,
@@ -46,7 +46,7 @@ impl From<PointerCheck> for Check {
 }
 
 impl Access {
-    /// What is accessed.
+    /// The type that is accessed, and its layout.
     pub(crate) fn place(&self) -> Place {
         self.trace.place
     }

@@ -167,7 +167,7 @@ impl Collector<'_> {
         if !align.is_power_of_two() || align > 4096 {
             return Err("its alignment is no power of two up to 4096");
         }
-        // What has 64 bits may be accessed in two words.
+        // Numbers of 64 bits may be accessed in two words.
         if align < widest.min(4) {
             return Err(
                 "its alignment is less than the size of its widest number, or than a word; \

@@ -1,4 +1,4 @@
-//! What a kernel does beside loading and storing, and whether it may simply be run again.
+//! The effects of a kernel beside loads and stores, and whether a second run writes the same bytes.
 
 use crate::analyse::access::{Access, PointerCheck};
 use crate::analyse::pointers::Definitions;
@@ -90,7 +90,7 @@ impl<'k, 'p> Taint<'k, 'p> {
         Self { kernel, values: HashSet::new(), anywhere: false }
     }
 
-    /// Whether neither the way through the kernel nor an index of a write depends on what is read.
+    /// Whether no branch of the kernel and no index of a write depends on memory that is read.
     fn leaves_writes_alone(mut self, accesses: &[Access]) -> bool {
         let mut settled = false;
         for _ in 0..MAX_ROUNDS {

@@ -1,9 +1,10 @@
 //! Accesses that are checked together: those of a block at fixed distances from one address.
 //!
-//! A kernel that follows a pointer mostly uses several members of what it finds there. All accesses
-//! of a block happen if one does, so one comparison of the whole extent decides about all of them.
-//! That is exact while no two segments are so close that the extent reaches both
-//! ([`Variant::joint`](crate::Variant::joint)); which of the accesses it was, the host finds out.
+//! A kernel that follows a pointer often reads several members of one structure. The accesses of a
+//! block all run or none does, so one comparison of their whole extent decides about all of them.
+//! The comparison is exact while no extent can touch two segments
+//! ([`Variant::joint`](crate::Variant::joint)). After a fault the host finds the access that was
+//! not allowed.
 
 use crate::analyse::access::{Access, PointerCheck};
 use crate::analyse::pointers::Definitions;
@@ -21,7 +22,7 @@ const MAX_STEPS: usize = 64;
 /// Accesses that belong together, by their positions among the plans.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
-    /// What all of them access.
+    /// The check of their whole extent.
     pub(crate) check: AddressCheck,
     /// The plans in the order of the program, and the bytes from the start of the extent.
     pub(crate) members: Vec<(usize, u64)>,
@@ -119,12 +120,12 @@ impl Extent {
     }
 }
 
-/// Which values of a block are known to be the same.
+/// The values of a block that are known to be equal.
 struct Values<'v> {
     kernel: &'v Definitions<'v>,
     /// Values that were loaded, and what had been stored or loaded before.
     same: HashMap<Id, Id>,
-    /// What the invocation's own variables hold at this point.
+    /// The values of the invocation's own variables at this point.
     held: HashMap<Id, Id>,
 }
 

@@ -1,4 +1,4 @@
-//! Where a pointer comes from: back along access chains to a value of the push constants.
+//! The origin of a pointer: back along access chains to a value of the push constants.
 
 use crate::ir::edit::Edit;
 use crate::ir::instruction::{Id, id_operand};
@@ -18,7 +18,7 @@ pub(crate) struct Definitions<'p> {
     pub(crate) edit: &'p Edit,
     pub(crate) layouts: &'p Layouts,
     definitions: HashMap<Id, &'p Instruction>,
-    /// What is stored to each variable that is only ever loaded and stored whole.
+    /// The value of each variable that is only ever loaded and stored whole.
     stored: HashMap<Id, Stored>,
     /// Arguments and the parameters that they are passed as.
     passed: Vec<(Id, Id)>,
@@ -28,16 +28,16 @@ pub(crate) struct Definitions<'p> {
     offsets: RefCell<HashMap<Id, Option<u32>>>,
 }
 
-/// What is stored to a variable.
+/// The values that a kernel stores to a variable.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stored {
     /// One value by one instruction.
     Once(Id),
-    /// Several values, or in a way that is not followed.
+    /// Several values, or a store that is not followed.
     Unknown,
 }
 
-/// A pointer's way from where it came.
+/// The path of a pointer from its origin.
 #[derive(Clone, Debug)]
 pub(crate) struct Trace {
     /// The pointer that the access chains start from, and its type.
@@ -45,15 +45,14 @@ pub(crate) struct Trace {
     pub(crate) start_type: Id,
     /// The instructions from there to the pointer.
     pub(crate) steps: Vec<Instruction>,
-    /// What the pointer points to.
+    /// The type that the pointer points to, and its layout.
     pub(crate) place: Place,
-    /// Constant bytes and the one index, if that is all there is on the way.
+    /// Constant bytes and the one index, if the path has nothing else.
     pub(crate) distance: Option<Distance>,
-    /// All constant bytes on the way, wrapping, and all indices that are none, with the bytes from
-    /// one to the next.
+    /// The sum of all constant distances, wrapping, and all other indices with their strides.
     pub(crate) bytes: u64,
     pub(crate) indices: Vec<(Id, u32)>,
-    /// Whether the way leads through a member that is coherent or volatile.
+    /// Whether a member on the path is coherent or volatile.
     pub(crate) coherent: bool,
 }
 
@@ -235,7 +234,7 @@ impl<'p> Definitions<'p> {
         (declared == trace.place.of).then_some(trace)
     }
 
-    /// Goes one step forward on a pointer's way.
+    /// Goes one step forward on the path of a pointer.
     fn follow(&self, trace: &mut Trace, of: Id, step: &Instruction) -> Option<()> {
         let mut indices = (1..step.operands.len()).filter_map(|index| id_operand(step, index));
         match step.class.opcode {
@@ -278,7 +277,7 @@ impl<'p> Definitions<'p> {
         Some(())
     }
 
-    /// Where a value of 64 bits lies in the push constants, if it was loaded from a fixed place.
+    /// The offset of a 64-bit value in the push constants, if it was loaded from a fixed place.
     pub(crate) fn push_offset(&self, id: Id) -> Option<u32> {
         self.push_offset_within(id, 0)
     }

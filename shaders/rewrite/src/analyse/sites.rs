@@ -1,4 +1,4 @@
-//! What an instruction does with physical pointers, and what it may not do with them.
+//! The accesses of an instruction through physical pointers, and the instructions that are refused.
 
 use crate::analyse::pointers::Definitions;
 use crate::contract::analysis::AccessKind;
@@ -9,11 +9,11 @@ use rspirv::spirv::{MemoryAccess, Op, StorageClass};
 /// An access of an instruction through a physical pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dereference {
-    /// Which operand is the pointer.
+    /// The position of the pointer among the operands.
     pub(crate) operand: usize,
     pub(crate) pointer: Id,
     pub(crate) kind: AccessKind,
-    /// What the module promises the address to be a multiple of, if it does.
+    /// The alignment of the address that the module promises, if any.
     pub(crate) aligned: Option<u32>,
 }
 

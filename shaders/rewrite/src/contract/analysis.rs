@@ -1,8 +1,8 @@
-//! What the pass knows about a kernel before it rewrites it: the same for all variants.
+//! Facts about a kernel that hold for all its variants.
 
 use std::{convert::Infallible, fmt};
 
-/// What an instruction does with memory.
+/// The kind of an access to memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AccessKind {
     /// It reads.
@@ -57,7 +57,7 @@ pub struct Analysis {
     pub control_set: u32,
     /// Whether the kernel itself has 64-bit integers.
     pub int64: bool,
-    /// What the kernel does beside loading and storing.
+    /// The effects of the kernel beside loads and stores.
     pub effects: Effects,
 }
 
@@ -78,7 +78,7 @@ impl Analysis {
     }
 }
 
-/// What a kernel does that decides how a round with faults may be repeated.
+/// The effects of a kernel that decide how a round with faults may be repeated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Effects {
@@ -90,8 +90,8 @@ pub struct Effects {
     pub barriers: bool,
     /// It has operations across a subgroup.
     pub subgroups: bool,
-    /// Which bytes it writes depends on its arguments and invocation numbers alone, never on what
-    /// it read, and it reads nothing that it may have written: a second run overwrites the first.
+    /// The addresses of its writes depend on its arguments and invocation numbers alone, never on
+    /// memory, and it reads nothing that it may have written. So a second run writes the same bytes.
     pub overwrites: bool,
 }
 
@@ -101,11 +101,11 @@ pub struct Effects {
 pub struct Site {
     /// The instruction's name, as `OpLoad`.
     pub instruction: &'static str,
-    /// What it does with memory.
+    /// The kind of the access.
     pub access: AccessKind,
     /// How it is checked.
     pub check: Check,
-    /// Where it is in the source, if the module has debug information.
+    /// Its place in the source, if the module has debug information.
     pub line: Option<Line>,
 }
 
@@ -122,8 +122,8 @@ pub enum Check {
 
 /// Accesses at fixed distances from one address, of which all happen or none.
 ///
-/// Where they are checked together it is the first of them that reports a fault, with the address
-/// that it would have accessed itself.
+/// If they are checked together, the first of them reports the fault, with the address that it would
+/// have accessed itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Joint {
@@ -155,7 +155,7 @@ pub struct Line {
 pub enum Root {
     /// A pointer in the push constants.
     Push {
-        /// Where its eight bytes are, low word first.
+        /// The byte at which its eight bytes begin, low word first.
         offset_bytes: u32,
     },
     /// The first byte of a buffer that is bound by a descriptor.
@@ -164,7 +164,7 @@ pub enum Root {
         set: u32,
         /// The binding in the set.
         binding: u32,
-        /// What no value has.
+        /// No value has this field.
         unsupported: Infallible,
     },
 }
@@ -184,10 +184,10 @@ pub struct IndexCheck {
     pub offset_bytes: u32,
     /// Bytes that are accessed.
     pub size_bytes: u32,
-    /// What the address has to be a multiple of: a power of two. It divides stride and offset, so
+    /// The alignment of the address: a power of two. It divides stride and offset, so
     /// that it is the root alone that has to be aligned.
     pub align_bytes: u32,
-    /// What is done with memory.
+    /// The kind of the access.
     pub access: AccessKind,
 }
 
@@ -197,8 +197,8 @@ pub struct IndexCheck {
 pub struct AddressCheck {
     /// Bytes from the checked address that have to be lent.
     pub size_bytes: u32,
-    /// What the address has to be a multiple of: a power of two.
+    /// The alignment of the address: a power of two.
     pub align_bytes: u32,
-    /// What is done with memory.
+    /// The kind of the access.
     pub access: AccessKind,
 }

@@ -14,8 +14,8 @@
 //! | [`Layout::segment_row`] | per segment, unless bisected: its record |
 //! | [`Layout::grid_row`] | if folded: workgroups in x, y, z and altogether; the size of each |
 //!
-//! Where a check's count is 0, its first index is 0 too, and its device address plus its
-//! `offset_bytes` is that of the zeroes. Without `offset_roots` the first index is 0. The root of
+//! A check whose count is 0 has the first index 0, and its device address plus its `offset_bytes`
+//! is that of the zeroes. Without `offset_roots` the first index is 0. The root of
 //! the tree has at least one entry.
 //!
 //! A check's device address is that of index 0, its `offset_bytes` not included. Addresses are 64
@@ -99,7 +99,7 @@ pub enum LogWord {
     Exhausted = 4,
 }
 
-/// Where things are in the control block.
+/// The rows of the control block for one kernel and variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     index_checks: u32,

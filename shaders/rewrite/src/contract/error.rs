@@ -11,13 +11,13 @@ pub enum RewriteError {
     /// The words are not a module, or a damaged one.
     #[error("the SPIR-V module is damaged: {reason}; compile the kernel again")]
     Damaged {
-        /// What is wrong with it.
+        /// The damage.
         reason: String,
     },
     /// No compute entry point has the wanted name, or several could be meant.
     #[error("the SPIR-V module has no single compute entry point {wanted}; it has {found}")]
     Entry {
-        /// What was looked for.
+        /// The entry point that was looked for.
         wanted: String,
         /// The compute entry points that are there.
         found: String,
@@ -29,7 +29,7 @@ pub enum RewriteError {
         instruction: String,
         /// Its position in the module, in words.
         word: usize,
-        /// Where it is in the source, if the module has debug information.
+        /// Its place in the source, if the module has debug information.
         line: Option<Line>,
         /// Why it cannot be rewritten, and what to write instead.
         reason: String,
@@ -48,7 +48,7 @@ pub enum RewriteError {
     },
 }
 
-/// What Rust prints of an error that `main` returns: the message, which has no causes.
+/// Prints the message, because Rust prints this form of an error that `main` returns.
 impl fmt::Debug for RewriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")

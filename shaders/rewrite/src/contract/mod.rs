@@ -1,5 +1,5 @@
-//! What the host and a rewritten kernel agree on: what is known of a kernel, which form of it is
-//! made, and the memory through which the two talk.
+//! The agreement between the host and a rewritten kernel: facts about the kernel, the variants of
+//! it, and the memory through which the two talk.
 
 pub(crate) mod analysis;
 pub mod control;

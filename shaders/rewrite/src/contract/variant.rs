@@ -1,9 +1,9 @@
-//! Which form of a kernel the pass makes.
+//! The choices that decide on a form of a kernel.
 
-/// Which form of a kernel the pass makes. Equal variants of equal words are equal words.
+/// A form of a kernel that the pass makes. Equal variants of equal words are equal words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Variant {
-    /// What becomes of an address that passed its check.
+    /// The translation of an address that passed its check.
     pub translation: Translation,
     /// How the segment of an address is found.
     pub search: Search,
@@ -45,7 +45,7 @@ pub enum Fold {
     Space,
 }
 
-/// What becomes of an address that passed its check.
+/// The translation of an address that passed its check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Translation {
     /// Nothing: device addresses equal host addresses. A failed check stops the launch.

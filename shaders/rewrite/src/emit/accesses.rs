@@ -95,7 +95,7 @@ impl Rewriter<'_> {
         if access.dereference.kind == AccessKind::Atomic {
             return Vec::new();
         }
-        // That it can be split was found out when it was planned.
+        // The analysis has found that it can be split.
         split::pieces(edit, self.layouts, access.place(), access.align).unwrap_or_default()
     }
 
@@ -241,7 +241,7 @@ impl Rewriter<'_> {
     }
 }
 
-/// Where the parts of an access are.
+/// The places of the parts of an access.
 enum Located {
     /// On pages that are looked up one by one.
     Pages(PagedAccess),

@@ -5,7 +5,7 @@ use crate::ir::code::Code;
 use crate::ir::instruction::Id;
 use rspirv::spirv::{Op, StorageClass};
 
-/// What a failed check names.
+/// The value that a failed check reports.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum FaultValue {
     /// An index: a word.

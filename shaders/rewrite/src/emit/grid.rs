@@ -1,9 +1,9 @@
 //! The grid that the kernel of a folded launch sees.
 //!
-//! A device limits the workgroups of each dimension. Where a launch has more, another grid of as
-//! many workgroups is dispatched, and the kernel's built-in variables are taken from its entry
-//! point and made private ones, which the new entry point fills with the values of the grid that
-//! was asked for. So it does not matter how the kernel computes its index.
+//! A device limits the workgroups of each dimension. For a launch with more, the host dispatches
+//! another grid of as many workgroups. The kernel's built-in variables become private variables,
+//! and the new entry point fills them with the values of the grid that the launch has. So the kernel
+//! may compute its index in any way.
 
 use crate::contract::control::GRID_ROWS;
 use crate::contract::error::RewriteError;
@@ -29,7 +29,7 @@ pub(crate) struct Virtual {
     variables: Vec<(BuiltIn, Id, Id)>,
 }
 
-/// Where in the virtual grid a workgroup is.
+/// The place of a workgroup in the virtual grid.
 pub(crate) struct Place {
     /// Whether the virtual grid has it.
     pub(crate) exists: Id,
@@ -56,7 +56,7 @@ impl Virtual {
         Ok(Self { control, row, fold, variables })
     }
 
-    /// Where in the virtual grid this workgroup is.
+    /// The place of this workgroup in the virtual grid.
     pub(crate) fn place(&self, code: &mut Code<'_>) -> Place {
         let (word, boolean) = (code.edit.uint(32), code.edit.bool());
         let [columns, rows, _] = inputs(code, BuiltIn::NumWorkgroups);
@@ -167,7 +167,7 @@ fn is_three_words(edit: &Edit, of: Id) -> bool {
 /// Replaces input variables by private ones in all functions, and the pointers into them.
 fn replace(edit: &mut Edit, mut replaced: HashMap<Id, Id>) -> Result<(), RewriteError> {
     let mut functions = std::mem::take(&mut edit.module.functions);
-    // What a pointer is made of stands before it, whatever the order of functions.
+    // The parts of a pointer stand before it, whatever the order of functions.
     let mut result = Ok(());
     let blocks = functions.iter_mut().flat_map(|function| &mut function.blocks);
     for instruction in blocks.flat_map(|block| &mut block.instructions) {

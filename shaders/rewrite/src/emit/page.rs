@@ -14,7 +14,7 @@ pub(crate) struct Bitmap {
     pub(crate) found: Id,
     /// The address of the word for page number 0.
     words: Id,
-    /// What it was found for: a pair of words, and an address.
+    /// The address that it was found for, as a pair of words and as a number.
     pair: Id,
     address: Id,
 }

@@ -66,7 +66,7 @@ impl PageTable<'_> {
         (address, translated)
     }
 
-    /// Where the entry of an address is; of zeroes for what is refused.
+    /// The address of an address's entry; an entry of zeroes for a refused access.
     fn entry_address(&self, code: &mut Code<'_>, paged: &PagedAccess, address: Id) -> Id {
         let math = self.math;
         let zeroes = code.control_pair(self.shared.control, control::SPARE, 0);
@@ -82,7 +82,7 @@ impl PageTable<'_> {
         math.select(code, paged.inside, flat, other)
     }
 
-    /// Where the tree has the entry of an address.
+    /// The place of an address's entry in the tree.
     fn leaf_entry(&self, code: &mut Code<'_>, address: Id, zeroes: Id) -> Id {
         let math = self.math;
         let (word, truth) = (code.edit.uint(32), code.edit.bool());

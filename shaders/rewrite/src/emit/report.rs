@@ -1,4 +1,4 @@
-//! What an invocation tells the host when something went wrong.
+//! The report of an invocation in which something went wrong.
 //!
 //! Drivers that run both sides of every branch pay for each memory operation of a report that
 //! nobody makes. So the report is a loop around a single one, an atomic addition whose pointer and
@@ -12,8 +12,8 @@
 //! | [`ROOM`] | 0 | the log's capacity, which reads it: without room the report ends |
 //! | [`ENTRY`] and up | a word | the word of the entry, which was 0 |
 //!
-//! Where a driver cut a loop short, and so cuts this one after its first step, that step says at
-//! least that something failed.
+//! A driver that cut a loop of the kernel short cuts this one after its first step. That step still
+//! says that something failed.
 
 use crate::contract::analysis::Analysis;
 use crate::contract::control;
@@ -48,11 +48,11 @@ pub(crate) struct Reporter<'a> {
     pub(crate) workgroup: Option<[Id; 3]>,
 }
 
-/// What an invocation will report.
+/// The report of an invocation, as values of its code.
 struct Report {
     /// The steps from the first, included, to the last, not included.
     steps: [Id; 2],
-    /// Which count of the log it belongs to.
+    /// The count of the log that it adds to.
     count: Id,
     /// The words of its entry; none where nothing can fault.
     entry: Vec<Id>,

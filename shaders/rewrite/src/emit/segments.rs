@@ -22,7 +22,7 @@ pub(crate) struct Segments<'s> {
     pub(crate) math: Math,
 }
 
-/// What makes an address one of a segment's.
+/// The number of a segment's record that an address's distance from its start is compared with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Compared {
     /// The segment's length, whatever it allows.
@@ -38,7 +38,7 @@ pub(crate) enum Field {
     Bitmap = 3,
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
     /// Whether there is a segment: a boolean.

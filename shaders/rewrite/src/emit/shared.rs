@@ -1,4 +1,4 @@
-//! What the parts of a rewritten kernel share: the control block and registers per invocation.
+//! The control block and the registers of an invocation, which all parts of a form use.
 
 use crate::ir::edit::Edit;
 use crate::ir::instruction::Id;

@@ -22,7 +22,7 @@ pub(crate) struct Translator<'t> {
     pub(crate) analysis: &'t Analysis,
     pub(crate) layout: &'t control::Layout,
     pub(crate) variant: &'t Variant,
-    /// Where the joints that were checked are on the device.
+    /// The device addresses of the joints that were checked.
     pub(crate) joints: RefCell<HashMap<usize, Id>>,
 }
 
@@ -125,7 +125,7 @@ impl Translator<'_> {
         let (distance, fallback) = if self.variant.offset_roots {
             let first = code.control_word(control, row, 2);
             let distance = code.ids(Op::ISub, word, &[unsigned, first]);
-            // What is written in place of a refused element goes to the sink, at index 0.
+            // A write to a refused element goes to the sink, at index 0.
             (distance, reads.then_some(first))
         } else {
             (unsigned, None)
@@ -188,7 +188,7 @@ impl Translator<'_> {
         self.device_pointer(code, access, address, target)
     }
 
-    /// Whether an address passes the check of a reach, and the device address to use.
+    /// Whether an address passes a check, and the device address to use.
     fn checked(&self, code: &mut Code<'_>, address: Id, check: usize) -> (Id, Id) {
         let math = self.math();
         let moves = self.variant.translation == Translation::Segments;

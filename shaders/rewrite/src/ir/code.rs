@@ -10,7 +10,7 @@ use rspirv::spirv::{MemoryAccess, Op, StorageClass};
 pub(crate) struct Code<'e> {
     pub(crate) edit: &'e mut Edit,
     pub(crate) instructions: Vec<Instruction>,
-    /// Where control rows are read, if not here.
+    /// The start of the function, if control rows are read there.
     pub(crate) hoist: Option<Hoist>,
 }
 

@@ -1,4 +1,4 @@
-//! What is read from the control block once per function, before its loops.
+//! Control rows that are read once per function, before its loops.
 //!
 //! Control rows do not change during a launch, but a driver does not know that of memory that it
 //! reads between the kernel's own stores, and reads them again in each iteration.
@@ -23,7 +23,7 @@ pub(crate) struct Hoist {
 }
 
 impl Hoist {
-    /// What the function of these instructions needs: nothing if it has no loop.
+    /// A place for a function's control rows, if it has a loop.
     pub(crate) fn for_function(function: &Function) -> Option<Self> {
         let mut instructions = function.all_inst_iter();
         instructions.any(|i| i.class.opcode == Op::LoopMerge).then(Self::default)

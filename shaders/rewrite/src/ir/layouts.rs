@@ -1,4 +1,4 @@
-//! Where the parts of a type are in memory: sizes, offsets and strides.
+//! The layout of types in memory: sizes, offsets and strides.
 
 use crate::ir::edit::Edit;
 use crate::ir::instruction::Id;
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 /// How deep arrays may be nested.
 const MAX_DEPTH: u32 = 64;
 
-/// What is at a place in memory: a type, and how its matrices are laid out.
+/// A type at a place in memory, and how its matrices are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) of: Id,
@@ -46,7 +46,7 @@ pub(crate) struct Step {
     pub(crate) coherent: bool,
 }
 
-/// What decorations say about a member.
+/// The decorations of a member.
 #[derive(Clone, Copy, Debug, Default)]
 struct Member {
     offset: Option<u32>,

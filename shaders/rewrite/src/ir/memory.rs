@@ -41,13 +41,13 @@ impl Memory {
         sets
     }
 
-    /// What holds for the reading half of an access.
+    /// The operands of the reading half of an access.
     pub(crate) fn for_load(self) -> Self {
         let mask = self.mask - MemoryAccess::MAKE_POINTER_AVAILABLE;
         Self { mask, available: None, ..self }
     }
 
-    /// What holds for the writing half of an access.
+    /// The operands of the writing half of an access.
     pub(crate) fn for_store(self) -> Self {
         let mask = self.mask - MemoryAccess::MAKE_POINTER_VISIBLE;
         Self { mask, visible: None, ..self }

@@ -2,9 +2,9 @@
 //!
 //! The parser reads one literal of a specialisation constant's operation where there may be
 //! several, and no constants of 8-bit floating-point types. For the parser each becomes a null
-//! constant of its type; the loader gets the true one. What has a length of its own elsewhere
-//! (`OpSwitch` on 64 bits, constants of 8, 16 and 64 bits) the parser reads by the type, as it
-//! should be.
+//! constant of its type; the loader gets the true one. Other literals whose length varies
+//! (`OpSwitch` on 64 bits, constants of 8, 16 and 64 bits) the parser reads by their type, as it
+//! should.
 
 use crate::ir::instruction::Id;
 use rspirv::dr::{Instruction, Operand};

@@ -1,4 +1,4 @@
-//! Where in the source the instructions are that a rewritten form may be refused for.
+//! The places in the source of instructions for which a form may be refused.
 //!
 //! Loops are bounded after accesses were rewritten, when positions no longer say where an
 //! instruction came from. The numbers of functions and labels still do, since the pass keeps them.

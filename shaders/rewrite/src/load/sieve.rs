@@ -27,14 +27,14 @@ const DEBUG_NO_LINE: u32 = 104;
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) module: Module,
-    /// Where each instruction of the functions came from, in their order.
+    /// The origin of each instruction of the functions, in their order.
     origins: Vec<Origin>,
-    /// Where the memory model is stated.
+    /// The origin of the memory model's instruction.
     model: Option<Origin>,
     files: HashMap<Id, String>,
 }
 
-/// Where an instruction came from.
+/// The origin of an instruction.
 #[derive(Clone, Copy, Debug)]
 struct Origin {
     op: Op,
@@ -205,7 +205,7 @@ fn is_constant_operation(op: Op) -> bool {
 struct Sieve<'w> {
     words: &'w [u32],
     word: usize,
-    /// What the parser takes for null constants.
+    /// The instructions that the parser takes for null constants.
     opaque: HashMap<Id, Instruction>,
     bound: u32,
     loader: Loader,

@@ -24,9 +24,10 @@ use crate::ir::instruction::{Id, id_operand};
 use crate::load::places::Places;
 use crate::loops::dead::remove_dead_blocks;
 use crate::loops::guard::{BASE, Counters};
+use crate::loops::leave::Leave;
 use crate::loops::shape::Shape;
 use rspirv::dr::{Block, Function, Instruction, Operand};
-use rspirv::spirv::{Op, StorageClass};
+use rspirv::spirv::Op;
 use std::collections::HashMap;
 
 /// Iterations between two looks at the stop word: a power of two.
@@ -67,9 +68,9 @@ pub(crate) fn bound_loops(
     bound
 }
 
-/// The loops of a function, whose blocks without a way in are removed. Where a loop's merge block
-/// is never got to, its new one takes over all branches, and what only the old one led to has no
-/// way in either.
+/// The loops of a function. Blocks that no branch leads to are removed first, and again after the
+/// branches to a merge block that never runs were moved to a new one, because blocks behind the old
+/// one may then be without a branch to them.
 fn shape(
     edit: &mut Edit,
     function: &mut Function,
@@ -90,7 +91,7 @@ fn shape(
     Shape::of(edit, function, guard, places)
 }
 
-/// What is the same for all loops of a kernel.
+/// The parameters that all loops of a kernel share.
 struct Rules<'s> {
     shared: &'s Shared,
     physical: Physical,
@@ -101,8 +102,8 @@ struct Rules<'s> {
 }
 
 impl Rules<'_> {
-    /// Whether loops look at the stop word. Where the driver cuts loops short they are short enough
-    /// without; and one that cuts them is one that runs both sides of a branch.
+    /// Whether loops look at the stop word. A driver that cuts loops short ends them soon enough,
+    /// and runs both sides of every branch, so that each look would cost.
     fn polls(&self) -> bool {
         !self.guard
     }
@@ -124,69 +125,13 @@ struct Rewriter<'r> {
     rules: &'r Rules<'r>,
     shape: &'r Shape,
     limits: Limits,
-    /// What ends the function early.
+    /// The instruction that ends the function early.
     leave: Leave,
     /// The counters of each loop, by position; empty without guard.
     counters: Vec<Counters>,
     /// The block that now holds the end of each block that was split.
     tails: HashMap<Id, Id>,
     blocks: Vec<Block>,
-}
-
-/// How a function is left early.
-#[derive(Clone, Copy)]
-enum Leave {
-    Return,
-    With(Id),
-    /// With a pointer to address zero: this type, made of this pair of zeroes, because pointers to
-    /// physical storage have no null value.
-    WithPointer {
-        of: Id,
-        zeroes: Id,
-    },
-}
-
-impl Leave {
-    fn of(edit: &mut Edit, function: &Function, places: &Places) -> Result<Self, RewriteError> {
-        let result = function.def.as_ref().and_then(|def| def.result_type);
-        let Some(result) = result else { return Ok(Self::Return) };
-        if edit.global(result).is_none_or(|declared| declared.class.opcode == Op::TypeVoid) {
-            return Ok(Self::Return);
-        }
-        if let Some((StorageClass::PhysicalStorageBuffer, _)) = edit.pointer_parts(result) {
-            let pair = edit.uvec(2);
-            return Ok(Self::WithPointer { of: result, zeroes: edit.null(pair) });
-        }
-        if !has_null(edit, result, 64) {
-            let reason = "it has a loop and returns what has no null value; return its parts";
-            return Err(places.refuse(function.def_id().unwrap_or_default(), Op::Function, reason));
-        }
-        Ok(Self::With(edit.null(result)))
-    }
-
-    /// The instruction that leaves, after what it needs.
-    fn instruction(self, code: &mut Code<'_>) -> (Op, Vec<Operand>) {
-        let value = match self {
-            Self::Return => return (Op::Return, vec![]),
-            Self::With(value) => value,
-            Self::WithPointer { of, zeroes } => code.pointer_of_pair(of, zeroes),
-        };
-        (Op::ReturnValue, vec![Operand::IdRef(value)])
-    }
-}
-
-/// Whether a type has a null value (SPIR-V specification, OpConstantNull).
-fn has_null(edit: &Edit, of: Id, depth: u32) -> bool {
-    let Some(declared) = edit.global(of) else { return false };
-    let part = |index| {
-        depth > 0 && id_operand(declared, index).is_some_and(|id| has_null(edit, id, depth - 1))
-    };
-    match declared.class.opcode {
-        Op::TypeBool | Op::TypeInt | Op::TypeFloat => true,
-        Op::TypeVector | Op::TypeMatrix | Op::TypeArray => part(0),
-        Op::TypeStruct => (0..declared.operands.len()).all(part),
-        _ => false,
-    }
 }
 
 /// Adds to the entry block what all loops of the function need, and bounds them.
@@ -396,7 +341,7 @@ impl Rewriter<'_> {
         code.instructions
     }
 
-    /// Counts the way to a loop's continue target.
+    /// Counts a branch to a loop's continue target.
     fn count_always(&mut self, position: usize) -> Vec<Instruction> {
         let mut code = Code::new(self.edit);
         if let Some(counters) = self.counters.get(position) {
@@ -514,7 +459,7 @@ fn leading_phis(instructions: &[Instruction]) -> usize {
     instructions[..leading].iter().rposition(phi).map_or(0, |last| last + 1)
 }
 
-/// Where a block's terminator starts, with the merge instruction that belongs to it.
+/// The position of a block's terminator, or of the merge instruction before it.
 fn terminator(instructions: &[Instruction]) -> usize {
     let last = instructions.len().saturating_sub(1);
     let merge =

@@ -1,9 +1,9 @@
 //! Blocks that no branch leads to, brought into the one form that every validator knows.
 //!
 //! Compilers leave such blocks behind a jump, and a loop that is only left by a return has a merge
-//! block that nothing branches to. What such a block does means nothing, but where it branches to
-//! is still looked at: into another loop's continue target only from within that loop, for one. So
-//! nothing of them is kept but what a merge instruction names:
+//! block that nothing branches to. Such a block never runs, but validators still look at its
+//! branches: a branch to a loop's continue target, for one, has to be within that loop. So only
+//! those blocks are kept that a merge instruction names:
 //!
 //! | what it is | what becomes of it |
 //! |---|---|
@@ -23,7 +23,7 @@ use rspirv::dr::{Block, Function, Instruction, Operand};
 use rspirv::spirv::Op;
 use std::collections::{HashMap, HashSet};
 
-/// What a block without a way in is kept for.
+/// The reason to keep a block that no branch leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kept {
     /// The continue target of the loop with this header.
@@ -62,7 +62,7 @@ pub(crate) fn remove_dead_blocks(edit: &mut Edit, function: &mut Function) {
     forget(&mut edit.module, &removed);
 }
 
-/// The labels of the blocks that some way of branches leads to, from the function's start.
+/// The labels of the blocks that branches lead to from the function's start.
 fn live(blocks: &[Block]) -> HashSet<Id> {
     let by_label: HashMap<Id, &Block> =
         blocks.iter().filter_map(|block| Some((label(block)?, block))).collect();
@@ -76,7 +76,7 @@ fn live(blocks: &[Block]) -> HashSet<Id> {
     live
 }
 
-/// What merge instructions of live blocks name, of the others.
+/// The other blocks that merge instructions of live blocks name.
 fn kept(blocks: &[Block], live: &HashSet<Id>) -> HashMap<Id, Kept> {
     let mut kept = HashMap::new();
     for block in blocks {

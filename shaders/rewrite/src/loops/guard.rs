@@ -1,16 +1,16 @@
 //! Notice of loops that the driver cut short.
 //!
 //! llvmpipe ends the loops of an invocation after 65,535 iterations by leaving them between two. A
-//! guarded loop counts its headers by a number that no compiler knows to be one, and the ends of
-//! its iterations by one: where the loop ends by the kernel's own will, it passed one header more.
+//! guarded loop counts its headers in steps of a number that no compiler knows to be one, and the
+//! ends of its iterations in steps of one. A loop that the kernel leaves has passed one header more.
 //! An iteration has ended once it goes to the continue target, because Mesa may run the continue
 //! construct at the start of the next iteration.
 //!
-//! Compilers take it that a loop is only left where the kernel leaves it, so what they copy on the
-//! way out is not copied when a loop is cut. The counts are then those of the last time that the
-//! loop ended, or zero. So they start from a *base*, which changes from each time to the next.
-//! What is not noticed: a cut loop in a function that returned out of that very loop before, if no
-//! loop around it has another iteration to come.
+//! Compilers assume that a loop is left only at its exits, and may copy the counts into their
+//! variables there. A cut loop passes no exit, so its counts are those of the last time that the
+//! loop ended, or zero. Therefore the counts start from a *base* that differs from one time to the
+//! next. One case is not noticed: a cut loop in a function that returned out of that very loop
+//! before, if no loop around it has another iteration to come.
 
 use crate::emit::shared::Shared;
 use crate::ir::code::Code;
@@ -61,8 +61,8 @@ impl Counters {
         code.ids(Op::INotEqual, boolean, &[count, zero])
     }
 
-    /// Notes a cut, and starts anew. Where the loop ends in the header of another one, that one's
-    /// counters tell whether the block is passed for the first time.
+    /// Notes a cut, and starts anew. If the loop ends in the header of another loop, the counters of
+    /// that loop tell whether the block runs for the first time.
     pub(crate) fn test(self, code: &mut Code<'_>, shared: &Shared, upper: Id, next: Option<Self>) {
         let (word, boolean) = (code.edit.uint(32), code.edit.bool());
         let one = code.edit.word(1);

@@ -3,6 +3,7 @@
 pub(crate) mod bound;
 mod dead;
 mod guard;
+mod leave;
 mod shape;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Which blocks of a function play which part in its loops.
+//! The part that each block of a function has in its loops.
 
 use crate::contract::error::RewriteError;
 use crate::ir::edit::Edit;
@@ -15,7 +15,7 @@ const VISITS_PER_BLOCK: usize = 16;
 pub(crate) struct Loop {
     /// The label of its header.
     pub(crate) header: Id,
-    /// Where its iterations end: as it was, or a new block for the back edge.
+    /// The block in which its iterations end: as it was, or a new block for the back edge.
     pub(crate) continue_target: Id,
     /// Whether the header was its own continue target, so that the back edge needs a block.
     pub(crate) continues_at_header: bool,
@@ -26,7 +26,7 @@ pub(crate) struct Loop {
     merge: Id,
 }
 
-/// What a block does for loops, by their positions.
+/// The part of a block in loops, which are given by their positions.
 #[derive(Clone, Default)]
 pub(crate) struct Role {
     /// The loop that it is the header of.
@@ -46,8 +46,8 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// Finds the loops of a function: `None` if it has none. Where they end is only of interest if
-    /// they are guarded.
+    /// Finds the loops of a function: `None` if it has none. Only guarded loops need the blocks in
+    /// which they end.
     pub(crate) fn of(
         edit: &mut Edit,
         function: &Function,
@@ -260,7 +260,7 @@ fn entered(edit: &Edit, blocks: &[Block], positions: &HashMap<Id, usize>) -> Has
     entered
 }
 
-/// Where a block branches to, without the branch that a constant condition rules out.
+/// The targets of a block's branch, without the one that a constant condition rules out.
 fn live_targets(edit: &Edit, block: &Block) -> Vec<Id> {
     let all = targets(block);
     let condition = terminator(block)
@@ -274,7 +274,7 @@ fn live_targets(edit: &Edit, block: &Block) -> Vec<Id> {
     }
 }
 
-/// Where a block branches to.
+/// The targets of a block's branch.
 pub(crate) fn targets(block: &Block) -> Vec<Id> {
     let Some(end) = terminator(block) else { return Vec::new() };
     let skipped = match end.class.opcode {

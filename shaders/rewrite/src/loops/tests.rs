@@ -71,7 +71,7 @@ const SHAPES: &[(&str, &str)] = &[
     ("no loop", "acc += 1;"),
 ];
 
-/// What surrounds a shape.
+/// A kernel around a shape.
 fn source(body: &str) -> String {
     format!(
         "#version 450

@@ -118,7 +118,7 @@ impl Declarations {
         }
     }
 
-    /// What an entry point uses, or nothing where all that is declared is its own.
+    /// The ids that an entry point uses, or `None` if all declarations are its own.
     pub(crate) fn used(
         &self,
         words: &[u32],

@@ -58,7 +58,7 @@ pub enum ReflectError {
     PushSize,
 }
 
-/// What Rust prints of an error that `main` returns: the message, which has no causes.
+/// Prints the message, because Rust prints this form of an error that `main` returns.
 impl fmt::Debug for ReflectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")

@@ -1,4 +1,4 @@
-//! What a kernel's words say about it: entry point, workgroup size, push constants, capabilities.
+//! Reading a kernel's declarations: entry point, workgroup size, push constants, capabilities.
 
 mod declarations;
 mod error;
@@ -13,7 +13,7 @@ pub use unbound::without_unused_capabilities;
 use crate::reflect::declarations::Declarations;
 use spirv::Capability;
 
-/// What a kernel's words say about it.
+/// The declarations of a kernel's words.
 ///
 /// Version and capabilities are the module's, also where it has several entry points: a driver
 /// asks for all of them, whichever entry point is used.
@@ -67,9 +67,9 @@ impl Reflection {
 
     /// As [`of`](Self::of), for the compute entry point of a name, or with `None` the only one.
     ///
-    /// Where a module has several entry points, or several blocks of push constants, push
-    /// constants and descriptors are those that this one's code uses, in its function or those that
-    /// it calls, or that its interface lists. An entry point that uses no push constants then has
+    /// If a module has several entry points or several blocks of push constants, those count that
+    /// this entry point uses: in its function, in the functions that it calls, or in its interface.
+    /// The same holds for descriptors. An entry point that uses no push constants then has
     /// none.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What reflection reads of the shipped kernels and of damaged words.
+//! Reflection of the shipped kernels and of damaged words.
 
 use super::module::HEADER_WORDS;
 use super::*;

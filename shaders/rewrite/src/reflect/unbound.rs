@@ -2,9 +2,9 @@
 //!
 //! Compilers declare capabilities by the shape of a type: glslang takes any array without a length
 //! for an array of descriptors, and asks for `RuntimeDescriptorArray` where it holds references. A
-//! device that lacks such a capability would refuse the kernel for nothing. Where a module has no
-//! variable that can be bound, the capabilities that say something of descriptors alone mean
-//! nothing; those of images do where it names no type of an image either.
+//! device that lacks such a capability would refuse the kernel for nothing. A module without a
+//! variable that can be bound does not need the capabilities of descriptors, and one that also names
+//! no type of an image does not need those of images.
 //!
 //! A capability becomes `Shader`, which may be declared more than once, so that instructions keep
 //! the positions that messages name. Only the decoration `NonUniform`, which a kernel that binds
@@ -34,7 +34,7 @@ pub fn without_unused_capabilities(words: &[u32]) -> Cow<'_, [u32]> {
     words.into()
 }
 
-/// What a module has no use for.
+/// The capabilities that a module has no use for.
 #[derive(Default)]
 struct Needless {
     /// The positions of capabilities.
@@ -134,7 +134,7 @@ mod tests {
     use crate::Reflection;
     use farptr_kernels::{KernelDesc, gather, saxpy};
 
-    /// What compilers declare of descriptors and images.
+    /// Capabilities of descriptors and images that compilers declare.
     const DECLARED: [Capability; 35] = [
         Capability::RuntimeDescriptorArray,
         Capability::ShaderNonUniform,

@@ -1,4 +1,4 @@
-//! What the functions of a module name: variables, and the functions that they call.
+//! The variables that the functions of a module name, and the functions that they call.
 
 use crate::reflect::error::ReflectError;
 use crate::reflect::module::{Instruction, instructions};

@@ -25,7 +25,7 @@ const ENTRIES: [(&str, &str, &str); 6] = [
 
 const FOUND: &str = "`sum`, `fill`, `again`, `bound`, `idle`";
 
-/// What is known of each entry point: workgroup size, bytes of push constants, descriptors.
+/// The facts about each entry point: workgroup size, bytes of push constants, descriptors.
 const EXPECTED: [(&str, [u32; 3], u32, u32); 5] = [
     ("sum", [16, 2, 1], 24, 0),
     ("fill", [64, 1, 1], 12, 0),
@@ -34,7 +34,7 @@ const EXPECTED: [(&str, [u32; 3], u32, u32); 5] = [
     ("idle", [1, 2, 3], 0, 0),
 ];
 
-/// What comes before the execution modes, with some of the entry points.
+/// The module up to the execution modes, with some of the entry points.
 fn head(target: &str, entries: &[(&str, &str, &str)]) -> String {
     let mut head = "OpCapability Shader
         OpCapability PhysicalStorageBufferAddresses

@@ -1,4 +1,4 @@
-//! Which accesses are checked together.
+//! Accesses that are checked together.
 
 use super::glsl::{HEAD, check};
 use super::tools::compile;
@@ -45,7 +45,7 @@ fn members_behind_one_address_are_joined() {
         ),
         // The address 4 bytes before is not as aligned as the kernel promises of this one.
         ("Node(p).a = x; Node(p).next.y = x;", vec![]),
-        // What is stored behind the address does not change the address.
+        // A store behind the address does not change the address.
         ("x += Node(p).a; Node(p).c.y = 1; x += Node(p).b;", vec![(8, Read, vec![0, 4])]),
     ] {
         let Some(found) = joints(body) else { return };

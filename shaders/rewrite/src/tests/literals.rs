@@ -142,7 +142,7 @@ fn operations_of_specialisation_constants_are_kept() {
     }
 }
 
-/// What an operation gives may be a constant that the pass needs too, and that it declares later.
+/// The result of an operation may be a constant that the pass needs too, and declares later.
 #[test]
 fn constants_that_are_folded_come_first() {
     let declared = "%sx = OpSpecConstantOp %vec2 VectorShuffle %v %v 2 0

@@ -1,4 +1,4 @@
-//! What rewritten accesses do, in an interpreter, against what the contract says.
+//! Rewritten accesses in an interpreter, compared with a model of the contract.
 
 use super::machine::{Machine, Value};
 use super::tools::assemble;
@@ -23,7 +23,7 @@ const ROOT: u64 = 0x40_0000_0000;
 const NODE: u64 = 0x41_0000_0000;
 const LEAF: u64 = 0x42_0000_0000;
 const ABSENT: u64 = 0x43_0000_0000;
-/// Where segment `s` has its table, or its memory.
+/// The place of segment `s`'s table, or of its memory.
 const TARGETS: u64 = 0x50_0000_0000;
 
 /// A lend in the model.
@@ -42,7 +42,7 @@ struct Case {
     indices: [u32; 3],
     /// The address that is written.
     to: u64,
-    /// Which pages are present: bit n for page n of every lend.
+    /// The pages that are present: bit n for page n of every lend.
     present: u64,
 }
 
@@ -126,7 +126,7 @@ impl Case {
         self.present >> (page % 64) & 1 == 1
     }
 
-    /// What the contract says of an address that may be accessed: where the device goes.
+    /// The device address that the contract gives for an address that may be accessed.
     fn device(&self, address: u64, access: AccessKind) -> Option<u64> {
         let (position, lend) = self.lend_of(address)?;
         let end = address.wrapping_sub(lend.start) + 4;
@@ -291,7 +291,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         _ => TARGETS.wrapping_add_signed(i64::from(first.cast_signed()) * 4 + 8),
     };
     prop_assert_eq!(reads, [read.unwrap_or(fallback)]);
-    // What the pass itself reads is its own.
+    // The pass reads its own memory.
     for &(address, bytes, _) in machine.accesses.iter().filter(|a| a.1 == 8) {
         let own = [ZEROES, RECORDS, ROOT, NODE, LEAF, ABSENT];
         let own = own.iter().any(|start| address.wrapping_sub(*start) < 0x10000);

@@ -23,7 +23,7 @@ struct Case {
     /// Annotations; then types, constants and variables.
     annotations: &'static str,
     globals: &'static str,
-    /// What `main` does: `@` stands for [`HERE`].
+    /// The body of `main`: `@` stands for [`HERE`].
     code: String,
     /// More functions.
     functions: &'static str,

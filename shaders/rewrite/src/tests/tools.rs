@@ -29,7 +29,7 @@ fn run(tool: &str, arguments: &[&str], input: &[u8]) -> Option<Result<Vec<u8>, S
     Some(if success { Ok(output) } else { Err(complaint) })
 }
 
-/// What the validator says of words as a module for Vulkan.
+/// The validator's verdict on words as a module for Vulkan.
 fn judge(words: &[u32]) -> Option<Result<Vec<u8>, String>> {
     let target = if words[1] >= 0x0001_0600 { "vulkan1.3" } else { "vulkan1.2" };
     let arguments = ["--target-env", target, "--scalar-block-layout", "-"];

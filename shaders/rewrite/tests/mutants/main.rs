@@ -27,7 +27,7 @@ fn bytes(seed: u64) -> Vec<u8> {
     bytes[..2 + 5 * changes].to_vec()
 }
 
-/// What the validator says, or `None` where there is none.
+/// The validator's complaint, or `None` without a validator.
 fn complaint(words: &[u32]) -> Option<Option<String>> {
     let started = Command::new("spirv-val")
         .args(["--target-env", "vulkan1.2", "--scalar-block-layout", "-"])

@@ -175,7 +175,7 @@ fn copy_block(bound: &mut u32, code: &mut Vec<Vec<u32>>, from: usize) {
     code.splice(from + length + 1..from + length + 1, copy);
 }
 
-/// Where the id of an instruction of a function is that is its result.
+/// The position of the result's id in an instruction of a function.
 fn result(instruction: &[u32]) -> Option<usize> {
     match instruction[0] & 0xffff {
         LABEL => Some(1),
@@ -231,7 +231,7 @@ fn variant(byte: u8) -> Variant {
 }
 
 impl Mutant {
-    /// A mutant by bytes: the variant, the kernel, and then changes of five bytes each. Where the
+    /// A mutant by bytes: the variant, the kernel, and then changes of five bytes each. If the
     /// kernel is none of farptr's, the rest are its words.
     pub fn decode(bytes: &[u8]) -> Self {
         let &[form, which, ref rest @ ..] = bytes else {

@@ -91,7 +91,7 @@ fn every_form_of_every_nest_is_valid() {
                 if let Some(Err(said)) = validate(&rewritten) {
                     panic!("{what}: {said}\n{nest:#?}");
                 }
-                // What a driver's compiler does first.
+                // A driver's compiler does this first.
                 if seed % 8 == 0
                     && let Some(Err(said)) = run("spirv-opt", &target, &rewritten)
                 {

@@ -16,7 +16,7 @@ const DEPTH: u32 = 4;
 const STATEMENTS: u32 = 24;
 /// Passes of all loops of an invocation, the last of which returns.
 pub(crate) const FUEL: u32 = 48;
-/// What a note multiplies the state by.
+/// The factor by which a note multiplies the state.
 pub(crate) const FACTOR: u32 = 1_664_525;
 
 /// A program: the statements of an invocation.
@@ -39,7 +39,7 @@ enum Statement {
     Unreachable,
 }
 
-/// What a branch depends on.
+/// The condition of a branch.
 #[derive(Clone, Copy, Debug)]
 enum Test {
     Constant(bool),
@@ -73,7 +73,7 @@ struct Loop {
     form: Form,
     test: Test,
     body: Vec<Statement>,
-    /// What is done between two passes: no jumps, no loops.
+    /// Code between two passes: no jumps, no loops.
     step: Vec<Statement>,
 }
 
@@ -84,7 +84,7 @@ enum Jump {
     Return,
 }
 
-/// Where an invocation goes on.
+/// The next place of an invocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PointerCheck {
     Next,
