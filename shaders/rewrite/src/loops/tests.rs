@@ -9,11 +9,10 @@ use crate::emit::shared::Shared;
 use crate::ir::edit::Edit;
 use crate::load::places::Places;
 use crate::loops::bound::bound_loops;
+use crate::tests::run::{run, to_bytes, to_words};
 use rspirv::binary::Assemble;
 use rspirv::dr::Module;
 use rspirv::spirv::Op;
-use std::io::Write;
-use std::process::{Command, Stdio};
 
 /// Bodies of `main`, in GLSL. `n` is a push constant and `acc` is stored at the end.
 const SHAPES: &[(&str, &str)] = &[
@@ -96,45 +95,6 @@ fn source(body: &str) -> String {
     )
 }
 
-/// Runs a tool on input and gives what it writes; `None` where there is no such tool.
-fn tool(name: &str, arguments: &[&str], input: &[u8]) -> Option<Result<Vec<u8>, String>> {
-    let child = Command::new(name)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = match child {
-        Ok(child) => child,
-        Err(error) => {
-            assert!(std::env::var_os("CI").is_none(), "{name} does not run: {error}");
-            // Straight to the stream: what a passing test prints with macros is captured.
-            let line = format!("SKIP {name} does not run: {error}; './farptr test' installs it\n");
-            drop(std::io::stderr().write_all(line.as_bytes()));
-            return None;
-        }
-    };
-    let mut stdin = child.stdin.take().expect("it is piped");
-    // A tool that ends early says why.
-    drop(stdin.write_all(input));
-    drop(stdin);
-    let output = child.wait_with_output().expect("it was started");
-    let said = [&output.stderr[..], &output.stdout[..]].concat();
-    Some(if output.status.success() {
-        Ok(output.stdout)
-    } else {
-        Err(String::from_utf8_lossy(&said).into_owned())
-    })
-}
-
-fn to_words(bytes: &[u8]) -> Vec<u32> {
-    bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-}
-
-fn to_bytes(words: &[u32]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_le_bytes()).collect()
-}
-
 /// The words of GLSL, for an environment, optimised by these options of spirv-opt if any.
 fn compile(glsl: &str, env: &str, optimise: &[&str]) -> Option<Vec<u32>> {
     let folder = tempfile::tempdir().expect("a folder for output");
@@ -142,20 +102,20 @@ fn compile(glsl: &str, env: &str, optimise: &[&str]) -> Option<Vec<u32>> {
     std::fs::write(&source, glsl).expect("the folder is writable");
     let [source, path] = [&source, &path].map(|path| path.to_str().expect("a plain path"));
     let arguments = ["-V", "--target-env", env, source, "-o", path];
-    tool("glslangValidator", &arguments, &[])?.expect("the shape compiles");
+    run("glslangValidator", &arguments, &[])?.expect("the shape compiles");
     if !optimise.is_empty() {
         let arguments = [optimise, &[path, "-o", path]].concat();
-        tool("spirv-opt", &arguments, &[])?.expect("the shape can be optimised");
+        run("spirv-opt", &arguments, &[])?.expect("the shape can be optimised");
     }
     Some(to_words(&std::fs::read(path).expect("the compiler wrote it")))
 }
 
 /// Asserts that words are a valid module. Gives whether that could be told.
 fn assert_valid(words: &[u32], env: &str, what: &str) -> bool {
-    match tool("spirv-val", &["--target-env", env, "-"], &to_bytes(words)) {
+    match run("spirv-val", &["--target-env", env, "-"], &to_bytes(words)) {
         Some(Ok(_)) => true,
         Some(Err(said)) => {
-            let text = tool("spirv-dis", &["-"], &to_bytes(words));
+            let text = run("spirv-dis", &["-"], &to_bytes(words));
             let text = text.and_then(Result::ok).unwrap_or_default();
             panic!("{what}: {said}\n{}", String::from_utf8_lossy(&text));
         }
@@ -350,7 +310,7 @@ const ASSEMBLY: &[(&str, &str)] = &[
 fn forms_that_compilers_do_not_make_stay_valid() {
     for (name, blocks) in ASSEMBLY {
         let arguments = ["--target-env", "spv1.3", "-", "-o", "-"];
-        let Some(bytes) = tool("spirv-as", &arguments, assembly(blocks).as_bytes()) else { return };
+        let Some(bytes) = run("spirv-as", &arguments, assembly(blocks).as_bytes()) else { return };
         let words = to_words(&bytes.expect("it can be assembled"));
         if !assert_valid(&words, "vulkan1.2", name) {
             return;
@@ -381,7 +341,7 @@ fn a_loop_in_a_continue_construct_is_refused() {
         %m = OpLabel
         OpReturnValue %one";
     let arguments = ["--target-env", "spv1.3", "-", "-o", "-"];
-    let Some(bytes) = tool("spirv-as", &arguments, assembly(blocks).as_bytes()) else { return };
+    let Some(bytes) = run("spirv-as", &arguments, assembly(blocks).as_bytes()) else { return };
     let words = to_words(&bytes.expect("it can be assembled"));
     let error = rewrite(&words, &variants()[0]).expect_err("its loop cannot be left");
     assert!(error.to_string().contains("between the iterations"), "{error}");

@@ -11,6 +11,7 @@ mod mutations;
 mod narrow;
 mod oracle;
 mod refusals;
+pub(crate) mod run;
 mod shipped;
 mod size;
 mod tools;

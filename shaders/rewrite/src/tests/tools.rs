@@ -1,39 +1,13 @@
 //! SPIRV-Tools as an independent judge: assembler and validator, found on the path.
 
 use crate::contract::variant::{Fold, Integers, Search, Translation, Variant};
-use std::io::{Read, Write};
-use std::process::{Command, Stdio};
-
-/// Runs a tool on some input. Returns its output, or what it complained about, or `None` if there
-/// is no such tool, which is a failure where CI is set.
-fn run(tool: &str, arguments: &[&str], input: &[u8]) -> Option<Result<Vec<u8>, String>> {
-    let started = Command::new(tool)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = started else {
-        assert!(std::env::var_os("CI").is_none(), "{tool} is not installed");
-        // Straight to the stream: what a passing test prints with macros is captured.
-        let line = format!("SKIP {tool} is not installed; './farptr test' installs it\n");
-        let _ = std::io::stderr().write_all(line.as_bytes());
-        return None;
-    };
-    child.stdin.take().expect("it was piped").write_all(input).expect("the tool reads it");
-    let (mut output, mut complaint) = (Vec::new(), String::new());
-    child.stdout.take().expect("it was piped").read_to_end(&mut output).expect("it can be read");
-    child.stderr.take().expect("it was piped").read_to_string(&mut complaint).expect("it is text");
-    let success = child.wait().expect("it was started").success();
-    complaint.push_str(&String::from_utf8_lossy(&output));
-    Some(if success { Ok(output) } else { Err(complaint) })
-}
+use crate::tests::run::{run, to_bytes, to_words};
 
 /// The validator's verdict on words as a module for Vulkan.
 fn judge(words: &[u32]) -> Option<Result<Vec<u8>, String>> {
     let target = if words[1] >= 0x0001_0600 { "vulkan1.3" } else { "vulkan1.2" };
     let arguments = ["--target-env", target, "--scalar-block-layout", "-"];
-    run("spirv-val", &arguments, &bytes_of(words))
+    run("spirv-val", &arguments, &to_bytes(words))
 }
 
 /// Whether words are a valid module for Vulkan; `None` without a validator.
@@ -41,14 +15,10 @@ pub(crate) fn is_valid(words: &[u32]) -> Option<bool> {
     judge(words).map(|judged| judged.is_ok())
 }
 
-fn bytes_of(words: &[u32]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_le_bytes()).collect()
-}
-
 /// Asserts that words are a valid module for Vulkan.
 pub(crate) fn validate(words: &[u32], what: &str) {
     if let Some(Err(complaint)) = judge(words) {
-        let bytes = bytes_of(words);
+        let bytes = to_bytes(words);
         let listing = run("spirv-dis", &["--raw-id", "-"], &bytes);
         let listing = listing.and_then(Result::ok).unwrap_or_default();
         panic!("{what}: {complaint}\n{}", String::from_utf8_lossy(&listing));
@@ -58,27 +28,22 @@ pub(crate) fn validate(words: &[u32], what: &str) {
 /// The module as spirv-opt makes it, if that is installed.
 pub(crate) fn optimise(words: &[u32], target: &str) -> Option<Vec<u32>> {
     let target = format!("--target-env={target}");
-    let bytes = run("spirv-opt", &["-O", &target, "-", "-o", "-"], &bytes_of(words))?;
-    Some(from_bytes(&bytes.expect("the module is valid")))
+    let bytes = run("spirv-opt", &["-O", &target, "-", "-o", "-"], &to_bytes(words))?;
+    Some(to_words(&bytes.expect("the module is valid")))
 }
 
 /// The module with its specialisation constants' defaults, as the validation layer makes it.
 pub(crate) fn specialise(words: &[u32]) -> Option<Vec<u32>> {
     let passes = ["--freeze-spec-const", "--fold-spec-const-op-composite", "-", "-o", "-"];
-    let bytes = run("spirv-opt", &passes, &bytes_of(words))?;
-    Some(from_bytes(&bytes.expect("the module is valid")))
-}
-
-fn from_bytes(bytes: &[u8]) -> Vec<u32> {
-    let words = bytes.chunks_exact(4);
-    words.map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect()
+    let bytes = run("spirv-opt", &passes, &to_bytes(words))?;
+    Some(to_words(&bytes.expect("the module is valid")))
 }
 
 /// Assembles a module of SPIR-V 1.5, or another version.
 pub(crate) fn assemble(text: &str, target: &str) -> Option<Vec<u32>> {
     let arguments = ["--target-env", target, "-", "-o", "-"];
     let bytes = run("spirv-as", &arguments, text.as_bytes())?.expect("the module assembles");
-    Some(from_bytes(&bytes))
+    Some(to_words(&bytes))
 }
 
 /// Every form that a kernel may be asked for.
@@ -129,7 +94,7 @@ pub(crate) fn compile(glsl: &str, target: &str, options: &[&str]) -> Option<Vec<
         panic!("{complaint}\n{glsl}");
     }
     let bytes = std::fs::read(output).expect("the compiler wrote it");
-    Some(from_bytes(&bytes))
+    Some(to_words(&bytes))
 }
 
 /// A module with many kinds of instructions, as a start for mutations, if glslang is installed.

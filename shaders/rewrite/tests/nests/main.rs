@@ -1,38 +1,19 @@
 //! Nests of loops, switches and jumps, rewritten and validated, as they are and optimised.
 
 mod nest;
+#[path = "../../src/tests/run.rs"]
+mod run;
 
 use farptr_rewrite::{Fold, Integers, Program, Search, Translation, Variant};
 use nest::Nest;
-use std::io::Write;
-use std::process::{Command, Stdio};
 
 /// How many nests are rewritten.
 const NESTS: u64 = 400;
 
-/// Runs a tool on words. Gives its output, or what it complained about; `None` without the tool,
-/// which is a failure where CI is set.
+/// Runs a tool on words. Returns the words that it writes, or its complaint; `None` without the tool.
 fn run(tool: &str, arguments: &[&str], words: &[u32]) -> Option<Result<Vec<u32>, String>> {
-    let started = Command::new(tool)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = started else {
-        assert!(std::env::var_os("CI").is_none(), "{tool} is not installed");
-        return None;
-    };
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    // A tool that ends early says why.
-    drop(child.stdin.take().expect("it is piped").write_all(&bytes));
-    let output = child.wait_with_output().expect("it was started");
-    if !output.status.success() {
-        let said = [output.stderr, output.stdout].concat();
-        return Some(Err(String::from_utf8_lossy(&said).into_owned()));
-    }
-    let words = output.stdout.chunks_exact(4);
-    Some(Ok(words.map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()))
+    let output = run::run(tool, arguments, &run::to_bytes(words))?;
+    Some(output.map(|bytes| run::to_words(&bytes)))
 }
 
 fn validate(words: &[u32]) -> Option<Result<Vec<u32>, String>> {
@@ -72,10 +53,7 @@ fn every_form_of_every_nest_is_valid() {
     for seed in one.map_or(0..NESTS, |seed: u64| seed..seed + 1) {
         let nest = Nest::new(seed);
         let words = nest.words();
-        let Some(judged) = validate(&words) else {
-            println!("SKIP: spirv-val is not installed");
-            return;
-        };
+        let Some(judged) = validate(&words) else { return };
         let target = ["-O", "--target-env=vulkan1.2", "-", "-o", "-"];
         let mut forms = vec![("", words)];
         if judged.is_ok() {
