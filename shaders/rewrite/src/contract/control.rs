@@ -89,7 +89,7 @@ pub const LOG_HEADER_WORDS: u32 = 8;
 pub enum LogWord {
     /// Faults that were reported, more than one per page where subgroups or pages are shared.
     Faults = 0,
-    /// Entries that were asked for; more than the capacity when the queue overflowed.
+    /// Entries that invocations wanted; more than the capacity when the queue overflowed.
     Queued = 1,
     /// Entries that there is room for; the host's to write.
     Capacity = 2,

@@ -57,7 +57,7 @@ pub(crate) fn wrap_entry(
     Ok(())
 }
 
-/// Wraps the only entry point of a kernel that nobody checks.
+/// Wraps the only entry point of a kernel without checks.
 pub(crate) fn wrap_folded(
     edit: &mut Edit,
     places: &Places,

@@ -1,14 +1,14 @@
 //! The report of an invocation in which something went wrong.
 //!
-//! Drivers that run both sides of every branch pay for each memory operation of a report that
-//! nobody makes. So the report is a loop around a single one, an atomic addition whose pointer and
-//! value depend on the step:
+//! Drivers that run both sides of every branch spend time on each memory operation of a report, also
+//! for invocations that have nothing to report. So the report is a loop around a single operation,
+//! an atomic addition whose pointer and value depend on the step:
 //!
 //! | step | adds | to |
 //! |---|---|---|
 //! | [`STOP`] | 1 | the stop word, unless a fault is collected |
 //! | [`COUNT`] | 1 | the count of faults, cut loops or exhausted limits: the first that applies |
-//! | [`QUEUE`] | 1 | the entries that were asked for, which gives the slot |
+//! | [`QUEUE`] | 1 | the entries that invocations wanted, which gives the entry's number |
 //! | [`ROOM`] | 0 | the log's capacity, which reads it: without room the report ends |
 //! | [`ENTRY`] and up | a word | the word of the entry, which was 0 |
 //!
@@ -220,7 +220,7 @@ impl Reporter<'_> {
         })
     }
 
-    /// Whether nobody has queued a fault before, as the bitmap has it.
+    /// Whether no invocation has queued a fault of the page before, according to the bitmap.
     fn mark(&self, flow: &mut Flow<'_>, address: Id, is_index: Id, writes: Id) -> Id {
         let (boolean, zero) = (flow.code.edit.bool(), flow.code.edit.word(0));
         let segments = Segments::new(self.shared.control, self.layout, self.variant);

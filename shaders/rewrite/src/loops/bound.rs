@@ -1,4 +1,4 @@
-//! Loops that end: a limit, a way out after a fault, and notice of loops that the driver cut short.
+//! Loops that end: a limit, an exit after a fault, and notice of loops that the driver cut short.
 //!
 //! Every loop header is split in two. Its phis and its OpLoopMerge stay; a *check* counts the
 //! iteration and either goes on to the rest of the header or returns from the function. A return
@@ -188,8 +188,8 @@ fn start(
     Limits { one, limit, limit_after_fault, upper }
 }
 
-/// Turns the branches to merge blocks that the kernel never gets to, which are never taken either,
-/// to their loops' new ones. The old blocks have no way in then.
+/// Turns the branches to merge blocks that never run to the new merge blocks of their loops. No
+/// branch leads to the old blocks then.
 fn replace_merges(function: &mut Function, new: &HashMap<Id, Id>) {
     for instruction in function.blocks.iter_mut().flat_map(|block| &mut block.instructions) {
         let named = match instruction.class.opcode {

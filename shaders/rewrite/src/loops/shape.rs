@@ -21,7 +21,7 @@ pub(crate) struct Loop {
     pub(crate) continues_at_header: bool,
     /// A merge block for the header's conditional branch, which is to become a selection.
     pub(crate) selection: Option<Id>,
-    /// The label of a new merge block, where the kernel never gets to the old one.
+    /// The label of a new merge block, if the old one never runs.
     pub(crate) new_merge: Option<Id>,
     merge: Id,
 }
@@ -81,7 +81,7 @@ impl Shape {
         self.roles.get(&position)
     }
 
-    /// The new merge block of each merge block that the kernel never gets to.
+    /// The new merge block of each merge block that never runs.
     pub(crate) fn new_merges(&self) -> HashMap<Id, Id> {
         self.loops.iter().filter_map(|l| Some((l.merge, l.new_merge?))).collect()
     }
@@ -132,8 +132,8 @@ impl Shape {
         Ok(())
     }
 
-    /// Notes where loops end. A merge block that the kernel never gets to would never notice a loop
-    /// that was cut short, so the loop gets another one.
+    /// Notes where loops end. A merge block that never runs would never notice a loop that was cut
+    /// short, so the loop gets another one.
     fn add_ends(&mut self, edit: &mut Edit, blocks: &[Block], positions: &HashMap<Id, usize>) {
         let entered = entered(edit, blocks, positions);
         for index in 0..self.loops.len() {
@@ -171,7 +171,7 @@ impl Shape {
         }
     }
 
-    /// A way out of a loop that returns is not allowed in another loop's continue construct.
+    /// Refuses loops in another loop's continue construct, where no return is allowed.
     fn refuse_loops_in_continue_constructs(
         &self,
         blocks: &[Block],

@@ -27,10 +27,10 @@ pub enum ReflectError {
         /// The compute entry points that are there.
         found: String,
     },
-    /// No compute entry point has the name that was asked for.
+    /// No compute entry point has the wanted name.
     #[error("the SPIR-V module has no compute entry point `{wanted}`; it has {found}")]
     NoSuchEntry {
-        /// The name that was asked for.
+        /// The wanted name.
         wanted: String,
         /// The compute entry points that are there.
         found: String,

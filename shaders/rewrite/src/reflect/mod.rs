@@ -16,7 +16,7 @@ use spirv::Capability;
 /// The declarations of a kernel's words.
 ///
 /// Version and capabilities are the module's, also where it has several entry points: a driver
-/// asks for all of them, whichever entry point is used.
+/// demands all of them, whichever entry point is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reflection {

@@ -1,7 +1,7 @@
 //! Modules that bind nothing, without what only descriptors need.
 //!
 //! Compilers declare capabilities by the shape of a type: glslang takes any array without a length
-//! for an array of descriptors, and asks for `RuntimeDescriptorArray` where it holds references. A
+//! for an array of descriptors, and declares `RuntimeDescriptorArray` where it holds references. A
 //! device that lacks such a capability would refuse the kernel for nothing. A module without a
 //! variable that can be bound does not need the capabilities of descriptors, and one that also names
 //! no type of an image does not need those of images.

@@ -79,7 +79,7 @@ fn module(target: &str, body: &str) -> Option<Vec<u32>> {
     Some(words)
 }
 
-/// The form that nobody checks.
+/// The form without checks.
 fn fold(words: &[u32], kind: Fold) -> Result<Vec<u32>, RewriteError> {
     unchecked(words, None, kind, None)
 }

@@ -46,7 +46,7 @@ pub(crate) fn assemble(text: &str, target: &str) -> Option<Vec<u32>> {
     Some(to_words(&bytes))
 }
 
-/// Every form that a kernel may be asked for.
+/// Every form of a kernel.
 pub(crate) fn variants() -> Vec<Variant> {
     let mut variants = Vec::new();
     let translations = [

@@ -37,7 +37,7 @@ const BRANCH: u32 = 249;
 const UNREACHABLE: u32 = 255;
 const NO_LINE: u32 = 317;
 
-/// A kernel, the changes to it, and the variant that is asked for.
+/// A kernel, the changes to it, and the variant that it is rewritten as.
 #[derive(Debug)]
 pub struct Mutant {
     /// The module.
@@ -186,7 +186,7 @@ fn result(instruction: &[u32]) -> Option<usize> {
     }
 }
 
-/// A kernel without changes, unless the number asks for other words.
+/// A kernel without changes, unless the number stands for other words.
 fn kernel(which: u8) -> Option<Cow<'static, [u32]>> {
     if let Some(seed) = which.checked_sub(NESTS) {
         return Some(nest::Nest::new(seed.into()).words().into());

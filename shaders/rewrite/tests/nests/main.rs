@@ -78,7 +78,7 @@ fn every_form_of_every_nest_is_valid() {
             }
         }
     }
-    // The others have blocks that nobody gets to, and that branch to a continue target: compilers
+    // The others have blocks that never run and branch to a continue target: compilers
     // make them and drivers take them, but this validator does not.
     println!("{valid} of {NESTS} are valid to begin with");
     assert!(one.is_some() || valid > NESTS / 2);

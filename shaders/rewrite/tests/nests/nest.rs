@@ -35,7 +35,7 @@ enum Statement {
     Switch(Switch),
     Loop(Loop),
     Jump(Jump),
-    /// An instruction that says that nobody gets there, behind a condition that never holds.
+    /// `OpUnreachable`, behind a condition that never holds.
     Unreachable,
 }
 
@@ -235,8 +235,7 @@ impl Draw {
         Statement::Note(self.word() | 1)
     }
 
-    /// Statements, with the jumps that are allowed there. Some stand behind a jump, where nobody
-    /// gets to.
+    /// Statements, with the jumps that are allowed there. Some stand behind a jump and never run.
     fn statements(&mut self, depth: u32, jumps: &[Jump]) -> Vec<Statement> {
         let count = self.below(if depth == 0 { 5 } else { 4 });
         let mut statements = Vec::new();
