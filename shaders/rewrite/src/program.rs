@@ -145,8 +145,8 @@ impl Program {
 }
 
 /// Makes a form of a kernel without checks. Its words are the kernel's, except that built-in values
-/// are those of the virtual grid, and that the kernel computes the offsets of access chains itself if
-/// `offsets` names the integers for that.
+/// are those of the virtual grid, and that the kernel computes the offsets of access chains itself
+/// if `offsets` names the integers for that.
 ///
 /// If folded, its control block has the rows of the grid alone, in the first descriptor set that
 /// the kernel does not use. It may do what [`Program::parse`] refuses.

@@ -91,7 +91,8 @@ pub struct Effects {
     /// It has operations across a subgroup.
     pub subgroups: bool,
     /// The addresses of its writes depend on its arguments and invocation numbers alone, never on
-    /// memory, and it reads nothing that it may have written. So a second run writes the same bytes.
+    /// memory, and it reads nothing that it may have written. So a second run writes the same
+    /// bytes.
     pub overwrites: bool,
 }
 
@@ -122,8 +123,8 @@ pub enum Check {
 
 /// Accesses at fixed distances from one address, of which all happen or none.
 ///
-/// If they are checked together, the first of them reports the fault, with the address that it would
-/// have accessed itself.
+/// If they are checked together, the first of them reports the fault, with the address that it
+/// would have accessed itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Joint {
@@ -149,8 +150,9 @@ pub struct Line {
 /// The start of accesses: an address that the host knows before the launch.
 ///
 /// [`Root::Bound`] has no values yet, because the pass follows no bound buffer: a kernel's accesses
-/// through descriptors stay as they are. The compiler takes `let Root::Push { offset_bytes } = root`
-/// for complete, and will point to each such place when that changes.
+/// through descriptors stay as they are. The compiler accepts the pattern
+/// `Root::Push { offset_bytes }` as complete, and will point to each place that has it when that
+/// changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Root {
     /// A pointer in the push constants.

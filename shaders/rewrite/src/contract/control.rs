@@ -10,7 +10,7 @@
 //! | [`REPORTS`] | address of the log, address of the stop word |
 //! | [`LOOKUP`] | address of the radix tree's root, address of the bisected segments |
 //! | [`TREE`] | entries of the tree's root, and three unused |
-//! | [`Layout::check_row`] | per [`IndexCheck`](crate::IndexCheck): device address, first index, count |
+//! | [`Layout::check_row`] | per [`IndexCheck`]: device address, first index, count |
 //! | [`Layout::segment_row`] | per segment, unless bisected: its record |
 //! | [`Layout::grid_row`] | if folded: workgroups in x, y, z and altogether; the size of each |
 //!
@@ -19,11 +19,11 @@
 //! the tree has at least one entry.
 //!
 //! A check's device address is that of index 0, its `offset_bytes` not included. Addresses are 64
-//! bits, low word first. A segment's record is [`Layout::record_rows`] rows of
-//! 64-bit numbers: start, length in bytes, target, fault bitmap, then a *span* per
-//! [`AddressCheck`](crate::AddressCheck). An access at `a` is within a segment if `a - start < span`, unsigned
-//! and wrapping; the span is the length less the size of the access plus one, or 0 where the
-//! segment does not allow it. The *target* is what is added to an address
+//! bits, low word first. A segment's record is [`Layout::record_rows`] rows of 64-bit numbers:
+//! start, length in bytes, target, fault bitmap, then a *span* per
+//! [`AddressCheck`](crate::AddressCheck). An access at `a` is within a segment if
+//! `a - start < span`, unsigned and wrapping; the span is the length less the size of the access
+//! plus one, or 0 where the segment does not allow it. The *target* is what is added to an address
 //! ([`Translation::Segments`](crate::Translation)), or the address of the entry that page number 0
 //! would have in the segment's flat table, wrapping ([`Translation::Table`](crate::Translation)).
 //! The *fault bitmap* is, in the same way, the address of the word for page number 0: two bits per
@@ -43,6 +43,8 @@
 //! The stop word counts the invocations that failed, those whose faults are collected excepted.
 //! Loops end once it is not 0, so the host ends a launch by writing it. It is 0 at first; launches
 //! learn through [`STOPPED`] what it was before them.
+//!
+//! [`IndexCheck`]: crate::IndexCheck
 
 use crate::contract::analysis::Analysis;
 use crate::contract::variant::{Fold, Search, Variant};

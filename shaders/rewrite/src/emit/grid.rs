@@ -2,8 +2,8 @@
 //!
 //! A device limits the workgroups of each dimension. For a launch with more, the host dispatches
 //! another grid of as many workgroups. The kernel's built-in variables become private variables,
-//! and the new entry point fills them with the values of the grid that the launch has. So the kernel
-//! may compute its index in any way.
+//! and the new entry point fills them with the values of the grid that the launch has. So the
+//! kernel may compute its index in any way.
 
 use crate::contract::control::GRID_ROWS;
 use crate::contract::error::RewriteError;

@@ -1,8 +1,8 @@
 //! The report of an invocation in which something went wrong.
 //!
-//! Drivers that run both sides of every branch spend time on each memory operation of a report, also
-//! for invocations that have nothing to report. So the report is a loop around a single operation,
-//! an atomic addition whose pointer and value depend on the step:
+//! Drivers that run both sides of every branch spend time on each memory operation of a report,
+//! also for invocations that have nothing to report. So the report is a loop around a single
+//! operation, an atomic addition whose pointer and value depend on the step:
 //!
 //! | step | adds | to |
 //! |---|---|---|

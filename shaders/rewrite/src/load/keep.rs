@@ -1,5 +1,5 @@
-//! Removing all that does not belong to one entry point: other entry points, the functions that this
-//! one does not call, and the variables that nothing uses then.
+//! Removing all that does not belong to one entry point: other entry points, the functions that
+//! this one does not call, and the variables that nothing uses then.
 
 use crate::contract::error::RewriteError;
 use crate::ir::instruction::{Id, id_operand};

@@ -2,9 +2,9 @@
 //!
 //! llvmpipe ends the loops of an invocation after 65,535 iterations by leaving them between two. A
 //! guarded loop counts its headers in steps of a number that no compiler knows to be one, and the
-//! ends of its iterations in steps of one. A loop that the kernel leaves has passed one header more.
-//! An iteration has ended once it goes to the continue target, because Mesa may run the continue
-//! construct at the start of the next iteration.
+//! ends of its iterations in steps of one. A loop that the kernel leaves has passed one header
+//! more. An iteration has ended once it goes to the continue target, because Mesa may run the
+//! continue construct at the start of the next iteration.
 //!
 //! Compilers assume that a loop is left only at its exits, and may copy the counts into their
 //! variables there. A cut loop passes no exit, so its counts are those of the last time that the
@@ -61,8 +61,8 @@ impl Counters {
         code.ids(Op::INotEqual, boolean, &[count, zero])
     }
 
-    /// Notes a cut, and starts anew. If the loop ends in the header of another loop, the counters of
-    /// that loop tell whether the block runs for the first time.
+    /// Notes a cut, and starts anew. If the loop ends in the header of another loop, the counters
+    /// of that loop tell whether the block runs for the first time.
     pub(crate) fn test(self, code: &mut Code<'_>, shared: &Shared, upper: Id, next: Option<Self>) {
         let (word, boolean) = (code.edit.uint(32), code.edit.bool());
         let one = code.edit.word(1);

@@ -3,8 +3,8 @@
 //! Compilers declare capabilities by the shape of a type: glslang takes any array without a length
 //! for an array of descriptors, and declares `RuntimeDescriptorArray` where it holds references. A
 //! device that lacks such a capability would refuse the kernel for nothing. A module without a
-//! variable that can be bound does not need the capabilities of descriptors, and one that also names
-//! no type of an image does not need those of images.
+//! variable that can be bound does not need the capabilities of descriptors, and one that also
+//! names no type of an image does not need those of images.
 //!
 //! A capability becomes `Shader`, which may be declared more than once, so that instructions keep
 //! the positions that messages name. Only the decoration `NonUniform`, which a kernel that binds

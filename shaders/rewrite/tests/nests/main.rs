@@ -10,7 +10,8 @@ use nest::Nest;
 /// How many nests are rewritten.
 const NESTS: u64 = 400;
 
-/// Runs a tool on words. Returns the words that it writes, or its complaint; `None` without the tool.
+/// Runs a tool on words. Returns the words that it writes, or its complaint; `None` without the
+/// tool.
 fn run(tool: &str, arguments: &[&str], words: &[u32]) -> Option<Result<Vec<u32>, String>> {
     let output = run::run(tool, arguments, &run::to_bytes(words))?;
     Some(output.map(|bytes| run::to_words(&bytes)))
