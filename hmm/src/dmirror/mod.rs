@@ -16,15 +16,13 @@ use std::time::Instant;
 
 use crate::addr::pages::{bytes_of, count_of, page_bytes};
 use crate::addr::{PageCount, PageSize, VaRange, VirtAddr};
-use crate::device::Hold;
-use crate::device::Owner;
+use crate::device::{Hold, Owner};
 use crate::error::FaultError;
 use crate::fatal::or_die;
 use crate::host::HostMm;
-use crate::mirror::DeviceId;
-use crate::mirror::Mirror;
 use crate::mirror::migrate::Migration;
 use crate::mirror::table::PageTable;
+use crate::mirror::{DeviceId, Mirror};
 use crate::notifier::Notifier;
 use crate::sync::{Mutex, lock};
 use crate::sys::copy::read_bytes;

@@ -11,10 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use super::frames::HostFrames;
 use super::needed::{Listed, list};
 use crate::addr::{PageCount, PageNumber, PageSize};
-use crate::device::DeviceError;
-use crate::device::Owner;
+use crate::device::{DeviceError, Owner};
 
-/// The proof that a mirror makes a call of a [`DeviceMemory`](crate::DeviceMemory).
+/// The proof that a mirror makes a call of a [`DeviceMemory`].
 ///
 /// Frames hold the memory of ordinary code. Code that could fill them or give them away at will
 /// would change values behind references, so only a mirror has this proof, and lends it for one

@@ -6,8 +6,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::addr::{PageNumber, PageSize, VaRange, VirtAddr};
-use crate::device::Owner;
-use crate::device::{DeviceRun, Hold};
+use crate::device::{DeviceRun, Hold, Owner};
 use crate::error::HostError;
 use crate::host::vma::{Device, Vma, VmaFlags};
 use crate::host::{Detail, FaultInError, HostMm, PageAccess, PageEntry, PageRun};

@@ -86,7 +86,7 @@ pub fn range_fault<H: HostMm + ?Sized>(
     range: &mut HmmRange<'_>,
 ) -> Result<(), FaultError> {
     let mut pfns = Pfns::new(range.range().start());
-    let result = run(&Walk { host, range, asks: true }, &mut pfns);
+    let result = run(&Walk { host, range, has_requests: true }, &mut pfns);
     range.set_pfns(pfns);
     result
 }
@@ -102,7 +102,7 @@ pub fn range_fault<H: HostMm + ?Sized>(
 /// - [`FaultError::Host`] if the host address space cannot be asked.
 pub fn snapshot<H: HostMm + ?Sized>(host: &H, range: &mut HmmRange<'_>) -> Result<(), FaultError> {
     let mut pfns = Pfns::new(range.range().start());
-    let result = run(&Walk { host, range, asks: false }, &mut pfns);
+    let result = run(&Walk { host, range, has_requests: false }, &mut pfns);
     range.set_pfns(pfns);
     result
 }

@@ -14,7 +14,7 @@ pub(super) struct Walk<'a, H: ?Sized> {
     pub(super) host: &'a H,
     pub(super) range: &'a HmmRange<'a>,
     /// Whether the range's requests count.
-    pub(super) asks: bool,
+    pub(super) has_requests: bool,
 }
 
 /// The result of a pass: answers up to the first page that has to be made available, and from there
@@ -163,7 +163,7 @@ impl<H: HostMm + ?Sized> Walk<'_, H> {
     }
 
     fn wanted(&self, part: VaRange) -> Vec<RequestRun> {
-        if self.asks {
+        if self.has_requests {
             return self.range.wanted(part);
         }
         vec![RequestRun { range: part, request: Request::NONE }]

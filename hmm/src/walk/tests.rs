@@ -8,8 +8,7 @@ use proptest::strategy::ValueTree;
 
 use super::*;
 use crate::addr::{PageSize, VaRange};
-use crate::device::Hold;
-use crate::device::Owner;
+use crate::device::{Hold, Owner};
 use crate::host::PageAccess;
 use crate::notifier::{Invalidate, Invalidation, Notifier, SeqSet, WouldBlock};
 use crate::testing::model::{Area, Change, Injection, Model, Page, Place};
@@ -258,13 +257,13 @@ fn request() -> impl Strategy<Value = Request> {
 
 /// The input of a caller: a request for each page, the mask and the default.
 #[derive(Clone, Debug)]
-struct Ask {
+struct Wanted {
     own: Vec<Request>,
     mask: Request,
     default: Request,
 }
 
-impl Ask {
+impl Wanted {
     fn effective(&self, page: usize) -> Request {
         self.own[page] & self.mask | self.default
     }
@@ -300,19 +299,19 @@ struct Answer {
 }
 
 /// Mostly the usual kinds of wish, so that many walks succeed.
-fn ask() -> impl Strategy<Value = Ask> {
+fn wanted() -> impl Strategy<Value = Wanted> {
     let own = prop::collection::vec(request(), PAGES);
     let mild = prop::collection::vec(select(vec![Request::NONE, Request::FAULT]), PAGES);
     prop_oneof![
-        (own, request(), request()).prop_map(|(own, mask, default)| Ask { own, mask, default }),
-        mild.prop_map(|own| Ask { own, mask: Request::ALL, default: Request::NONE }),
+        (own, request(), request()).prop_map(|(own, mask, default)| Wanted { own, mask, default }),
+        mild.prop_map(|own| Wanted { own, mask: Request::ALL, default: Request::NONE }),
     ]
 }
 
 /// Tells whether a walk of this model for these wishes must fail, page by page.
-fn must_fail(model: &Model, ask: &Ask) -> bool {
+fn must_fail(model: &Model, wanted: &Wanted) -> bool {
     model.all().into_iter().enumerate().any(|(page, Page { area, place })| {
-        let request = ask.effective(page);
+        let request = wanted.effective(page);
         let readable = area.is_some_and(|area| area.read && !area.special);
         let writable = area.is_some_and(|area| area.write);
         let forbidden = !readable || request.is_write_fault() && !writable;
@@ -343,19 +342,19 @@ proptest! {
 
     #[test]
     fn a_walk_gives_what_was_asked_for_and_touches_nothing_else(
-        changes in changes(), ask in ask(),
+        changes in changes(), wanted in wanted(),
     ) {
         let model = model(&changes);
         let before = model.all();
-        let fails = must_fail(&model, &ask);
+        let fails = must_fail(&model, &wanted);
         let notifier = watch(&model, me());
-        let answer = ask.walk(&model, &notifier, 0..PAGES);
+        let answer = wanted.walk(&model, &notifier, 0..PAGES);
         prop_assert_eq!(answer.result.is_err(), fails, "{:?}", answer);
         // Every answer is true, also one before an error.
         let oracle = model.oracle(me());
         prop_assert_eq!(&answer.pfns[..], &oracle[..answer.pfns.len()]);
         for (page, (before, after)) in before.iter().zip(&model.all()).enumerate() {
-            let request = ask.effective(page);
+            let request = wanted.effective(page);
             prop_assert!(before == after || request.is_fault(), "page {} was touched", page);
             if !fails {
                 prop_assert!(!request.is_fault() || oracle[page].is_valid());
@@ -365,11 +364,11 @@ proptest! {
     }
 
     #[test]
-    fn only_the_effective_request_counts(changes in changes(), ask in ask()) {
+    fn only_the_effective_request_counts(changes in changes(), wanted in wanted()) {
         let (one, other) = (model(&changes), model(&changes));
         let notifiers = [watch(&one, me()), watch(&other, me())];
-        let answer = ask.walk(&one, &notifiers[0], 0..PAGES);
-        let same = ask.page_by_page().walk(&other, &notifiers[1], 0..PAGES);
+        let answer = wanted.walk(&one, &notifiers[0], 0..PAGES);
+        let same = wanted.page_by_page().walk(&other, &notifiers[1], 0..PAGES);
         prop_assert_eq!(answer, same);
         prop_assert_eq!(one.all(), other.all());
         prop_assert_eq!(one.faults(), other.faults());
@@ -377,13 +376,13 @@ proptest! {
 
     #[test]
     fn a_walk_in_two_parts_says_the_same(
-        changes in changes(), ask in ask(), split in 1..PAGES,
+        changes in changes(), wanted in wanted(), split in 1..PAGES,
     ) {
         let (one, two) = (model(&changes), model(&changes));
         let notifiers = [watch(&one, me()), watch(&two, me())];
-        let whole = ask.walk(&one, &notifiers[0], 0..PAGES);
-        let mut first = ask.walk(&two, &notifiers[1], 0..split);
-        let second = ask.walk(&two, &notifiers[1], split..PAGES);
+        let whole = wanted.walk(&one, &notifiers[0], 0..PAGES);
+        let mut first = wanted.walk(&two, &notifiers[1], 0..split);
+        let second = wanted.walk(&two, &notifiers[1], split..PAGES);
         let both = first.result.is_ok() && second.result.is_ok();
         prop_assert_eq!(whole.result.is_ok(), both);
         if both {
@@ -396,13 +395,13 @@ proptest! {
     #[test]
     fn what_is_committed_is_never_stale(
         changes in changes(),
-        ask in ask(),
+        wanted in wanted(),
         injected in prop::collection::vec((0usize..40, injection()), 0..12),
     ) {
         let model = model(&changes);
         let notifier = watch(&model, me());
         let mut range = HmmRange::new(model.whole(), &notifier).unwrap();
-        ask.put(&model, &mut range, 0..PAGES);
+        wanted.put(&model, &mut range, 0..PAGES);
         model.inject(injected);
         let result = loop {
             let result = range_fault(&model, &mut range);
@@ -415,7 +414,7 @@ proptest! {
             Ok(()) => prop_assert_eq!(listed(&range), model.oracle(me())),
             Err(FaultError::Busy { .. }) => prop_assert!(false, "busy, and nothing changed"),
             Err(FaultError::NoMemory { .. }) => {}
-            Err(_) => prop_assert!(must_fail(&model, &ask)),
+            Err(_) => prop_assert!(must_fail(&model, &wanted)),
         }
     }
 }
