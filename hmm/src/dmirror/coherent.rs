@@ -1,9 +1,9 @@
 //! Device-coherent memory: memory of a device that the CPU reaches as well.
 //!
 //! In the kernel such a page is an ordinary page to the CPU, which finds it in the device's memory
-//! without a fault; it comes home when it is told to. The software device computes on this machine,
-//! so the memory that both reach is the page where it is: to move it there is to note that it is
-//! the device's, and every change of the mapping takes the note away.
+//! without a fault; it comes home by a command only. The software device computes on this machine,
+//! so the memory that both access is the page where it is. A move to the device only notes that the
+//! page is the device's, and every change of the mapping removes the note.
 
 #![forbid(unsafe_code)]
 

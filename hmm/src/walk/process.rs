@@ -37,7 +37,7 @@ const ENTRIES: u64 = 4096;
 /// `MADV_POPULATE_READ` and `MADV_POPULATE_WRITE`. It needs no privilege. It holds no pages on any
 /// device.
 ///
-/// Whether a page is writable no interface tells. It is inferred: the area is writable, and the
+/// No interface tells whether a page is writable. It is inferred: the area is writable, and the
 /// page is not one of a file mapped privately; and, looking closely ([`Detail::Writability`]), no
 /// other process maps a private page, it is not the page of zeroes, and no userfaultfd protects it.
 /// The first form takes a page shared with a forked child, or the page of zeroes, for writable: a

@@ -17,8 +17,8 @@
 //! 4. All of this is about memory that is watched: of other memory no message tells. So before
 //!    pages are taken, the kernel is asked under the same lock whether they are watched.
 //! 5. Pages are moved into holes only. A page that was at the source before, and afterwards is at
-//!    the destination and not at the source, was moved, whatever the kernel counts. Nothing else
-//!    counts as moved but a hole that has a hole for its destination.
+//!    the destination and not at the source, was moved, whatever the kernel counts. A hole counts
+//!    as moved if its destination is a hole. Nothing else counts as moved.
 
 #[cfg(test)]
 pub(crate) mod injection;
