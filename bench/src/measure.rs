@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use std::{cell::RefCell, rc::Rc};
 
-    /// Pretends that each call takes `cost` and writes down who was sampled.
+    /// Pretends that each call takes `cost` and writes down which variant was sampled.
     struct Fake {
         name: &'static str,
         cost: Duration,

@@ -13,7 +13,7 @@
 //! | 64.. | `row_ptr`, `col`, `val`, 32 bits an element, without gaps |
 //!
 //! # Safety
-//! [`Mmap::map`] asks that nobody truncates or changes the file while it is mapped: a truncated
+//! [`Mmap::map`] asks that no process truncates or changes the file while it is mapped: a truncated
 //! file ends the process with SIGBUS, a changed one would break what [`CsrFile::map`] validated.
 //! Two parties keep this up. [`save`] never writes into a file that is there, it writes another
 //! one and renames it, so a mapping keeps the old content. And a [`CsrFile`] holds a shared lock

@@ -1,6 +1,6 @@
 //! Errors of an input, each in one line: the place, the problem, and its remedy.
 //!
-//! A [`Problem`] is a fault of some data, whoever holds it. A [`SampleError`] is what a program
+//! A [`Problem`] is a fault of some data, wherever it is. A [`SampleError`] is what a program
 //! reports: a problem at a [`Place`], a file that cannot be read, or a bad argument.
 //! [`SampleError::one_line`] is the text for the user, [`SampleError::exit_code`] the status.
 

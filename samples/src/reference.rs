@@ -196,8 +196,8 @@ pub fn bfs_levels(graph: &Graph, start: u32) -> Vec<u32> {
     let mut level = 0;
     while !frontier.is_empty() {
         level += 1;
-        // Relaxed suffices: the exchange alone decides who adds a vertex, and rayon's join orders
-        // one level before the next.
+        // Relaxed suffices: the exchange alone decides which thread adds a vertex, and rayon's join
+        // orders one level before the next.
         let claim = |vertex: &u32| {
             let slot = &levels[*vertex as usize];
             slot.compare_exchange(UNREACHED, level, Ordering::Relaxed, Ordering::Relaxed).is_ok()

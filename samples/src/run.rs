@@ -108,7 +108,7 @@ fn open(args: &CommonArgs) -> Result<Runtime, SampleError> {
     }
     let runtime = builder.build().map_err(SampleError::runtime)?;
     if args.explain {
-        // A report that nobody can read is no reason to stop.
+        // A report that cannot be written is no reason to stop.
         let _ = writeln!(io::stderr(), "{}", runtime.explain());
     }
     Ok(runtime)
@@ -126,7 +126,7 @@ pub fn conclude(sample: &str, json: bool, run: Result<Outcome, SampleError>) -> 
     match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // When standard error is closed there is nobody left to tell.
+            // When standard error is closed there is nowhere left to write to.
             let _ = writeln!(io::stderr(), "{sample}: {}", error.one_line());
             ExitCode::from(error.exit_code())
         }
@@ -161,7 +161,7 @@ pub fn print_text(text: &str) -> io::Result<()> {
 /// Says on standard error what was assumed about an input.
 pub fn say_notes(sample: &str, input: &str, notes: &[String]) {
     for note in notes {
-        // A note that nobody can read is no reason to stop.
+        // A note that cannot be written is no reason to stop.
         let _ = writeln!(io::stderr(), "{sample}: {input}: {note}");
     }
 }

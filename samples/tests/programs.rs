@@ -214,7 +214,7 @@ fn text_of(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// The end of a pipe that nobody reads.
+/// The end of a pipe that no process reads.
 fn closed_pipe() -> std::io::PipeWriter {
     std::io::pipe().unwrap().1
 }
@@ -237,7 +237,7 @@ fn a_reader_that_has_gone_is_no_failure() {
         let quiet = [args, &["--quiet"]].concat();
         let output = command(program, &quiet).stdout(closed_pipe()).output().unwrap();
         assert_eq!((output.status.code(), text_of(&output.stderr)), (Some(0), String::new()));
-        // Nor does it matter that nobody reads the progress and the notes.
+        // Nor does it matter that no process reads the progress and the notes.
         let output = command(program, args).stderr(closed_pipe()).output().unwrap();
         assert!(output.status.success() && !output.stdout.is_empty(), "{output:?}");
     }

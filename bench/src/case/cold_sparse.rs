@@ -2,7 +2,7 @@
 //!
 //! # Safety
 //!
-//! The rival launches a kernel that nobody checks; the page numbers are those of pages.
+//! The rival launches an unchecked kernel; the page numbers are those of pages.
 
 use super::{Case, Context, Devices, open_backed};
 use crate::{

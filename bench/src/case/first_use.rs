@@ -6,7 +6,7 @@
 //!
 //! # Safety
 //!
-//! The rival and farptr are given words that nobody has validated: they are those of the kernel
+//! The rival and farptr are given words that were not validated: they are those of the kernel
 //! `spmv`, in which one constant, the length of a block of entries, is another number. A block that
 //! is longer than a row is as good as any.
 

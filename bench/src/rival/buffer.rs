@@ -3,8 +3,8 @@
 //! # Safety
 //!
 //! Rules 1, 3 and 4 of the parent module. A buffer, its memory and the mapping are made and
-//! destroyed together. Whoever takes the elements as a slice promises that the device does not use
-//! them meanwhile.
+//! destroyed together. Code that takes the elements as a slice promises that the device does not
+//! use them meanwhile.
 
 use super::{Device, Named};
 use crate::failure::Failure;
@@ -102,7 +102,7 @@ impl<T: Pod> HostBuffer<T> {
     /// No run that writes them is pending while the slice lives.
     pub(super) unsafe fn elements(&self) -> &[T] {
         // SAFETY: `mapped` points to `count` written elements that live as long as `self`
-        // (invariant), every bit pattern is one (Pod), and nobody writes them, as the caller
+        // (invariant), every bit pattern is one (Pod), and nothing writes them, as the caller
         // promises.
         unsafe { std::slice::from_raw_parts(self.mapped.as_ptr(), self.count) }
     }

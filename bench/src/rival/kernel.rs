@@ -2,8 +2,8 @@
 //!
 //! # Safety
 //!
-//! Rules 1, 3 and 4 of the parent module. Words are a shipped kernel's own, or whoever gives them
-//! promises that they are as valid.
+//! Rules 1, 3 and 4 of the parent module. Words are a shipped kernel's own, or the caller that
+//! gives them promises that they are as valid.
 
 use super::{Device, Named};
 use crate::failure::Failure;

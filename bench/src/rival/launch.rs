@@ -3,7 +3,7 @@
 //! # Safety
 //!
 //! All rules of the parent module; the third is kept here: `Lane::run` returns when the commands
-//! have completed, or ends the process. Whoever records a launch or a copy promises that what it
+//! have completed, or ends the process. Code that records a launch or a copy promises that what it
 //! names lives and that its numbers keep the limits.
 
 use super::{Device, Named, kernel::Kernel};
@@ -42,7 +42,7 @@ impl Lane {
         let info = vk::CommandBufferAllocateInfo::default()
             .command_pool(lane.pool)
             .command_buffer_count(1);
-        // SAFETY: 1. the pool lives; 2. nobody else uses it.
+        // SAFETY: 1. the pool lives; 2. nothing else uses it.
         lane.commands =
             unsafe { raw.allocate_command_buffers(&info) }.named("vkAllocateCommandBuffers")?[0];
         let mut kind =
@@ -196,7 +196,7 @@ impl Recorder<'_> {
     /// 1. The kernel belongs to this device and lives until `run` returns; the groups are within
     ///    the device's limits.
     /// 2. With this `push`, it touches only memory that stays valid until `run` returns and that
-    ///    nobody else uses meanwhile.
+    ///    nothing else uses meanwhile.
     pub(super) unsafe fn launch<K: KernelDesc>(
         &self,
         kernel: &Kernel<K>,
@@ -222,7 +222,7 @@ impl Recorder<'_> {
     /// # Safety
     ///
     /// Both buffers live until `run` returns, are bound to different memory, were made for
-    /// transfers, and have room for `size_bytes` at the offsets; nobody else uses them meanwhile.
+    /// transfers, and have room for `size_bytes` at the offsets; nothing else uses them meanwhile.
     pub(super) unsafe fn copy(
         &self,
         from: (vk::Buffer, u64),

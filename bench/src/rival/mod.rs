@@ -15,7 +15,7 @@
 //!    and nothing that Vulkan wants synchronised is used from two threads.
 //! 3. *The device is idle between runs.* Commands run through [`Lane::run`](launch::Lane::run)
 //!    only, which returns when they have completed, or ends the process if that cannot be known. So
-//!    whoever is not inside `run` may read, write and destroy.
+//!    code that is not inside `run` may read, write and destroy.
 //! 4. *Structures are those that ash's builders make*, and their lifetimes keep alive what they
 //!    point to; chained ones belong to Vulkan 1.2, which was asked of the loader and the device.
 //!

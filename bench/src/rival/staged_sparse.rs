@@ -3,7 +3,7 @@
 //! # Safety
 //!
 //! Rules 1 and 3 of the parent module. Copies stay within buffers that have memory of their own.
-//! Whoever runs the kernel promises that the page numbers are those of pages that are there.
+//! The caller that runs the kernel promises that the page numbers are those of pages that exist.
 
 use super::{
     Device,

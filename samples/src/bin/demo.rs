@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(verified) => ExitCode::from(u8::from(!verified)),
         Err(error) => {
-            // When standard error is closed there is nobody left to tell.
+            // When standard error is closed there is nowhere left to write to.
             let _ = writeln!(io::stderr(), "demo: {error}");
             ExitCode::FAILURE
         }

@@ -69,7 +69,7 @@ impl Case for FaultHome {
     ) -> Result<Vec<Box<dyn Variant + 'c>>, Failure> {
         let cores = Cores::of_thread()?;
         let handler = if self.placement == Placement::SameCore { cores.first } else { cores.last };
-        // Threads inherit the place of whoever starts them.
+        // Threads inherit the processors of the thread that starts them.
         cores.restrict_to(handler)?;
         let variants = variants(cores.first);
         cores.restore()?;

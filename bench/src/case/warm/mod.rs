@@ -2,7 +2,7 @@
 //!
 //! # Safety
 //!
-//! The rival launches kernels that nobody checks. A [`Workload`]'s arguments have its kernel touch
+//! The rival launches unchecked kernels. A [`Workload`]'s arguments have its kernel touch
 //! its arrays and nothing else; farptr's checked launches of the same arguments would fail if they
 //! did not.
 

@@ -105,7 +105,7 @@ unsafe impl DeviceMemory for CopyingDevice {
     fn copy_in(&self, _: &MirrorCall, first: PageNumber, bytes: &[u8]) -> Result<(), DeviceError> {
         let frame = self.at(first, bytes.len())?;
         if self.memory.len_bytes() > CACHED_BYTES {
-            // SAFETY: 3. the bytes are in the memory, and nobody else uses the frames.
+            // SAFETY: 3. the bytes are in the memory, and nothing else uses the frames.
             unsafe { stream(bytes.as_ptr(), frame, bytes.len()) };
         } else {
             // SAFETY: 3. as above.
@@ -121,7 +121,7 @@ unsafe impl DeviceMemory for CopyingDevice {
         bytes: &mut [u8],
     ) -> Result<(), DeviceError> {
         let frame = self.at(first, bytes.len())?;
-        // SAFETY: 3. the bytes are in the memory, and nobody else uses the frames.
+        // SAFETY: 3. the bytes are in the memory, and nothing else uses the frames.
         unsafe { frame.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
         Ok(())
     }
@@ -129,7 +129,7 @@ unsafe impl DeviceMemory for CopyingDevice {
     fn zero(&self, _: &MirrorCall, first: PageNumber, count: PageCount) -> Result<(), DeviceError> {
         let len = index(count.bytes(PageSize::host()).unwrap_or(u64::MAX));
         let frame = self.at(first, len)?;
-        // SAFETY: 3. the bytes are in the memory, and nobody else uses the frames.
+        // SAFETY: 3. the bytes are in the memory, and nothing else uses the frames.
         unsafe { frame.write_bytes(0, len) };
         Ok(())
     }
@@ -140,7 +140,7 @@ unsafe impl DeviceMemory for CopyingDevice {
 ///
 /// # Safety
 ///
-/// 3. `len` bytes from `src` on can be read, and from `dst` on written by nobody else.
+/// 3. `len` bytes from `src` on can be read, and from `dst` on written by nothing else.
 #[cfg(target_arch = "x86_64")]
 unsafe fn stream(src: *const u8, dst: *mut u8, len: usize) {
     use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
@@ -161,7 +161,7 @@ unsafe fn stream(src: *const u8, dst: *mut u8, len: usize) {
 ///
 /// # Safety
 ///
-/// 3. `len` bytes from `src` on can be read, and from `dst` on written by nobody else.
+/// 3. `len` bytes from `src` on can be read, and from `dst` on written by nothing else.
 #[cfg(not(target_arch = "x86_64"))]
 unsafe fn stream(src: *const u8, dst: *mut u8, len: usize) {
     // SAFETY: 3. as the caller says.

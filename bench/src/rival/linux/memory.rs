@@ -24,7 +24,7 @@ pub(crate) enum HugePages {
 /// Private anonymous memory, readable and writable. No page of it is there until it is populated.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    // Invariant: a mapping of `mapped_bytes` at `base` that nobody else owns; `start` is in it and
+    // Invariant: a mapping of `mapped_bytes` at `base` that nothing else owns; `start` is in it and
     // at least `len_bytes` before its end.
     base: *mut c_void,
     mapped_bytes: usize,

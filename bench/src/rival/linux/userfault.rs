@@ -4,7 +4,7 @@
 //!
 //! Rules 1 to 3 of the parent module: each request goes with the structure that the kernel's header
 //! pairs with it; what is registered and filled belongs to the value, what it is filled from is
-//! written by nobody.
+//! written by nothing.
 
 use super::{HugePages, Memory};
 use crate::failure::Failure;
@@ -44,10 +44,10 @@ pub(crate) struct Userfault {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The memory that the pages are copied from. Nobody writes it.
+/// The memory that the pages are copied from. Nothing writes it.
 struct Source(Memory);
 
-// SAFETY: 3. the kernel reads the memory and nobody writes it.
+// SAFETY: 3. the kernel reads the memory and nothing writes it.
 unsafe impl Send for Source {}
 // SAFETY: as above.
 unsafe impl Sync for Source {}
@@ -98,7 +98,7 @@ impl Drop for Userfault {
     fn drop(&mut self) {
         self.last.touch(0, 0);
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so, and nobody waits for it any more.
+            // A thread that panicked has said so, and no thread waits for it any more.
             let _ = thread.join();
         }
     }
@@ -153,7 +153,7 @@ fn request<T>(
     let argument: *mut T = argument;
     // SAFETY: 2. the descriptor is that of a userfaultfd, for which the number means a `T`, which
     // the caller lends. 1. and 3.: memory is registered and filled that belongs to a `Userfault`,
-    // from memory that nobody writes.
+    // from memory that nothing writes.
     let status = unsafe { libc::ioctl(uffd.as_raw_fd(), code.into(), argument) };
     if status < 0 { Err(failed(call, io::Error::last_os_error())) } else { Ok(()) }
 }
