@@ -3,8 +3,8 @@
 //! # Safety
 //!
 //! In direct access launches are unchecked; the kernel touches as many elements as both lent slices
-//! have. To an unchecked kernel in mirrored access a host pointer is a wild one, so that launches are
-//! checked there.
+//! have. To an unchecked kernel in mirrored access a host pointer is a wild one, so that launches
+//! are checked there.
 
 use super::{Case, Context, Devices};
 use crate::{
