@@ -3,8 +3,8 @@
 //! # Safety
 //!
 //! Kernels made at run time are valid because a compiler made them; none is launched unchecked.
-//! The mappings are of files that no other process has, and live until the scopes have ended. References
-//! into them are used one after the other.
+//! The mappings are of files that no other process has, and live until the scopes have ended.
+//! References into them are used one after the other.
 #![allow(unsafe_code, reason = "mapping a file is unsafe")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 #![allow(clippy::cast_possible_truncation, reason = "numbers of a test are small")]

@@ -168,7 +168,8 @@ fn pages_beyond_the_end_of_a_file_are_not_there() {
     let Some((runtime, kernel)) = walker() else { return };
     let file = tempfile::tempfile().unwrap();
     file.set_len(4 * PAGE as u64).unwrap();
-    // SAFETY: no other code knows the file; pages that are cut off below are not touched through the slice.
+    // SAFETY: no other code knows the file; pages that are cut off below are not touched through
+    // the slice.
     let mut memory = unsafe { MmapOptions::new().map_mut(&file) }.unwrap();
     let head = list_in(&mut memory);
     walk(&runtime, &kernel, head, 1).unwrap();

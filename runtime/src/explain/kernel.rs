@@ -118,7 +118,7 @@ impl fmt::Display for KernelExplanation {
     }
 }
 
-/// Where the address of a root is: its byte of the push constants.
+/// The place of a root's address: its byte of the push constants.
 fn place(root: Root) -> String {
     let Root::Push { offset_bytes } = root;
     offset_bytes.to_string()

@@ -29,8 +29,8 @@ const BLOCK_ALIGN_WORDS: u32 = 64;
 const WINDOW_BYTES: u32 = MAX_ROWS * 16;
 /// Words of control blocks: 1 KiB for each launch of a batch, or four blocks of the largest size.
 const CONTROL_WORDS: u32 = 4 * WINDOW_BYTES / 4;
-/// Words of the buffer of blocks: the last block starts before the end of the blocks, and its window
-/// has to be in the buffer.
+/// Words of the buffer of blocks: the last block starts before the end of the blocks, and its
+/// window has to be in the buffer.
 const BLOCKS_WORDS: u32 = CONTROL_WORDS + WINDOW_BYTES / 4;
 
 /// The word of the logs that says how many invocations of the scope had failed when the batch was

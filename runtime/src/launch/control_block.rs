@@ -37,8 +37,8 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// Looks up the pointers in the push constants.
     ///
-    /// A pointer to the end of a lend belongs to it, unless pointers into no lend reach memory: then
-    /// it may as well point to memory behind the lend.
+    /// A pointer to the end of a lend belongs to it, unless pointers into no lend reach memory:
+    /// then it may as well point to memory behind the lend.
     pub(crate) fn new(facts: &Arc<Facts>, push: &[u8], lends: &Lends, open: bool) -> Self {
         let analysis = &facts.analysis;
         let root = |&start: &farptr_rewrite::Root| {

@@ -1,5 +1,5 @@
-//! The error for a fault: it names the access, the argument, the place in the source, the reason and
-//! the nearest lend. Pure.
+//! The error for a fault: it names the access, the argument, the place in the source, the reason
+//! and the nearest lend. Pure.
 
 use super::{
     control_block::Root,

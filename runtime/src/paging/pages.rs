@@ -144,7 +144,7 @@ impl LendPages {
         Span { home: start, device, bytes: end - start }
     }
 
-    /// Adds a span for each page in a state, joined with its neighbour. Spans of two lends are never
+    /// Adds a span for each page in a state, joined with its neighbour. Spans of two lends are not
     /// joined: each lend is checked and copied by itself.
     fn spans_of(&self, wanted: impl Fn(State) -> bool, spans: &mut Vec<Span>) {
         let mut own = Vec::new();
@@ -310,8 +310,8 @@ impl Pages {
         }
     }
 
-    /// Ends a launch that does not count: drops the pages that it may have written. Dirty pages were
-    /// written back before it.
+    /// Ends a launch that does not count: drops the pages that it may have written. Dirty pages
+    /// were written back before it.
     pub(crate) fn discard(&mut self) {
         for position in 0..self.lends.len() {
             self.drop_pages(position, |state| state >= State::Write);

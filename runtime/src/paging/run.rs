@@ -2,8 +2,8 @@
 //!
 //! # Safety
 //!
-//! The argument is that of [`checked`](crate::launch::checked): a rewritten kernel touches memory that
-//! its control rows allow, here frames that the page table names. They belong to the scope's
+//! The argument is that of [`checked`](crate::launch::checked): a rewritten kernel touches memory
+//! that its control rows allow, here frames that the page table names. They belong to the scope's
 //! [`View`](super::view::View), which outlives the launch, since each round is waited for.
 #![allow(unsafe_code, reason = "it gives kernels to the device, with the argument above")]
 
@@ -150,9 +150,9 @@ impl<'r> Runner<'r> {
     /// Runs the kernel and says whether it had to be stopped; it has ended in any case.
     fn submit_and_wait(&mut self) -> Result<Option<Overdue>, VulkanError> {
         let mut recording = Recording::begin(self.device)?;
-        // SAFETY: 1. groups and push constants keep the limits (`Request`), and pipeline and control
-        // block belong to this device and to each other; 2. both outlive this call, which waits; 3.
-        // the module's argument.
+        // SAFETY: 1. groups and push constants keep the limits (`Request`), and pipeline and
+        // control block belong to this device and to each other; 2. both outlive this call, which
+        // waits; 3. the module's argument.
         unsafe { recording.launch(&self.work) };
         let submitted = recording.submit(None)?;
         Counters::add(&self.device.counters.submissions, 1);

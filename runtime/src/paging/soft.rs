@@ -364,7 +364,7 @@ impl Launch {
     }
 }
 
-/// The access that a fault reports: its address, and whether it writes. Site 0 reads, site 1 writes.
+/// The access that a fault reports: its address, and whether it writes. Site 0 reads, 1 writes.
 pub(crate) fn access_of(fault: &FaultRecord) -> (u64, bool) {
     match fault.place {
         Place::Address(address) => (address, fault.site == 1),

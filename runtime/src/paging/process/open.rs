@@ -1,5 +1,5 @@
-//! OnDevice pages: giving the device a copy of those that faulted, and of those that objects on them
-//! point to.
+//! Opening pages: giving the device a copy of those that faulted, and of those that objects on
+//! them point to.
 
 use super::{Identity, OnDevice, Page, ProcessPages};
 use crate::{
