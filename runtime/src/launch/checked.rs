@@ -4,7 +4,7 @@
 //!
 //! Beside its control block, log and stop word, a rewritten kernel touches the bytes that its
 //! control rows allow (`farptr_rewrite`): here the lent bytes, as
-//! [`control_block`](crate::launch::control_block) computes them, and the zeroes and the memory to
+//! [`control_block`](super::control_block) computes them, and the zeroes and the memory to
 //! write that stand in for memory that a check refused. So a launch through this module keeps the
 //! promises of [`Recording::launch`](crate::vk::command::Recording::launch) whatever the kernel and
 //! its arguments are, provided that the lent bytes are valid, as the caller promises, and that the

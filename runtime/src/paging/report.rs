@@ -44,7 +44,7 @@ pub(crate) enum Denial {
     /// There is, but the process itself may not read, or not write it.
     Protected,
     /// The area allows it, and system calls fail there:
-    /// [`Host::diagnose`](super::process::Host::diagnose) may know more.
+    /// `process::Host::diagnose` may know more.
     Unreachable,
     /// A userfaultfd for user-mode faults only has the page.
     Userfaultfd,

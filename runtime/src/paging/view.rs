@@ -119,7 +119,7 @@ impl View {
 
     /// Runs a launch in rounds until nothing faults, and returns when it is done. Nothing else is
     /// running.
-    pub(crate) fn launch(
+    pub(crate) fn run_in_rounds(
         &mut self,
         launch: &Launch<'_>,
         lends: &mut Lends,

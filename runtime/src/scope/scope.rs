@@ -191,7 +191,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let Self { lends, homes, stream, view, config, .. } = self;
         let view = View::of(view, stream.launcher(), config)?;
         let launch = Launch { request, arguments, stop: stream.stop_word()? };
-        view.launch(&launch, lends, homes)
+        view.run_in_rounds(&launch, lends, homes)
     }
 
     /// Opens the memory of the process to the kernels of this scope.

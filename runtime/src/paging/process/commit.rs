@@ -1,9 +1,14 @@
 //! The commit: writing home the bytes that a round wrote, if all that it was computed from is
 //! unchanged.
 
-use super::{Host, Identity, OnDevice, ProcessPages, busy::Busy};
+use super::{
+    busy::Busy,
+    host::Host,
+    identity::Identity,
+    pages::{OnDevice, ProcessPages},
+};
 use crate::{
-    paging::{PAGE_BYTES, report::Denial},
+    paging::{PAGE_BYTES, pages::Pages, report::Denial},
     residency::memory::Memory,
 };
 use std::{collections::HashSet, ops::Range};
@@ -37,6 +42,22 @@ pub(super) enum Refused {
     Raced(u64),
     /// This page has not changed, and cannot be written, time after time. Nothing is home.
     Unwritable(u64, Denial),
+}
+
+impl ProcessPages {
+    /// Writes home the bytes that a round without faults wrote, if all that it was computed from is
+    /// unchanged.
+    ///
+    /// # Errors
+    ///
+    /// Those of the device's memory; nothing was written home then.
+    pub(crate) fn commit<M: Memory>(
+        &mut self,
+        memory: &mut M,
+        pages: &mut Pages,
+    ) -> Result<Change, M::Error> {
+        OnDevice { process: self, memory, pages }.commit()
+    }
 }
 
 impl Written {

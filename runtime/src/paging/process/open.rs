@@ -1,7 +1,10 @@
 //! Opening pages: giving the device a copy of those that faulted, and of those that objects on
 //! them point to.
 
-use super::{Identity, OnDevice, Page, ProcessPages};
+use super::{
+    identity::Identity,
+    pages::{OnDevice, Page, ProcessPages},
+};
 use crate::{
     paging::{
         PAGE_BYTES,
@@ -77,6 +80,25 @@ impl Page {
         self.write = true;
         let entry = Entry::new(self.frame, true);
         pages.table.set_page(page, entry, |bytes| memory.allocate(bytes))
+    }
+}
+
+impl ProcessPages {
+    /// Brings in the pages of accesses that faulted, in their order, and pages that words in them
+    /// point to.
+    ///
+    /// # Errors
+    ///
+    /// Those of the device's memory.
+    pub(crate) fn serve<M: Memory>(
+        &mut self,
+        faults: &[Access],
+        limits: Limits,
+        memory: &mut M,
+        pages: &mut Pages,
+    ) -> Result<Served, M::Error> {
+        self.host.refresh_areas();
+        OnDevice { process: self, memory, pages }.serve(faults, limits)
     }
 }
 

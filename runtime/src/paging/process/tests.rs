@@ -1,19 +1,26 @@
 use super::{
     commit::{Refused, Written},
+    host::Host,
     *,
 };
 use crate::{
     paging::{
         PAGE_BYTES,
+        pages::Pages,
         plan::{Costs, Ended, Plan, Replay},
+        report::Denial,
         rounds,
         soft::{Home, Launch, Op, Soft, access_of},
         table::Width,
     },
+    residency::memory::Memory,
     test_hooks::ServeFaults,
 };
 use farptr_hmm::{VaRange, VirtAddr, Vma, VmaFlags};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 const START: u64 = 0x7000_0000_0000;
 
