@@ -55,7 +55,7 @@ const CRATES: &[Crate] = &[
         design: "shaders/DESIGN.md",
         held: true,
     },
-    Crate { folder: "runtime", package: "farptr", design: "runtime/DESIGN.md", held: false },
+    Crate { folder: "runtime", package: "farptr", design: "runtime/DESIGN.md", held: true },
     Crate {
         folder: "samples",
         package: "farptr-samples",
