@@ -4,15 +4,14 @@
 //! Kernels read the arrays where they lie, so a view over a mapped file serves as well as vectors.
 
 mod check;
+mod triplet;
 
 use rayon::prelude::*;
 
 use crate::error::Problem;
 use check::{check_columns, check_finite, check_indices, check_length, check_row_pointers};
 pub(crate) use check::{check_limits, check_plausible};
-
-/// One entry: row, column (both from 0), value.
-pub type Triplet = (u32, u32, f32);
+pub use triplet::Triplet;
 
 /// A sparse matrix that owns its arrays.
 #[derive(Debug, Clone, Default, PartialEq)]

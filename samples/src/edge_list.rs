@@ -13,8 +13,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::error::{Problem, SampleError, excerpt};
-use crate::graph::{Graph, Names};
-use crate::graph_input::GraphInput;
+use crate::graph::{Graph, GraphInput, Names};
 use crate::input::{plain, read_text};
 use crate::matrix_market::is_banner;
 use head::{First, Head, Kind, Look};

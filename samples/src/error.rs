@@ -4,6 +4,7 @@
 //! reports: a problem at a [`Place`], a file that cannot be read, or a bad argument.
 //! [`SampleError::one_line`] is the text for the user, [`SampleError::exit_code`] the status.
 
+mod place;
 mod problem;
 
 use std::error::Error as StdError;
@@ -11,25 +12,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use place::Place;
 pub use problem::Problem;
-
-/// The place of a problem: a file or a generated input, with the line where there is one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The file's path, or the name of a generated input.
-    pub name: String,
-    /// The line, counted from 1.
-    pub line: Option<usize>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}", self.name),
-            None => f.write_str(&self.name),
-        }
-    }
-}
 
 /// Why a sample gave up.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +85,24 @@ pub enum SampleError {
         /// Why.
         source: Box<dyn StdError + Send + Sync>,
     },
+}
+
+impl Problem {
+    /// Says where the problem was found.
+    #[must_use]
+    pub fn in_input(self, name: impl fmt::Display) -> SampleError {
+        self.at(name, None)
+    }
+
+    /// Says in which line of which file the problem was found.
+    #[must_use]
+    pub fn in_line(self, name: impl fmt::Display, line: usize) -> SampleError {
+        self.at(name, Some(line))
+    }
+
+    fn at(self, name: impl fmt::Display, line: Option<usize>) -> SampleError {
+        SampleError::Bad { place: Place { name: name.to_string(), line }, problem: self }
+    }
 }
 
 impl SampleError {

@@ -25,6 +25,15 @@ pub enum Names {
     Texts(Vec<String>),
 }
 
+/// A graph with what was assumed about its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GraphInput {
+    /// The graph.
+    pub graph: Graph,
+    /// The assumptions, each in a line of its own.
+    pub notes: Vec<String>,
+}
+
 /// A directed graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Graph {

@@ -4,16 +4,8 @@ use std::path::Path;
 
 use crate::error::SampleError;
 use crate::graph::Graph;
+pub use crate::graph::GraphInput;
 use crate::{edge_list, input, matrix_market};
-
-/// A graph with what was assumed about its file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GraphInput {
-    /// The graph.
-    pub graph: Graph,
-    /// The assumptions, each in a line of its own.
-    pub notes: Vec<String>,
-}
 
 /// Reads a graph: a Matrix Market file where its first lines say so, else an edge list. With
 /// `undirected` each edge leads both ways.

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::Triplet;
+use super::triplet::Triplet;
 use crate::error::Problem;
 
 /// Refuses a declared size that the entries cannot justify, before anything is allocated for it:

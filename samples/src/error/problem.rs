@@ -1,9 +1,5 @@
 //! The faults that data can have.
 
-use std::fmt;
-
-use super::{Place, SampleError};
-
 /// The faults that data can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -298,21 +294,5 @@ impl Problem {
             }
             Self::Stanza { .. } | Self::NoPackage => "run \"apt-get update\" to fetch it again",
         }
-    }
-
-    /// Says where the problem was found.
-    #[must_use]
-    pub fn in_input(self, name: impl fmt::Display) -> SampleError {
-        self.at(name, None)
-    }
-
-    /// Says in which line of which file the problem was found.
-    #[must_use]
-    pub fn in_line(self, name: impl fmt::Display, line: usize) -> SampleError {
-        self.at(name, Some(line))
-    }
-
-    fn at(self, name: impl fmt::Display, line: Option<usize>) -> SampleError {
-        SampleError::Bad { place: Place { name: name.to_string(), line }, problem: self }
     }
 }
