@@ -4,11 +4,13 @@
 //! `bench/README.md` has the method and the results, `bench/DESIGN.md` how a case is built.
 
 mod case;
+mod cases;
 mod episode;
 mod failure;
 mod line;
 mod machine;
 mod measure;
+mod output;
 mod progress;
 mod record;
 mod report;
@@ -61,7 +63,7 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::List => finish(suite::list()),
-        Command::Run { names, quick, json, budget_ms, max_size } => match case::select(&names) {
+        Command::Run { names, quick, json, budget_ms, max_size } => match cases::select(&names) {
             Ok(cases) => finish(suite::run(&suite::Options {
                 cases,
                 quick,

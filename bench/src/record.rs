@@ -1,6 +1,6 @@
 //! The results as JSON, in the form that later versions keep.
 
-use crate::{failure::Failure, machine::Machine, suite::UntilClosed};
+use crate::{failure::Failure, machine::Machine, output::UntilClosed};
 use serde::Serialize;
 use std::{fs::File, io::Write, path::Path};
 

@@ -120,7 +120,6 @@ fn time(ns: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case;
 
     #[test]
     fn sizes_and_times_are_short() {
@@ -149,7 +148,7 @@ mod tests {
             ratio_mad: 0.25,
         };
         let mut text = Vec::new();
-        print_case(&mut text, case::all()[0], &[row]).unwrap();
+        print_case(&mut text, crate::cases::all()[0], &[row]).unwrap();
         let text = String::from_utf8(text).unwrap();
         let last = text.lines().last().unwrap();
         assert!(last.contains("1.500 ± 0.250") && last.ends_with("WRONG"), "{text}");

@@ -1,10 +1,12 @@
 //! The commands: list the cases, or run some and report.
 
 use crate::{
-    case::{self, Case},
+    case::Case,
+    cases,
     episode::{self, Effort, Outcome},
     failure::{self, Failure},
     machine::{self, Machine},
+    output::UntilClosed,
     progress::Progress,
     record::{self, NotRun, Record, Row},
     report, stats,
@@ -43,29 +45,10 @@ impl Options {
     }
 }
 
-/// Output for a reader that may go before the end, as `head` does: what is written then is dropped.
-pub(crate) struct UntilClosed<W>(pub(crate) W);
-
-impl<W: Write> Write for UntilClosed<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        match self.0.write(bytes) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(bytes.len()),
-            other => other,
-        }
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        match self.0.flush() {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            other => other,
-        }
-    }
-}
-
 /// Prints the cases and their variants.
 pub(crate) fn list() -> Result<(), Failure> {
     let mut out = UntilClosed(std::io::stdout());
-    for case in case::all() {
+    for case in cases::all() {
         writeln!(out, "{:<16} {}", case.name(), case.about())?;
         writeln!(out, "{:<16} variants: {}", "", case.variants().join(", "))?;
         let sizes: Vec<_> = case.sizes_bytes().iter().copied().map(report::size).collect();

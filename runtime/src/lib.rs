@@ -49,10 +49,11 @@
 //!    [`transactional`](LaunchOptions::transactional); later launches of the scope do not run on it
 //!    before the failure was reported.
 //!
-//! Provenance: an address is a number here, and carries no permission. A kernel may touch the bytes
-//! that were lent, as they were lent: [`Scope::lend`] and [`Scope::lend_mut`] take the slice for as
-//! long as the scope, and bytes beside it are out of reach, whichever object they belong to. The host looks
-//! at memory lent for writing through [`Idle`] alone until the scope has ended.
+//! Provenance: an address is a number here, and carries no permission. A kernel may touch the
+//! bytes that were lent, as they were lent: [`Scope::lend`] and [`Scope::lend_mut`] take the
+//! slice for as long as the scope, and bytes beside it are out of reach, whichever object they
+//! belong to. The host looks at memory lent for writing through [`Idle`] alone until the scope
+//! has ended.
 //!
 //! # Misuse that does not compile
 //!

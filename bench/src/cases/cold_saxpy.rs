@@ -1,10 +1,12 @@
 //! The time until a device has worked on memory that it has never seen: y = a * x + y.
 
-use super::{
-    Case, Context, Devices, open_backed,
-    saxpy::{A, Arrays, Staged, elements, is_right},
+use super::saxpy::{A, Arrays, Staged, elements, is_right};
+use crate::{
+    case::{Case, Context, Devices, open_backed},
+    failure::Failure,
+    measure::Variant,
+    rival::StagedSaxpy,
 };
-use crate::{failure::Failure, measure::Variant, rival::StagedSaxpy};
 use farptr::{AccessMode, Backing, Error, Grid, Kernel, Runtime, shaders::saxpy};
 use std::time::{Duration, Instant};
 

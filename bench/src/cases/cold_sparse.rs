@@ -4,8 +4,8 @@
 //!
 //! The rival launches an unchecked kernel; the page numbers are those of pages.
 
-use super::{Case, Context, Devices, open_backed};
 use crate::{
+    case::{Case, Context, Devices, open_backed},
     failure::Failure,
     line::{Line, elements_of, lines_of, unwritten},
     measure::Variant,

@@ -10,11 +10,14 @@
 //! `spmv`, in which one constant, the length of a block of entries, is another number. A block that
 //! is longer than a row is as good as any.
 
-use super::{
-    Case, Context, Devices, open,
-    warm::{Spmv, Workload},
+use super::warm::{Spmv, Workload};
+use crate::{
+    case::{Case, Context, Devices, open},
+    failure::Failure,
+    line::Line,
+    measure::Variant,
+    rival::RawFirstUse,
 };
-use crate::{failure::Failure, line::Line, measure::Variant, rival::RawFirstUse};
 use farptr::{AccessMode, Grid, KernelDesc, LaunchOptions, Runtime, shaders::spmv};
 use std::{
     cell::Cell,

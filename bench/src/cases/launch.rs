@@ -4,8 +4,12 @@
 //!
 //! Launches are unchecked; the empty kernel touches nothing.
 
-use super::{Case, Context, Devices};
-use crate::{failure::Failure, measure::Variant, rival::EmptyLaunch};
+use crate::{
+    case::{Case, Context, Devices},
+    failure::Failure,
+    measure::Variant,
+    rival::EmptyLaunch,
+};
 use farptr::{Error, Grid, Kernel, Runtime, shaders::empty};
 use std::time::{Duration, Instant};
 

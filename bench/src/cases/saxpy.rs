@@ -6,8 +6,8 @@
 //! have. To an unchecked kernel in mirrored access a host pointer is a wild one, so that launches
 //! are checked there.
 
-use super::{Case, Context, Devices};
 use crate::{
+    case::{Case, Context, Devices},
     failure::Failure,
     measure::Variant,
     rival::{RawSaxpy, StagedSaxpy},

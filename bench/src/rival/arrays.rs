@@ -3,8 +3,8 @@
 //! # Safety
 //!
 //! Rules 1 and 3 of the parent module. The caller of a launch promises that the kernel touches
-//! just the arrays; they belong to the value, which a launch borrows mutably, so that nothing looks at
-//! an element while the device may change it.
+//! just the arrays; they belong to the value, which a launch borrows mutably, so that nothing
+//! looks at an element while the device may change it.
 
 use super::{
     Device,

@@ -3,8 +3,9 @@
 //! # Safety
 //!
 //! Rules 1 and 3 of the parent module. The caller of a launch promises that the words are valid
-//! and touch just the arrays; they belong to the value, which a launch borrows mutably, so that nothing
-//! looks at an element while the device may change it. The pipeline ends behind the run that used it.
+//! and touch just the arrays; they belong to the value, which a launch borrows mutably, so that
+//! nothing looks at an element while the device may change it. The pipeline ends behind the run
+//! that used it.
 
 use super::{
     Device,

@@ -16,7 +16,7 @@ const BYTES: u64 = 4 << 20;
 const SEED: u64 = 1;
 
 /// Small pages, brought home one by one.
-pub(in crate::case) struct FaultHome {
+pub(in crate::cases) struct FaultHome {
     name: &'static str,
     about: &'static str,
     placement: Placement,
@@ -33,12 +33,12 @@ enum Placement {
 }
 
 impl FaultHome {
-    pub(in crate::case) const SAME_CORE: Self = Self {
+    pub(in crate::cases) const SAME_CORE: Self = Self {
         name: "hmm-fault-home",
         about: "one small page brought home by a fault, answered on the same core",
         placement: Placement::SameCore,
     };
-    pub(in crate::case) const OTHER_CORE: Self = Self {
+    pub(in crate::cases) const OTHER_CORE: Self = Self {
         name: "hmm-fault-home-far",
         about: "one small page brought home by a fault, answered on another core",
         placement: Placement::OtherCore,

@@ -23,7 +23,7 @@ const FIRST_PAGE: u64 = 1 << 20;
 /// so that reading the order costs the same.
 const VISITS: usize = 1 << 16;
 
-pub(in crate::case) struct Invalidate;
+pub(in crate::cases) struct Invalidate;
 
 impl Case for Invalidate {
     fn name(&self) -> &'static str {

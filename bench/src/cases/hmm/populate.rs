@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// The large size is the one that is asked about; the small one shows what a call costs by itself.
 const SIZES_BYTES: &[u64] = &[64 << 10, 256 << 20];
 
-pub(in crate::case) struct Populate;
+pub(in crate::cases) struct Populate;
 
 impl Case for Populate {
     fn name(&self) -> &'static str {

@@ -16,19 +16,19 @@ use std::{
 /// The large size is the one that is asked about; the small one shows what a call costs by itself.
 const SIZES_BYTES: &[u64] = &[2 << 20, 1 << 30];
 
-pub(in crate::case) struct Snapshot {
+pub(in crate::cases) struct Snapshot {
     name: &'static str,
     about: &'static str,
     huge: HugePages,
 }
 
 impl Snapshot {
-    pub(in crate::case) const SMALL: Self = Self {
+    pub(in crate::cases) const SMALL: Self = Self {
         name: "hmm-snapshot-4k",
         about: "what a device may do with present anonymous memory in small pages",
         huge: HugePages::Never,
     };
-    pub(in crate::case) const HUGE: Self = Self {
+    pub(in crate::cases) const HUGE: Self = Self {
         name: "hmm-snapshot-thp",
         about: "what a device may do with present anonymous memory in transparent huge pages",
         huge: HugePages::Prefer,

@@ -17,7 +17,7 @@ use std::{
 const SIZES_BYTES: &[u64] = &[8 << 20, 256 << 20];
 
 /// Pages are migrated there and back by calls.
-pub(in crate::case) struct Transfer {
+pub(in crate::cases) struct Transfer {
     name: &'static str,
     about: &'static str,
     variants: &'static [&'static str],
@@ -25,13 +25,13 @@ pub(in crate::case) struct Transfer {
 }
 
 impl Transfer {
-    pub(in crate::case) const MOVE: Self = Self {
+    pub(in crate::cases) const MOVE: Self = Self {
         name: "hmm-migrate-move",
         about: "memory in huge pages moved to a device that computes on the host, and home",
         variants: &["memcpy", "farptr-out", "farptr-home"],
         kind: TransferKind::Move,
     };
-    pub(in crate::case) const COPY: Self = Self {
+    pub(in crate::cases) const COPY: Self = Self {
         name: "hmm-migrate-copy",
         about: "memory in huge pages copied to a device, and home",
         variants: &["memcpy", "farptr-out", "farptr-home", "uffdio-copy"],
@@ -80,7 +80,7 @@ impl Case for Transfer {
 }
 
 /// Pages are migrated by a call and brought home by touching them.
-pub(in crate::case) struct Touch;
+pub(in crate::cases) struct Touch;
 
 impl Case for Touch {
     fn name(&self) -> &'static str {

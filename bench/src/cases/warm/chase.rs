@@ -16,7 +16,7 @@ const LINKS: usize = 0;
 const FIRST: usize = 1;
 
 /// One cycle through all the links of an array of the size, in random order.
-pub(in crate::case) struct Chase {
+pub(in crate::cases) struct Chase {
     /// The link after each.
     next: Vec<u32>,
     /// The link that each head begins with.

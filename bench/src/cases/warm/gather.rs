@@ -11,7 +11,7 @@ const PART: u32 = 4;
 const VALUES: u32 = 65_521;
 
 /// Positions all over an array of the size, a quarter as many as it has elements.
-pub(in crate::case) struct Gather {
+pub(in crate::cases) struct Gather {
     index: Vec<u32>,
     elements: u32,
 }

@@ -18,8 +18,13 @@ pub(super) use self::{
     spmv::Spmv,
 };
 
-use super::{Case, Context, Devices, open};
-use crate::{failure::Failure, line::Line, measure::Variant, rival::RawArrays};
+use crate::{
+    case::{Case, Context, Devices, open},
+    failure::Failure,
+    line::Line,
+    measure::Variant,
+    rival::RawArrays,
+};
 use farptr::{AccessMode, Error, Grid, Kernel, KernelDesc, Runtime, Scope};
 use std::{
     marker::PhantomData,

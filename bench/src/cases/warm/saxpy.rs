@@ -2,7 +2,7 @@
 
 use super::{Workload, count};
 use crate::{
-    case::saxpy::{A, elements, is_right},
+    cases::saxpy::{A, elements, is_right},
     line::{Line, elements_of, lines_of},
 };
 use farptr::{
@@ -11,12 +11,12 @@ use farptr::{
 };
 
 /// One element per invocation.
-pub(in crate::case) struct Saxpy {
+pub(in crate::cases) struct Saxpy {
     count: u32,
 }
 
 /// One vector per invocation.
-pub(in crate::case) struct Saxpy4 {
+pub(in crate::cases) struct Saxpy4 {
     vectors: u32,
 }
 

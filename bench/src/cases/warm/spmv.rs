@@ -16,7 +16,7 @@ const COLUMNS: u32 = 32;
 const VALUES: u32 = 251;
 
 /// A matrix with columns at random.
-pub(in crate::case) struct Spmv {
+pub(in crate::cases) struct Spmv {
     rows: u32,
     columns: u32,
     col: Vec<u32>,
@@ -25,7 +25,7 @@ pub(in crate::case) struct Spmv {
 
 impl Spmv {
     /// So many rows.
-    pub(in crate::case) fn with_rows(rows: u32) -> Self {
+    pub(in crate::cases) fn with_rows(rows: u32) -> Self {
         let columns = COLUMNS * rows;
         let mut random = StdRng::seed_from_u64(4);
         let col: Vec<u32> = (0..rows * ENTRIES).map(|_| random.random_range(0..columns)).collect();
