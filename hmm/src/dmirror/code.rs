@@ -32,7 +32,7 @@ impl Code {
     pub const REMOTE_COHERENT: u8 = 0x50;
 }
 
-/// The kind of a page that is not in memory out of reach of the CPU.
+/// The kind of a page that the CPU can access.
 pub(super) enum Kind {
     System,
     Zero,

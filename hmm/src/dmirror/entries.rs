@@ -54,7 +54,8 @@ pub(super) fn erase(table: &mut PageTable, range: VaRange) {
 }
 
 impl Invalidate for Entries {
-    /// The thread that serves faults calls this, so it allocates and frees nothing.
+    /// The thread that serves faults calls this function, which therefore allocates and frees
+    /// nothing.
     fn invalidate(&self, invalidation: &Invalidation<'_>) -> Result<SeqSet, WouldBlock> {
         let mut table = lock(&self.table);
         let seq_set = invalidation.set_seq();

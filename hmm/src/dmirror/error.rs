@@ -11,7 +11,7 @@ use crate::error::{FaultError, debug_in_words};
 use crate::mirror::AttachError;
 use crate::mirror::migrate::MigrateError;
 
-/// How long a command goes on that changes of the mappings keep interrupting.
+/// How long a command is repeated while changes of the mappings keep interrupting it.
 pub(super) const DEADLINE: Duration = Duration::from_secs(1);
 
 /// A failure of a command, by the error number that the kernel's driver answers.

@@ -40,7 +40,8 @@ pub enum Detail {
 pub enum PageEntry {
     /// Nothing.
     Empty,
-    /// No page and yet something: a page in swap or in flight, or a marker.
+    /// The entry maps no page and is not empty: the page is in swap or being moved by the kernel,
+    /// or the entry is a marker.
     Swapped,
     /// A page.
     Present {
@@ -93,8 +94,9 @@ debug_in_words!(FaultInError);
 
 /// A host address space as the walk sees it and acts on it.
 ///
-/// Each answer describes one moment, and different answers different moments. The walk copes: it
-/// looks again after everything that it does, and its result counts only if the notifier agrees.
+/// Each answer describes one moment, and different answers different moments. The walk allows for
+/// that: it looks again after each change that it makes, and its result counts only if `read_retry`
+/// says `false`.
 pub trait HostMm {
     /// Lists the areas that share an address with `range`, lowest first, none twice.
     ///

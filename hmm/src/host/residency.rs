@@ -76,7 +76,7 @@ impl Residency {
 
     /// Returns the size of the pages that are counted, the host's small page.
     ///
-    /// A huge page counts as the small pages it stands for.
+    /// A huge page counts as the small pages that it covers.
     #[must_use]
     pub const fn page_size(&self) -> PageSize {
         self.page_size

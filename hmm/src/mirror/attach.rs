@@ -41,8 +41,9 @@ pub(super) fn detach(migrator: &Migrator, id: DeviceId) {
     if let Some(device) = &removed {
         unwatch_frames(shared, &**device);
     }
-    // The handler may still be giving frames back. It must not drop the last reference to the
-    // device: to unmap the device's memory it would wait for itself.
+    // The handler may still be giving frames back. The handler must not drop the last reference to
+    // the device: the device's memory would be unmapped, and the `munmap` would wait for the
+    // handler to read its message.
     shared.drain();
     if let Some(device) = &removed {
         release(&**device);
@@ -52,16 +53,16 @@ pub(super) fn detach(migrator: &Migrator, id: DeviceId) {
 /// Lets other mirrors have the devices, once every page is home and no thread answers faults.
 pub(super) fn release_all(shared: &Shared) {
     let devices = shared.lock().devices.all();
-    // The devices themselves go after the userfaultfd: the memory that they unmap may be watched,
-    // and no thread reads messages any more.
+    // The devices are dropped after the userfaultfd is closed: their memory may still be watched,
+    // and no thread reads messages any more, so an `munmap` before would wait for ever.
     for device in devices.iter().flatten() {
         unwatch_frames(shared, &**device);
         release(&**device);
     }
 }
 
-/// Has the frames of a host device watched. Not for accesses to holes: the handler itself reads
-/// frames.
+/// Watches the frames of a host device, but not for accesses to holes, because the handler itself
+/// reads frames.
 fn watch_frames(shared: &Shared, device: &dyn DeviceMemory) -> Result<(), AttachError> {
     let Some(host) = device.as_host() else {
         return Ok(());

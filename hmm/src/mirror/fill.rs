@@ -21,7 +21,7 @@ pub(crate) fn fill(shared: &Shared, page: VaRange, write: bool, tries: u32) -> b
     // A page that a request for zeroes fills was absent.
     state.pending_drops.complete(pages_from(around.start(), pages_in(filled.done_bytes)));
     if filled.done_bytes == 0 && filled.resolution == Resolution::AlreadyThere {
-        // There may be the mark of a page that is about to be dropped.
+        // The hole may have the mark of a page that is about to be dropped.
         if shared.transfer.unmark(page) == Resolution::Retry {
             return false;
         }
@@ -45,7 +45,7 @@ pub(crate) fn fill(shared: &Shared, page: VaRange, write: bool, tries: u32) -> b
     true
 }
 
-/// The pages from this one on that may be filled with it: none of them is away.
+/// The pages from `page` on that may be filled together with it: none of them is away.
 fn free_around(shared: &Shared, state: &State, page: VaRange) -> VaRange {
     let end = page.pages_covering(shared.fault_around).end();
     let around = VaRange::new(page.start(), end).unwrap_or(page);

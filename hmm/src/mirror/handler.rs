@@ -91,7 +91,7 @@ pub(crate) fn spawn(shared: Arc<Shared>) -> io::Result<(JoinHandle<()>, FaultThr
     Ok((thread, told.recv().map_err(io::Error::other)?))
 }
 
-/// Without the thread others would wait for ever, so the process ends with it.
+/// Without this thread, other threads would wait for ever, so the process ends with it.
 fn run_or_die(handler: &mut Handler) {
     match catch_unwind(AssertUnwindSafe(|| handler.run())) {
         Ok(Ok(())) => {}
@@ -167,8 +167,8 @@ impl Handler {
         }
     }
 
-    /// Brings a page home, and its neighbours with it. Each is looked at once: by the time that the
-    /// last is home, the first may have left again.
+    /// Brings a page home, and its neighbours with it. Each neighbour is looked at once: by the
+    /// time that the last is home, the first may have left again.
     fn bring_around(&mut self, shared: &Shared, page: VaRange, huge: bool) {
         let size = if huge { block_size() } else { shared.fault_around };
         let mut rest = page.pages_covering(size);

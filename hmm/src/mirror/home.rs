@@ -21,7 +21,7 @@ use crate::sys::owned::Owned;
 use crate::sys::survey::PageSet;
 use crate::sys::uffd::{Outcome, Refusal, Resolution, Wakeup};
 
-/// How often a page is tried for which there is no memory.
+/// How often bringing a page home is tried while the host has no memory for it.
 pub(crate) const MEMORY_TRIES: u32 = 100;
 
 /// How many pages are fetched before they are put where they belong: few enough that their bytes
@@ -35,7 +35,7 @@ pub(crate) trait BringsHome {
     /// The list of pages in transit that the thread has.
     fn mover(&self) -> Mover;
 
-    /// Lets the change of mappings go on that stands in the way of a request.
+    /// Pauses, so that the change of mappings goes on for whose sake the kernel refused a request.
     fn pause(&mut self, shared: &Shared);
 
     /// Room for [`BLOCK`] pages, none of which ever moves.
@@ -47,7 +47,7 @@ struct HomeMigration<'c> {
     shared: &'c Shared,
     run: HeldRun,
     count: usize,
-    /// The pages before this index have had their marks taken away by the mover itself.
+    /// The mover itself has cleared the marks of the pages before this index.
     unmarked: usize,
     memory_tries: u32,
     /// Pages that the device does not give back.
@@ -201,8 +201,8 @@ impl HomeMigration<'_> {
         }
     }
 
-    /// Forgets pages whose marks are gone, unless a change of mappings took them along that is
-    /// still to be read.
+    /// Forgets pages whose marks are gone. If the message about a change of mappings is unread, the
+    /// change may have moved the marks, and nothing is forgotten.
     fn discard(&self, mut state: MutexGuard<'_, State>, range: VaRange) -> usize {
         if self.shared.transfer.unmark(range) == Resolution::Retry {
             return 0;
@@ -231,14 +231,15 @@ impl HomeMigration<'_> {
             }
         };
         let mut done = pages_in(outcome.done_bytes);
-        // The request has woken the threads that wait for these pages. They find the pages,
-        // whatever the table says; and messages about changes that they then make are read after
-        // this. They are counted under the lock, which `Mirror::stats` takes: a thread that was
-        // woken sees its page counted.
+        // The request has woken the threads that wait for these pages. The threads find the pages,
+        // whatever the table says; if they change mappings then, the messages are read only after
+        // this lock is released. The pages are counted under the lock, which `Mirror::stats` takes:
+        // a thread that was woken sees its page counted.
         state.table.forget(pages_from(range.start(), done));
         self.shared.stats.pages_home.add(done as u64);
         drop(state);
-        // After a part, the rest is requested again: a page alone can come home where a run cannot.
+        // If a part of the run came home, the rest is requested again: a single page may come home
+        // where a run cannot.
         if done == 0 {
             done += self.overcome(thread.mover(), index + done, outcome.resolution);
         }
@@ -266,7 +267,8 @@ impl HomeMigration<'_> {
         }
     }
 
-    /// Deals with the reason why a page did not get home; returns one if it needs nothing more.
+    /// Handles the reason why a page did not come home. Returns 1 if the page is finished, and 0 if
+    /// it is to be tried again.
     fn overcome(&mut self, mover: Mover, index: usize, why: Resolution) -> usize {
         match why {
             Resolution::Done | Resolution::Retry => 0,
@@ -274,8 +276,8 @@ impl HomeMigration<'_> {
                 self.memory_tries += 1;
                 0
             }
-            // Another mapping's page is there, or nothing is mapped any more, and no message told
-            // of it.
+            // A page of another mapping is at the address, or nothing is mapped there any more, and
+            // no message told of it.
             _ => self.lose(mover, index),
         }
     }
@@ -288,7 +290,8 @@ enum Found {
     Unknown,
 }
 
-/// The first of `pages` that belong next to each other by now, the first of them at `at`.
+/// The pages at the start of `pages` whose homes are neighbours now; the first page belongs at
+/// `at`.
 fn together(state: &State, mover: Mover, at: VirtAddr, pages: Range<usize>) -> VaRange {
     let (transit, first) = (state.table.transit(mover), pages.start);
     let follows = |&next: &usize| transit.at(next) == Some(above(at, next - first));

@@ -26,8 +26,8 @@ impl HostMm for Mirror {
         self.migrator.host.pages(vma, range, detail)
     }
 
-    /// Lists what devices hold and what is still the program's: a page that was dropped or
-    /// replaced behind the mirror's back has lost its mark.
+    /// Lists the pages that devices hold and that still have their marks. A page without a mark was
+    /// dropped or replaced, and the message about it is unread.
     fn device_pages(&self, range: VaRange) -> Vec<DeviceRun> {
         if self.is_inherited() {
             return Vec::new();
@@ -64,7 +64,7 @@ impl HostMm for Mirror {
 }
 
 impl Mirror {
-    /// Fills the holes at the start of a range at once; by faults it would be one after the other.
+    /// Fills the holes at the start of a range with one request, in place of one fault for each.
     fn fill_ahead(&self, range: VaRange) {
         if self.is_inherited() || self.tier() != MirrorTier::KernelFaults {
             return;

@@ -1,5 +1,4 @@
-//! The threads of the program on their way through a mirror: each moves pages out or brings them
-//! home, one thread at a time.
+//! The calls of the program's threads that move pages out or bring them home, one call at a time.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +22,8 @@ use crate::walk::process::ProcessMm;
 /// The state that the threads that migrate share with the hook around forks.
 #[derive(Debug)]
 pub(super) struct Migrator {
-    /// Before everything that it watches, which is unmapped afterwards.
+    /// The first field, so that the userfaultfd is closed before the memory that it watches is
+    /// unmapped.
     pub(super) shared: Arc<Shared>,
     /// Locked under the migration lock only.
     pub(super) scratch: Mutex<Scratch>,
@@ -78,8 +78,8 @@ impl Migrator {
         self.needed(mirror).keep_home(&self.host, range, &areas)
     }
 
-    /// Collects what the mirror, its devices and this thread need. The list says by its own place
-    /// where this thread's allocator gives memory out.
+    /// Collects the memory that the mirror, its devices and this thread need. The address of the
+    /// list itself shows in which area this thread's allocator gives memory out.
     fn needed(&self, mirror: VirtAddr) -> Needed {
         let mut values = vec![mirror, VirtAddr::of(self), VirtAddr::of(&*self.shared)];
         values.extend(lock(&self.scratch).lists.addresses());
@@ -92,13 +92,14 @@ impl Migrator {
         let mut pages = self.fault_thread.pages.to_vec();
         pages.extend(pages_of_this_thread());
         pages.extend(listed());
-        // A stack is no allocator's, and the kernel may have joined it to a mapping beside it.
+        // A value on a stack needs only the pages of that stack, which `pages` lists; its area may
+        // also contain a neighbouring mapping that the kernel joined to the stack.
         values.retain(|&at| !pages.iter().any(|range| range.contains(at)));
         Needed { values, pages }
     }
 
-    /// Brings pages home, all or those of one device, and waits for those that the handler has on
-    /// their way. The caller holds the migration lock.
+    /// Brings pages home, all or those of one device, and waits for those that the handler is
+    /// bringing home. The caller holds the migration lock.
     pub(super) fn bring_home(&self, range: VaRange, device: Option<DeviceIndex>) -> PageCount {
         let count = self.bring_held(range, device);
         self.shared.drain();

@@ -148,7 +148,8 @@ impl Mirror {
     /// Returns what the mirror has done so far.
     #[must_use]
     pub fn stats(&self) -> MirrorStats {
-        // A thread that was woken by a request sees what the request has counted under the lock.
+        // The lock is taken because requests count under it: a thread that a request has woken sees
+        // what the request counted.
         let _state = self.shared().lock();
         self.shared().stats.read()
     }
@@ -159,8 +160,8 @@ impl Mirror {
         self.shared().lock().table.held()
     }
 
-    /// Tells whether this process is a child of the one that built the mirror, and so can do
-    /// nothing with it but drop it.
+    /// Tells whether this process is a child of the process that built the mirror. A child can only
+    /// drop the mirror.
     #[must_use]
     pub fn is_inherited(&self) -> bool {
         self.shared().is_inherited()
@@ -168,8 +169,8 @@ impl Mirror {
 
     /// Watches a range: devices are told when it is unmapped, moved or dropped.
     ///
-    /// Pages that are moved to a device are watched anyway. The rest of a device's mirror should
-    /// be: otherwise the device hears of nothing but explicit invalidations.
+    /// Pages that are moved to a device are watched anyway. Every range that a device mirrors
+    /// should be watched: otherwise the device is told of explicit invalidations only.
     ///
     /// In [`MirrorTier::KernelFaults`] the mirror then answers the first touch of a page of private
     /// anonymous memory, with zeroes: the mirror has to tell the bytes that a page gets after it
@@ -389,7 +390,7 @@ impl Mirror {
 impl Drop for Mirror {
     fn drop(&mut self) {
         if self.is_inherited() {
-            // The thread is the parent's; this process has nothing to wait for.
+            // The thread exists in the parent only; this process has nothing to wait for.
             std::mem::forget(self.handler.take());
             return;
         }

@@ -15,7 +15,7 @@ use crate::addr::VaRange;
 /// How many ranges there is room for.
 const ROOM: usize = 128;
 
-/// See the module. Allocates nothing.
+/// Ranges whose pages may be about to be dropped. It allocates nothing.
 #[derive(Debug)]
 pub(crate) struct PendingDrops {
     /// The first `len` are in use.

@@ -1,5 +1,5 @@
-//! The state that the threads of a mirror share: the table under its lock, and the services around
-//! it.
+//! The state that the threads of a mirror share: the table under its lock, the notifiers, the
+//! userfaultfd and its signals, and counters.
 
 #![forbid(unsafe_code)]
 
@@ -38,8 +38,8 @@ pub(crate) struct State {
     pub(crate) busy: bool,
     /// How often all messages were acted on.
     pub(crate) cycle: u64,
-    /// How many threads wait for the end of a cycle. A notification without a waiter would be a
-    /// system call too.
+    /// How many threads wait for the end of a cycle. Counted because a notification without a
+    /// waiter would still be a system call.
     waiting: usize,
 }
 
@@ -71,7 +71,7 @@ impl Drop for OwnDrop<'_> {
     }
 }
 
-/// See the module.
+/// The state that the threads of a mirror share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) transfer: Transfer,
@@ -163,9 +163,9 @@ impl Shared {
         let _ = self.transfer.uffd().wake(range);
     }
 
-    /// Gives the content of a page up: a thread that touches it gets a bus error, which is better
-    /// than zeroes. Returns `false` if a change of mappings has to go on first. The caller has the
-    /// lock.
+    /// Poisons a page whose content is lost: a thread that touches the page gets a bus error in
+    /// place of zeroes. Returns `false` if a change of mappings has to go on first. The caller has
+    /// the lock.
     pub(crate) fn lose(&self, page: VaRange) -> bool {
         if self.transfer.unmark(page) == Resolution::Retry {
             return false;
@@ -182,8 +182,9 @@ impl Shared {
         true
     }
 
-    /// Looks which pages of a block that are about to be dropped are absent: those were. Memory
-    /// that is no private anonymous memory keeps its bytes, whatever is dropped.
+    /// Surveys the pages of a block that are about to be dropped. An absent page has been dropped,
+    /// so its drop is complete. Memory that is not private and anonymous keeps its bytes when pages
+    /// are dropped, so such a drop is complete too.
     pub(crate) fn review_pending_drops(&self, state: &mut State, block: VaRange) {
         let Ok(survey) = self.transfer.surveyor.survey(block) else {
             return;
@@ -218,7 +219,7 @@ impl Shared {
         if !state.busy && !self.has_messages() {
             return;
         }
-        // The cycle that runs may have read before the call, the next one reads after it.
+        // The running cycle may have read messages before this call; the next cycle reads after it.
         let enough = state.cycle + 2;
         while state.cycle < enough && (state.busy || self.has_messages()) {
             if !state.busy {
@@ -230,7 +231,7 @@ impl Shared {
         }
     }
 
-    /// Has the handler go through a cycle. A message that was there a moment ago would not do: it
+    /// Has the handler go through a cycle. A message that is in the queue does not suffice: it
     /// vanishes when another thread wakes the thread that it is about.
     fn request_cycle(&self) {
         if let Err(error) = self.nudge.raise() {

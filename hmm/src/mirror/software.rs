@@ -1,4 +1,4 @@
-//! Requests of the software device to its mirror beyond those of every device.
+//! Calls of the software device to its mirror that other devices do not have.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ use crate::mirror::migrate::{MigrateError, routes};
 use crate::notifier::Event;
 
 impl Mirror {
-    /// Lists the parts of a range whose pages may leave, and for what they can be accessed.
+    /// Lists the parts of a range whose pages may leave, with the access that they allow.
     pub(crate) fn movable(
         &self,
         range: VaRange,
@@ -20,7 +20,7 @@ impl Mirror {
         Ok(movable.collect())
     }
 
-    /// Tells all devices but one that it takes pages.
+    /// Tells all devices but the one of owner `by` that this device takes pages.
     pub(crate) fn announce_migration(&self, range: VaRange, by: crate::Owner) {
         drop(self.shared().invalidate(Event::Migrate { by: Some(by) }, range));
     }

@@ -18,7 +18,7 @@ pub struct MirrorStats {
     pub pages_home: u64,
     /// Faults on pages that had no content, answered with zeroes.
     pub zero_filled: u64,
-    /// Faults put off because the page was on its way.
+    /// Faults that were not answered at once because the page was in transit.
     pub deferred: u64,
     /// Requests that the kernel wanted to see again, because mappings were changing.
     pub retries: u64,

@@ -2,8 +2,8 @@
 //!
 //! It is an AVL tree ordered by start, in which every node knows the highest end below it. Finding
 //! one interval, inserting and removing take O(log n), at a hundred thousand intervals some twenty
-//! steps. A search can go on after the last interval found, without a borrow in between; that is
-//! what lets the notifiers call back with no lock held and without a list on the heap.
+//! steps. A search can go on after the last interval found, without a borrow in between; so the
+//! notifiers can call devices with no lock held and without a list on the heap.
 
 #![forbid(unsafe_code)]
 

@@ -153,7 +153,8 @@ impl State {
         self.tree.insert(subscription.range, subscription.key.serial, subscription);
     }
 
-    /// Puts a newcomer into the tree, now or later, and returns the number it starts with.
+    /// Inserts a new subscription into the tree, now or later, and returns the sequence number that
+    /// it starts with.
     ///
     /// A new notifier was not told about the invalidations that run. So if there are any it starts
     /// with their number, and its first `read_begin` waits for them to end.

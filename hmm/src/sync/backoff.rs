@@ -1,11 +1,12 @@
-//! Waiting for others before a request is made again.
+//! Pauses before a request is made again.
 
 #![forbid(unsafe_code)]
 
 use std::thread;
 use std::time::Duration;
 
-/// Lets others go on before a request is made again: first the processor, then time.
+/// Lets other threads run before a request is made again: the first pauses give up the processor,
+/// later ones sleep.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     tries: u32,
@@ -16,7 +17,7 @@ impl Backoff {
 
     const MOST: u32 = 1000;
 
-    /// Whether waiting for what may never come has lasted long enough.
+    /// Whether there were so many pauses that the request may never succeed.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.tries > Self::MOST
     }

@@ -1,7 +1,7 @@
 //! The locks and atomics of the crate: those of `std`, or loom's doubles of them.
 //!
-//! Everything that threads hand over by hand goes through here, so that the model checker sees
-//! it. `Arc` does not: it only counts, and loom's cannot point to a trait object.
+//! All synchronisation that this crate writes itself goes through this module, so that the model
+//! checker sees it. `Arc` does not: it only counts, and loom's cannot point to a trait object.
 
 #![forbid(unsafe_code)]
 

@@ -94,8 +94,9 @@ struct Registry {
     next: u64,
 }
 
-/// Locked by the thread that forks from *prepare* on, so that the hooks that run afterwards are
-/// those that ran before, and so that the child gets the lock from a thread that it has.
+/// The thread that forks holds the lock from *prepare* on. So the hooks that run afterwards are
+/// those that ran before, and in the child the holder of the lock is the one thread that exists
+/// there.
 static REGISTRY: Mutex<Registry> = Mutex::new(Registry { hooks: Vec::new(), next: 0 });
 
 /// The error of the one attempt to be called around forks, if it failed.
@@ -190,7 +191,8 @@ fn finish(step: impl Fn(&dyn ForkHook)) {
     });
 }
 
-/// Runs a step of a hook. A panic must not unwind into C, and half a fork cannot be gone on with.
+/// Runs a step of a hook. A panic must not unwind into C, and a fork whose hooks ran only in part
+/// leaves the mirror in no valid state.
 fn run(step: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(step)).is_err() {
         std::process::abort();

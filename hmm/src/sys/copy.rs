@@ -99,8 +99,8 @@ fn iovec(base: *mut c_void, len: usize) -> libc::iovec {
     libc::iovec { iov_base: base, iov_len: len }
 }
 
-/// Repeats a transfer that may stop halfway without saying why. The next one, on the rest, does
-/// not come far and says why.
+/// Repeats a transfer that may stop halfway without saying why. The next transfer, of the rest,
+/// then moves nothing and returns the error.
 fn each_part(
     far: VirtAddr,
     len: usize,

@@ -15,9 +15,9 @@ use crate::device::{DeviceError, Owner};
 
 /// The proof that a mirror makes a call of a [`DeviceMemory`].
 ///
-/// Frames hold the memory of ordinary code. Code that could fill them or give them away at will
-/// would change values behind references, so only a mirror has this proof, and lends it for one
-/// call.
+/// Frames hold the memory of ordinary code. Code that could fill or free frames at any time would
+/// change values behind references. So only a mirror can make this proof, and it lends the proof
+/// for one call.
 ///
 /// ```compile_fail,E0423
 /// use farptr_hmm::{DeviceMemory, HostDevice, MirrorCall, Owner, PageCount, PageNumber};

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::addr::{PageSize, VaRange, VirtAddr};
 
-/// Memory that could not be mapped, or whose pages would not do what they were told.
+/// A failure to map memory, or to change its pages.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub(crate) enum MemoryError {
@@ -138,8 +138,8 @@ impl Mapping {
         Ok(())
     }
 
-    /// Tells the kernel about huge pages. A kernel without them does not know the advice, and
-    /// then there is nothing to be said.
+    /// Tells the kernel about huge pages. A kernel without huge pages does not know the advice, and
+    /// then needs none.
     fn prefer(&self, huge: HugePages) {
         let advice = match huge {
             HugePages::Prefer => Advice::LinuxHugepage,

@@ -1,10 +1,11 @@
-//! Memory of this process that the threads that move pages need on the way: the stack of a thread,
-//! its own variables, and mappings of this crate.
+//! Memory that a thread needs while it moves pages: its stack, its own variables, and mappings of
+//! this crate. Such memory must stay at home.
 //!
 //! # Safety
 //!
-//! The C library is asked where the calling thread's stack and variables are. It writes into local
-//! variables, and nothing is read through the addresses.
+//! The functions below ask the C library for the addresses of the calling thread's stack and
+//! variables. The C library writes the answers into local variables, and no function reads through
+//! the addresses.
 
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -12,11 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{PageSize, VaRange, VirtAddr};
 
-/// How far a thread that migrates goes down its stack from where it is asked, in pages.
+/// The most pages of its stack that a migrating thread uses below the frame of
+/// [`pages_of_this_thread`].
 const DEPTH: u64 = 64;
 
-/// The bytes that the C library surely keeps behind the address that names a thread. A stack may
-/// end right behind it, and the next page be a buffer's.
+/// The bytes behind the address of a thread's descriptor that belong to the C library on every
+/// system. Not more: the mapping may end right behind them, and the next page may be part of a
+/// buffer.
 const THREAD_BYTES: u64 = 2048;
 
 /// The pages that the calling thread itself touches, whatever it does: its stack from here down,
@@ -29,8 +32,8 @@ pub(crate) fn pages_of_this_thread() -> [VaRange; 4] {
     [below, whole_stack().unwrap_or_default(), variables(), signal_stack().unwrap_or_default()]
 }
 
-/// The stack for signals, which a thread unmaps when it ends. The thread that reads messages would
-/// wait until it has read about that.
+/// The stack for signals. A thread unmaps it when it ends. If it were watched, the `munmap` by the
+/// thread that reads messages would wait until that same thread reads the message.
 fn signal_stack() -> Option<VaRange> {
     let mut stack = MaybeUninit::<libc::stack_t>::zeroed();
     // SAFETY: 1. No new stack is set. 2. There is room for the answer.
@@ -63,8 +66,9 @@ fn whole_stack() -> Option<VaRange> {
     VaRange::from_len(VirtAddr::from_ptr(start), len as u64)
 }
 
-/// From the variables of the C library to what it knows of the thread. On some processors one lies
-/// above, on some below; what the program itself keeps for each thread lies between.
+/// From the thread variables of the C library to its descriptor of the thread. On some processors
+/// the descriptor lies above the variables, on some below; the thread variables of the program lie
+/// between the two.
 fn variables() -> VaRange {
     // SAFETY: The call has no obligations.
     let error = VirtAddr::from_ptr(unsafe { libc::__errno_location() }).get();
@@ -83,19 +87,20 @@ unsafe extern "C" {
     static environ: *const libc::c_char;
 }
 
-/// Variables without content at first, of this program and of the C library. Others lie beside
-/// them: that of the standard library which counts panics, say.
+/// Addresses of static variables that start as zeroes, of this program and of the C library. Other
+/// such variables lie in the same areas, the panic counter of the standard library for one.
 pub(crate) fn static_variables() -> [VirtAddr; 3] {
     let own = VaRange::of(&OWN);
-    // The first pages of such variables may lie in the program's file, and the others not.
+    // The first pages of such variables may be mapped from the program's file, and the others be
+    // anonymous memory.
     [own.start(), VirtAddr::new(own.end().get() - 1), VirtAddr::from_ptr(&raw const environ)]
 }
 
 /// How many mappings of the crate are known.
 const ROOM: usize = 1024;
 
-/// The mappings of the crate that it needs to move pages. Taken and given back without a lock: a
-/// child of `fork` could inherit one that is held.
+/// The mappings of the crate that it needs to move pages. Entries are taken and given back without
+/// a lock, because a child of `fork` could inherit a lock that is held.
 static OWN: [Own; ROOM] =
     [const { Own { start: AtomicU64::new(0), len: AtomicU64::new(0) } }; ROOM];
 

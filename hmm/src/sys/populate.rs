@@ -20,9 +20,8 @@ pub(crate) fn populate(range: VaRange, access: PageAccess) -> rustix::io::Result
     };
     let len = usize::try_from(range.len_bytes()).map_err(|_| rustix::io::Errno::INVAL)?;
     // SAFETY: `madvise` asks that the advice be one that breaks nothing for users of the memory.
-    // Both advices only populate: the contents stay, and whatever refers to the pages goes on
-    // seeing them. An address that is not mapped, or not for this access, is an error and not an
-    // access.
+    // Both advices only populate: the contents stay, and references to the pages remain valid. An
+    // address that is not mapped, or not for this access, is an error and not an access.
     unsafe { madvise(range.start().as_mut_ptr(), len, advice) }
 }
 

@@ -1,4 +1,4 @@
-//! Signals, which a thread leaves to others or takes as errors.
+//! Signals: a thread blocks all of them, or turns one into an error.
 //!
 //! # Safety
 //!

@@ -344,7 +344,7 @@ impl HostMm for Model {
         self.pages.borrow_mut()[indices].iter_mut().try_for_each(|page| page.touch(access))
     }
 
-    /// Other devices hear of it; the pages come home by the CPU's hand.
+    /// Other devices are told; the pages come home as if the CPU had touched them.
     fn bring_home(&self, range: VaRange, access: PageAccess) -> Result<(), FaultInError> {
         self.fault_in(range, access)
     }

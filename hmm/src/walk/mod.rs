@@ -27,7 +27,7 @@ use pass::{Need, Pass, Walk};
 /// fast as they are faulted in, and the caller decides whether to go on.
 const STUCK: u32 = 64;
 
-/// How often a failure that the areas do not explain is doubted.
+/// How often a failure that the areas do not explain is tried again.
 const DOUBTS: u32 = 2;
 
 /// Answers for every page of `range` what the device may do with it, and faults in first what the

@@ -40,9 +40,10 @@ const ENTRIES: u64 = 4096;
 /// No interface tells whether a page is writable. It is inferred: the area is writable, and the
 /// page is not one of a file mapped privately; and, looking closely ([`Detail::Writability`]), no
 /// other process maps a private page, it is not the page of zeroes, and no userfaultfd protects it.
-/// The first form takes a page shared with a forked child, or the page of zeroes, for writable: a
-/// store through its address does succeed, after the kernel has made a copy. A device that pins
-/// pages must ask for them with [`Request::WRITE`](crate::Request::WRITE), which looks closely.
+/// Without the closer look, a page that is shared with a forked child, and the page of zeroes,
+/// count as writable: a store through the address does succeed, after the kernel has made a copy. A
+/// device that pins pages must ask for them with [`Request::WRITE`](crate::Request::WRITE), which
+/// looks closely.
 ///
 /// The value belongs to the process that opened it; after `fork` a child opens its own.
 #[derive(Debug)]
@@ -91,7 +92,7 @@ impl ProcessMm {
     /// Splits a run of present pages into those that can be written as they are and the others.
     fn split(&self, vma: &Vma, run: &PageRun, runs: &mut Vec<PageRun>) -> Result<(), HostError> {
         if run.mapping > PageSize::host() {
-            // One entry speaks for all pages of a mapping.
+            // One entry holds for all pages of a huge mapping.
             for range in run.range.pages(run.mapping).filter_map(|m| m.intersection(&run.range)) {
                 let writable = self.entry(range)?.is_some_and(|entry| is_writable(entry, vma));
                 push(runs, PageRun { range, entry: PageEntry::Present { writable }, ..*run });
@@ -214,8 +215,8 @@ enum Suspicion {
     Proven,
 }
 
-/// Judges an area by its name. Only drivers and the kernel itself map other things than memory,
-/// and their areas have names of their own. Asking about every area would cost too much.
+/// Judges an area by its name. Only drivers and the kernel itself map other things than memory, and
+/// such areas have names by which they are known. Reading smaps for every area would cost too much.
 fn suspicion(name: &OsStr) -> Suspicion {
     const KERNEL: [&[u8]; 2] = [b"[vvar", b"[vsyscall]"];
     const MEMORY: [&[u8]; 3] = [b"/dev/shm/", b"/dev/hugepages/", b"/dev/zero"];

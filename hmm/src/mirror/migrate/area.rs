@@ -1,4 +1,4 @@
-//! The parts of a range that can leave in one way each, found before anything moves.
+//! The areas of a range, and how the pages of each can leave. They are found before any page moves.
 
 use super::error::MigrateError;
 use super::outcome::{Migration, Skip};
@@ -32,7 +32,8 @@ pub(crate) fn routes(
     let mut cursor = range.start();
     for vma in host.vmas(range).map_err(fail)? {
         let special = host.is_special(&vma).map_err(fail)?;
-        // Listed one by one: a neighbour may have grown over what was listed before.
+        // The host may list areas one by one, so an area may have grown meanwhile over one that was
+        // listed before it.
         let rest = VaRange::new(cursor, range.end()).unwrap_or_default();
         let Some(part) = vma.range.intersection(&rest) else {
             continue;
@@ -65,7 +66,8 @@ pub(crate) struct Area {
 }
 
 impl Area {
-    /// The result for a block none of whose pages may go because they may be needed on the way.
+    /// The result for a block that stays whole because a thread may need its pages during the
+    /// migration; `None` if the block can go.
     pub(crate) fn block_at_home(areas: &[Self], block: VaRange) -> Option<Migration> {
         let area = areas.iter().find(|area| area.range.contains_range(&block))?;
         let mut result = Migration::default();
@@ -78,7 +80,7 @@ impl Area {
         self.access().is_some()
     }
 
-    /// For what its pages can be accessed; `None` if none can leave.
+    /// The access that its pages allow; `None` if none of them can leave.
     pub(crate) fn access(&self) -> Option<PageAccess> {
         match self.route {
             Route::Leaves(Leave::ByMove) => Some(PageAccess::Write),

@@ -1,5 +1,5 @@
-//! The block under migration: what all steps share, and what they do to the places that pages are
-//! moved to.
+//! The block that is being migrated: the state that all steps share, and how frames and staging
+//! memory are emptied.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -24,7 +24,7 @@ pub(crate) struct Order<'m> {
     pub(crate) lease: Option<&'m Lease>,
 }
 
-/// See the module.
+/// The block that is being migrated, passed on from step to step.
 pub(super) struct Block<'m> {
     pub(super) shared: &'m Shared,
     pub(super) device: &'m dyn DeviceMemory,
@@ -34,7 +34,7 @@ pub(super) struct Block<'m> {
     pub(super) staging: &'m mut Staging,
     pub(super) buffer: &'m mut Owned<u8>,
     pub(super) backoff: Backoff,
-    /// From before anything changes until everything has.
+    /// The invalidation runs from before the first change until after the last.
     _guard: InvalidationGuard,
 }
 
@@ -69,13 +69,14 @@ impl<'m> Block<'m> {
         pages_from(above(self.staging.range().start(), index), count)
     }
 
-    /// Waits until a change of mappings has gone on.
+    /// Pauses, so that a change of mappings can go on.
     pub(super) fn pause(&mut self) {
         self.shared.stats.retries.add(1);
         self.backoff.pause();
     }
 
-    /// How many of `count` pages from `index` on are in transit and belong where they did.
+    /// How many of the `count` pages from `index` on are in transit and still belong where they
+    /// were claimed.
     pub(super) fn still_there(&self, state: &State, index: usize, count: usize) -> usize {
         let transit = state.table.transit(Mover::Migrator);
         (index..index + count).take_while(|&page| transit.at(page) == Some(self.at(page))).count()
@@ -87,8 +88,8 @@ impl<'m> Block<'m> {
         self.device.as_host()?.frames().range_of(first, count).ok()
     }
 
-    /// Makes frames holes, to which huge pages can be moved whole. Meanwhile they are not watched:
-    /// else the kernel would wait until the handler has read about each drop.
+    /// Makes frames holes, to which huge pages can be moved whole. The frames are not watched
+    /// meanwhile: otherwise each drop would wait until the handler has read its message.
     pub(super) fn empty_frames(
         &self,
         host: &HostDevice,
@@ -103,7 +104,8 @@ impl<'m> Block<'m> {
         let _ = uffd.unregister(range);
         let cleared = host.frames().clear(first, count);
         if let Err(error) = uffd.register(range, Modes::PROTECTED) {
-            // No place to move to: not empty, so that the next migration empties them again.
+            // Pages cannot be moved to frames that are not watched. So the frames count as filled,
+            // and the next migration empties them again.
             host.frames().note_filled(first, count);
             return Err(DeviceError::Other { source: error.into() });
         }
@@ -117,8 +119,9 @@ impl<'m> Block<'m> {
         self.staging.set_clean(is_clean);
     }
 
-    /// Makes holes of a part of the staging memory, which meanwhile is not watched: else the kernel
-    /// would wait until the handler has read about it. Tells whether they are holes and watched.
+    /// Turns a part of the staging memory into holes. It is not watched meanwhile: otherwise the
+    /// drop would wait until the handler has read its message. Tells whether the part now consists
+    /// of holes and is watched again.
     pub(super) fn make_holes(&mut self, part: VaRange) -> bool {
         let uffd = self.shared.transfer.uffd();
         let _ = uffd.unregister(part);

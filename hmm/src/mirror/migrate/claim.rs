@@ -12,7 +12,7 @@ use crate::mirror::table::{Mover, Place};
 use crate::sys::survey::PageSet;
 use crate::sys::uffd::Modes;
 
-/// A block in which threads wait that touch a page that goes.
+/// A block whose leaving pages are in transit: a thread that touches one waits.
 pub(super) struct InTransit<'m> {
     pub(super) block: Block<'m>,
     pub(super) pages: &'m mut Vec<Claimed>,
@@ -83,8 +83,8 @@ fn dropping(block: &Block<'_>, state: &mut State, count: usize) -> PageSet {
     dropping
 }
 
-/// Watches the claimed pages. Before the claim it would be too early: another mapping, which is not
-/// watched, could take their place without a message, and its pages would be taken.
+/// Watches the claimed pages. Watching them before the claim would be too early: a mapping that is
+/// not watched could take their place without a message, and its pages would be collected.
 fn watch(block: &Block<'_>, areas: &[Area], claimed: &mut [Claimed]) {
     let modes = Modes::MISSING | Modes::PROTECTED;
     for area in areas.iter().filter(|area| area.can_leave()) {

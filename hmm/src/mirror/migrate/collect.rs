@@ -13,8 +13,8 @@ use crate::sync::MutexGuard;
 use crate::sys::survey::Survey;
 use crate::sys::uffd::{Refusal, Resolution};
 
-/// How often pages are removed that block a move, before the pages stay for this time: another
-/// process may go on reading there.
+/// How often pages that block a move are removed before the move is given up: another process may
+/// read there again and again, and so make them anew.
 const CLEARINGS: u32 = 100;
 
 /// Pages taken from their places.
@@ -101,8 +101,8 @@ impl<'m> Collection<'m> {
         self.note(count, |_, frame| Taken::Returns { reason, frame, content });
     }
 
-    /// Moves the next run of pages to the frames or to the staging memory, as far as it goes. A
-    /// change of mappings may have to go on first; then no page is noted.
+    /// Moves the next run of pages to the frames or to the staging memory, as far as it goes. If
+    /// the kernel refuses because a change of mappings has to go on first, no page is noted.
     fn take_by_move(&mut self, frame: Frame) {
         let (index, count) = (self.taken.len(), self.next_run());
         let Some((content, dst)) = self.destination(frame, count) else {
@@ -143,9 +143,8 @@ impl<'m> Collection<'m> {
         }
     }
 
-    /// Makes holes of the part of the destination that holds pages, but none of those that are
-    /// moved: zeroes that another thread or process read there. Tells whether it is worth another
-    /// try.
+    /// Turns into holes the part of the destination that holds other pages than the moved ones:
+    /// zeroes that another thread or process has read there. Tells whether it is worth another try.
     fn clear_blocking(&mut self, frame: Frame, part: VaRange) -> bool {
         self.clearings += 1;
         if part.is_empty() || self.clearings > CLEARINGS {
@@ -160,8 +159,9 @@ impl<'m> Collection<'m> {
         }
     }
 
-    /// Unlocks the destination, once: the program may have locked all memory of the process, while
-    /// these pages are not locked. Tells whether it is worth another try.
+    /// Unlocks the destination, once: the program may have locked all memory of the process, the
+    /// destination included, while the pages that move are not locked. Tells whether it is worth
+    /// another try.
     fn unlock_destination(&mut self) -> bool {
         if std::mem::replace(&mut self.unlocked, true) {
             return false;
@@ -172,7 +172,8 @@ impl<'m> Collection<'m> {
         }
     }
 
-    /// Notes why a page did not move, and with it others that will not for the same reason.
+    /// Notes why a page did not move, for this page and for others of the run that will not move
+    /// for the same reason.
     fn note_refused(&mut self, count: usize, why: Resolution) {
         let (count, reason) = match why {
             Resolution::Done | Resolution::Retry => return,

@@ -11,7 +11,7 @@ use crate::sys::copy::read_bytes;
 use crate::sys::device::MirrorCall;
 use crate::sys::survey::Survey;
 
-/// Pages whose content is on the device, or still where it can be restored from.
+/// Pages whose content is on the device, or in a place from which it can be put back.
 pub(super) struct Copied<'m> {
     pub(super) block: Block<'m>,
     pub(super) pages: &'m mut Vec<Taken>,

@@ -45,7 +45,8 @@ impl<'m> Finalized<'m> {
         result
     }
 
-    /// Pages that could not be moved because others share them, which a store of each ends.
+    /// Pages that could not be moved because another process shares them. A store to such a page
+    /// ends the sharing.
     pub(super) fn shared_pages(&self) -> impl Iterator<Item = VaRange> {
         let pinned = self.pages.iter().enumerate();
         let pinned = pinned.filter(|(_, page)| **page == Ended::Stays(Skip::Pinned));
@@ -53,8 +54,8 @@ impl<'m> Finalized<'m> {
     }
 }
 
-/// The pages that leave or go back, and what became of those that are through. The next page is the
-/// one at the index that `ended` has reached.
+/// The pages that leave or go back, and the results of those that are finished. The next page is
+/// the one at the index that `ended` has reached.
 struct Finalization<'m> {
     block: Block<'m>,
     leaving: &'m mut Vec<Leaving>,
@@ -131,15 +132,15 @@ impl Finalization<'_> {
         }
     }
 
-    /// Finishes the next pages that belong together and are alike. A change of mappings may have to
-    /// go on first; then none is finished.
+    /// Finishes the next pages that belong together and are alike. If a change of mappings has to
+    /// go on first, none is finished.
     fn finish(&mut self, to: Destination) {
         let (shared, index) = (self.block.shared, self.ended.len());
         let mut state = shared.lock();
         let transit = state.table.transit(Mover::Migrator);
         let Some(at) = transit.at(index) else {
             drop(state);
-            // It was dropped or unmapped on its way.
+            // The page was dropped or unmapped while it was in transit.
             self.ended.push(Ended::Stays(Skip::Changed));
             return shared.stats.discarded.add(1);
         };
@@ -197,10 +198,10 @@ impl Finalization<'_> {
     }
 
     /// Finds pages among the next that are where they belong, and notes that they never left. Such
-    /// a page was taken for moved, and a change of mappings, not yet read then, had only taken it
-    /// along. Under the lock no other thread fills the hole of a page in transit; but the page
-    /// there may be that of another mapping while a message is unread, so the kernel is asked
-    /// afterwards. Tells whether to begin again.
+    /// a page was taken for moved, although a change of mappings, whose message was unread then,
+    /// had moved it to its new home. Under the lock no other thread fills the hole of a page in
+    /// transit; but while a message is unread, the page there may be that of another mapping, so
+    /// `check_watched` comes after the survey. Tells whether to begin again.
     fn find_at_home(&mut self, range: VaRange) -> bool {
         let transfer = &self.block.shared.transfer;
         let survey = transfer.look(range);
@@ -322,7 +323,7 @@ impl Finalization<'_> {
     }
 }
 
-/// The frame of a page that goes, and whose content is still at home.
+/// The frame of a page that goes and whose content is still at home, write-protected.
 fn protected(page: Taken) -> Option<(Frame, ())> {
     match page {
         Taken::Goes { frame, content: Content::Protected } => Some((frame, ())),

@@ -2,8 +2,8 @@
 //! [`InTransit`], [`Collected`], [`Copied`], [`Finalized`].
 //!
 //! Each step is a value that the next one consumes, with a type of its own for pages (`pages.rs`).
-//! A page falls out at any step, for a reason that the result names, and then is where it was and
-//! holds what it held. `DESIGN.md` has the protocol.
+//! At any step a page may be left out, for a reason that the result names. It then stays at home
+//! with its content. `DESIGN.md` has the protocol.
 
 #![forbid(unsafe_code)]
 
@@ -65,7 +65,7 @@ pub(crate) fn migrate_block(block: BlockOrder<'_>, scratch: &mut Scratch) -> Mig
     first.repeated(try_block(block, scratch).0)
 }
 
-/// Returns also the pages that stayed because others share them.
+/// Returns also the pages that stayed because another process shares them.
 fn try_block(block: BlockOrder<'_>, scratch: &mut Scratch) -> (Migration, Vec<VaRange>) {
     let BlockOrder { shared, device, order, range, areas } = block;
     let setup = Setup::new(shared, scratch, device, order, range, areas);

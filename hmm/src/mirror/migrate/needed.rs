@@ -1,6 +1,6 @@
-//! The pages of a bare range that stay at home: while they were in transit, a thread that must
-//! bring them home could need them, and would wait for itself. `DESIGN.md` says why only the caller
-//! knows of the others.
+//! The pages of a bare range that stay at home. If they were in transit, a thread that has to bring
+//! them home could need them, and would wait for itself. `DESIGN.md` says which other memory only
+//! the caller can know.
 
 use super::area::{Area, Route};
 use super::error::MigrateError;
@@ -12,8 +12,9 @@ use crate::host::vma::Vma;
 /// The memory that a mirror, its devices and the migrating thread need.
 #[derive(Debug, Default)]
 pub(crate) struct Needed {
-    /// Values in memory that an allocator gave out. A thread that needs one needs its neighbours
-    /// too: the allocator's own notes, and other parts of the value. So the whole area stays.
+    /// Values in memory that an allocator gave out. A thread that needs such a value needs the
+    /// memory beside it too: the allocator's own records, and other parts of the value. So the
+    /// whole area stays.
     pub(crate) values: Vec<VirtAddr>,
     /// Pages that are needed by themselves.
     pub(crate) pages: Vec<VaRange>,

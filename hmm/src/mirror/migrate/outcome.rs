@@ -17,17 +17,17 @@ pub enum Skip {
     ReadOnly,
     /// The kernel does not move such pages: the area is locked in memory, or executable.
     Unmovable,
-    /// A thread that moves the page may itself need it on the way, and would wait for itself: the
+    /// A thread that moves the page may itself need it meanwhile, and would wait for itself: the
     /// page is part of an allocator's memory, of a stack, or of the mirror. A buffer there can be
     /// moved by its slice, a mapping as one; see [`Memory`](crate::Memory).
     Needed,
     /// The page is pinned, or shared with another process.
     Pinned,
-    /// The page is in swap, or in flight.
+    /// The page is in swap, or the kernel is moving it.
     Swapped,
     /// Another device holds the page.
     HeldByOther,
-    /// The page was on its way already.
+    /// Another thread was already moving the page.
     InTransit,
     /// The program is dropping the page.
     Dropping,
@@ -69,7 +69,7 @@ impl Migration {
         PageCount::new(self.moved)
     }
 
-    /// Counts the pages that were there before.
+    /// Counts the pages that the device held already.
     #[must_use]
     pub fn already_there(&self) -> PageCount {
         PageCount::new(self.already)
@@ -100,15 +100,16 @@ impl Migration {
         self.already += 1;
     }
 
-    /// Adds what became of the next block.
+    /// Adds the result of the next block.
     pub(crate) fn append(&mut self, next: Self) {
         self.moved += next.moved;
         self.already += next.already;
         next.skipped.into_iter().for_each(|run| self.skip(run.range, run.reason));
     }
 
-    /// The result of doing it twice: what the second attempt found there, the first had moved or
-    /// found there too. A page that came home in between went twice and counts once.
+    /// The result of two attempts at one migration. The pages that the second attempt found on the
+    /// device were moved or found there by the first. A page that came home in between was moved
+    /// twice and counts once.
     pub(crate) fn repeated(self, second: Self) -> Self {
         let already = self.already.min(second.already);
         let moved = second.moved + (second.already - already);

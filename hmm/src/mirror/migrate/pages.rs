@@ -1,7 +1,7 @@
 //! The types of a page, one for each step of a migration.
 //!
-//! Each type says exactly what its step can know of a page. A step turns the type of the step
-//! before into its own.
+//! Each type has exactly the cases that a page can be in after its step. A step turns the type of
+//! the step before into its own.
 
 use super::area::Leave;
 use super::outcome::Skip;
@@ -88,7 +88,7 @@ pub(super) enum Taken {
     },
 }
 
-/// The place from which the content of a page can be had that has left its home.
+/// The place of the content of a page that has left its home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
     Frame,
@@ -109,7 +109,8 @@ pub(super) enum Source {
     Left(Left),
 }
 
-/// A page while the migration is finalized: what is still at home of those that go was dropped.
+/// A page while the migration is finalized. Protected pages that go have been dropped at home by
+/// now.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Leaving {
     Stays(Stay),
@@ -126,8 +127,8 @@ pub(super) enum Ended {
     Moved,
 }
 
-/// Room for the pages of a block in each step, made once: while pages are on their way, the lists
-/// stay where they are known to be, see [`Needed`](super::Needed).
+/// Lists of the pages of a block for each step. They are made once and never move, so that
+/// [`Needed`](super::Needed) can name their addresses before a migration starts.
 #[derive(Debug)]
 pub(crate) struct PageLists {
     pub(super) planned: Vec<Planned>,
@@ -163,8 +164,8 @@ impl PageLists {
     }
 }
 
-/// The length of the run of pages from `index` on that are alike, and have frames that follow each
-/// other: those for which `key` says the same, but for the frame. A page without a key is alone.
+/// The length of the run of pages from `index` on whose frames follow each other and for which
+/// `key` gives equal second values. A page without a key is a run by itself.
 pub(super) fn frame_run<P: Copy, K: PartialEq>(
     pages: &[P],
     index: usize,

@@ -8,7 +8,7 @@ use crate::sync::backoff::Backoff;
 use crate::sys::owned::Owned;
 use crate::sys::transfer::Staging;
 
-/// See the module.
+/// The memory that a thread needs while it migrates pages.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     pub(crate) staging: Staging,
@@ -21,7 +21,7 @@ impl BringsHome for Scratch {
         Mover::Migrator
     }
 
-    /// The handler reads the message of the change without a request.
+    /// The handler reads the message about the change by itself; this thread need not wake it.
     fn pause(&mut self, _: &Shared) {
         Backoff::default().pause();
     }

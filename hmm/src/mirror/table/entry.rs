@@ -40,7 +40,7 @@ impl Held {
 pub(crate) enum Place {
     /// At home: where the host page table says, if anywhere.
     Home,
-    /// On its way, under this number in the mover's list.
+    /// In transit, under this number in the mover's list.
     Transit(Mover, usize),
     /// On a device.
     Device(Held),

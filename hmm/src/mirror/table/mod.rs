@@ -25,7 +25,7 @@ pub(crate) use entry::DeviceIndex;
 use entry::Entry;
 pub(crate) use entry::{Held, Mover, Place};
 
-/// How many pages a block has, and how many may be on their way at a time.
+/// How many pages a block has, and how many a mover may have in transit at a time.
 pub(crate) const BLOCK: usize = 512;
 
 /// The size of a block, which is that of a huge page.
@@ -37,7 +37,8 @@ pub(crate) fn block_size() -> PageSize {
 /// Blocks that only pages moved by `mremap` may use, which cannot be refused.
 const SPARE: usize = 1024;
 
-/// Never happens: a page whose bytes are elsewhere would be taken for one at home.
+/// The message for an entry that is missing, which never happens. Going on would take a page whose
+/// bytes are elsewhere for one at home.
 const DAMAGED: &str = "the table of the pages that are away is damaged";
 
 /// How many runs of frames may wait to be given back.
@@ -78,10 +79,10 @@ impl Garbage {
     }
 }
 
-/// The pages that one mover has on their way.
+/// The pages that one mover has in transit.
 ///
-/// While they are, changes of mappings go on: the table keeps the list up to date, so that the
-/// mover learns where each page belongs by now.
+/// Mappings may change meanwhile. The table keeps the list up to date, so that the mover learns
+/// where each page belongs now.
 #[derive(Debug)]
 pub(crate) struct Transit {
     /// The home of each page, or [`Transit::GONE`].
@@ -108,7 +109,7 @@ pub(crate) struct HeldRun {
     pub(crate) first: Held,
 }
 
-/// See the module.
+/// The mirror's page table.
 #[derive(Debug)]
 pub(crate) struct PageTable {
     /// The first `blocks` are in use, in ascending order.

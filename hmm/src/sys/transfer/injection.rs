@@ -67,8 +67,9 @@ impl Injection {
 }
 
 impl Request {
-    /// Tells whether the kernel may answer so. Changes of protection need memory for page tables
-    /// only where they leave marks, and none finds a page busy.
+    /// Tells whether the kernel may give this answer. Of the changes of protection, only those that
+    /// leave marks can want memory (for page tables), and none of them fails because a page is
+    /// busy.
     pub(super) fn may_end_as(self, resolution: Resolution) -> bool {
         match self {
             Self::Protect | Self::Mark => {
@@ -102,7 +103,7 @@ impl Request {
 impl Failure {
     /// Counts a request; the failure if it is this one's turn.
     fn turn(&mut self, kind: Request) -> Option<Self> {
-        // A survey changes nothing: it fails only if that is what a test is about.
+        // A survey fails only if a test names surveys.
         let is_meant = self.on.map_or(kind != Request::Survey, |on| on == kind);
         if !is_meant || !kind.may_end_as(self.resolution) {
             return None;

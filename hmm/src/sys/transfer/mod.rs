@@ -14,8 +14,8 @@
 //! 3. The table is locked from the moment that it is asked until the request is made. Messages
 //!    about changes of mappings are read under the same lock, and the kernel refuses the request
 //!    while one is unread. So what the table says is true when the request is made.
-//! 4. All of this is about memory that is watched: of other memory no message tells. So before
-//!    pages are taken, the kernel is asked under the same lock whether they are watched.
+//! 4. All of this is about memory that is watched: no message tells of changes of other memory. So
+//!    before pages are taken, the kernel is asked under the same lock whether they are watched.
 //! 5. Pages are moved into holes only. A page that was at the source before, and afterwards is at
 //!    the destination and not at the source, was moved, whatever the kernel counts. A hole counts
 //!    as moved if its destination is a hole. Nothing else counts as moved.

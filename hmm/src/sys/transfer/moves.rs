@@ -1,9 +1,10 @@
 //! Moves of pages, after which the place of each page is known.
 //!
-//! A move is made of runs of pages that are there, between holes that are passed over. The kernel
-//! is not asked to pass over holes: Linux 6.18 may then never return. After a run that was not
-//! moved to its end, the page table is asked where each of its pages is: the kernel may have moved
-//! pages that it has counted nowhere. `DESIGN.md` says why each conclusion holds.
+//! A move makes one request for each run of present pages, and passes over the holes between the
+//! runs itself. It never asks the kernel to pass over holes, because Linux 6.18 may then never
+//! return. After a run that the kernel did not move to its end, the move reads from the page table
+//! where each page of the run is: the kernel may have moved pages that it did not count.
+//! `DESIGN.md` says why each conclusion holds.
 //!
 //! # Safety
 //!
@@ -20,8 +21,8 @@ use crate::sys::uffd::{Outcome, Resolution, Wakeup};
 #[must_use]
 pub(crate) struct MoveOutcome {
     pub(crate) outcome: Outcome,
-    /// If something is in the way of the first page: the pages of the destination from there on
-    /// that hold nothing of what was to be moved. Else empty.
+    /// If a page at the destination blocks the first page of the move: the pages of the
+    /// destination, from its start on, that hold none of the moved pages. Else empty.
     pub(crate) blocking: VaRange,
 }
 
@@ -35,7 +36,8 @@ impl Transfer {
             // Rule 1. The destination belongs to the mirror or to a device that has given it out
             // for this.
             let mut transfer = Move::new(self, Request::MoveOut, dst, src, Wakeup::Later);
-            // After the look: where a message is unread, it may have been a look at other memory.
+            // This comes after the survey: if a message is unread, the survey may have been of
+            // other memory.
             let watched = self.uffd.check_watched(src);
             if watched != Resolution::Done {
                 return Outcome { done_bytes: 0, resolution: watched };
@@ -143,16 +145,16 @@ impl<'c> Move<'c> {
         let source = self.source(first, count);
         let here = self.transfer.look(pages_from(above(self.dst, first), count));
         let there = self.transfer.look(source);
-        // After the look: where a message is unread, it may have been a look at other memory. The
-        // mirror's own memory is never replaced.
+        // This comes after the survey: if a message is unread, the survey may have been of other
+        // memory. The mirror's own memory is never replaced.
         let unread = self.kind == Request::MoveOut
             && self.transfer.uffd.check_watched(source) == Resolution::Retry;
         After { here, there, unread }
     }
 
-    /// Finds out whether a page of the source that was not there when one looked is a hole, because
-    /// it was dropped or reclaimed: [`Resolution::Done`] if so. It may also have been taken along
-    /// by a change of mappings that is still to be read, unless it is memory of the mirror.
+    /// Finds out whether a page of the source that the survey did not find is a hole, because it
+    /// was dropped or reclaimed: [`Resolution::Done`] if so. Otherwise a change of mappings whose
+    /// message is unread may have moved the page; that cannot happen to memory of the mirror.
     fn confirm_hole(&self, page: usize) -> Resolution {
         match self.kind {
             Request::MoveHome => Resolution::Done,
@@ -180,8 +182,9 @@ impl<'c> Move<'c> {
     }
 
     /// Asks the kernel to move a hole, which it cannot: [`Resolution::Done`] if that is the only
-    /// reason. The memory may have been protected or replaced since its areas were looked up, and
-    /// then nothing is taken from it, zeroes neither. A page that has come there meanwhile moves.
+    /// reason. If the memory was protected or replaced since its areas were looked up, the kernel
+    /// refuses, and the device does not get zeroes for it. If a page was stored there meanwhile, it
+    /// moves.
     fn request_hole(&self, page: usize) -> Outcome {
         let (to, from) = (above(self.dst, page), self.source(page, 1));
         // SAFETY: 1. and 2. The callers give the rules that allow it.
@@ -192,7 +195,7 @@ impl<'c> Move<'c> {
         }
     }
 
-    /// The destination from its start on, as far as it holds none of the pages.
+    /// The pages of the destination, from its start on, up to the first that holds a moved page.
     fn free_of_pages(&self) -> VaRange {
         let count = count_of(self.src);
         let after = self.look_after(0, count);
@@ -217,14 +220,15 @@ struct After {
     here: Survey,
     /// The pages at the source.
     there: Survey,
-    /// Whether a change of mappings is still to be read, which may have taken the pages of the
-    /// source along, so that other memory may be in their place.
+    /// Whether a message about a change of mappings is unread. That change may have moved the pages
+    /// of the source, so that other memory may be in their place.
     unread: bool,
 }
 
 impl After {
-    /// Tells whether a page that was at the source is at the destination. With a message unread it
-    /// may only have been taken along: then it is found at home before it is settled.
+    /// Tells whether a page that was at the source is at the destination. If a message is unread, a
+    /// change of mappings may have moved the page instead: the migration then finds the page at
+    /// home before it enters the page into the table.
     fn has_arrived(&self, page: usize) -> bool {
         self.here.is_occupied(page) && (self.unread || !self.there.is_occupied(page))
     }

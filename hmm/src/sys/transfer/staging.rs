@@ -49,8 +49,8 @@ impl Staging {
         if !self.memory.range().contains_range(&part) {
             die(&format_args!("{part} is not in the staging memory"));
         }
-        // SAFETY: 1. The memory is a mapping of the crate's. 2. It is borrowed mutably: the
-        // migration that had pages here has taken them on.
+        // SAFETY: 1. The memory is a mapping of the crate's. 2. The caller borrows the memory
+        // mutably, so the migration that had pages here is over.
         unsafe { drop_pages(part, Locked::Goes) }
     }
 

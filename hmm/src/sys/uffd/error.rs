@@ -56,7 +56,8 @@ debug_in_words!(OpenUffdError);
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub(crate) enum UffdError {
-    /// The userfaultfd came over a fork: it still rules the memory of the parent.
+    /// This process inherited the userfaultfd by a fork: its requests still change the memory of
+    /// the parent.
     #[error("the userfaultfd over {range} belongs to the parent process; make a new one")]
     Inherited {
         /// The range of the request.

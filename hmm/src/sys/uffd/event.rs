@@ -140,8 +140,9 @@ impl Iterator for Events {
             (self.taken, self.filled) = (0, 0);
         }
         Some(match message[0] {
-            // SAFETY: The message is one that the kernel wrote, about a fork, and it was taken
-            // just now, by counting past it, and so is decoded once.
+            // SAFETY: 1. The kernel wrote the message, and its first byte says that it is about a
+            // fork. 2. `taken` was just advanced past the message, so no later call decodes it
+            // again.
             message::FORK => unsafe { fork(&message) },
             _ => decode(&message, self.features),
         })
@@ -210,7 +211,7 @@ fn word(message: &[u8; MESSAGE], index: usize) -> u64 {
     bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
-/// The number of half the size that stands in place of a word.
+/// One of the 32-bit numbers that take the first half of a word of the message.
 fn half(message: &[u8; MESSAGE], index: usize) -> u32 {
     let bytes = message.get(8 + index * 8..).and_then(|rest| rest.first_chunk());
     bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))

@@ -54,9 +54,9 @@ impl ForkHook for UffdFile {
     fn child(&self) {
         let (spare, fd) = (self.spare.as_raw_fd(), self.fd.as_raw_fd());
         // SAFETY: The call closes the file behind the number `fd` and opens another there. The
-        // number stays open and owned by `self.fd`. No thread is in the middle of using the file: a
-        // child begins with one thread, which is here. A userfaultfd is expected by requests only,
-        // and they are not made where `origin` says that it was inherited.
+        // number stays open and owned by `self.fd`. No thread is using the file: a child begins
+        // with one thread, and that thread runs this function. Only requests rely on the file being
+        // a userfaultfd, and none is made where `origin` says that the file was inherited.
         let _ = unsafe { libc::dup3(spare, fd, libc::O_CLOEXEC) };
     }
 }
@@ -88,7 +88,8 @@ impl Uffd {
 
     /// Tells whether this process is a child of the one that made the userfaultfd.
     ///
-    /// The file would still rule the memory of the parent, at the same addresses.
+    /// Requests through the file would still change the memory of the parent, at the same
+    /// addresses.
     pub(crate) fn is_inherited(&self) -> bool {
         self.file.origin.is_inherited()
     }

@@ -38,8 +38,8 @@ pub(crate) enum Resolution {
     /// A message about a change of mappings was not read yet, or the thread that made the change
     /// has not gone on since. Read messages, then try again.
     Retry,
-    /// There is nothing to do it to: the area is gone, or is not watched, or a page to be moved is
-    /// a hole, or the process has ended.
+    /// The request has no object: the area is gone, or is not watched, or a page to be moved is a
+    /// hole, or the process has ended.
     Vanished,
     /// It cannot be done.
     Refused(Refusal),
@@ -49,7 +49,7 @@ pub(crate) enum Resolution {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Refusal {
     /// The next page to be moved is shared with another process, or is pinned. A part of a huge
-    /// page may also be busy for a while for no reason that can be seen from outside.
+    /// page may also be busy for a while, for reasons that user space cannot see.
     Busy,
     /// The kind of memory, its permissions or the alignment do not allow it.
     Unsuitable,
@@ -115,7 +115,8 @@ impl Fill {
 }
 
 impl Uffd {
-    /// Fills holes from `dst` on with a copy of the memory `src`. Marks and poison give way to it.
+    /// Fills holes from `dst` on with a copy of the memory `src`. A mark or a poison marker in a
+    /// hole is replaced.
     ///
     /// Permissions of the destination do not matter. The kernel reads the source as a system call
     /// does: it must not be watched by a userfaultfd that this thread serves.
@@ -243,9 +244,10 @@ impl Uffd {
 
     /// Repeats a request on what is left until everything is done or nothing is.
     ///
-    /// A request that stops halfway says how far it came and not why. The next one, on the rest,
-    /// does not come far and says why. `step` gets an offset and the bytes left, and returns the
-    /// status and the field in which the kernel counts: zero or negative if nothing was done.
+    /// A request that stops halfway says how far it came and not why. The next request, for the
+    /// rest, then does nothing and returns the error. `step` gets an offset and the bytes left, and
+    /// returns the status and the field in which the kernel counts: zero or negative if nothing was
+    /// done.
     fn drive(
         &self,
         len_bytes: u64,

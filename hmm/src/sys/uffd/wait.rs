@@ -1,4 +1,4 @@
-//! Waiting for messages, and being told to stop.
+//! The wait for messages, which a signal ends as well.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::{Uffd, UffdError};
 
-/// Tells a thread that waits for messages something else.
+/// Ends the wait of a thread that waits for messages.
 #[derive(Debug)]
 pub(crate) struct Signal {
     /// An event file whose counter is zero until the signal is raised.
@@ -47,7 +47,7 @@ impl Signal {
 pub(crate) struct Awaited {
     /// There are messages to read.
     pub(crate) events: bool,
-    /// The thread was told to look for messages, there or not.
+    /// The nudge was raised: the thread is to look for messages, even if there are none.
     pub(crate) nudge: bool,
     /// The thread was told to stop.
     pub(crate) stop: bool,

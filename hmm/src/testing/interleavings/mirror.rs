@@ -1,5 +1,5 @@
-//! The steps of `DESIGN.md`, one to one, with the crate's table, gate and notifiers, on the model
-//! of the kernel. A [`Flaw`] leaves one of them out, so that the checks can be seen to fail.
+//! The steps of `DESIGN.md`, one to one, with the crate's table, migration lock and notifiers, on
+//! the model of the kernel. A [`Flaw`] leaves a step out, which shows that the checks can fail.
 
 use std::sync::Mutex as Quiet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +26,7 @@ pub(super) enum Flaw {
     RemovalsAreForgotten,
     /// Devices are not told that a page comes home.
     HomecomingsAreSilent,
-    /// Pages on their way are not found by changes of mappings.
+    /// Changes of mappings do not update the lists of pages in transit.
     TransitIsNotKept,
 }
 
@@ -390,7 +390,7 @@ impl World {
             return false;
         }
         if filled.is_ok() {
-            // It was not there: what is there from now on was stored since.
+            // The page was absent, so a page that is there later was stored since.
             state.removing[page] = false;
         }
         drop(state);

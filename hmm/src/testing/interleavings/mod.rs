@@ -1,8 +1,8 @@
 //! Every interleaving of migrations, faults, changes of mappings and devices, explored by loom.
 //!
-//! The table, the gate and the notifiers are the crate's own. The kernel is a model, and so are
-//! the steps between, because the real ones cannot run without a kernel: they follow `DESIGN.md`.
-//! Each check is run with a flaw too, which it has to find.
+//! The table, the migration lock and the notifiers are the crate's own. The kernel is a model, and
+//! so are the steps between, because the real ones cannot run without a kernel: they follow
+//! `DESIGN.md`. Each check is run with a flaw too, which it has to find.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p farptr-hmm --release --lib interleavings`.
 
@@ -197,7 +197,7 @@ fn a_page_that_was_dropped_and_stored_to_moves() {
     });
 }
 
-/// While a page is away the program unmaps, moves or drops it, and others bring it home.
+/// While a page is away, the program unmaps, moves or drops it, and other threads bring it home.
 fn homecoming(flaw: Flaw, change: fn(&World), then: (usize, Option<u64>)) {
     explore(Unmapped, flaw, PREEMPTIONS, move |world| {
         world.migrate_out(0);
@@ -237,7 +237,7 @@ fn a_page_that_moves_needs_requests_that_are_refused() {
     homecoming(Flaw::RequestsAreGranted, |world| world.kernel.remap(0, 1), (1, Some(OLD)));
 }
 
-/// The address is reused while the page is on its way home, for a page that must not be touched.
+/// The address is reused while the page is in transit home, for a page that must not be touched.
 fn reuse_on_the_way_home(flaw: Flaw) {
     explore(Bytes(OLD + 10), flaw, PREEMPTIONS, |world| {
         world.migrate_out(0);
@@ -293,7 +293,7 @@ fn a_device_must_be_told_of_a_homecoming() {
     mirror(Flaw::HomecomingsAreSilent);
 }
 
-/// A device mirrors the page, which is away, while the program changes the mapping.
+/// A device mirrors a page that is away while the program changes the mapping.
 fn mirror_and_change(change: fn(&World)) {
     explore(Unmapped, Flaw::None, PREEMPTIONS, move |world| {
         world.migrate_out(0);
