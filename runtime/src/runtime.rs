@@ -141,7 +141,7 @@ impl Runtime {
     /// Runs `body`, in which host memory can be lent to kernels, and waits for the kernels.
     ///
     /// The wait happens here, in the library's frame: when `scope` has returned or unwound, no
-    /// kernel of it is running, whatever was leaked or panicked inside. Memory is borrowed for
+    /// kernel of it is running, even if `body` leaked values or panicked. Memory is borrowed for
     /// `'env`, so the borrow checker keeps it alive and unaliased until then; in exchange it must
     /// have been created outside the closure.
     ///

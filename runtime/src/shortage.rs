@@ -1,10 +1,10 @@
 //! Limits of the process that stand behind a failure.
 //!
 //! A loader that cannot open a file says that there is no driver, and a driver that gets no memory
-//! that there is no device. So when a runtime cannot be built it is tried what loader and drivers
-//! need: to open some files, to map memory, to start a thread. A need that fails then is likely to
-//! have failed before, and is named with its limit. Nothing is tried before a failure: what a
-//! driver needs it alone knows.
+//! says that there is no device. So when a runtime cannot be built, this module tries the
+//! operations that a loader and a driver need: opening some files, mapping memory, starting a
+//! thread. An operation that fails now is likely to have failed before, and the error names its
+//! limit. Nothing is tried before a failure, because only the driver knows how much it needs.
 
 use crate::BuildError;
 use memmap2::MmapMut;

@@ -4,7 +4,8 @@ use farptr_hmm::VaRange;
 use farptr_rewrite::{AccessKind, Line};
 use std::fmt;
 
-/// An access that was not allowed: what, where, by whom, and how far from what was lent.
+/// An access that was not allowed: its kind, its address, its invocation, and its distance from the
+/// nearest lend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fault {
@@ -44,11 +45,12 @@ pub struct Argument {
     pub address: u64,
 }
 
-/// Addresses below are those of a null pointer, or of a member behind one: nothing is ever there.
+/// Addresses below this are those of a null pointer, or of a member of an object at one: nothing is
+/// mapped there.
 const NULL_BYTES: u64 = 4096;
 
 impl Fault {
-    /// Whether the pointer was null: the argument itself, or else what the kernel found in memory
+    /// Whether the pointer was null: the argument, or a pointer that the kernel loaded from memory
     /// or computed.
     #[must_use]
     pub fn is_null(&self) -> bool {
@@ -69,7 +71,7 @@ pub enum FaultReason {
     OutOfBounds,
     /// The bytes were lent for reading only.
     ReadOnly,
-    /// The address is not a multiple of what the kernel promised.
+    /// The address is not a multiple of the alignment that the kernel promised.
     Misaligned,
     /// Nothing is mapped there, or a file that ends before.
     Unmapped,
@@ -103,7 +105,7 @@ pub enum FaultReason {
     /// address then is the index, and no lend is near.
     OwnVariable,
     /// The index is 2^31 or more. Indices of access chains are signed numbers of 32 bits, so that
-    /// it is negative to the device. The address is the one that was meant.
+    /// it is negative to the device. The address is that of the element with the unsigned index.
     IndexTooLarge,
 }
 

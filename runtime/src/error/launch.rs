@@ -145,7 +145,7 @@ pub enum LaunchError {
     /// The kernel touched memory that it may not.
     #[error("{0}")]
     Fault(Box<Fault>),
-    /// The driver ended a loop of the kernel before its time, without a word.
+    /// The driver ended a loop of the kernel too early, without an error.
     #[error(
         "kernel `{kernel}`: the driver ends an invocation's loops after {limit} passes over all of \
          them, and did so in {invocations} invocations; split the work over several launches of \
@@ -216,7 +216,7 @@ pub enum LaunchError {
     Raced {
         /// The kernel.
         kernel: &'static str,
-        /// The first byte that is not known to have been written, or taken back.
+        /// The first byte of which it is not known whether it was written or put back.
         address: u64,
     },
     /// Results could not be written to memory that was not lent by itself, although the mapping

@@ -66,7 +66,7 @@ pub enum BuildError {
     /// The process was forked from one that had a runtime.
     #[error("{FORKED}")]
     Forked,
-    /// The process may not have enough of something, which is likely to be why.
+    /// A limit of the process, which is the likely reason for the failure.
     #[error("{lack}: the limit is {limit} ({resource}); raise it")]
     Shortage {
         /// The thing that there is too little of, in words.

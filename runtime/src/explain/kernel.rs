@@ -152,7 +152,7 @@ fn effects(effects: &Effects) -> String {
     if there.is_empty() { "reads only".to_owned() } else { there.join(", ") }
 }
 
-/// Why rounds are made undone in this way.
+/// Why rounds are undone in this way.
 fn reason(replay: Replay, analysis: &Analysis) -> &'static str {
     let effects = &analysis.effects;
     match replay {

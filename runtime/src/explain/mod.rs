@@ -26,7 +26,7 @@ pub struct Explanation {
     pub(crate) cache: String,
 }
 
-/// A device and what became of it: `None` for the one that was taken.
+/// A device, and why it was not taken: `None` for the device that was taken.
 #[derive(Clone, Debug)]
 pub(crate) struct Judged {
     pub(crate) info: DeviceInfo,
@@ -36,7 +36,7 @@ pub(crate) struct Judged {
 /// The device's limit on loops, as far as it was seen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Loops {
-    /// Iterations after which it ended one without a word, if it did.
+    /// The number of iterations after which the driver ended a loop without an error, if it did.
     pub(crate) cut_after: Option<u32>,
 }
 

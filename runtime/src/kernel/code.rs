@@ -24,7 +24,8 @@ use std::{
 enum Form {
     /// The words as they are.
     Original,
-    /// Not checked, for launches whose grid is folded or, if so, with offsets in 64 bits.
+    /// Without checks: for folded grids, or with offsets that the kernel computes in 64 bits, or
+    /// both.
     Plain {
         fold: Fold,
         wide_offsets: bool,
@@ -204,7 +205,7 @@ pub(crate) fn integers(traits: Traits) -> Integers {
     if traits.int64 { Integers::Native } else { Integers::Pairs }
 }
 
-/// Why a kernel is refused that reflection should have refused.
+/// The error for a kernel that reflection should have refused.
 fn bound_resources() -> RewriteError {
     let reason = "it gives a descriptor set to what is not bound to one";
     RewriteError::Damaged { reason: reason.to_owned() }

@@ -8,8 +8,8 @@ use std::{
 /// How long a kernel's compiled forms are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// As long as the runtime. For kernels of the program's text, of which there are only so many
-    /// and which are often named anew for each use.
+    /// As long as the runtime. For kernels that are types of the program: their number is fixed,
+    /// and a program may ask for the same one at each use.
     Always,
     /// While the kernel is in use. Nothing limits how many a program makes while it runs.
     WhileUsed,
@@ -17,8 +17,8 @@ pub(crate) enum Keep {
 
 /// The values that were made of words and entry points.
 pub(crate) struct Known<T> {
-    /// By the words: what was made of each entry point that was asked for. A module seldom has
-    /// more than a few.
+    /// By the words: the value for each entry point that was asked for. A module seldom has more
+    /// than a few.
     entries: HashMap<Arc<[u32]>, Vec<Entry<T>>>,
 }
 
@@ -52,7 +52,7 @@ impl<T> Known<T> {
                 return Ok(value);
             }
         }
-        // Making a kernel takes longer than a look at all that there are.
+        // Making a kernel takes longer than this search for unused ones.
         self.entries.retain(|_, entries| {
             entries.retain(|entry| entry.used.strong_count() > 0);
             !entries.is_empty()

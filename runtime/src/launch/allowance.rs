@@ -1,5 +1,4 @@
-//! How much of the time that it may take a launch has used. Pure: clocks and waits are the
-//! caller's.
+//! The part of its allowed time that a launch has used. Pure: clocks and waits are the caller's.
 //!
 //! The protocol is in `DESIGN.md`, "The time of a launch".
 
@@ -43,7 +42,7 @@ impl Allowance {
         Self { allowed, spent: Duration::ZERO, queued: Duration::ZERO }
     }
 
-    /// Takes note of work of the host's for the launch.
+    /// Adds time that the host worked for the launch.
     pub(crate) fn work(&mut self, took: Duration) {
         self.spent = self.spent.saturating_add(took);
     }
@@ -59,9 +58,9 @@ impl Allowance {
 
     /// Waits for the end of a submission until the time is over, and says whether it has ended.
     ///
-    /// Each slice of waiting counts as long as it was to take at most, whatever the clock says: a
-    /// process that is paused meanwhile finds that hours have passed in which nothing ran. And it
-    /// counts only if nothing was before the submission when the slice began.
+    /// A slice of waiting never counts as longer than its planned length: if the process was paused
+    /// meanwhile, the clock may say that hours have passed in which nothing ran. A slice counts
+    /// only if no earlier submission was running when it began.
     pub(crate) fn wait(
         &mut self,
         submission: &mut impl Submission,

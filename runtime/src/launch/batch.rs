@@ -99,7 +99,7 @@ impl Batch {
         &mut self.recording
     }
 
-    /// Notes what a checked launch was, for when its log is read.
+    /// Keeps the facts about a checked launch that are needed when its log is read.
     pub(crate) fn expect(&mut self, post: Post, pending: Pending) {
         if let Some(checked) = &mut self.launches.checked {
             checked.pending.push((post, pending));

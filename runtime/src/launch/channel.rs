@@ -1,4 +1,5 @@
-//! The memory by which a batch of checked launches and the device talk: control blocks and logs.
+//! The memory through which the host and a batch of checked launches exchange data: control blocks
+//! and logs.
 //!
 //! Everything is written before the batch is submitted and read after it has completed, so host and
 //! device never race; the stop word of a scope alone is written by both.
@@ -18,8 +19,9 @@ use crate::{
 use farptr_rewrite::control::{MAX_ROWS, STOPPED};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// Faults that the log of a launch has room for. A launch that is not repeated needs one; with a
-/// few more the error names the first invocation rather than the quickest.
+/// Faults that the log of a launch has room for. One would do for a launch that is not repeated.
+/// With room for more, the error can name the fault of the first invocation in the grid, and not of
+/// the one that happened to report first.
 const LOG_CAPACITY: u32 = 31;
 const LOG_WORDS: u32 = log::log_words(LOG_CAPACITY);
 /// The alignment of control blocks: no device asks for more (Vulkan
@@ -106,12 +108,13 @@ impl Channel {
         self.control.block_at(at)
     }
 
-    /// The word of a launch's control block for the stop word as it was before the launch.
+    /// The word of a launch's control block to which the batch copies the stop word before the
+    /// launch.
     pub(crate) fn before(&self, post: Post) -> WordAt {
         self.control.word_at(post.stopped)
     }
 
-    /// The word for the stop word as it was after the last launch.
+    /// The word of the logs to which the batch copies the stop word after its last launch.
     pub(crate) fn after(&self) -> WordAt {
         self.reports.word_at(AFTER_AT)
     }
@@ -123,10 +126,10 @@ impl Channel {
         }
     }
 
-    /// How many invocations failed, until the launch or in it, as the stop word had it before the
-    /// next launch, or after the last one.
+    /// How many invocations failed in the launch: the difference of the stop word before this
+    /// launch and before the next one, or after the last launch of the batch.
     ///
-    /// The batch is complete, and recorded the copies that say so.
+    /// The batch is complete, and it recorded these copies of the stop word.
     pub(crate) fn failures(&self, post: Post, next: Option<Post>) -> u32 {
         let before = |post: Post| &self.control.words()[post.stopped as usize];
         let after = next.map_or(&self.reports.words()[AFTER_AT as usize], before);

@@ -2,13 +2,13 @@
 //!
 //! # Safety
 //!
-//! Beside its control block, log and stop word, a rewritten kernel touches the bytes that its
-//! control rows allow (`farptr_rewrite`): here the lent bytes, as
-//! [`control_block`](super::control_block) computes them, and the zeroes and the memory to
-//! write that stand in for memory that a check refused. So a launch through this module keeps the
-//! promises of [`Recording::launch`](crate::vk::command::Recording::launch) whatever the kernel and
-//! its arguments are, provided that the lent bytes are valid, as the caller promises, and that the
-//! kernel's words are: the promise of `KernelDesc` and of `raw_kernel`.
+//! A rewritten kernel touches its control block, its log, the stop word, and the bytes that its
+//! control rows allow (`farptr_rewrite`). In this module the control rows allow the lent bytes, as
+//! [`control_block`](super::control_block) computes them, and two pieces of memory that refused
+//! accesses use instead: zeroes to read, and the sink to write. So a launch through this module
+//! keeps the promises of [`Recording::launch`](crate::vk::command::Recording::launch) for every
+//! kernel and all arguments, under two conditions: the lent bytes are valid, which the caller
+//! promises, and the kernel's words are valid, which `KernelDesc` and `raw_kernel` promise.
 #![allow(unsafe_code, reason = "it records kernels, with the argument above")]
 
 use super::{
@@ -82,8 +82,8 @@ impl Checks {
 }
 
 impl Stream {
-    /// Records a checked launch. One with a deadline of its own is submitted alone and at once, so
-    /// that the time of no other one counts.
+    /// Records a checked launch. A launch with a deadline of its own is submitted alone and at
+    /// once, so that the time of no other launch counts.
     ///
     /// # Safety
     ///
@@ -111,7 +111,8 @@ impl Stream {
         let Checks { arguments: Arguments { facts, roots, windows, .. }, layout, .. } = checks;
         let rows = control_block::rows(&layout, &head, &facts.analysis, &windows, &inline);
         let control = Some(channel.write(&rows));
-        // The first launch since the stop word was 0 has no failure to learn of.
+        // For the first launch since the stop word was 0 there is no earlier failure, so the word
+        // is not copied.
         let earlier = std::mem::replace(has_checked, true);
         let copy = earlier.then(|| WordCopy { from: stop, to: channel.before(post) });
         let Request { kernel, push, options: &options, dispatch, .. } = *request;
@@ -125,8 +126,8 @@ impl Stream {
         if alone { self.submit(lends) } else { Ok(()) }
     }
 
-    /// The head of the control block, but for the log, and the records of the segments that go into
-    /// the block.
+    /// The head of the control block without the address of the log, and the records of the
+    /// segments that the block contains.
     fn head(
         &mut self,
         request: &Request<'_>,
@@ -150,8 +151,8 @@ impl Stream {
         Ok((head, inline))
     }
 
-    /// The records of the segments: in memory of their own, whose address is given, or to go into
-    /// the control block.
+    /// The records of the segments. Bisected records are stored in memory of their own, whose
+    /// address is returned; other records are returned as rows for the control block.
     fn segments(
         &mut self,
         request: &Request<'_>,
@@ -175,7 +176,7 @@ impl Stream {
         if let Search::Unrolled(_) = search {
             return Ok((0, rows));
         }
-        // Launches of several kernels in turn, or lends between launches, need one each.
+        // Each change of kernel between launches, and each new lend, needs another table.
         if self.tables.is_full() {
             self.finish(lends)?;
         }

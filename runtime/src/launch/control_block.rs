@@ -30,15 +30,15 @@ pub(crate) struct Arguments {
     pub(crate) facts: Arc<Facts>,
     pub(crate) roots: Vec<Root>,
     pub(crate) windows: Vec<Window>,
-    /// Pointers into no lend reach memory: the memory of the process.
+    /// Whether a pointer into no lend reaches the memory of the process.
     pub(crate) open: bool,
 }
 
 impl Arguments {
     /// Looks up the pointers in the push constants.
     ///
-    /// A pointer to the end of a lend belongs to it, unless pointers into no lend reach memory:
-    /// then it may as well point to memory behind the lend.
+    /// A pointer to the end of a lend belongs to that lend, unless `open` is set: then it may point
+    /// to memory of the process behind the lend.
     pub(crate) fn new(facts: &Arc<Facts>, push: &[u8], lends: &Lends, open: bool) -> Self {
         let analysis = &facts.analysis;
         let root = |&start: &farptr_rewrite::Root| {
@@ -70,10 +70,11 @@ impl Arguments {
         writes.filter_map(|check| self.roots.get(check.root)?.segment)
     }
 
-    /// Whether no argument that is written through reaches memory that another one is read through.
+    /// Whether no argument that the kernel writes through leads to memory that it reads through an
+    /// argument.
     ///
-    /// Indices stay within the lend of their root, so lends are compared. A pointer into no lend
-    /// may reach any memory, a lend too, if it reaches memory at all.
+    /// Indices stay within the lend of their root, so lends are compared. If `open` is set, a
+    /// pointer into no lend may lead anywhere, also into a lend.
     pub(crate) fn are_apart(&self) -> bool {
         let of = |writes: bool| {
             let checks = self.facts.analysis.index_checks.iter();
@@ -140,7 +141,8 @@ impl Window {
         if !aligned || (access.writes && !segment.writable) {
             return Self::EMPTY;
         }
-        // Bytes from the access of index 0 to where the lend allows the first and the last one.
+        // The distances from the access of index 0 to the first and to the last access that lie in
+        // the lend.
         let zero = i128::from(root.address) + i128::from(access.offset_bytes);
         let low = i128::from(segment.range.start().get()) - zero;
         let high = i128::from(segment.range.end().get()) - i128::from(access.size_bytes) - zero;
@@ -163,7 +165,8 @@ impl Window {
         }
     }
 
-    /// Every index of a pointer into no lend, whose pages decide what may be accessed.
+    /// All indices, for a pointer into no lend: the page table decides which of them may be
+    /// accessed.
     fn outside_lends(check: &IndexCheck, root: &Root) -> Self {
         if !root.address.is_multiple_of(u64::from(check.align_bytes.max(1))) {
             return Self::EMPTY;
@@ -190,7 +193,8 @@ pub(crate) struct Record {
     pub(crate) bitmap: u64,
 }
 
-/// Lays out records in the order of their addresses, filled up as the search demands.
+/// Lays out records in the order of their addresses, and appends as many empty ones as the search
+/// demands.
 pub(crate) fn records(
     layout: &Layout,
     analysis: &Analysis,

@@ -76,8 +76,8 @@ impl Launched<'_> {
         Some(Argument { name, offset_bytes, address: self.roots.get(position)?.address })
     }
 
-    /// The access that was not allowed: of those that were checked together, the first that is
-    /// not; and its address.
+    /// The site and the address of the access that was not allowed. If several accesses were
+    /// checked together, it is the first of them that is not allowed.
     fn culprit(&self, record: &FaultRecord) -> (usize, u64) {
         let address = self.address(record);
         let started = self.analysis.joints.iter().find_map(|joint| match joint.members[..] {
@@ -127,13 +127,15 @@ impl Launched<'_> {
         refusal(meant, size, align, site.access, owner.as_ref()).is_none().then_some(meant)
     }
 
-    /// The error for a fault; `denial` is why its page cannot be had, if that is the reason.
+    /// The error for a fault. `denial` says why the page of its address cannot be brought in, if
+    /// that is why the launch ended.
     pub(crate) fn fault(&self, record: &FaultRecord, denial: Option<FaultReason>) -> Fault {
         let (culprit, address) = self.culprit(record);
         let site = self.analysis.sites.get(culprit);
         let (size_bytes, align_bytes, root) = self.extent(site);
         let access = site.map_or(AccessKind::Read, |site| site.access);
-        // An index belongs to the lend of its pointer, an address to whatever it is in.
+        // An access that is checked by its index belongs to the lend of its pointer; one that is
+        // checked by its address belongs to the lend that contains the address.
         let meant = root.and_then(|root| root.segment);
         let owner = match root {
             Some(_) => meant,

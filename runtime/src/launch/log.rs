@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub(crate) struct Log {
     /// Faults that were reported, those that the queue had no room for included.
     pub(crate) faults: u32,
-    /// Whether the queue had too little room, or an invocation no iterations left to fill its
-    /// place.
+    /// Whether the queue had too little room, or an invocation had no iterations left to fill its
+    /// entry.
     pub(crate) overflowed: bool,
     /// Invocations that had a loop cut short by the driver.
     pub(crate) cut: u32,
@@ -43,8 +43,8 @@ pub(crate) const fn log_words(capacity: u32) -> u32 {
     LOG_HEADER_WORDS + capacity * LOG_ENTRY_WORDS
 }
 
-/// Starts a log that was used before, or is all zeroes. Kernels add to what is there, so that what
-/// they may have written is set to 0.
+/// Starts a log that was used before, or is all zeroes. Kernels add to the words of a log, so all
+/// words that they may have written are set to 0.
 pub(crate) fn clear(log: &[AtomicU32], capacity: u32) {
     let word = |which: LogWord| log[which as usize].load(Relaxed);
     let used = word(LogWord::Queued).min(word(LogWord::Capacity));
@@ -73,8 +73,8 @@ impl Log {
     }
 
     /// Takes note of how many invocations failed. An invocation that failed and wrote no report had
-    /// no iterations left, because the driver had cut a loop short. The same holds for those that
-    /// counted a fault, if none of them wrote a record.
+    /// no iterations left, because the driver had cut a loop short. The same holds for the
+    /// invocations that counted a fault, if the log has no record at all.
     pub(crate) fn count_failures(&mut self, failures: u32) {
         let known = self.faults.saturating_add(self.cut).saturating_add(self.exhausted);
         self.cut = self.cut.saturating_add(failures.saturating_sub(known));
@@ -180,7 +180,7 @@ mod tests {
         let mut words = vec![0; log_words(4) as usize];
         words[LogWord::Faults as usize] = 3;
         for queued in [0, 3] {
-            // Places in the queue were asked for, or not even that; none is filled.
+            // The invocations reserved entries of the queue, or not even that, and filled none.
             words[LogWord::Queued as usize] = queued;
             words[LogWord::Capacity as usize] = 4;
             let mut log = Log::decode(&words);

@@ -51,11 +51,11 @@ impl LaunchOptions {
 
     /// Ends the launch with an error if it runs longer, 60 seconds unless set.
     ///
-    /// Only time counts in which the launch could run, while a thread waits for it: not what it
-    /// stands behind launches of other scopes in the device's queue, and not what the process is
-    /// stopped, by a signal, a debugger or a pause of its container. In a launch in rounds the
-    /// host's work for it counts too. A device that runs launches side by side may give it more:
-    /// time beside an earlier launch of another scope counts as time behind it.
+    /// Only time counts in which the launch could run and a thread waits for it. Time does not
+    /// count while launches of other scopes are before it in the device's queue, or while the
+    /// process is stopped by a signal, a debugger or a pause of its container. In a launch in
+    /// rounds the host's work for it counts too. A device that runs launches side by side may give
+    /// it more: time beside an earlier launch of another scope counts as time behind it.
     ///
     /// A kernel with barriers is only stopped between workgroups, or by its
     /// [`loop_limit`](Self::loop_limit).
@@ -92,9 +92,10 @@ impl LaunchOptions {
         self.deadline.unwrap_or(DEADLINE)
     }
 
-    /// The pass through loops after which an invocation that has faulted leaves, where it may not
-    /// leave at once: it reads zeroes then, so that a loop may not end by itself. On a driver
-    /// that cuts loops, the invocation has to leave while it has passes left to say what failed.
+    /// The number of passes through loops after which an invocation that has faulted ends, if it
+    /// may not end at once because other invocations wait for it. After a fault it reads zeroes, so
+    /// its loops may not end by themselves. On a driver that cuts loops, the invocation must end
+    /// while it has passes left for its report.
     pub(crate) fn loop_limit_after_fault(&self, cuts_loops: bool) -> u32 {
         self.loop_limit.min(if cuts_loops { 1 << 12 } else { 1 << 20 })
     }

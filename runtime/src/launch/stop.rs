@@ -25,7 +25,7 @@ impl StopWord {
         self.word().store(0, Relaxed);
     }
 
-    /// Tells the kernels that run to end, because their time is over.
+    /// Makes all running kernels end, because their time is over.
     pub(crate) fn raise(&self) {
         self.word().fetch_or(OVERDUE, Relaxed);
     }

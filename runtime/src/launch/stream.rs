@@ -28,14 +28,16 @@ pub(crate) const IN_FLIGHT: usize = 32;
 
 /// Launches that run one after the other.
 ///
-/// Errors name the lend that is nearest to a fault; so what may read a log is given the lends.
+/// Errors name the lend that is nearest to a fault, so the functions that may read a log take the
+/// lends as an argument.
 pub(crate) struct Stream {
     recording: Option<Batch>,
     /// Submitted and perhaps not completed, oldest first.
     in_flight: VecDeque<InFlight>,
     /// The stop word, once a checked launch needed one.
     stop: Option<Pooled<StopWord>>,
-    /// Whether there was a checked launch since the stop word was 0 and nothing in flight.
+    /// Whether a checked launch was recorded since the last time that the stop word was 0 and
+    /// nothing was in flight.
     has_checked: bool,
     /// The first failure that was not yet reported.
     failure: Option<LaunchError>,

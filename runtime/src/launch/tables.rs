@@ -1,4 +1,4 @@
-//! Segments that kernels bisect, in memory of their own, while launches that use it are in flight.
+//! Tables of segments that kernels bisect, each kept until the launches that use it are complete.
 
 use super::control_block::Row;
 use crate::{
@@ -45,7 +45,7 @@ impl Tables {
         same.then(|| buffer.address())
     }
 
-    /// Whether launches have to be waited for before there is one more.
+    /// Whether a launch has to wait for earlier ones before another table is added.
     pub(crate) fn is_full(&self) -> bool {
         self.tables.len() >= TABLES
     }

@@ -4,10 +4,12 @@ use super::control_block::Window;
 use crate::{kernel::code::integers, lend::lends::Lends, vk::info::Traits};
 use farptr_rewrite::{Analysis, Fold, Search, Translation, Variant, control::Layout};
 
-/// The cheapest form of a kernel that checks all its accesses, and where its control rows are.
+/// The cheapest variant of a kernel that checks all accesses of the launch, and the layout of its
+/// control block.
 ///
-/// `segments` are those that the kernel may have to tell apart. Returns `None` where a kernel has
-/// more kinds of access, or the scope more lends, than fit.
+/// `segments` are the segments that a pointer from memory may lead into. Returns `None` if the
+/// kernel has more kinds of access than a control block has rows for, or the scope has more lends
+/// than a search can tell apart.
 pub(crate) fn choose(
     analysis: &Analysis,
     traits: Traits,
@@ -18,7 +20,8 @@ pub(crate) fn choose(
 ) -> Option<(Variant, Layout)> {
     let joint = analysis.joint_bytes();
     let apart = joint > 0 && !translation.faults() && segments.are_apart(joint);
-    // Page tables belong to segments, so that indices too have to find theirs.
+    // Each segment has a page table of its own, so an access that is checked by its index searches
+    // for its segment too.
     let unsearched = analysis.is_roots_only() && !translation.faults();
     let searched = if unsearched { 0 } else { segments.len() };
     let variant = Variant {
@@ -35,7 +38,8 @@ pub(crate) fn choose(
     if let Some(layout) = Layout::new(analysis, &variant) {
         return Some((variant, layout));
     }
-    // A kernel with very many kinds of access: its segments are long, and go into memory.
+    // If a kernel has very many kinds of access, the records of its segments are long, and are
+    // stored in memory instead.
     let steps = searched.checked_next_power_of_two()?.trailing_zeros().max(1);
     let search = Search::Bisected { steps: u8::try_from(steps).ok()? };
     let variant = Variant { search, ..variant };

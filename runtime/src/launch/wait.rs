@@ -1,11 +1,11 @@
-//! Waiting for launches, which may have a time in which they have to end.
+//! Waits for launches, and stops those that have not ended in their allowed time.
 
 use super::allowance::{Allowance, Overdue, Submission};
 use crate::vk::command::Submitted;
 use std::time::{Duration, Instant};
 
-/// Waits for launches, and says whether they had not ended when their time was over. Then `stop`
-/// has to make them end, which is waited for as long as it takes.
+/// Waits for launches. If they have not ended when their time is over, calls `stop`, which has to
+/// make them end, waits for the end without a limit, and returns the times for the error.
 pub(crate) fn wait_or_stop(
     submitted: &Submitted,
     allowance: Option<&mut Allowance>,
@@ -23,7 +23,7 @@ pub(crate) fn wait_or_stop(
     overdue
 }
 
-/// Launches that are waited for.
+/// A submission, as an [`Allowance`] waits for it.
 struct Waited<'s>(&'s Submitted);
 
 impl Submission for Waited<'_> {

@@ -2,10 +2,10 @@
 //!
 //! # Safety
 //!
-//! A slice is made from an address alone. The invariant of [`Homes`] says that the memory there may
-//! be read, or written: each range was added under the promises of [`Homes::add`], and every slice
-//! is compared with the ranges before it is made. `&self` and `&mut self` keep slices
-//! for writing apart from others.
+//! The functions below make slices from addresses. The invariant of [`Homes`] says that the memory
+//! there may be read, or written: each range was added under the promises of [`Homes::add`], and
+//! every slice is compared with the ranges before it is made. Methods that make slices for writing
+//! take `&mut self`, so such a slice is the only one.
 #![allow(unsafe_code, reason = "it makes slices from addresses, with the argument above")]
 
 use farptr_hmm::VaRange;

@@ -17,9 +17,9 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(crate) struct Imports {
     list: Vec<HostImport>,
-    /// Stretches of pages that have one distance to their device addresses: start to end and that.
-    /// None lies within another one, so that the last one that starts at or before a page is the
-    /// one that has it, if any has.
+    /// Stretches of pages with one distance from host address to device address: from the start to
+    /// the end and the distance. No stretch lies within another, so only the last stretch that
+    /// starts at or before a page can contain it.
     stretches: BTreeMap<VirtAddr, (VirtAddr, u64)>,
 }
 

@@ -23,7 +23,8 @@ enum State {
     Absent,
     /// A copy to read.
     Read,
-    /// A copy to write; home is as new, but for writes of the launch under way.
+    /// A copy that the device may write. Home has the same bytes, except those that the running
+    /// launch has written.
     Write,
     /// A copy that is newer than home.
     Dirty,
@@ -46,9 +47,10 @@ pub(crate) struct LendPages {
     states: Vec<State>,
     frames: Frames,
     flat: Flat,
-    /// The launch under way has missed a page for writing, or its arguments say that it will write.
+    /// The running launch has missed a page for writing, or its arguments say that it will write.
     written: bool,
-    /// Pages, by their place, whose memory lies at other lent addresses too: that memory's number.
+    /// For each page whose memory is lent at another address too, by its place: the number of that
+    /// memory.
     aliases: HashMap<usize, usize>,
 }
 
@@ -59,7 +61,8 @@ pub(crate) struct Pages {
     lends: Vec<LendPages>,
     /// Positions by start, then by end.
     by_address: BTreeMap<(u64, u64), usize>,
-    /// The longest lend: how far below an address its lend can start.
+    /// The length of the longest lend. The lend that contains an address starts at most this far
+    /// below it.
     longest: u64,
     /// The lent bytes of files, and those among them that are lent twice.
     pub(crate) shared: Shared,
@@ -96,12 +99,12 @@ impl LendPages {
         self.flat
     }
 
-    /// Whether the launch under way writes to it, as far as is known by now.
+    /// Whether the running launch is known to write to it.
     pub(crate) fn written(&self) -> bool {
         self.written
     }
 
-    /// Whether serving the page would give the device something that it has not.
+    /// Whether the device lacks the page, or the permission to write it, and may get it.
     pub(crate) fn lacks(&self, page: usize, write: bool) -> bool {
         let needed = if write { State::Write } else { State::Read };
         let allowed = self.writable || !write;
@@ -238,7 +241,7 @@ impl Pages {
         }
     }
 
-    /// Remembers which lends the launch under way missed for writing.
+    /// Remembers in which lends the running launch missed pages for writing.
     pub(crate) fn note_writes(&mut self, missing: &[Missing]) {
         for missing in missing.iter().filter(|missing| missing.write) {
             self.lends[missing.lend].written = true;
@@ -251,7 +254,7 @@ impl Pages {
     ///
     /// # Errors
     ///
-    /// Those of `allocate`, which finds a frame; no page has changed its state then.
+    /// Those of `allocate`, which finds a frame; no page has then changed its state.
     pub(crate) fn serve<E>(
         &mut self,
         pages: &[Missing],

@@ -68,7 +68,7 @@ impl Plan {
         }
     }
 
-    /// A plan without limits worth the name, for a kernel that follows pointers.
+    /// A plan with limits that no test reaches, for a kernel that follows pointers.
     pub(crate) const fn unlimited(replay: Replay) -> Self {
         Self {
             replay,
@@ -107,7 +107,7 @@ pub(crate) struct Costs {
 /// Why a launch ended without a result.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ended<E> {
-    /// An access that nothing allows, and why its page cannot be had, if that is the reason.
+    /// A fault that cannot be served, with the reason if its page cannot be brought in.
     Fault(FaultRecord, Option<Denial>),
     /// The driver cut a loop short.
     Cut,

@@ -1,7 +1,8 @@
-//! Pages that are brought in besides those that a round missed.
+//! The choice of pages that are brought in beside those that a round missed.
 //!
-//! Few rounds are wanted, and no copies of pages that are not read. So a batch of many scattered
-//! pages gets nothing extra, and the number of extra pages grows with the number of rounds.
+//! The aims are few rounds, and no copies of pages that the kernel does not read. So a round that
+//! missed many scattered pages gets no extra ones, and the number of extra pages grows with the
+//! number of rounds.
 
 use super::{PAGE_BYTES, pages::Pages, report::Missing};
 use std::{
@@ -10,10 +11,10 @@ use std::{
     ops::Range,
 };
 
-/// Pages of a block: where enough of one are missed, the rest come too.
+/// Pages of a block. If a round missed enough pages of a block, the rest are brought in too.
 const BLOCK: usize = 64;
-/// Enough of a block. Of random pages, 1 % of all, so many are never in one block: the chance is
-/// below 10^-16.
+/// The number of pages that is enough. If 1 % of all pages are missed at random, the chance that so
+/// many are in one block is below 10^-16.
 const DENSE: usize = 16;
 /// Rounds with faults before a range around each missed page is brought in.
 const PATIENCE: u32 = 3;

@@ -41,10 +41,10 @@ pub(crate) struct Missing {
 pub(crate) enum Denial {
     /// There is no memory.
     Unmapped,
-    /// There is, but the process itself may not read, or not write it.
+    /// There is memory, but the process itself may not read, or not write it.
     Protected,
-    /// The area allows it, and system calls fail there:
-    /// `process::Host::diagnose` may know more.
+    /// The area allows the access, and system calls fail there: `process::Host::diagnose` may know
+    /// more.
     Unreachable,
     /// A userfaultfd for user-mode faults only has the page.
     Userfaultfd,
@@ -60,7 +60,8 @@ pub(crate) enum Denial {
     NoMaps,
     /// The page is lent too, at this other address, and may be written at one of the two.
     Aliased(u64),
-    /// The device has the page and all that is needed of it: the address is not one for the access.
+    /// The device has the page with the permission that the access needs, so the address is not
+    /// aligned for the access.
     Misaligned,
 }
 

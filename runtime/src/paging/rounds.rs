@@ -40,7 +40,7 @@ type DeviceError<R> = <<R as Run>::Memory as Memory>::Error;
 /// The end of a launch, or of a step of it.
 type Outcome<T, R> = Result<T, Ended<DeviceError<R>>>;
 
-/// A fault that nothing can be done about, and why its page cannot be had, if that is the reason.
+/// A fault that cannot be served, with the reason if its page cannot be brought in.
 type Denied = (FaultRecord, Option<Denial>);
 
 /// The rounds of one launch.
@@ -50,12 +50,12 @@ struct Rounds<'r, R: Run> {
     process: Option<&'r mut ProcessPages>,
     plan: &'r Plan,
     costs: Costs,
-    /// Decides the order in which pages are served, if the plan wants one.
+    /// The state of the random numbers that order the served pages, if the plan asks for that.
     random: u64,
 }
 
-/// Runs a launch in rounds until one has no faults, or nothing can be done about them, and returns
-/// what it cost besides.
+/// Runs a launch in rounds until a round has no faults, or its faults cannot be served. Returns the
+/// costs too.
 ///
 /// Without a result, lent memory is as it was before, at home or on the device, unless the kernel
 /// overwrites and the launch is not transactional.

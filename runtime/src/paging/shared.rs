@@ -100,15 +100,16 @@ pub(crate) struct Shared {
     pub(crate) files: Files,
     /// By the first byte's offset, then by its address.
     stretches: BTreeMap<(FileOffset, u64), Stretch>,
-    /// The length of the longest stretch: none that has a byte starts further below it.
+    /// The length of the longest stretch. A stretch that contains a byte starts at most this far
+    /// below it.
     longest: u64,
     /// Pages that lie at several lent addresses, one of them writable: the number of each.
     aliases: HashMap<FileOffset, usize>,
 }
 
 impl Shared {
-    /// Adds a lend, given the areas that it is in, and returns the addresses of lent bytes that
-    /// have got the same memory behind them as bytes of this one, if either may be written.
+    /// Adds a lend, given the areas that it is in. Returns addresses of lent bytes that share their
+    /// memory with bytes of this lend, and of those bytes, if either of the two may be written.
     pub(crate) fn add(&mut self, range: VaRange, writable: bool, areas: &[Vma]) -> BTreeSet<u64> {
         let mut addresses = BTreeSet::new();
         for area in areas {
@@ -127,7 +128,7 @@ impl Shared {
         addresses
     }
 
-    /// Finds the stretches that have bytes of another one at other addresses.
+    /// Finds the stretches that have bytes in common with a new one, at other addresses.
     fn compare(
         &mut self,
         file: FileId,
@@ -185,8 +186,8 @@ impl Shared {
         !self.aliases.is_empty()
     }
 
-    /// The address at which bytes of a page are lent, if that is on another page than this one, and
-    /// whether for writing.
+    /// The address at which bytes of a page of a file are lent, if it lies on another page than
+    /// `page`, and whether they are lent for writing.
     pub(crate) fn lent_elsewhere(&self, place: FileOffset, page: u64) -> Option<(u64, bool)> {
         let FileOffset { file, offset } = place;
         let first = (FileOffset { file, offset: offset.saturating_sub(self.longest) }, 0);

@@ -48,7 +48,7 @@ pub(crate) struct View {
     log: SharedBuffer,
     channel: Pooled<Channel>,
     process: Option<ProcessPages>,
-    /// Memory for the segments that a kernel bisects, once one did.
+    /// Memory for the segments that kernels bisect, made for the first launch that does.
     list: Option<SegmentList>,
     /// The device may have written since bytes were last written back.
     written: bool,
@@ -224,8 +224,9 @@ impl View {
         Counters::add(&counters.bytes_home, costs.bytes_home);
     }
 
-    /// Leaves memory as launches without rounds need it: segments that they reach at home are
-    /// written home, and segments that the device has whole are reached there.
+    /// Leaves memory as launches without rounds need it. With imports, the newest bytes are written
+    /// home, and the device drops its pages of imported segments. With copies, segments of which
+    /// the device has all pages get the distance to their frames.
     fn finish(&mut self, lends: &mut Lends, homes: &mut Homes) -> Result<(), LaunchError> {
         self.written = true;
         if !self.config.imports() {
@@ -236,7 +237,8 @@ impl View {
         for segment in lends.iter().filter(|segment| segment.delta.is_some()) {
             self.forget(segment.range.start());
         }
-        // Memory that is reached at home may have frames too, for another address.
+        // Memory that launches reach at home may also have a frame, because it is lent at another
+        // address too.
         self.pages.forget_aliases();
         Ok(())
     }
@@ -270,7 +272,7 @@ impl View {
         Ok(())
     }
 
-    /// Takes segments away that another one has swallowed.
+    /// Removes segments that are part of a larger one now.
     fn retire_within(&mut self, range: VaRange) -> Result<(), VulkanError> {
         let within = self.bitmaps.range(range.start()..range.end());
         let swallowed: Vec<VirtAddr> = within.map(|(&start, _)| start).collect();
@@ -281,7 +283,7 @@ impl View {
         Ok(())
     }
 
-    /// Takes segments away that need frames in common with new ones.
+    /// Removes segments that must share frames with new ones; they are added again.
     fn retire_aliased(
         &mut self,
         lends: &Lends,
@@ -394,9 +396,9 @@ impl View {
         }
     }
 
-    /// Drops pages of memory that the host is about to change through the segment at an address:
-    /// also at other addresses that are known to be the same memory, or everything if that is not
-    /// known yet.
+    /// Drops the pages of the segment at an address, because the host is about to change it. Pages
+    /// of other addresses that are the same memory are dropped too. If the segment is not in the
+    /// view yet and is shared memory, all pages are dropped.
     pub(crate) fn forget_home(&mut self, lends: &mut Lends, start: VirtAddr) {
         if let Some(&segment) = lends.containing(start) {
             if self.bitmaps.contains_key(&segment.range.start()) {

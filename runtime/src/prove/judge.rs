@@ -6,7 +6,7 @@ use std::fmt;
 /// Why a device was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Its Vulkan version is too old; nothing else about it was asked.
+    /// Its Vulkan version is too old; its other properties were not queried.
     Version(Version),
     /// It lacks features, extensions or a compute queue.
     Missing(Vec<&'static str>),

@@ -5,10 +5,10 @@
 //! leads to itself, and reports how often it did. On a driver that cut it, rewritten kernels count
 //! their loops in a second way, and a loop that was cut is an error instead of a wrong result.
 //!
-//! Some compute the offset of an element in signed numbers of 32 bits (SwiftShader), so that what
-//! is 4 GiB behind an address is the address itself. A checked kernel reads so far behind an
-//! address where nothing is lent: it touches nothing, and the fault says which address the driver
-//! computed. If that is another one, kernels compute offsets themselves.
+//! Some drivers compute the offset of an element in signed numbers of 32 bits (SwiftShader), so an
+//! element 4 GiB behind an address gets that address itself. A checked kernel reads 2 and 4 GiB
+//! behind an address where nothing is lent: it touches nothing, and the fault says which address
+//! the driver computed. If that address is wrong, kernels compute offsets themselves.
 //!
 //! # Safety
 //!

@@ -1,9 +1,9 @@
 //! Frames and tables in device memory, and copies to and from them.
 //!
-//! Memory that the host sees is written by the host, and read by it if the host caches it. Other
-//! memory is copied by the device, from one staging block and to another; such copies are
-//! collected, so that many of them are one submission. There are two blocks because a card's own
-//! memory is fast to write for the host and slow to read: 124 MB/s on an NVIDIA H200.
+//! The host writes device memory that it can map, and reads it if the mapping is cached. For all
+//! other memory the device copies, from one staging block for writes and to another for reads;
+//! several copies share a submission. There are two blocks because a card's own memory is fast to
+//! write for the host and slow to read: 124 MB/s on an NVIDIA H200.
 
 use super::memory::{Memory, Span};
 use crate::{
@@ -34,9 +34,9 @@ pub(crate) struct Frames {
     /// The rest of the chunk that single pages come from.
     free: std::ops::Range<u64>,
     staging: Option<Staging>,
-    /// Memory of the host that the device copies to, for reads of other memory.
+    /// The staging block for reads: host memory that the device copies to.
     reading: Option<Block>,
-    /// Copies by the device even where the host could, for tests.
+    /// Whether the device copies also where the host could, for tests.
     staged: bool,
 }
 
@@ -197,15 +197,15 @@ impl Frames {
 
     /// Reads device memory.
     fn read(&mut self, device: u64, bytes: &mut [u8]) -> Result<(), VulkanError> {
-        // The place of a byte among `bytes` stands for its home.
+        // In place of a home address, the span has the position among `bytes`.
         let whole = Span { home: 0, device, bytes: bytes.len() as u64 };
         self.read_each(&[whole], |Span { home, .. }, read| {
             bytes[home as usize..][..read.len()].copy_from_slice(read);
         })
     }
 
-    /// Reads device memory and gives each part to `put`: the host reads memory that it has in its
-    /// caches, and the device copies all other to it, as much at a time as the block has room for.
+    /// Reads device memory and gives each part to `put`: the host reads memory that it caches, and
+    /// the device copies all other memory to the staging block, one block at a time.
     fn read_each(
         &mut self,
         spans: &[Span],

@@ -174,8 +174,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         }
     }
 
-    /// Whether pages have to be looked at even if all lends are reachable: with the memory of the
-    /// process open, and to put copies back if the launch fails.
+    /// Whether the launch runs in rounds even if all lends are reachable: if the memory of the
+    /// process is lent, or if frames have to be restored when the launch fails.
     fn needs_rounds(&self, request: &Request<'_>) -> bool {
         let copies = !self.config.imports() && request.options.transactional;
         copies || self.reaches_process()
@@ -223,10 +223,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 
     /// Launches a kernel without checks: the words as they are.
     ///
-    /// As [`launch`](Self::launch) otherwise. Checked launches of this scope are waited for first,
-    /// and what went wrong with them is reported, because a kernel that nothing stops might rely on
-    /// what they were to write. In mirrored access pointers are device addresses to such a kernel,
-    /// so that host pointers lead it astray.
+    /// As [`launch`](Self::launch) otherwise. The call waits for the checked launches of this scope
+    /// first and reports their failure, because an unchecked kernel, which does not stop after a
+    /// failure, might rely on the bytes that they were to write. In mirrored access such a kernel
+    /// takes pointers for device addresses, so it must not follow host pointers.
     ///
     /// # Errors
     ///
@@ -295,16 +295,16 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// * The bytes that the launch reads of a page were there at one moment while it ran.
     /// * Before anything is written home, every page that the launch could read is compared with
-    ///   what was read: its permissions, its file, all its bytes. A difference, and the launch runs
-    ///   again on what is there now, or fails with [`LaunchError::Fault`]. So it is as one that ran
-    ///   at that moment, and a mapping put in the place of one that is gone is written only if it
-    ///   cannot be told from it.
+    ///   what was read: its permissions, its file, all its bytes. If anything differs, the launch
+    ///   runs again on the present bytes, or fails with [`LaunchError::Fault`]. So the result is
+    ///   that of a launch that ran at the moment of the comparison. A mapping that has replaced
+    ///   another one is written only if the two do not differ.
     /// * Memory that is mapped at several addresses is one memory. If it is lent with
     ///   [`lend`](Self::lend) too, and may be written at either address, the launch fails with
     ///   [`FaultReason::Aliased`](crate::FaultReason::Aliased).
-    /// * One exception: where bytes of a page have changed twice in a launch, others work on the
-    ///   page too. Those bytes, unless the kernel writes them, may change again; what the kernel
-    ///   read of them may then be older.
+    /// * One exception: if bytes of a page have changed twice in a launch, other threads are taken
+    ///   to work on the page too. Those bytes, unless the kernel writes them, may change again;
+    ///   what the kernel read of them may then be older.
     /// * The bytes are compared once more right before each page is written. Written bytes are
     ///   looked at afterwards, with its permissions and file: a difference then is
     ///   [`LaunchError::Raced`].

@@ -155,8 +155,8 @@ pub(crate) struct PipelineCache {
 impl PipelineCache {
     /// A cache that starts with what [`data`](Self::data) gave to an earlier process, or empty.
     ///
-    /// The driver refuses data of another driver or device by its header. The caller checks that
-    /// the bytes are those that the driver once gave.
+    /// A driver recognises data of another driver or device by its header, and refuses it. The
+    /// caller checks that the bytes are those that the driver returned earlier.
     pub(crate) fn new(device: &Device, data: &[u8]) -> Result<Self, VulkanError> {
         let info = vk::PipelineCacheCreateInfo::default().initial_data(data);
         // SAFETY: 1. the device is live; 3. `data` is empty or came from vkGetPipelineCacheData

@@ -32,7 +32,7 @@ pub(crate) struct Queue {
     timeline: vk::Semaphore,
     /// The value that the newest submission signals; changed under the lock of `raw`.
     newest: AtomicU64,
-    /// A value that was reached, and perhaps not the newest such.
+    /// A value that the timeline has reached; it may have reached a higher one.
     reached: AtomicU64,
     retired: Mutex<Retired>,
     handle: Arc<Handle>,
@@ -115,8 +115,9 @@ impl Queue {
 
     /// Waits for a submission and all before it.
     ///
-    /// Drivers have to return from some waits in time after the device is lost, and from this one
-    /// they need not (Vulkan specification, "Lost Device"); so it is made of short ones.
+    /// After the device is lost, a driver must return from a wait with a limit in time, and need
+    /// not return from a wait without one (Vulkan specification, "Lost Device"). So this wait is
+    /// made of short waits.
     pub(crate) fn wait(&self, value: u64) {
         while !self.wait_at_most(value, SLICE) {}
     }

@@ -16,7 +16,7 @@ impl Retired {
 
     /// Keeps an object until a value was reached.
     pub(crate) fn push(&mut self, value: u64, object: impl Send + 'static) {
-        // Two threads may come in another order than that of their values.
+        // Two threads may push in another order than that of their values.
         let value = value.max(self.objects.back().map_or(0, |&(last, _)| last));
         self.objects.push_back((value, Box::new(object)));
     }

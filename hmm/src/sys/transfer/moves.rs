@@ -220,7 +220,7 @@ struct After {
     here: Survey,
     /// The pages at the source.
     there: Survey,
-    /// Whether a message about a change of mappings is unread. That change may have moved the pages
+    /// Whether a message about a change of mappings is unread. The change may have moved the pages
     /// of the source, so that other memory may be in their place.
     unread: bool,
 }

@@ -1,5 +1,5 @@
-//! The commit: writing home the bytes that a round wrote, if all that it was computed from is
-//! unchanged.
+//! The commit: it writes home the bytes that a round wrote, if all memory that the round was
+//! computed from is unchanged.
 
 use super::{
     busy::Busy,
@@ -40,13 +40,14 @@ pub(super) enum Refused {
     Page(u64),
     /// Memory changed meanwhile, here. The bytes that the round wrote may be home in part.
     Raced(u64),
-    /// This page has not changed, and cannot be written, time after time. Nothing is home.
+    /// The byte at this address was tried several times and cannot be written, although its page
+    /// has not changed. Nothing of the round is home.
     Unwritable(u64, Denial),
 }
 
 impl ProcessPages {
-    /// Writes home the bytes that a round without faults wrote, if all that it was computed from is
-    /// unchanged.
+    /// Writes home the bytes that a round without faults wrote, if all memory that the round was
+    /// computed from is unchanged.
     ///
     /// # Errors
     ///
@@ -173,8 +174,9 @@ impl ProcessPages {
         area.is_ok_and(|area| area.is_some_and(|area| Identity::of(&area, page) == open.identity))
     }
 
-    /// Writes stretches home. Each page is compared again right before, and its area afterwards. If
-    /// one must not or cannot be written, the bytes before those that were written are put back.
+    /// Writes stretches home. Each page is compared again right before it is written, and its area
+    /// afterwards. If a page has changed or cannot be written, the bytes that were written to the
+    /// pages before it are put back.
     pub(super) fn write_home(&mut self, changes: &[Written]) -> Result<(), Refused> {
         let mut looked_at = None;
         for (position, written) in changes.iter().enumerate() {

@@ -1,10 +1,10 @@
-//! The identity of a page: a mapping that was put in the place of another one differs in it, or in
-//! its bytes.
+//! The identity of a page. A mapping that replaced another one differs in it or in its bytes, or is
+//! harmless.
 
 use crate::paging::PAGE_BYTES;
 use farptr_hmm::{Device, Vma, VmaFlags};
 
-/// The area that a page is a part of, as far as a new mapping would differ.
+/// The properties of a page's area in which another mapping would differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) flags: VmaFlags,

@@ -24,7 +24,7 @@ const OBJECT_BYTES: u64 = 128;
 /// How many objects are searched for each page that may be brought in.
 const VISITS: usize = 16;
 
-/// How often a page is read that may be read and cannot, before something is said to be in the way.
+/// How often reading a page is tried whose area allows it, before the page counts as unreachable.
 const READS: usize = 16;
 
 /// An access of a kernel to memory that is in no lend.
@@ -39,8 +39,8 @@ pub(crate) struct Access {
 pub(crate) struct Limits {
     /// Because they faulted.
     pub(crate) pages: usize,
-    /// Because words of objects point to them. If none are, pages that faulted for reading do not
-    /// become writable with the first write fault either.
+    /// Because words of objects point to them. If this is 0, the first write fault does not make
+    /// other open pages writable either.
     pub(crate) followed: usize,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Served {
 pub(super) enum Opened {
     /// The device has the page already, with the permission that is asked for.
     Already,
-    /// The device has got the page, or the permission to write it.
+    /// The device was given the page, or the permission to write it.
     Now,
     Denied(Denial),
 }
@@ -164,7 +164,7 @@ impl<M: Memory> OnDevice<'_, M> {
         self.process.written |= write;
         let write = self.process.written && identity.flags.write && !is_lent;
         if let Some(open) = self.process.pages.get_mut(&page) {
-            // Should it be another area by now, the commit will find out.
+            // If another area is at the address by now, the commit finds that out.
             let entered = open.allow_writing(page, self.memory, self.pages)?;
             return Ok(if entered { Opened::Now } else { Opened::Already });
         }
@@ -199,7 +199,8 @@ impl<M: Memory> OnDevice<'_, M> {
         let aliases = open.offset.and_then(|offset| process.shared.get(&offset));
         let alias = aliases.and_then(|aliases| process.pages.get(aliases.first()?));
         if let Some(alias) = alias {
-            // It is the same memory: the same frame, compared with the same bytes.
+            // The two pages are the same memory, so they share one frame, and are compared with one
+            // snapshot.
             (open.frame, open.snapshot) = (alias.frame, alias.snapshot.clone());
         } else {
             open.frame = match process.free.pop() {
@@ -226,7 +227,7 @@ impl<M: Memory> OnDevice<'_, M> {
 
 impl ProcessPages {
     /// Reads a page that was seen to be readable. Another thread may have protected or unmapped it
-    /// since, so its area is looked up again before something else is said to be in the way.
+    /// since, so its area is looked up again before the page counts as unreachable.
     fn read(&mut self, page: u64, bytes: &mut [u8]) -> Result<(), Denial> {
         for _ in 0..READS {
             if self.host.read(page * PAGE_BYTES, bytes) {
