@@ -9,7 +9,8 @@ use rspirv::dr::Instruction;
 use rspirv::spirv::{Op, StorageClass};
 use std::collections::HashSet;
 
-/// How often the instructions are gone through; what takes longer counts as unknown.
+/// The most passes over the instructions. If more were needed, the answer is that a second run may
+/// write other bytes.
 const MAX_ROUNDS: usize = 16;
 
 /// Collects the effects of a kernel.
@@ -79,9 +80,9 @@ fn apart(accesses: &[Access], index_checks: &[IndexCheck]) -> bool {
 /// The values that depend on memory which is read.
 struct Taint<'k, 'p> {
     kernel: &'k Definitions<'p>,
-    /// Results that depend on it, and variables that hold such.
+    /// Results that depend on such memory, and variables that hold one.
     values: HashSet<Id>,
-    /// Whether it may be in any variable.
+    /// Whether such a value may be in any variable.
     anywhere: bool,
 }
 
@@ -118,7 +119,7 @@ impl<'k, 'p> Taint<'k, 'p> {
         ids.any(|id| self.values.contains(&id))
     }
 
-    /// Carries dependence over an instruction.
+    /// Marks the results of an instruction that depends on memory.
     fn spread(&mut self, instruction: &Instruction) {
         let op = instruction.class.opcode;
         let mut depends = self.is_tainted(instruction);
@@ -144,7 +145,7 @@ impl<'k, 'p> Taint<'k, 'p> {
         }
     }
 
-    /// Whether what is loaded from a pointer may depend on memory that is read.
+    /// Whether a value that is loaded through a pointer may depend on memory that the kernel reads.
     fn reads(&self, pointer: Id) -> bool {
         match class(self.kernel, pointer) {
             Some(StorageClass::Input | StorageClass::PushConstant | StorageClass::Uniform) => false,
@@ -156,9 +157,9 @@ impl<'k, 'p> Taint<'k, 'p> {
         }
     }
 
-    /// Notes that what depends on memory is stored.
+    /// Notes that a value that depends on memory is stored.
     fn store(&mut self, pointer: Option<Id>) {
-        // Whatever is loaded from elsewhere depends on memory anyway.
+        // A value that is loaded from other storage classes counts as dependent anyway.
         let class = pointer.and_then(|pointer| class(self.kernel, pointer));
         if !matches!(class, None | Some(StorageClass::Function | StorageClass::Private)) {
             return;

@@ -1,4 +1,4 @@
-//! Accesses that are checked together: those of a block at fixed distances from one address.
+//! Joint checks: one check for all accesses of a block at fixed distances from one address.
 //!
 //! A kernel that follows a pointer often reads several members of one structure. The accesses of a
 //! block all run or none does, so one comparison of their whole extent decides about all of them.
@@ -16,20 +16,22 @@ use std::collections::HashMap;
 
 /// The longest extent that is checked at once, in bytes: an object of usual size.
 pub(crate) const MAX_BYTES: u64 = 256;
-/// How many instructions are followed back to the number that an address is made of.
+/// The most instructions that are followed back from an address to the value that it is computed
+/// from.
 const MAX_STEPS: usize = 64;
 
-/// Accesses that belong together, by their positions among the plans.
+/// Accesses that are checked together.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     /// The check of their whole extent.
     pub(crate) check: AddressCheck,
-    /// The plans in the order of the program, and the bytes from the start of the extent.
+    /// The positions of the accesses in the list of all, in the order of the program, and the
+    /// distance of each from the start of the extent, in bytes.
     pub(crate) members: Vec<(usize, u64)>,
 }
 
-/// Finds the accesses of a block that can be checked together. `plans` are those of the block, with
-/// their positions among all.
+/// Finds the accesses of a block that can be checked together. `accesses` are the accesses of the
+/// block, each with its position in the list of all.
 pub(crate) fn groups(
     kernel: &Definitions<'_>,
     block: &Block,
@@ -78,7 +80,7 @@ impl Member {
     }
 }
 
-/// Accesses behind one address, while they are being collected.
+/// Accesses at distances from one address, while they are being collected.
 struct Extent {
     members: Vec<Member>,
 }
@@ -92,7 +94,7 @@ impl Extent {
         self.members.iter().map(Member::end).max().unwrap_or_default() - self.start()
     }
 
-    /// Adds an access if all are still checked by where the extent starts.
+    /// Adds an access, if one check at the start of the extent still suffices for all.
     fn admit(&mut self, member: Member) -> bool {
         self.members.push(member);
         let start = self.start();
@@ -123,7 +125,7 @@ impl Extent {
 /// The values of a block that are known to be equal.
 struct Values<'v> {
     kernel: &'v Definitions<'v>,
-    /// Values that were loaded, and what had been stored or loaded before.
+    /// For each loaded value, the value that was stored or loaded there before.
     same: HashMap<Id, Id>,
     /// The values of the invocation's own variables at this point.
     held: HashMap<Id, Id>,

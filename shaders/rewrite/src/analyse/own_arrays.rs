@@ -21,14 +21,14 @@ pub(crate) struct Index {
 /// The number of elements of what is indexed.
 #[derive(Clone, Copy)]
 pub(crate) enum Length {
-    /// A vector's or a matrix's.
+    /// The number of components of a vector, or of columns of a matrix.
     Literal(u32),
-    /// An array's: a constant, perhaps one that can be specialised.
+    /// The length of an array: a constant, perhaps a specialisation constant.
     Constant(Id),
 }
 
 impl Length {
-    /// Whether a constant index is known to be that of an element.
+    /// Whether a constant index is known to be in bounds.
     fn holds(self, edit: &Edit, index: i64) -> bool {
         let count = match self {
             Self::Literal(count) => Some(i64::from(count)),
@@ -42,8 +42,8 @@ impl Length {
 ///
 /// # Errors
 ///
-/// Why an instruction cannot be checked: a chain that starts at an element of a variable that it
-/// does not name.
+/// The reason why an instruction cannot be checked: it is an `OpPtrAccessChain`, which steps from
+/// one element of a variable to another without naming the variable.
 pub(crate) fn count(edit: &Edit, instruction: &Instruction) -> Result<usize, &'static str> {
     let steps = matches!(instruction.class.opcode, Op::PtrAccessChain | Op::InBoundsPtrAccessChain);
     if steps && base(edit, instruction).is_some_and(|(class, _)| is_own(class)) {

@@ -1,4 +1,5 @@
-//! The origin of a pointer: back along access chains to a value of the push constants.
+//! The origin of a pointer: the analysis follows it back along access chains, to a value of the
+//! push constants if it came from one.
 
 use crate::ir::edit::Edit;
 use crate::ir::instruction::{Id, id_operand};
@@ -8,7 +9,7 @@ use rspirv::spirv::{Op, StorageClass};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
-/// How many instructions are followed back, so that damaged modules cannot make it endless.
+/// The most instructions that are followed back, so that the search ends in damaged modules too.
 const MAX_STEPS: usize = 64;
 /// How deep values are followed back through variables and calls.
 const MAX_DEPTH: usize = 24;
@@ -47,7 +48,8 @@ pub(crate) struct Trace {
     pub(crate) steps: Vec<Instruction>,
     /// The type that the pointer points to, and its layout.
     pub(crate) place: Place,
-    /// Constant bytes and the one index, if the path has nothing else.
+    /// The constant distance and the one index that is not constant, if the path has no other
+    /// index.
     pub(crate) distance: Option<Distance>,
     /// The sum of all constant distances, wrapping, and all other indices with their strides.
     pub(crate) bytes: u64,
@@ -350,8 +352,7 @@ impl<'p> Definitions<'p> {
 
     /// The value of a variable of a function that is stored once.
     ///
-    /// It need not be stored before it is loaded: what is loaded then is undefined and may as well
-    /// be this value.
+    /// A load before the store counts too: its value is undefined, so it may be this value.
     fn only_value(&self, variable: Id) -> Option<Id> {
         match self.stored.get(&variable)? {
             Stored::Once(value) => Some(*value),

@@ -8,8 +8,8 @@ use rspirv::spirv::Op;
 /// The most parts, composites included, that an access is taken apart into.
 pub(crate) const MAX_PIECES: usize = 1024;
 
-/// A part of a value that does not straddle a page: a number, a pointer, or an aligned vector. The
-/// one exception is taken apart where it is accessed ([`Piece::in_words`]).
+/// A part of a value that does not straddle a page: a number, a pointer, or an aligned vector. One
+/// kind of piece may straddle a page and is accessed as two words ([`Piece::in_words`]).
 #[derive(Clone, Debug)]
 pub(crate) struct Piece {
     pub(crate) of: Id,
@@ -21,8 +21,8 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
-    /// Whether it is a number or pointer of 64 bits that is aligned to 32 only, and so may straddle
-    /// a page, and must not be accessed as a whole: its two words are.
+    /// Whether it is a number or pointer of 64 bits that is aligned to 32 bits only. It may
+    /// straddle a page, so its two words are accessed one by one.
     pub(crate) fn in_words(&self, edit: &Edit) -> bool {
         self.align < 8 && scalar_bytes(edit, self.of) == Some(8)
     }
@@ -73,7 +73,7 @@ fn take_apart(
     Some(())
 }
 
-/// Whether a vector's components follow each other and do not straddle what they are aligned to.
+/// Whether a vector's components have no gaps and the vector is no larger than its alignment.
 fn contiguous(edit: &Edit, layouts: &Layouts, place: Place, size: u64, align: u32) -> bool {
     let step = layouts.step(edit, place, Some(0));
     let part = step.and_then(|step| Some((step.bytes, layouts.extent(edit, step.place)?.0)));

@@ -62,8 +62,9 @@ pub struct Analysis {
 }
 
 impl Analysis {
-    /// How close two segments may be, in bytes from the end of one to the start of the next, for
-    /// [`Variant::joint`](crate::Variant::joint): at least this. 0 if nothing is checked together.
+    /// The least distance between any two segments, in bytes from the end of one to the start of
+    /// the next, at which [`Variant::joint`](crate::Variant::joint) may be used. 0 if no accesses
+    /// are checked together.
     #[must_use]
     pub fn joint_bytes(&self) -> u64 {
         let address_checks =
@@ -121,7 +122,7 @@ pub enum Check {
     Own,
 }
 
-/// Accesses at fixed distances from one address, of which all happen or none.
+/// Accesses at fixed distances from one address. Either all of them run or none does.
 ///
 /// If they are checked together, the first of them reports the fault, with the address that it
 /// would have accessed itself.

@@ -1,4 +1,4 @@
-//! The control block and the log: the memory through which host and rewritten kernel talk.
+//! The control block and the log: the memory through which host and rewritten kernel exchange data.
 //!
 //! The control block is a uniform buffer of rows of four words, read-only for the kernel and new
 //! for each launch:
@@ -32,7 +32,8 @@
 //! A table's entry is a 64-bit number: the frame's device address, a multiple of 4096, plus
 //! [`ENTRY_READ`] and [`ENTRY_WRITE`]. The radix tree has three levels: bits 36 and up of an
 //! address index the root, bits 24 to 35 a node of 4096 addresses, bits 12 to 23 a leaf of 4096
-//! entries. There is no null: what is absent points to a node, or a leaf, of absent entries.
+//! entries. There is no null: an absent part of the tree is a pointer to a shared node, or leaf, of
+//! absent entries.
 //!
 //! The log is 8 words of counts ([`LogWord`]) and then entries of [`LOG_ENTRY_WORDS`] words:
 //! address or index (low word, high word), workgroup (x, y, z), the invocation's number in its
@@ -41,8 +42,8 @@
 //! finished: its invocation had no iterations left for its report.
 //!
 //! The stop word counts the invocations that failed, those whose faults are collected excepted.
-//! Loops end once it is not 0, so the host ends a launch by writing it. It is 0 at first; launches
-//! learn through [`STOPPED`] what it was before them.
+//! Loops end once it is not 0, so the host ends a launch by writing it. It is 0 at first; a launch
+//! gets its value from before the launch through [`STOPPED`].
 //!
 //! [`IndexCheck`]: crate::IndexCheck
 
@@ -51,11 +52,12 @@ use crate::contract::variant::{Fold, Search, Variant};
 
 /// The row of limits.
 pub const LIMITS: u32 = 0;
-/// Row and word of what the stop word was before the launch: if it is not 0 the launch does
-/// nothing.
-/// Kernels do not write it; the host does to end a launch, for workgroups that have not begun.
+/// Row and word of the copy of the stop word from before the launch. If it is not 0, the launch
+/// does nothing. Kernels do not write it; the host writes it to end a launch, for the workgroups
+/// that have not begun.
 pub const STOPPED: (u32, u32) = (LIMITS, 3);
-/// The row of addresses that stand in for what a check refused: each [`SPARE_BYTES`] long.
+/// The row with the addresses of the memory that refused accesses use: zeroes to read and the sink
+/// to write, each [`SPARE_BYTES`] long.
 pub const SPARE: u32 = 1;
 /// The row of addresses of the log and the stop word.
 pub const REPORTS: u32 = 2;
@@ -70,8 +72,7 @@ pub const GRID_ROWS: u32 = 2;
 /// The most rows: 16 KiB, the least that every device gives a uniform buffer (Vulkan
 /// specification, "Required Limits", `maxUniformBufferRange`).
 pub const MAX_ROWS: u32 = 1024;
-/// Bytes of zeroes, and of memory to write, that stand in for what a check refused. No access is
-/// larger.
+/// Bytes of the zeroes, and of the sink. No access is larger.
 pub const SPARE_BYTES: u64 = 65_536;
 /// The page of tables and faults, in bytes.
 pub const PAGE_BYTES: u64 = 4096;

@@ -1,5 +1,5 @@
 //! The agreement between the host and a rewritten kernel: facts about the kernel, the variants of
-//! it, and the memory through which the two talk.
+//! it, and the memory through which the two exchange data.
 
 pub(crate) mod analysis;
 pub mod control;

@@ -50,7 +50,8 @@ pub(crate) fn wrap_entry(
             }
             call(flow, kernel);
         });
-        // Not inside: llvmpipe keeps a mask for each branch that a memory operation is in.
+        // The report stands outside the branch, because llvmpipe keeps a mask for each branch
+        // around a memory operation.
         reporter.report(flow);
     });
     edit.module.functions.push(function);
@@ -75,7 +76,7 @@ pub(crate) fn wrap_folded(
     Ok(())
 }
 
-/// The number of the entry point, and the one that its function has from now on.
+/// The number of the entry point, and the new number of the function that had it.
 fn take_entry(edit: &mut Edit, places: &Places) -> Result<(Id, Id), RewriteError> {
     let entry = edit.module.entry_points.first();
     let name = entry.and_then(|entry| id_operand(entry, 1));

@@ -1,7 +1,8 @@
 //! Offsets of access chains, where the driver computes them in fewer bits than addresses have.
 //!
-//! The pointer that a chain starts from is moved by what the chain's array indices make, in 64
-//! bits, and the chain goes on with index 0: so members keep their decorations.
+//! The pass adds the bytes of a chain's array indices, computed in 64 bits, to the pointer that the
+//! chain starts from, and sets the indices to 0. The chain stays, so members keep their
+//! decorations.
 
 use crate::contract::error::RewriteError;
 use crate::ir::address::Math;

@@ -39,7 +39,7 @@ pub(crate) fn check_indices(
     Ok(())
 }
 
-/// Emits the check of one index and puts the checked one into the instruction.
+/// Emits the check of one index, and replaces the index in the instruction by the checked one.
 fn check(
     code: &mut Code<'_>,
     shared: &Shared,

@@ -1,4 +1,4 @@
-//! The bit of a fault's page in the bitmap of its segment.
+//! The fault bitmap of a segment: finding it, and setting the bit of a page.
 
 use crate::emit::physical::Physical;
 use crate::emit::segments::{Compared, Field, Segments};
@@ -29,11 +29,12 @@ impl Bitmap {
         Self { math, found: found.inside, words, pair, address }
     }
 
-    /// Sets the bit of the address's page and gives whether it was clear.
+    /// Sets the bit of the address's page, and returns whether the bit was clear before.
     pub(crate) fn mark(&self, code: &mut Code<'_>, physical: Physical, writes: Id) -> Id {
         let (word, boolean) = (code.edit.uint(32), code.edit.bool());
         let [zero, one, twelve, fifteen] = [0, 1, 12, 15].map(|value| code.edit.word(value));
-        // 16 pages of 4096 bytes to a word of four: the word is a 2^14th of the address.
+        // A word of four bytes has the bits of 16 pages of 4096 bytes, so the offset of the word is
+        // the address divided by 2^14, down to a multiple of four.
         let offset = self.math.field(code, self.address, 14, !3);
         let target = self.math.add(code, self.words, offset);
         let target = self.math.to_pair(code, target);

@@ -54,7 +54,7 @@ impl PageTable<'_> {
         } else {
             (control::ENTRY_READ, 0)
         };
-        // Refused accesses read an entry of zeroes: absent.
+        // Refused accesses read an entry of zeroes, which means absent.
         let bit = u32::try_from(bit).unwrap_or_default();
         let present = math.has_bits(code, entry, bit);
         let spare = code.control_pair(self.shared.control, control::SPARE, half);
@@ -66,7 +66,8 @@ impl PageTable<'_> {
         (address, translated)
     }
 
-    /// The address of an address's entry; an entry of zeroes for a refused access.
+    /// The device address of the table entry for an address; for a refused access, that of an entry
+    /// of zeroes.
     fn entry_address(&self, code: &mut Code<'_>, paged: &PagedAccess, address: Id) -> Id {
         let math = self.math;
         let zeroes = code.control_pair(self.shared.control, control::SPARE, 0);

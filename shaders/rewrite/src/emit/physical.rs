@@ -58,8 +58,8 @@ impl Physical {
         code.op(op, of, operands)
     }
 
-    /// The stop word as it is now. Read by changing nothing in it, because Mesa 25 moves an atomic
-    /// load out of the loop, which then never ends.
+    /// The stop word as it is now. It is read by an atomic OR with 0, because Mesa 25 moves an
+    /// atomic load out of the loop, which then never ends.
     pub(crate) fn stop(self, code: &mut Code<'_>, shared: &Shared) -> Id {
         let address = code.control_pair(shared.control, control::REPORTS, 1);
         let pointer = self.at(code, address);
@@ -68,8 +68,9 @@ impl Physical {
     }
 }
 
-/// The scope of everything on the device that may write the same words. The Vulkan memory model
-/// knows it only with a capability of its own; the queue's family has them all too.
+/// The scope that contains all invocations that may write the same words: the device. The Vulkan
+/// memory model allows that scope only with a capability of its own; the scope of the queue family
+/// contains the same invocations.
 fn device_scope(edit: &Edit) -> Scope {
     let has = |wanted| {
         let wanted = [Operand::Capability(wanted)];

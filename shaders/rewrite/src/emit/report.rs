@@ -12,7 +12,7 @@
 //! | [`ROOM`] | 0 | the log's capacity, which reads it: without room the report ends |
 //! | [`ENTRY`] and up | a word | the word of the entry, which was 0 |
 //!
-//! A driver that cut a loop of the kernel short cuts this one after its first step. That step still
+//! A driver that cut a loop of the kernel short cuts this one after its first step, which still
 //! says that something failed.
 
 use crate::contract::analysis::Analysis;
@@ -102,7 +102,7 @@ impl Reporter<'_> {
     fn run(&self, flow: &mut Flow<'_>, report: &Report) {
         let code = &mut flow.code;
         let (word, boolean) = (code.edit.uint(32), code.edit.bool());
-        // No compiler knows that it is one, so that none repeats the body.
+        // The value is 1, but no compiler knows that, so no compiler unrolls the loop.
         let one = code.control_word(self.shared.control, control::LIMITS, 0);
         let log = code.control_pair(self.shared.control, control::REPORTS, 0);
         let stop = code.control_pair(self.shared.control, control::REPORTS, 1);
@@ -233,7 +233,7 @@ impl Reporter<'_> {
         })
     }
 
-    /// 1 if a site writes, else 0: a bit for each site, 32 to a word.
+    /// 1 if a site writes, else 0. The code has one bit for each site, 32 to a constant word.
     fn writes(&self, code: &mut Code<'_>, site: Id) -> Id {
         let (word, boolean) = (code.edit.uint(32), code.edit.bool());
         let mut masks = vec![0u32; self.analysis.sites.len() / 32 + 1];
@@ -256,8 +256,9 @@ impl Reporter<'_> {
     }
 }
 
-/// Whether an invocation reports its fault itself: it is the first of its subgroup, or has another
-/// page or access than the first, or an index, which is not shared.
+/// Whether an invocation reports its fault itself. It does if it is the first of its subgroup, if
+/// its page or kind of access differs from that of the first, or if an index failed: only faults on
+/// pages are reported for others.
 fn speaks_for_subgroup(code: &mut Code<'_>, address: Id, is_index: Id, writes: Id) -> Id {
     code.edit.capability(Capability::GroupNonUniform);
     code.edit.capability(Capability::GroupNonUniformBallot);

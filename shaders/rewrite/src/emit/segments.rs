@@ -22,7 +22,8 @@ pub(crate) struct Segments<'s> {
     pub(crate) math: Math,
 }
 
-/// The number of a segment's record that an address's distance from its start is compared with.
+/// The number of a segment's record with which a search compares the distance of an address from
+/// the segment's start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Compared {
     /// The segment's length, whatever it allows.
@@ -43,7 +44,8 @@ pub(crate) enum Field {
 pub(crate) struct Found {
     /// Whether there is a segment: a boolean.
     pub(crate) inside: Id,
-    /// The wanted number of the segment's record, an address; without a meaning outside.
+    /// The requested number of the segment's record, which is an address. It has no meaning if no
+    /// segment was found.
     pub(crate) field: Option<Id>,
 }
 

@@ -3,7 +3,8 @@
 use crate::ir::edit::Edit;
 use crate::ir::instruction::Id;
 
-/// The variables through which accesses, loops and the entry point talk, in each invocation.
+/// The variables, one set in each invocation, through which accesses, loops and the entry point
+/// pass on what they found.
 ///
 /// All but the control block are zero when the invocation starts.
 pub(crate) struct Shared {

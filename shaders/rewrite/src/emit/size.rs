@@ -1,8 +1,9 @@
 //! How large a rewritten kernel may become.
 //!
-//! Each access brings its check and its lookup along, once for each part that may lie on a page of
-//! its own, so that words grow with accesses, parts and segments at once. They are counted while
-//! they are written, and a form that outgrows the bound is refused before it fills memory.
+//! The code of each access contains its check and its lookup, once for each part that may lie on a
+//! page of its own. So the number of words grows with the product of accesses, parts and segments.
+//! They are counted while they are written, and a form that outgrows the bound is refused before it
+//! fills memory.
 
 use crate::contract::error::RewriteError;
 use rspirv::dr::{Instruction, Operand};

@@ -29,7 +29,8 @@ pub(crate) struct Translator<'t> {
 /// An index that was compared with a count.
 struct Indexed {
     ok: Id,
-    /// The index, or one that is in bounds, if there is one that is not constant.
+    /// The index that is not constant, if there is one: as the kernel computes it, or an index in
+    /// bounds in its place.
     safe: Option<Id>,
     /// The device address of the root, as a pair of words.
     base: Id,

@@ -13,7 +13,8 @@ const MAX_DEPTH: u32 = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) of: Id,
-    /// Set inside a member that is a matrix, an array of such, or a vector or scalar of one.
+    /// Set at and inside a member that is a matrix or an array of matrices: how the matrix is laid
+    /// out.
     matrix: Option<Matrix>,
 }
 
@@ -22,8 +23,8 @@ impl Place {
         Self { of, matrix: None }
     }
 
-    /// Whether the type alone does not say where its numbers are: it is a matrix, an array of
-    /// such, or a column of one that is stored by rows.
+    /// Whether a decoration of the member, and not the type alone, says where the numbers are: the
+    /// place is a matrix, an array of matrices, or a column of a matrix that is stored by rows.
     pub(crate) fn is_laid_out_by_member(&self) -> bool {
         self.matrix.is_some()
     }
@@ -151,7 +152,7 @@ impl Layouts {
         self.strides.get(&pointer_type).copied()
     }
 
-    /// The step to a part of what is at a place; the index is known for members of structures.
+    /// The step from a place to one of its parts; the index is known for members of structures.
     pub(crate) fn step(&self, edit: &Edit, place: Place, index: Option<i64>) -> Option<Step> {
         let declared = edit.global(place.of)?;
         let &Operand::IdRef(part) = declared.operands.first()? else { return None };

@@ -1,4 +1,4 @@
-//! Memory operands: what an access promises and demands beside its pointer.
+//! Memory operands: the alignment that an access promises, and the properties that it demands.
 
 use crate::ir::instruction::Id;
 use rspirv::dr::Operand;

@@ -1,10 +1,11 @@
-//! Pointers to what has numbers of 8 or 16 bits that the kernel may store but not compute with.
+//! Pointers to types that contain numbers of 8 or 16 bits that the kernel may store but not compute
+//! with.
 //!
 //! Without `Int8`, `Int16` or `Float16` validators allow no `OpBitcast` between a pair of words and
 //! a pointer to such numbers, as it is made for devices without 64-bit integers. It is allowed
 //! where the pointer's type was declared ahead of what it points to, which only pointers to
-//! structures may be. So such a pointer is made by way of one to a structure of the same layout,
-//! and the address of one is computed from where its access chains start.
+//! structures may be. So the pass makes such a pointer from a pointer to a structure of the same
+//! layout, and computes the address of such a pointer from the start of its access chains.
 
 use crate::ir::code::Code;
 use crate::ir::edit::Edit;
@@ -58,7 +59,7 @@ impl Edit {
         pointee.is_some_and(|of| of.class.opcode == Op::TypeStruct)
     }
 
-    /// Whether the address of a pointer can be had, where there are no 64-bit integers.
+    /// Whether a kernel without 64-bit integers can compute the address of a pointer.
     pub(crate) fn gives_address(&self, pointer_type: Id) -> bool {
         !self.is_narrow(pointer_type)
             || self.declares(Capability::Int64)
@@ -90,7 +91,7 @@ impl Code<'_> {
         self.ids(Op::AccessChain, pointer_type, &[block, zero])
     }
 
-    /// The address of a physical pointer as a pair of words, if there is a way to get it.
+    /// The address of a physical pointer as a pair of words.
     pub(crate) fn pair_of_pointer(&mut self, pointer: Id) -> Id {
         let pair = self.edit.uvec(2);
         let of = self.edit.type_of(pointer).filter(|&of| self.edit.is_narrow(of));

@@ -9,8 +9,8 @@ use rspirv::dr::{Instruction, Operand};
 use rspirv::spirv::Op;
 use std::collections::HashSet;
 
-/// Moves constants that depend on nothing to the start, if there are operations that may have their
-/// values.
+/// Moves constants that depend on nothing to the start, if the module has operations of
+/// specialisation constants.
 pub(crate) fn order_constants(declared: &mut Vec<Instruction>) {
     if !declared.iter().any(|declared| declared.class.opcode == Op::SpecConstantOp) {
         return;
@@ -29,8 +29,8 @@ pub(crate) fn order_constants(declared: &mut Vec<Instruction>) {
     *declared = ordered;
 }
 
-/// Whether a declaration is a number's or a vector's type, or a constant of one, that needs only
-/// what comes first.
+/// Whether a declaration is the type of a number or a vector, or a constant of one, that needs only
+/// declarations in `first`.
 fn depends_on_nothing(declared: &Instruction, first: &HashSet<Id>) -> bool {
     let of = || declared.result_type.is_some_and(|of| first.contains(&of));
     let parts = || {

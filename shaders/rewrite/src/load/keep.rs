@@ -96,8 +96,9 @@ fn reached(module: &Module) -> HashSet<usize> {
 
 /// Removes the variables of the module that neither the code nor the entry point names.
 ///
-/// They are those of other entry points: their shared memory would be reserved, their descriptor
-/// sets would count as taken, and there may be two variables for one built-in value.
+/// Such variables belong to other entry points. If they stayed, their shared memory would be
+/// reserved, their descriptor sets would count as taken, and there could be two variables for one
+/// built-in value.
 pub(crate) fn keep_used(module: &mut Module) {
     let code = module.functions.iter().flat_map(|function| function.all_inst_iter());
     let users = code.chain(&module.entry_points).chain(&module.types_global_values);

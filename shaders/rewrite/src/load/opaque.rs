@@ -1,10 +1,10 @@
-//! Declarations that rspirv's parser cannot read: read here, and put in place behind it.
+//! Declarations that rspirv's parser cannot read. This module reads them, gives the parser others
+//! in their place, and gives the true ones to the loader.
 //!
 //! The parser reads one literal of a specialisation constant's operation where there may be
-//! several, and no constants of 8-bit floating-point types. For the parser each becomes a null
-//! constant of its type; the loader gets the true one. Other literals whose length varies
-//! (`OpSwitch` on 64 bits, constants of 8, 16 and 64 bits) the parser reads by their type, as it
-//! should.
+//! several, and no constants of 8-bit floating-point types. So the parser gets a null constant of
+//! the same type for each. Other literals whose length varies (`OpSwitch` on 64 bits, constants of
+//! 8, 16 and 64 bits) the parser reads by their type, as it should.
 
 use crate::ir::instruction::Id;
 use rspirv::dr::{Instruction, Operand};
@@ -23,7 +23,7 @@ pub(crate) struct Opaque {
 }
 
 impl Opaque {
-    /// Takes what the parser cannot read out of words whose instructions end where they should.
+    /// Replaces the declarations that the parser cannot read. The words must be whole instructions.
     pub(crate) fn of(words: &[u32]) -> Self {
         let mut types = HashMap::new();
         let mut opaque =

@@ -1,4 +1,5 @@
-//! The places in the source of instructions for which a form may be refused.
+//! The places in the source of functions, loops and switches, for the error when one of them is
+//! refused.
 //!
 //! Loops are bounded after accesses were rewritten, when positions no longer say where an
 //! instruction came from. The numbers of functions and labels still do, since the pass keeps them.
@@ -23,8 +24,8 @@ struct Place {
 pub(crate) struct Places(HashMap<(Id, Op), Place>);
 
 impl Places {
-    /// Finds the places in a module that is still as it was read, but for functions that were
-    /// removed. `origins` gives, per function, the position of its first instruction among those of
+    /// Finds the places in a module from which functions were removed and in which nothing else was
+    /// changed. `origins` gives, per function, the position of its first instruction among those of
     /// the source.
     pub(crate) fn of(source: &Source, origins: &[usize]) -> Self {
         let mut places = HashMap::new();
@@ -45,8 +46,8 @@ impl Places {
         Self(places)
     }
 
-    /// The refusal of a function of this number, or of a loop or switch that ends the block of this
-    /// label.
+    /// The error that refuses the function with this number, or the loop or switch that ends the
+    /// block with this label.
     pub(crate) fn refuse(&self, of: Id, op: Op, reason: &str) -> RewriteError {
         let Place { word, line } = self.0.get(&(of, op)).cloned().unwrap_or_default();
         RewriteError::refused(op, word, line, reason)

@@ -1,5 +1,5 @@
-//! Loading a module: what rspirv's loader refuses is taken out or put aside, and where each
-//! instruction came from is kept.
+//! Loads a module through a filter: it removes or sets aside what rspirv's loader refuses, and
+//! records the position and the line of each instruction.
 
 use crate::contract::analysis::Line;
 use crate::contract::error::RewriteError;
@@ -201,7 +201,8 @@ fn is_constant_operation(op: Op) -> bool {
     )
 }
 
-/// A consumer that passes on to rspirv's loader what that takes.
+/// A consumer of the parser that passes on to rspirv's loader the instructions that the loader
+/// accepts.
 struct Sieve<'w> {
     words: &'w [u32],
     word: usize,
@@ -289,7 +290,7 @@ impl<'w> Sieve<'w> {
             (Op::ExtInstImport, [Operand::LiteralString(name)]) if is_inert(name) => {
                 self.inert_sets.extend(instruction.result_id);
             }
-            // Nothing is left that needs it, and not every device allows it.
+            // The instructions that need the extension are removed, and not every device allows it.
             (Op::Extension, [Operand::LiteralString(name)])
                 if name == "SPV_KHR_non_semantic_info" => {}
             (Op::ExtInst | Op::ExtInstWithForwardRefsKHR, operands) => {

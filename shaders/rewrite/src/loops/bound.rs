@@ -30,7 +30,7 @@ use rspirv::dr::{Block, Function, Instruction, Operand};
 use rspirv::spirv::Op;
 use std::collections::HashMap;
 
-/// Iterations between two looks at the stop word: a power of two.
+/// Iterations between two reads of the stop word: a power of two.
 const POLL_ITERATIONS: u32 = 4096;
 
 /// Bounds every loop of the module.
@@ -97,13 +97,13 @@ struct Rules<'s> {
     physical: Physical,
     /// Loops that the driver cuts short are noticed.
     guard: bool,
-    /// Invocations wait for each other, so that none may leave early by itself.
+    /// Invocations wait for each other, so an invocation must not end early alone.
     convergent: bool,
 }
 
 impl Rules<'_> {
-    /// Whether loops look at the stop word. A driver that cuts loops short ends them soon enough,
-    /// and runs both sides of every branch, so that each look would cost.
+    /// Whether loops read the stop word. A driver that cuts loops short ends them soon enough
+    /// without it, and runs both sides of every branch, so each read would cost time.
     fn polls(&self) -> bool {
         !self.guard
     }
@@ -114,8 +114,8 @@ struct Limits {
     one: Id,
     limit: Id,
     limit_after_fault: Id,
-    /// [`BASE`], as a product with `one`: Mesa computes what follows from a constant before a loop
-    /// an iteration ahead, and would count a header too many.
+    /// [`BASE`], as a product with `one`: if a counter starts from a constant, Mesa computes its
+    /// values one iteration ahead, and would count the header once too often.
     upper: Id,
 }
 
@@ -188,7 +188,7 @@ fn start(
     Limits { one, limit, limit_after_fault, upper }
 }
 
-/// Turns the branches to merge blocks that never run to the new merge blocks of their loops. No
+/// Redirects branches to merge blocks that never run to the new merge blocks of their loops. No
 /// branch leads to the old blocks then.
 fn replace_merges(function: &mut Function, new: &HashMap<Id, Id>) {
     for instruction in function.blocks.iter_mut().flat_map(|block| &mut block.instructions) {
@@ -325,7 +325,7 @@ impl Rewriter<'_> {
         code.instructions
     }
 
-    /// Counts the ways from a block to loops' continue targets, where the block takes them.
+    /// Counts a block's branches to loops' continue targets, when the block takes them.
     fn count_continues(&mut self, loops: &[usize], end: &[Instruction]) -> Vec<Instruction> {
         let shape = self.shape;
         let mut code = Code::new(self.edit);
@@ -351,7 +351,8 @@ impl Rewriter<'_> {
         code.instructions
     }
 
-    /// Takes back what was counted where a block leaves a loop instead of taking its back edge.
+    /// Subtracts the iteration that was counted, if a block leaves a loop instead of taking its
+    /// back edge.
     fn discount_exit(&mut self, loops: &[usize], end: &[Instruction]) -> Vec<Instruction> {
         let shape = self.shape;
         let mut code = Code::new(self.edit);
@@ -385,7 +386,8 @@ fn is_taken(code: &mut Code<'_>, branch: &Instruction, label: Id) -> Option<Id> 
         Op::Switch => {
             let of = code.edit.type_of(selector)?;
             let default = id_operand(branch, 1) == Some(label);
-            // By default unless another case is met, or where one of its own cases is.
+            // If the label is the default, the branch goes there unless a case with another label
+            // matches; if not, the branch goes there if a case with this label matches.
             let mut taken = code.edit.null(boolean);
             for case in branch.operands.get(2..)?.chunks_exact(2) {
                 if (case[1] == Operand::IdRef(label)) != default {
@@ -408,7 +410,7 @@ fn is_alive(flow: &mut Flow<'_>, rules: &Rules<'_>, limits: &Limits) -> Id {
     let iterations = add_to(code, shared.iterations, limits.one);
     let fault = code.load(word, shared.fault);
     let sound = code.ids(Op::IEqual, boolean, &[fault, zero]);
-    // After a fault, invocations that others wait for go on up to a limit of its own.
+    // After a fault, an invocation that others wait for goes on up to a limit of its own.
     let limit = if rules.convergent {
         code.select(word, sound, limits.limit, limits.limit_after_fault)
     } else {

@@ -11,8 +11,9 @@
 //! | a merge block of a construct that is kept | `OpUnreachable` |
 //! | anything else | removed |
 //!
-//! Phis forget the blocks that no longer branch to theirs. The one value of a loop's phi that may
-//! come from a continue target without code is undefined.
+//! A phi loses the values for blocks that no longer branch to its block. If the continue target of
+//! a loop lost its code, the value that a phi of the loop's header takes from it is undefined,
+//! because that branch never runs.
 
 use crate::ir::edit::Edit;
 use crate::ir::flow::block;

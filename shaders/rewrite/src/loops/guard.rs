@@ -1,16 +1,18 @@
 //! Notice of loops that the driver cut short.
 //!
-//! llvmpipe ends the loops of an invocation after 65,535 iterations by leaving them between two. A
-//! guarded loop counts its headers in steps of a number that no compiler knows to be one, and the
-//! ends of its iterations in steps of one. A loop that the kernel leaves has passed one header
-//! more. An iteration has ended once it goes to the continue target, because Mesa may run the
-//! continue construct at the start of the next iteration.
+//! llvmpipe ends the loops of an invocation after 65,535 iterations, by leaving the loop between
+//! two iterations. So a guarded loop has two counters: one counts the times that its header ran,
+//! the other counts the iterations that ended. If the kernel leaves a loop, the header has run once
+//! more than iterations have ended; if the driver leaves it, the counts are equal. The header's
+//! counter grows by a 1 that no compiler knows to be 1. An iteration counts as ended when it
+//! branches to the continue target, because Mesa may run the continue construct at the start of the
+//! next iteration.
 //!
 //! Compilers assume that a loop is left only at its exits, and may copy the counts into their
 //! variables there. A cut loop passes no exit, so its counts are those of the last time that the
 //! loop ended, or zero. Therefore the counts start from a *base* that differs from one time to the
-//! next. One case is not noticed: a cut loop in a function that returned out of that very loop
-//! before, if no loop around it has another iteration to come.
+//! next. One case is not noticed: the driver cuts a loop in a function that had returned out of
+//! that same loop before, and no loop around it has another iteration.
 
 use crate::emit::shared::Shared;
 use crate::ir::code::Code;
@@ -27,8 +29,8 @@ pub(crate) struct Counters {
     pub(crate) headers: Id,
     /// Iterations that ended.
     pub(crate) ends: Id,
-    /// The base of both, its upper bit inverted: zero at first, so that no base is what a register
-    /// holds that was never written.
+    /// The base of both counters with its upper bit inverted. It is zero at first, so a register
+    /// that was never written holds no valid base.
     phase: Id,
 }
 
@@ -39,7 +41,8 @@ impl Counters {
         Self { headers, ends, phase }
     }
 
-    /// Starts anew from a base, which is not that of the last time if the loop ran since.
+    /// Sets both counters to a base. If the loop ran since the last time, it is another base than
+    /// then.
     pub(crate) fn start(self, code: &mut Code<'_>, upper: Id) {
         let (word, zero) = (code.edit.uint(32), code.edit.word(0));
         let ran = self.ran(code);

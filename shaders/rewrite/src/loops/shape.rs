@@ -1,4 +1,4 @@
-//! The part that each block of a function has in its loops.
+//! The loops of a function, and the role of each block in them.
 
 use crate::contract::error::RewriteError;
 use crate::ir::edit::Edit;
@@ -8,7 +8,8 @@ use rspirv::dr::{Block, Function, Instruction, Operand};
 use rspirv::spirv::Op;
 use std::collections::{HashMap, HashSet};
 
-/// Blocks that are looked at per block of the function in search of loops in continue constructs.
+/// The limit on the search for loops in continue constructs: visits of blocks, for each block of
+/// the function.
 const VISITS_PER_BLOCK: usize = 16;
 
 /// A loop.
@@ -26,7 +27,7 @@ pub(crate) struct Loop {
     merge: Id,
 }
 
-/// The part of a block in loops, which are given by their positions.
+/// The role of a block in loops, which are given by their positions.
 #[derive(Clone, Default)]
 pub(crate) struct Role {
     /// The loop that it is the header of.
@@ -132,8 +133,8 @@ impl Shape {
         Ok(())
     }
 
-    /// Notes where loops end. A merge block that never runs would never notice a loop that was cut
-    /// short, so the loop gets another one.
+    /// Notes where loops end. The merge block of a loop tests whether the driver cut the loop. A
+    /// merge block that never runs cannot do that, so the loop gets a new one.
     fn add_ends(&mut self, edit: &mut Edit, blocks: &[Block], positions: &HashMap<Id, usize>) {
         let entered = entered(edit, blocks, positions);
         for index in 0..self.loops.len() {

@@ -41,15 +41,16 @@ pub struct Reflection {
 }
 
 impl Reflection {
-    /// Whether so many bytes can be given as push constants: as many as declared, or more, up to
-    /// what a type of the same members has on the CPU, whose size is a multiple of its alignment.
+    /// Whether a launch may give this many bytes as push constants: at least as many as the kernel
+    /// declares, and at most the next multiple of their alignment, which is the size of a type with
+    /// the same members on the CPU.
     #[must_use]
     pub fn takes_push(&self, given_bytes: usize) -> bool {
         let (declared, align) = (self.push_bytes as usize, self.push_align_bytes.max(1) as usize);
         (declared..=declared.next_multiple_of(align)).contains(&given_bytes)
     }
 
-    /// Reads what a module declares that has one compute entry point.
+    /// Reads the declarations of a module with one compute entry point.
     ///
     /// Only declarations are read; the code is not checked. Unknown instructions are passed over.
     ///
@@ -67,10 +68,10 @@ impl Reflection {
 
     /// As [`of`](Self::of), for the compute entry point of a name, or with `None` the only one.
     ///
-    /// If a module has several entry points or several blocks of push constants, those count that
-    /// this entry point uses: in its function, in the functions that it calls, or in its interface.
-    /// The same holds for descriptors. An entry point that uses no push constants then has
-    /// none.
+    /// If a module has several entry points or several blocks of push constants, only those count
+    /// that this entry point uses: in its function, in the functions that it calls, or in its
+    /// interface. The same holds for descriptors. An entry point that uses no push constants then
+    /// has none.
     ///
     /// # Errors
     ///

@@ -83,7 +83,8 @@ impl Types {
             Some(Op::Decorate) => self.note_stride(i),
             Some(Op::MemberDecorate) => self.note_member(i),
             Some(Op::MemberName) => {
-                // Names mean nothing to a driver: one that is no text is none.
+                // Names mean nothing to a driver, so a name that is not valid text counts as
+                // absent.
                 if let Ok((name, _)) = i.string(2) {
                     self.member_names.insert((i.operand(0)?, i.operand(1)?), name);
                 }

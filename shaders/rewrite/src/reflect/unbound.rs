@@ -1,4 +1,4 @@
-//! Modules that bind nothing, without what only descriptors need.
+//! Removes the capabilities that only descriptors need from modules that bind nothing.
 //!
 //! Compilers declare capabilities by the shape of a type: glslang takes any array without a length
 //! for an array of descriptors, and declares `RuntimeDescriptorArray` where it holds references. A

@@ -41,7 +41,7 @@ impl Uses {
         Ok(Self { named })
     }
 
-    /// Everything that is named by what is given, or by what that names.
+    /// All ids that the given ones name, directly or through other ids.
     pub(crate) fn reached_from(&self, first: impl Iterator<Item = u32>) -> HashSet<u32> {
         let mut open: Vec<u32> = first.collect();
         let mut reached: HashSet<u32> = open.iter().copied().collect();

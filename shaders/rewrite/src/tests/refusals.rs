@@ -355,9 +355,10 @@ fn long_continue_constructs() -> String {
 const BLOCKS: usize = 399;
 /// Loops that share it: more than are searched.
 const LOOPS: usize = 20;
-/// The loop at whose search the limit of 16 visits per block is reached: there are a block before
-/// the loops, two per loop, one behind them and the continue construct, 442 in all; the 7072nd
-/// visit is one of the 18th search.
+/// The loop during whose search the limit of 16 visits per block is reached. The function has 442
+/// blocks: one before the loops, two per loop, one behind them, and those of the continue
+/// construct. So the limit is 7072 visits, and visit number 7072 belongs to the search of the 18th
+/// loop.
 const CULPRIT: usize = 17;
 
 #[test]
