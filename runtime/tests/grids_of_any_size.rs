@@ -1,5 +1,5 @@
-//! Grids of any size: whatever a device's limits are and however a kernel computes its index, each
-//! index is there once.
+//! Grids of any size: whatever a device's limits are and however a kernel computes its index,
+//! exactly one invocation has each index.
 //!
 //! # Safety
 //!
@@ -32,8 +32,8 @@ enum Launch {
     Unchecked,
 }
 
-/// The ways to launch: in each access mode, from nothing, and as it is where pointers are
-/// addresses of the host.
+/// The ways to launch: checked in each access mode, unchecked in direct access, where pointers are
+/// host addresses, and checked on copies of pages.
 fn ways() -> Vec<(Runtime, Vec<Launch>)> {
     let mut ways = Vec::new();
     for runtime in runtimes() {

@@ -3,7 +3,7 @@
 //!
 //! `DESIGN.md` has the protocol. The engine, [`rounds`], neither calls Vulkan nor touches lent
 //! memory: it goes through the traits [`Memory`](crate::residency::memory::Memory), [`rounds::Run`]
-//! and [`process::LentProcess`]. [`view`] and [`run`] put it on a device.
+//! and `process::host::Host`. [`view`] and [`run`] put it on a device.
 #![allow(clippy::cast_possible_truncation, reason = "hosts are 64-bit: `farptr_hmm` sees to it")]
 
 pub(crate) mod areas;

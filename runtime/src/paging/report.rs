@@ -43,8 +43,8 @@ pub(crate) enum Denial {
     Unmapped,
     /// There is memory, but the process itself may not read, or not write it.
     Protected,
-    /// The area allows the access, and system calls fail there: `process::Host::diagnose` may know
-    /// more.
+    /// The area allows the access, and system calls fail there: `process::host::Host::diagnose` may
+    /// know more.
     Unreachable,
     /// A userfaultfd for user-mode faults only has the page.
     Userfaultfd,
