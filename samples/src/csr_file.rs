@@ -15,11 +15,11 @@
 //! # Safety
 //! [`Mmap::map`] asks that no process truncates or changes the file while it is mapped: a truncated
 //! file ends the process with SIGBUS, a changed one would break what [`CsrFile::map`] validated.
-//! Two parties keep this up. [`save`] never writes into a file that is there, it writes another
-//! one and renames it, so a mapping keeps the old content. And a [`CsrFile`] holds a shared lock
-//! on its file for as long as it maps it; a program that changes such files in place has to take
-//! the exclusive lock first. A program that does neither breaks the contract, and no reader of
-//! mapped files can prevent that: map only files whose writers are known.
+//! Two parties keep this up. [`save`] never writes into a file that is there, it writes another one
+//! and renames it, so a mapping keeps the old content. A [`CsrFile`] also holds a shared lock on
+//! its file for as long as it maps it; a program that changes such files in place has to take the
+//! exclusive lock first. A program that does neither breaks the contract, and no reader of mapped
+//! files can prevent that: map only files whose writers are known.
 #![allow(unsafe_code, reason = "mapping a file is a promise about other processes")]
 
 use std::fs::{self, File, TryLockError};

@@ -3,8 +3,9 @@
 //! Ids are any 64-bit numbers. They are renumbered from 0 in ascending order and kept as the
 //! vertices' names. Further fields, weights for instance, are ignored.
 //!
-//! The format says nothing about itself, but files often do in their comments, and others are no
-//! edge lists although they look alike: `head` knows the signs. Notes tell what was assumed.
+//! The format does not say whether edges are directed, but the comments of a file often do. Some
+//! files look like edge lists and are none. The module `head` recognises both. Notes tell what was
+//! assumed.
 
 mod head;
 

@@ -71,7 +71,8 @@ pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A text without the marks at its end, and without what is among them and behind.
+/// A text up to the first of the marks at its end. White space between and behind the marks is left
+/// out too.
 pub(crate) fn without_tail<'a>(text: &'a str, marks: &[char]) -> &'a str {
     let is_tail = |c: char| c.is_ascii_whitespace() || marks.contains(&c);
     let content = text.trim_end_matches(is_tail).len();

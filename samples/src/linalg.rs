@@ -1,7 +1,7 @@
 //! Vector and matrix kernels behind functions that check their arguments.
 //!
-//! Launches check what a kernel touches; what is checked here, lengths and whether a result is also
-//! an argument, is what makes the results right.
+//! Launches check which memory a kernel touches. The functions here check lengths, and that a
+//! result is not also an argument, so that the results are right too.
 
 use farptr::shaders::abi::{DOT_ELEMENTS_PER_INVOCATION, DOT_ELEMENTS_PER_PARTIAL, LOOP_WINDOW};
 use farptr::shaders::{affine, axpby, dot, hadamard, spmv};

@@ -50,8 +50,8 @@ pub fn parse(name: &str, text: &str) -> Result<Csr, SampleError> {
     Csr::from_triplets(header.rows, header.cols, triplets).map_err(|problem| problem.in_input(name))
 }
 
-/// Whether a text is meant to be a Matrix Market file: whether a banner, or what would be one but
-/// for a slip, is in its first lines.
+/// Whether a text is meant to be a Matrix Market file: whether its first lines have a banner, or a
+/// line that is a banner except for a small mistake.
 #[must_use]
 pub fn has_banner(text: &str) -> bool {
     header::begins_with_banner(&plain(text))

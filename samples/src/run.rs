@@ -75,7 +75,7 @@ impl Run {
     /// Ends the run with the largest error that the checks found, or the first check that failed.
     ///
     /// # Errors
-    /// Those of the checks, but for a result that differs: that is an outcome.
+    /// Those of the checks. A result that differs is no error but an outcome.
     pub fn end(
         mut self,
         checked: Result<f64, SampleError>,
@@ -145,8 +145,8 @@ fn print(outcome: &Outcome, json: bool) -> io::Result<()> {
     print_text(&text)
 }
 
-/// Writes to standard output. A reader that has gone, as `head` does, has read what it wanted: that
-/// is no failure.
+/// Writes to standard output. If the reader has closed the pipe, as `head` does, it has read what
+/// it wanted: that is no failure.
 ///
 /// # Errors
 /// Whatever else the write reports.

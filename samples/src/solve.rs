@@ -13,7 +13,7 @@ use crate::reference::residual_f64;
 const TOLERANCE: f64 = 1e-6;
 /// How large the true residual of a solution may be, relative to the right-hand side ...
 const RESIDUAL_BOUND: f64 = 1e-5;
-/// ... or relative to the terms that it is the difference of, see [`residual_f64`].
+/// ... or relative to the terms whose difference it is, see [`residual_f64`].
 const BACKWARD_BOUND: f64 = 1e-6;
 
 /// How an iteration ended.

@@ -29,7 +29,7 @@ pub(super) struct Head {
     konect: bool,
 }
 
-/// KONECT's word for the weights, behind the kind.
+/// The words of KONECT for the kind of weights, one of which follows the kind of graph.
 const WEIGHTS: [&str; 9] = [
     "unweighted",
     "positive",
@@ -43,7 +43,7 @@ const WEIGHTS: [&str; 9] = [
 ];
 
 impl Head {
-    /// Takes in a comment that stands before the first edge.
+    /// Notes the facts that a comment before the first edge states.
     pub(super) fn hear(&mut self, comment: &str) {
         let text = comment.trim_start_matches(['#', '%', ' ', '\t']).to_ascii_lowercase();
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
@@ -88,7 +88,7 @@ fn konect(word: &str) -> Option<Kind> {
     }
 }
 
-/// The look of a line of numbers.
+/// The form of a line of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
     Pair,
@@ -120,23 +120,24 @@ impl First {
         Self { from, to, look, others: 0, alike: 0, largest: (0, 0) }
     }
 
-    /// Takes in another line.
+    /// Counts another line.
     pub(super) fn compare(&mut self, from: u64, to: u64, look: Look) {
         self.others += 1;
         self.alike += u64::from(self.look.is_like(look));
         self.largest = (self.largest.0.max(from), self.largest.1.max(to));
     }
 
-    /// Whether the line is the size line of a Matrix Market file: rows and columns that all other
-    /// lines are within, and their number; or a number of its own where the others have none.
+    /// Whether the line is the size line of a Matrix Market file: its first two numbers are no
+    /// smaller than any id of the other lines, and its third is the number of these lines, or none
+    /// of them has a third field of its kind.
     pub(super) fn is_size_line(&self) -> bool {
         let Look::Three(count) = self.look else { return false };
         let covers = self.largest.0 <= self.from && self.largest.1 <= self.to;
         self.others > 0 && covers && (count == self.others || self.alike == 0)
     }
 
-    /// Whether the line may be a header after all: all ids are within it, and it tells their
-    /// number, or has a third field.
+    /// Whether the line may be a header: no id is above its first number, and it also has the
+    /// number of the other lines, or a third field.
     pub(super) fn may_be_header(&self) -> bool {
         let covers = self.largest.0.max(self.largest.1) <= self.from;
         match self.look {

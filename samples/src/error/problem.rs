@@ -112,7 +112,7 @@ pub enum Problem {
         /// The row as the file gives it.
         row: u64,
     },
-    /// A line that the parser refuses although nothing above explains it.
+    /// A line that the parser refuses for a reason that no other variant names.
     #[error("cannot be parsed: {detail}")]
     Syntax {
         /// The parser's message.

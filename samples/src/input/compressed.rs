@@ -36,21 +36,23 @@ fn behind(rest: &[u8]) -> String {
 
 const FRAME: u32 = 0x184d_2204;
 const LEGACY_FRAME: u32 = 0x184c_2102;
-/// Sixteen magic numbers, of frames whose content is to be skipped.
+/// The first of the sixteen magic numbers of frames whose content is to be skipped.
 const SKIPPABLE_FRAME: u32 = 0x184d_2a50;
 const SKIPPABLE_KINDS: u32 = 0xf;
 
-/// No block of a legacy frame takes more bytes: 8 MiB that do not compress.
+/// The most bytes of a block of a legacy frame: those of 8 MiB that cannot be compressed.
 const LEGACY_BLOCK_LIMIT: usize = (8 << 20) + (8 << 20) / 255 + 16;
 
-/// Whether bytes are lz4 frames. Frames to be skipped are those of zstd, too: what follows decides.
+/// Whether bytes are lz4 frames. Frames to be skipped exist in zstd too, so the frame after them
+/// decides.
 pub(super) fn begins_lz4(bytes: &[u8]) -> bool {
     let rest = after_skippable(bytes);
     let skipped = rest.len() < bytes.len();
     matches!(number(rest, 0), Some(FRAME | LEGACY_FRAME)) || skipped && other_kind(rest).is_none()
 }
 
-/// The compression, of those that are not read here, that bytes begin with.
+/// The name of the compression with whose mark the bytes begin, if it is one that this program does
+/// not read.
 pub(super) fn other_kind(bytes: &[u8]) -> Option<&'static str> {
     match after_skippable(bytes) {
         [0xfd, b'7', b'z', b'X', b'Z', ..] => Some("xz"),
@@ -77,8 +79,8 @@ fn after_skippable(mut bytes: &[u8]) -> &[u8] {
 /// Decompresses every frame.
 ///
 /// `lz4_flex` stops at the end of a frame, at an empty block, and where the file ends between two
-/// blocks, and says the same of all three. So the end of each frame is found here, from the lengths
-/// that its parts declare, and the library has to get there.
+/// blocks, and does not distinguish the three. So this function computes the end of each frame from
+/// the lengths that its parts declare, and the library has to read to that end.
 pub(super) fn lz4(raw: &[u8]) -> Result<Vec<u8>, Problem> {
     let damaged = |detail: String| Problem::Damaged { kind: "lz4", detail };
     let cut = || damaged("no end mark".into());
@@ -119,7 +121,7 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
     four.try_into().ok().map(u32::from_le_bytes)
 }
 
-/// The length of a frame whose content is skipped, which may be more than there is.
+/// The length that a frame with skipped content declares, which may be more than the file has.
 fn skippable_length(frame: &[u8]) -> usize {
     number(frame, 4).map_or(usize::MAX, |length| 8 + length as usize)
 }
@@ -147,7 +149,7 @@ fn frame_length(frame: &[u8]) -> Option<usize> {
 }
 
 /// The length of a frame of the old kind, which has no end mark: blocks up to the end of the file,
-/// or to what is too long for a block, which is the beginning of another frame.
+/// or up to a length that is too large for a block: that number is the beginning of another frame.
 fn legacy_length(frame: &[u8]) -> Option<usize> {
     let mut at = 4;
     while at < frame.len() {

@@ -32,8 +32,8 @@ pub(super) struct Header {
     pub(super) body: usize,
 }
 
-/// Whether a line is a banner, or would be one but for a slip: without one of its percent signs, or
-/// with a space behind them.
+/// Whether a line is a banner, or a banner with one of two small mistakes: one percent sign is
+/// missing, or a space follows them.
 pub(crate) fn is_banner(line: &str) -> bool {
     let (signs, rest) = line.split_at(line.len() - line.trim_start_matches(SIGNS).len());
     let word = "matrixmarket";
