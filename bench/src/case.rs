@@ -12,7 +12,7 @@ pub(crate) trait Case {
     /// The quantity that is measured, in one line.
     fn about(&self) -> &'static str;
 
-    /// The names of the variants, the baseline first: the one that ratios refer to.
+    /// The names of the variants. The first is the baseline, to which ratios refer.
     fn variants(&self) -> &'static [&'static str];
 
     /// The sizes at which it is measured, in bytes; a case without data has the one size 0.
@@ -20,8 +20,8 @@ pub(crate) trait Case {
         &[0]
     }
 
-    /// Whether it needs a Vulkan device. Without the need none is opened, so that it neither has
-    /// to exist nor disturbs.
+    /// Whether it needs a Vulkan device. If it does not, no device is opened, so the case runs
+    /// where there is none, and no driver's threads disturb it.
     fn needs_device(&self) -> bool {
         true
     }

@@ -21,7 +21,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// This machine, and the device that farptr chose if there was need of one.
+    /// This machine, and the device that farptr chose, if a case needed one.
     pub(crate) fn describe(runtime: Option<&Runtime>) -> Self {
         let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();

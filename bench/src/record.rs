@@ -57,7 +57,7 @@ impl Record {
     }
 }
 
-/// Whether a path stands for stdout.
+/// Whether a path means stdout.
 pub(crate) fn is_stdout(path: &Path) -> bool {
     path == Path::new("-")
 }

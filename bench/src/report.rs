@@ -7,7 +7,7 @@ use crate::{
 };
 use std::io::{self, Write};
 
-/// Figures of a machine that does other things are marked from this share of its cores on.
+/// Figures are marked if other programs keep at least this share of the machine's cores busy.
 const BUSY_PART: f64 = 0.5;
 
 const HEADINGS: [&str; 7] = ["variant", "size", "median", "MAD", "samples", "ratio", "answer"];

@@ -1,8 +1,8 @@
 //! The cost of a kernel's first use: the rewriting pass and the driver's compiler.
 //!
-//! Words are the same only once: a constant of the kernel that has no influence on the result is
-//! another one each time. So no cache has seen them, farptr's or the driver's, in this run or in
-//! one before.
+//! Each launch uses words that were never used before: a constant of the kernel, which has no
+//! influence on the result, gets a new value each time. So neither farptr's cache nor the driver's
+//! knows the words, from this run or an earlier one.
 //!
 //! # Safety
 //!
@@ -92,7 +92,8 @@ impl Words {
     fn new() -> Self {
         let words = spmv::Kernel::words().to_vec();
         let place = place_of(&words, BLOCK);
-        // The clock differs from run to run, and leaves room to count on.
+        // The first value comes from the clock, so it differs from run to run; the values after it
+        // are counted up.
         let clock = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.subsec_nanos());
         Self { words, place, next: Cell::new(BLOCK + 1 + clock) }
     }

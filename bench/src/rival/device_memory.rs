@@ -106,7 +106,8 @@ impl Drop for DeviceLocalMemory {
             // SAFETY: 1. the buffer lives and this is its end; 3. no command uses it.
             unsafe { self.device.raw().destroy_buffer(buffer, None) };
             if let Some(allocation) = allocation {
-                // It came from this allocator, which is the one way that this could fail.
+                // Freeing fails only for memory of another allocator, and this memory came from
+                // this one.
                 let _ = allocator.free(allocation);
             }
         }

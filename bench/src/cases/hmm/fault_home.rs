@@ -22,8 +22,9 @@ pub(in crate::cases) struct FaultHome {
     placement: Placement,
 }
 
-/// The processor of the thread that answers faults, for all variants alike. Left to the system, it
-/// changes within a run, and costs more than anything that is compared.
+/// The processor of the thread that answers faults, for all variants alike. If the system chooses
+/// the processor, it changes within a run, and the change costs more than the differences that are
+/// measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Placement {
     /// On the core of the thread that touches.

@@ -19,8 +19,8 @@ const FEW: u64 = 10;
 const MANY: u64 = 100_000;
 /// The first watched page; nothing has to be mapped there.
 const FIRST_PAGE: u64 = 1 << 20;
-/// The invalidations after which the order of pages repeats: as many for few notifiers as for many,
-/// so that reading the order costs the same.
+/// The number of invalidations after which the order of pages repeats. It is the same for few
+/// notifiers and for many, so that reading the order costs the same.
 const VISITS: usize = 1 << 16;
 
 pub(in crate::cases) struct Invalidate;
@@ -79,7 +79,8 @@ fn page(notifier: u64) -> VaRange {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
     calls: u64,
-    /// The sum of the addresses, wrapped: with `calls` it tells whether they were the right ones.
+    /// The sum of the addresses, wrapped. With `calls` it shows whether the device was told the
+    /// right pages.
     addresses: u64,
 }
 

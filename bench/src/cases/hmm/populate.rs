@@ -10,7 +10,7 @@ use crate::{
 use farptr_hmm::{FaultError, HmmRange, Notifier, Pfn, ProcessMm, Request, range_fault};
 use std::time::{Duration, Instant};
 
-/// The large size is the one that is asked about; the small one shows what a call costs by itself.
+/// The large size gives the cost of each page; the small size shows the cost of the call itself.
 const SIZES_BYTES: &[u64] = &[64 << 10, 256 << 20];
 
 pub(in crate::cases) struct Populate;
@@ -76,7 +76,8 @@ impl<F: FnMut(&Memory) -> Result<u64, Failure>> Populates<F> {
         Ok(Self { name, size_bytes, scanner: Scanner::open()?, right: true, populate })
     }
 
-    /// Populates once and compares what is said to be there, and what is, with what was asked.
+    /// Populates once, and compares the pages that the call reports and the pages that are present
+    /// with those that were requested.
     fn once(&mut self) -> Result<Duration, Failure> {
         let pages = pages_in(self.size_bytes);
         let memory = Memory::map(self.size_bytes, HugePages::Never)?;

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The large size is the one that is asked about; the small one shows what a call costs by itself.
+/// The large size gives the cost of each page; the small size shows the cost of the call itself.
 const SIZES_BYTES: &[u64] = &[2 << 20, 1 << 30];
 
 pub(in crate::cases) struct Snapshot {

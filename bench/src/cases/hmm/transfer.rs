@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The large size is the one that is asked about; the small one shows what a call costs by itself.
+/// The large size gives the cost of each page; the small size shows the cost of the call itself.
 const SIZES_BYTES: &[u64] = &[8 << 20, 256 << 20];
 
 /// Pages are migrated there and back by calls.
@@ -219,8 +219,8 @@ impl Variant for Copies {
     }
 }
 
-/// Hand-written: one `UFFDIO_COPY` of everything into holes, which is what the way home of a copy
-/// rests on.
+/// Hand-written: one `UFFDIO_COPY` of everything into holes. Bringing copied pages home uses the
+/// same request.
 struct Fills {
     fault: Userfault,
     right: bool,

@@ -2,9 +2,9 @@
 //!
 //! # Safety
 //!
-//! The rival launches unchecked kernels. A [`Workload`]'s arguments have its kernel touch
-//! its arrays and nothing else; farptr's checked launches of the same arguments would fail if they
-//! did not.
+//! The rival launches unchecked kernels. With the arguments of a [`Workload`], its kernel touches
+//! only the workload's arrays: otherwise farptr's checked launches with the same arguments would
+//! fail.
 
 mod chase;
 mod gather;

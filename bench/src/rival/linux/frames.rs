@@ -1,5 +1,5 @@
-//! A device to which pages are copied: plain memory behind frames. It is what farptr is measured
-//! with where a device cannot be moved to.
+//! A device to which pages are copied: plain memory behind frames. farptr is measured with it where
+//! pages are copied to the device and not moved.
 //!
 //! # Safety
 //!
@@ -11,11 +11,11 @@ use crate::failure::Failure;
 use farptr_hmm::{DeviceError, DeviceMemory, MirrorCall, Owner, PageCount, PageNumber, PageSize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A larger device is written past the caches. The bytes of a smaller one may stay in them, like
-/// the source of a rival that copies as little.
+/// If a device is larger, it is written past the caches. The bytes of a smaller device may stay in
+/// the caches, as do those of a rival that copies as few bytes.
 const CACHED_BYTES: u64 = 16 << 20;
 
-/// Memory in huge pages that is there before anything is measured.
+/// A device whose memory is populated, in huge pages, before anything is measured.
 pub(crate) struct CopyingDevice {
     owner: Owner,
     memory: Memory,

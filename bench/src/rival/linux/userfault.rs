@@ -114,8 +114,8 @@ struct Server {
 }
 
 impl Server {
-    /// Answers faults until the last page is touched. Without the thread others would wait for
-    /// ever, so a failure ends the process.
+    /// Answers faults until the last page is touched. Without this thread, other threads would wait
+    /// for ever, so a failure ends the process.
     fn run(&mut self) {
         let mut message = [0; MESSAGE_BYTES];
         let page_bytes = rustix::param::page_size() as u64;
