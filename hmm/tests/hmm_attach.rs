@@ -1,5 +1,5 @@
-//! Devices come and go: what is attached once is not attached again, and a number that has lost its
-//! device concerns no other.
+//! Devices are attached and detached: an attached device is not attached again, and the number of a
+//! detached device never means another one.
 
 #![cfg(feature = "dmirror")]
 

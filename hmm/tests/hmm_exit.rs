@@ -3,8 +3,8 @@
 //!
 //! # Safety
 //!
-//! Functions that run at the exit of the process live for ever, and the state of pages is asked for
-//! in memory of the tests.
+//! Functions that run at the exit of the process live for ever, and the tests query the state of
+//! pages of their own memory only.
 
 #![cfg(feature = "dmirror")]
 #![allow(unsafe_code)]

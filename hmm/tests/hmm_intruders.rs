@@ -1,5 +1,5 @@
-//! Others read the memory of devices and of the mirror, and lock it: migrations go on, and no page
-//! ever shows bytes of another.
+//! Other threads and processes read and lock the memory of devices and of the mirror: migrations go
+//! on, and no page ever has the bytes of another.
 //!
 //! # Safety
 //!
@@ -48,8 +48,8 @@ fn goes_on(mirror: &Mirror, id: DeviceId, buffer: &Buffer, context: &str) {
     assert_eq!(mirror.stats().lost, 0, "{context}");
 }
 
-/// Runs a test with devices of both kinds. It stands for what another thread or process does to all
-/// memory of this one, so it has a process of its own.
+/// Runs a test with devices of both kinds. The test locks or reads all memory of its process, so it
+/// runs in a process of its own.
 fn with_each_kind(name: &str, test: impl Fn(&Mirror, DeviceId, &str)) {
     isolated(name, || {
         for copies in [false, true] {

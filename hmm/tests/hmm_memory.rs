@@ -1,5 +1,5 @@
-//! The memory that may be moved to each device. Each test has a process of its own, which ends if
-//! it hangs: whatever is asked for, nothing may.
+//! The memory that may be moved to each device. Each test runs in a process of its own, which an
+//! alarm ends if it hangs: no request of a migration may make a process hang.
 //!
 //! # Safety
 //!
@@ -126,7 +126,8 @@ fn a_slice_of_the_heap_moves_to_a_self_contained_device() {
             let range = VaRange::of_slice(&numbers).whole_pages(PageSize::host());
             let whole = range.page_count(PageSize::host());
             if id == host {
-                // Later it is an area of its own, of which the allocator may make something else.
+                // This comes first, while the slice is part of the heap. Later it is an area of its
+                // own, which the allocator may use for something else.
                 let bare = rig.mirror.migrate_to_device(range, id).expect("migrate");
                 assert!(needed(&bare, range), "{bare:?}");
             }
@@ -148,7 +149,7 @@ fn a_slice_of_the_heap_moves_to_a_self_contained_device() {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A device that has a thread read frames back, which allocates; as a driver might.
+/// A device that reads frames back in another thread, which allocates, as a driver might.
 struct Driver {
     device: HostDevice,
     jobs: Mutex<Sender<(Job, Sender<()>)>>,

@@ -1,4 +1,4 @@
-//! Every interleaving of readers, invalidations, newcomers and leavers, explored by loom.
+//! Every interleaving of readers, invalidations, registrations and their ends, explored by loom.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p farptr-hmm --release --test loom`.
 

@@ -14,7 +14,7 @@ use super::{PageCount, PageNumber, PageSize, VirtAddr};
 /// ```
 /// use farptr_hmm::{PageSize, VaRange, VirtAddr};
 ///
-/// // A buffer that starts and ends inside a page shares those two pages with strangers.
+/// // A buffer that starts and ends inside a page shares those two pages with other data.
 /// let buffer = VaRange::from_len(VirtAddr::new(0x10_0800), 0x3000).ok_or("not user memory")?;
 /// let outer = buffer.pages_covering(PageSize::KIB_4);
 /// let owned = buffer.whole_pages(PageSize::KIB_4);

@@ -76,7 +76,7 @@ pub struct Seq(u64);
 ///     }
 /// }
 ///
-/// // Whoever changes the mapping does it while holding an invalidation.
+/// // Code that changes the mapping holds an invalidation meanwhile.
 /// let invalidation = notifiers.invalidate(Event::Unmap, range);
 /// assert_eq!(*table.entry.lock().unwrap(), None);
 /// drop(invalidation);

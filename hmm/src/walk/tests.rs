@@ -419,8 +419,8 @@ proptest! {
     }
 }
 
-/// Changes by others while the walk is under way. The walker's own device knows what it does to its
-/// pages itself; it is not told.
+/// Changes by others while the walk is under way. The walker's own device is not told of changes
+/// that it makes itself.
 fn injection() -> impl Strategy<Value = Injection> {
     let others =
         |change: &Change| !matches!(change, Change::MoveOut(_, owner, _) if *owner == me());

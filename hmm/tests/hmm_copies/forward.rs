@@ -1,12 +1,13 @@
-//! Devices that hand calls on to another.
+//! Devices that pass their calls on to another device.
 //!
 //! # Safety
 //!
 //! The device inside keeps the promises of the trait.
 
-/// Implements `DeviceMemory` for a type by a field that has it; `as_host` too if it is named. A
-/// method behind a semicolon is told the name of each call that can fail, before the call, and may
-/// let it fail; behind it may stand whether the device is self-contained.
+/// Implements `DeviceMemory` for a type by passing all calls on to a field, also `as_host` if the
+/// macro's argument names it. A method may follow, after a semicolon: it is called with the name of
+/// each call that can fail, before that call, and its error makes the call fail. After the method,
+/// a literal may say whether the device is self-contained.
 #[allow(unused_macros, reason = "each test binary uses a part")]
 macro_rules! forward {
     (

@@ -316,7 +316,7 @@ impl Rig {
         if self.coherent { PageCount::new(used) } else { self.mirror.pages_away() }
     }
 
-    /// A mirror that can move pages; `None`, and a word about it, where that needs privilege.
+    /// A mirror that can move pages. Where that needs privilege, prints so and returns `None`.
     pub(crate) fn migrating(devices: usize) -> Option<Self> {
         let rig = Self::any(devices);
         if rig.mirror.tier() == MirrorTier::KernelFaults {

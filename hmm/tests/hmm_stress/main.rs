@@ -1,11 +1,11 @@
 //! Many threads touch, migrate, move, drop and unmap pages for a while: nothing is lost or stale.
 //!
 //! Each page has its own number, its version and its writer, under a checksum. The expected content
-//! is noted beside a lock of its own, in memory that is never mirrored; so every reader of the
-//! page, by whatever way, knows what must be there. Migrations take no lock and are often wrong
-//! about where a buffer is.
+//! is noted beside a lock of its own, in memory that is never mirrored; so every reader of the page
+//! knows the expected bytes, whether a thread, a device or a system call reads it. Migrations take
+//! no lock and are often wrong about where a buffer is.
 //!
-//! `FARPTR_STRESS_SECONDS` says for how long, `FARPTR_STRESS_SEED` which steps.
+//! `FARPTR_STRESS_SECONDS` sets the length, `FARPTR_STRESS_SEED` the steps.
 
 #![cfg(feature = "dmirror")]
 

@@ -151,8 +151,8 @@ impl Mapped {
         Stamp { page: self.number << 32 | page as u64, version, owner }
     }
 
-    /// Maps fresh memory. `over` says whether there may be other memory; whether there is none
-    /// that there may not be is returned.
+    /// Maps fresh memory. `over` says whether it may replace other memory. Returns `false` if other
+    /// memory is there and may not be replaced.
     #[must_use]
     fn map_at(&self, at: usize, over: MapFlags) -> bool {
         let (len, flags) = (self.pages * page(), MapFlags::PRIVATE | over);
@@ -295,8 +295,8 @@ pub(crate) type Areas<'a> = dyn Fn(VaRange) -> VaRange + 'a;
 fn move_area(from: usize, to: usize, len: usize, keep: bool) -> rustix::io::Result<()> {
     let keeps = if keep { MremapFlags::DONTUNMAP } else { MremapFlags::empty() };
     let (flags, to) = (MremapFlags::MAYMOVE | keeps, pointer(to));
-    // SAFETY: Both are parts of places of the arena: one is a buffer's, whose lock is held, the
-    // other nobody's.
+    // SAFETY: Both are parts of places of the arena: one is a buffer's, whose lock is held, and no
+    // buffer has the other.
     let moved = unsafe { rustix::mm::mremap_fixed(pointer(from), len, len, flags, to) }?;
     assert_eq!(moved, to);
     Ok(())

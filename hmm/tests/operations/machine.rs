@@ -1,5 +1,5 @@
-//! Operations of a program and its devices, carried out one after another on a mirror, and a model
-//! of every byte to compare with.
+//! Operations of a program and its devices, done one after another on a mirror, and a model of
+//! every byte for comparison.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -100,7 +100,7 @@ impl Machine {
         &self.rig.mirror
     }
 
-    /// Carries the operations out, and checks every byte in the end.
+    /// Does the operations, and checks every byte in the end.
     pub(crate) fn run(&mut self, operations: &[Operation]) {
         for operation in operations {
             self.apply(operation);

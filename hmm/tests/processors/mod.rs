@@ -1,5 +1,6 @@
-//! Threads of a test on different processors, where they really run side by side. Left alone, the
-//! kernel often packs the threads of a short test onto one processor, and they never meet.
+//! Threads of a test on different processors, where they really run side by side. Without pinning,
+//! the kernel often runs the threads of a short test on one processor, and they never run at the
+//! same time.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 

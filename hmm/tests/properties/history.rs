@@ -1,8 +1,8 @@
-//! The history of each page of a region, written by the thread that changes the page: before the
-//! change the state that comes, and after the change that it has come.
+//! The history of each page of a region, written by the thread that changes the page. Before a
+//! change the thread notes the new state, and afterwards that the change is done.
 //!
-//! A thread that reads a page notes first the last change that was done, and looks afterwards at
-//! those that were begun. The page then was what one of these made it.
+//! A thread that reads a page first notes the last change that is done, and after the read the last
+//! that has begun. The bytes that it read must be those of one of the changes in between.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -253,7 +253,8 @@ impl Model {
         self.pages[page].state = State::Home(tag);
     }
 
-    /// Compares with what snapshots say and settles what is open.
+    /// Compares the model with the answers of snapshots, and takes from them what the model left
+    /// open.
     pub(crate) fn compare(&mut self, snapshots: &[Vec<u8>; DEVICES]) -> Result<(), String> {
         for (device, codes) in snapshots.iter().enumerate() {
             for (index, (page, &code)) in self.pages.iter_mut().zip(codes).enumerate() {

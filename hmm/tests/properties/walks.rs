@@ -58,8 +58,8 @@ fn expected_error(spots: &[Spot], requests: &[Request]) -> Option<(usize, Failed
     })
 }
 
-/// Checks an answer against the tables. Whether a page can be written as it is, a walk that does
-/// not want to write may leave open.
+/// Checks an answer against the tables. A walk that does not ask for writing may leave open whether
+/// a page can be written as it is.
 fn check_answer(spot: &Spot, request: Request, pfn: Pfn) {
     let want = want(request);
     let told = judge(spot.area(), spot.entry(), want).expect("not refused");

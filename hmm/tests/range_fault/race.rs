@@ -45,7 +45,7 @@ fn what_is_committed_is_there() {
 }
 
 /// One attempt. If it succeeds, no page that the table now has can have been dropped: a thread that
-/// drops pages is held up by the table's lock.
+/// drops pages waits for the table's lock.
 fn commit_once(mirror: &Mirror, notifier: &farptr_hmm::Notifier, arena: &Arena) -> bool {
     let mut range = HmmRange::new(arena.range(), notifier).expect("whole pages");
     range.default_flags = Request::FAULT | Request::WRITE;

@@ -199,8 +199,9 @@ impl Case {
                 Err(_) => unreadable += 1,
             }
         }
-        // A page is unreadable a moment before it is counted, and home a moment before its frame is
-        // free: by the handler, or before a fork of another test.
+        // The handler, or a fork in another test, makes a page unreadable a moment before it counts
+        // the page, and brings a page home a moment before it frees the frame. So the checks come
+        // after a drain.
         self.mirror.drain();
         let left = self.mirror.migrate_to_home(self.range()).expect("home");
         assert_eq!(left, PageCount::ZERO, "{context}");
@@ -231,7 +232,8 @@ fn one_failure(kind: Kind, failure: Failure, by_touch: bool) -> Option<bool> {
     let failed = case.failed();
     let passes =
         matches!(failure.resolution, Resolution::Retry | Resolution::Refused(Refusal::NoMemory));
-    // A copy to its place is the last way home that a page has, and zeroes are that of a hole.
+    // If a page cannot be moved home, it is copied, and a hole is filled with zeroes. If these
+    // requests fail too, the page is lost.
     let last = [Request::CopyHome, Request::ZeroHome];
     let may_lose = !passes && failed.iter().any(|request| last.contains(request));
     assert!(lost == 0 || may_lose, "{lost} pages lost by {failed:?}: {context}");

@@ -1,14 +1,15 @@
-//! First stores to pages of zeroes, aimed at the moves of the pages behind them: none is lost.
+//! First stores to pages of zeroes while the kernel moves the pages behind them: no store is lost.
 //!
 //! A first store replaces the page of zeroes. If that happens while the kernel moves that page and
 //! its neighbours, the kernel begins again, and may then move pages that it does not count. One
 //! thread moves, on one processor; another, on another processor, stores as soon as it hears that a
-//! move is about to begin. How long before is found out: stores that came too early or too late
-//! shift it. The test goes on until stores have been made so many times while a move was under way.
+//! move is about to begin. The test adjusts how long before its begin a move is announced, by
+//! whether the last stores came too early or too late. It goes on until [`MEETINGS`] stores were
+//! made while a move was running.
 //!
 //! # Safety
 //!
-//! Words of the test's memory are accessed atomically only while others may access them.
+//! While other threads may access the words of the test's memory, all accesses to them are atomic.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -53,7 +54,7 @@ impl Aim {
         Some(Self { case, lead: 16 * 16, random: 0x9e37_79b9_7f4a_7c15 })
     }
 
-    /// How long before its begin to announce the next move: any time up to twice the mean.
+    /// The lead with which the next move is announced: at random, up to twice the mean.
     fn next_lead(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -61,8 +62,8 @@ impl Aim {
         self.random % (self.lead / 8 + 1)
     }
 
-    /// Keeps the mean where a quarter of the stores are not late: those that change a page just
-    /// before the kernel takes it are among the last that are not, and the first that are.
+    /// Keeps the mean where a quarter of the stores are not late. The interesting stores, just
+    /// before the kernel takes a page, are at the border between late ones and others.
     fn learn(&mut self, time: Time) {
         match time {
             Time::Early | Time::Within => self.lead -= self.lead * 3 / 64,
@@ -71,8 +72,8 @@ impl Aim {
     }
 }
 
-/// Whether a page is one of zeroes at first. Each has neighbours behind it that are not: those the
-/// kernel moves together.
+/// Whether a page is one of zeroes at first. Pages with content follow each, and the kernel moves
+/// those together.
 fn is_zeroes(index: usize) -> bool {
     index.is_multiple_of(ZEROES_EVERY)
 }

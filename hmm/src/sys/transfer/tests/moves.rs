@@ -121,8 +121,8 @@ fn pages_that_moved_uncounted_before_their_mapping_moved_are_found() {
             let _ends = Ends(done);
             let mover = scope.spawn(move || {
                 let _passes = PassesOnPanic(injection);
-                // The migration goes on only after this: until then each request is to be made
-                // again.
+                // Until this point each request is refused for the moment; the migration goes on
+                // only afterwards.
                 while injection.take_failed().is_empty() {
                     thread::yield_now();
                 }

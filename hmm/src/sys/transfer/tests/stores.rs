@@ -2,7 +2,7 @@
 //!
 //! # Safety
 //!
-//! Words of the test's memory are accessed atomically only while others may access them.
+//! While other threads may access the words of the test's memory, all accesses to them are atomic.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;

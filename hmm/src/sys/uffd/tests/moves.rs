@@ -91,7 +91,7 @@ fn a_huge_page_is_split_to_move_a_part_of_it() {
         };
         let (staging, pages) = (rig.area(3, Modes::MISSING), huge_pages());
         app.number(0..pages);
-        // A processor that remembers the page for the time being keeps it from being split.
+        // A page that is still in the list of a processor cannot be split.
         let moved = loop {
             let moved = shift(rig, staging.at(0), app.pages(0..3));
             if moved != ended(0, Resolution::Refused(Refusal::Busy)) {
