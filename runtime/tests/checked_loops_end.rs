@@ -93,15 +93,16 @@ fn a_loop_that_the_driver_cuts_is_an_error() {
     }
 }
 
-/// Invocations that wait for each other run on after a fault, through loops that may be longer than
-/// the driver allows: why they are there says the fault, and it is what is reported.
+/// After a fault, invocations that others wait for run on, through loops that may be longer than
+/// the driver allows. The fault is the cause of that, so the fault is reported and not the cut
+/// loop.
 #[test]
 fn a_fault_is_named_though_a_loop_behind_it_is_too_long() {
     const FAR: u32 = 100_000_000;
     let copied = Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy);
     for runtime in runtimes().into_iter().chain(or_skip(copied)) {
         let kernel = glsl::kernel(&runtime, "lost.comp");
-        // All invocations are lost, or as many as a driver may run as one and the others are not.
+        // Either all invocations fault, or only as many as a driver may run together.
         let cases = [(10, 0, 32), (60_000, 0, 32), (65_530, 0, 32), (100_000, 0, 32)];
         let more = [(100_000, 1, 32), (100_000, 0, 8), (100_000, 1, 16)];
         for (passes, writes, lost) in cases.into_iter().chain(more) {

@@ -1,8 +1,8 @@
 //! Deadlines: only time in which a launch could run counts.
 //!
-//! A page that the test serves itself holds a launch up for as long as the test likes, in a kernel
-//! or, where pages are copied, in the copy. How long that is is what is tested; that nothing is
-//! judged by a clock is what makes it a test.
+//! The launch needs a page that the test itself serves. So the test decides how long the launch
+//! waits: in a kernel or, where pages are copied, in the copy. The tests differ in the length of
+//! this wait. No assertion depends on a clock.
 //!
 //! # Safety
 //!
@@ -33,9 +33,9 @@ use std::{
 
 /// Set in a child: the way in which it reaches memory.
 const WAY: &str = "FARPTR_TEST_WAY";
-/// A child's word to the harness if there is no device to test on.
+/// The message of a child to the harness if there is no device to test on.
 const NOT_RUN: &str = "the child has nothing to run on: ";
-/// The time that a launch may take here: it runs for a few milliseconds, and is held up for longer.
+/// The time that a launch may take here: it runs for a few milliseconds, and waits for longer.
 const DEADLINE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_secs(4);
 const ELEMENTS: u32 = 1000;

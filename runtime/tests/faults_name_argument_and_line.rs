@@ -63,7 +63,8 @@ fn a_fault_names_the_argument_and_says_null_pointer() {
     }
 }
 
-/// Launches with one wrong pointer: that argument, or the last is the one in memory.
+/// Launches with one wrong pointer: argument number `broken`, or, if that is 5, the pointer in
+/// memory.
 fn broken_argument(runtime: &Runtime, kernel: &RawKernel, broken: usize, wrong: u64) -> String {
     let (mut words, mut inner) = (vec![0u32; 64], [0u64]);
     let address = words.as_ptr().addr() as u64;

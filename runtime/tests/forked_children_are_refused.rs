@@ -25,8 +25,9 @@ const PATIENCE: u32 = 60;
 
 /// Runs `child` in a forked process, which must end well.
 fn in_child(child: impl FnOnce()) {
-    // SAFETY: the child runs code of this process with one thread; what other threads hold it does
-    // not use: no lock of the harness is touched, and the C library prepares its own for a fork.
+    // SAFETY: the child runs code of this process with one thread, and uses nothing that other
+    // threads may have locked: it takes no lock of the harness, and the C library prepares its own
+    // locks for a fork.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         // SAFETY: sets a timer of this process.

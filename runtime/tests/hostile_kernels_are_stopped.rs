@@ -1,5 +1,5 @@
-//! Hostile kernels: whatever a kernel does, the launch ends with the error that says it, not a byte
-//! beside the lends changes, and the device lives on.
+//! Hostile kernels: whatever a kernel does, the launch ends with the error that names it, no byte
+//! beside the lends changes, and the device still works.
 //!
 //! # Safety
 //!

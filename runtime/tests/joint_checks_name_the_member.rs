@@ -1,5 +1,5 @@
-//! Objects whose members are checked together: the error names the member that was not allowed,
-//! and what is allowed in parts is allowed.
+//! Objects whose members are checked together: the error names the member that was not allowed, and
+//! an object whose members are in several lends is allowed.
 //!
 //! # Safety
 //!
@@ -117,8 +117,9 @@ fn the_first_member_that_is_not_allowed_is_named() {
 fn members_may_be_in_lends_that_touch_or_nearly() {
     for runtime in &runtimes() {
         let kernels = [AccessKind::Read, AccessKind::Write].map(|access| kernel(runtime, access));
-        // How many words of the node are below the border, and how many after it are not lent: of
-        // its six words the second and the fifth are not accessed.
+        // The number of words of the node below the border between the lends, and the number of
+        // words after the border that are not lent. The kernel does not access the second and the
+        // fifth of the node's six words.
         for (below, hole) in [(1, 0), (2, 0), (4, 0), (5, 0), (1, 1), (4, 1)] {
             let mut memory: Vec<u32> = (0..64).collect();
             let at = memory[32 - below..].as_ptr().addr() as u64;

@@ -1,5 +1,5 @@
-//! A runtime in a process that may not have much: what it can do without it does without, and for
-//! what it needs the limit is named.
+//! A runtime in a process with small resource limits: it runs without what it can do without, and
+//! for everything else the error names the limit.
 //!
 //! Limits hold for a whole process, so each case runs in a child: this test binary again, with only
 //! the test `child` selected.
@@ -123,13 +123,13 @@ fn without_room_for_files_the_cache_is_not_kept_and_nothing_else_fails() {
         assert!(left.map(Result::unwrap).all(whole), "{limit}: no cut file stays behind");
     }
     if tried == 0 {
-        // The drivers that bear it test the cache; here there is no runtime that could have one.
+        // Under this limit the driver gives no runtime, so there is no cache to test.
         println!("this driver needs files that are longer than a cache");
     }
 }
 
-/// Whether there is a runtime under this limit, be there a cache or not: SwiftShader and later
-/// releases of Mesa keep memory in files.
+/// Whether a runtime can be built under this limit without a cache: SwiftShader and later releases
+/// of Mesa keep memory in files.
 fn driver_bears(limit: u64) -> bool {
     let output = child_under(&format!("file bytes {limit}"), None);
     String::from_utf8_lossy(&output.stdout).contains("taken")

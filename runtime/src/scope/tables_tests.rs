@@ -17,10 +17,11 @@ use farptr_rewrite::Search;
 
 /// Links, each a lend of its own: with the result more lends than the unrolled search takes.
 const LINKS: usize = Search::UNROLLED as usize + 4;
-/// Launches after which a scope holds all that it ever does: it has as many batches in flight as it
-/// may.
+/// Launches after which a scope holds as much memory as it ever will, because it has the most
+/// batches in flight.
 const EARLY: usize = (IN_FLIGHT + 2) * Channel::LAUNCHES as usize;
-/// Launches of a scope: a page for each that is not an early one would take chunks of the arena.
+/// Launches of a scope. If each launch after the early ones took a page, the device memory of the
+/// scope would grow by several chunks.
 const LAUNCHES: usize = EARLY + 1000;
 
 /// The most that a scope held.
@@ -52,7 +53,7 @@ fn chain() -> Vec<Link> {
 #[derive(Clone, Copy, Debug)]
 enum Between {
     Nothing,
-    /// Something is lent, so that the table of before is not this launch's.
+    /// A slice is lent, so the launch cannot use the table of the launch before.
     Lend,
     /// Every launch is a transaction: on copies, one in rounds.
     Transaction,

@@ -23,7 +23,7 @@ layout(buffer_reference, scalar, buffer_reference_align = bytes) buffer Name { T
 #define ID gl_GlobalInvocationID.x
 ";
 
-/// Compiles GLSL; panics with the compiler's messages, because a test's kernel is the test's own.
+/// Compiles GLSL; panics with the compiler's messages, because the test itself contains the kernel.
 pub fn glsl(name: &str, source: &str, level: Level) -> Vec<u32> {
     let compiler = Compiler::new().expect("shaderc starts");
     let mut options = options(level);

@@ -7,7 +7,7 @@
 //!
 //! Each request goes with the structure that the kernel's header pairs with it. A copy reads a
 //! buffer that lives until the call returns, and fills missing pages alone, of a range whose owner
-//! asked for it.
+//! has requested that.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use linux_raw_sys::{

@@ -178,8 +178,8 @@ fn matrix_column() -> Case {
     float_pair(source, 9)
 }
 
-/// A whole matrix, an array of them and columns, where the pointer is no argument: where its
-/// numbers are is said by the member alone.
+/// A whole matrix, an array of matrices, and columns, through a pointer that is no argument. Only
+/// the decorations of the member say where the numbers are.
 fn matrix_row_major_by_address() -> Case {
     let source = "
         layout(local_size_x = 32) in;

@@ -10,7 +10,7 @@
 //! # Safety
 //!
 //! Kernels made at run time are valid because a compiler or the assembler made them (and the
-//! validation layer looks at them); unchecked launches keep to their lends, as each case shows.
+//! validation layer checks them); unchecked launches keep to their lends, as each case shows.
 #![allow(unsafe_code, reason = "kernels made at run time and unchecked launches")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 #![allow(clippy::cast_possible_truncation, reason = "numbers of invocations and elements, small")]

@@ -1,5 +1,5 @@
-//! Random nests of loops, switches and jumps, which must take the same way however they run: the
-//! generator also says what each gives.
+//! Random nests of loops, switches and jumps, which must run through the same blocks in every mode.
+//! The generator also computes the result of each.
 
 #[path = "../../../shaders/rewrite/tests/nests/nest.rs"]
 mod nest;

@@ -45,8 +45,8 @@ fn table_of_addresses() -> Case {
     )
 }
 
-/// The alignment of what a pointer leads to is, in glslang's words, also that of the pointer in
-/// memory: these are loaded in words.
+/// glslang gives a pointer in memory the alignment of the type that it points to. So these pointers
+/// are aligned to 4 bytes, and are loaded as two words.
 fn table_of_pointers() -> Case {
     through_table(
         "

@@ -15,7 +15,7 @@ pub(crate) enum Way {
     Original,
     /// Safely, where the device works on host memory itself.
     Resident,
-    /// Safely, from nothing: pages are copied as they are asked for.
+    /// A safe launch with copies: no page is on the device at first.
     FromNothing,
 }
 
@@ -60,8 +60,8 @@ pub(crate) fn rigs() -> Option<&'static [Rig]> {
     RIGS.get_or_init(|| build(true, &[(1, 1), (2, 3), (3, 1000)])).as_deref()
 }
 
-/// New rigs for many programs: without validation, which takes twenty times as long as what it
-/// looks at.
+/// New rigs for many programs: without validation, which takes twenty times as long as the runs
+/// themselves.
 pub(crate) fn quick_rigs() -> Option<Vec<Rig>> {
     build(false, &[(4, 2)])
 }

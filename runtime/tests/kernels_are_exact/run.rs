@@ -49,8 +49,8 @@ pub(crate) fn check_words(name: &str, case: &Case, rigs: &[Rig], words: &[u32]) 
     assert_eq!(arena.push(&case.push).len(), declared, "{name}: bytes of push constants");
     let mut expected: Option<Image> = None;
     for rig in rigs {
-        // SAFETY: 1. the words are glslang's, the assembler's or the generator's; of the last
-        // the validation layer looks at a sample.
+        // SAFETY: 1. the words are glslang's, the assembler's or the generator's; the validation
+        // layer checks a sample of the generator's.
         let kernel = match unsafe { rig.runtime.raw_kernel("case", words) } {
             Ok(kernel) => kernel,
             Err(KernelError::Capability { capability, .. }) if MAY_LACK.contains(&capability) => {
@@ -77,7 +77,7 @@ pub(crate) fn check_words(name: &str, case: &Case, rigs: &[Rig], words: &[u32]) 
     }
 }
 
-/// Compares what the original did with what was written a second time in Rust.
+/// Compares the results of the original with those of the case's code in Rust.
 fn check_oracle(name: &str, case: &Case, arena: &Arena, image: &Image) {
     let initial = arena.initial();
     assert!(*image != initial, "{name}: the kernel changed nothing, so it shows nothing");
@@ -96,7 +96,7 @@ fn run(
 ) -> Result<(), Error> {
     let push = arena.push(&case.push);
     let [x, y, z] = case.groups;
-    // A test that failed in its turn leaves nothing behind that another depends on.
+    // A test that panics while it holds the lock leaves no state on which another test depends.
     let _turn = rig.turn.lock().unwrap_or_else(PoisonError::into_inner);
     let before = rig.runtime.stats();
     let slices = arena.slices();

@@ -92,7 +92,8 @@ fn areas_are_queried_once_a_round_however_many_there_are() {
     for walks in 1..3u8 {
         for source in [MapsSource::Query, MapsSource::Text] {
             let Some((rounds, queries)) = walk(head, source) else { continue };
-            // A round that misses a page asks once, the last one before and after it writes.
+            // A round that misses a page makes one query; the last round makes one before it writes
+            // and one after.
             assert_eq!((rounds, queries), (PAGES as u64 + 2, rounds + 1), "{source:?}");
         }
         if walks == 1 {

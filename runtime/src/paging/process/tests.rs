@@ -311,8 +311,8 @@ fn a_page_that_cannot_be_written_at_the_last_moment_takes_the_others_back() {
 /// The page in the middle of a list of three, to which another thread does something.
 const MIDDLE: u64 = START + PAGE_BYTES;
 
-/// Runs a list of three pages with a disturbance right before a call. Returns what came of it,
-/// the calls, and the words that the kernel changes.
+/// Runs a kernel on a list of three pages, with a disturbance right before a call. Returns the
+/// result, the calls, and the process with the words that the kernel changes.
 fn interleaved(when: usize, disturb: Disturb) -> (Answer, Vec<Call>, Fake) {
     let (fake, mut launch, mut pages) = list(3);
     let mut process = fake.lock();
@@ -324,9 +324,10 @@ fn interleaved(when: usize, disturb: Disturb) -> (Answer, Vec<Call>, Fake) {
     (result, calls, fake)
 }
 
-/// Runs it with the disturbance before every call in turn. `other` is what the new mapping has in
-/// the word that the kernel changes, or `None` if nothing is mapped any more. Returns before which
-/// calls a byte of the kernel came into the new mapping without an error.
+/// Runs it with the disturbance before every call in turn. `other` is the content of the new
+/// mapping in the word that the kernel changes, or `None` if nothing is mapped any more. Returns
+/// the calls before which the disturbance let the kernel's bytes into the new mapping without an
+/// error.
 fn stale_writes(disturb: Disturb, other: Option<u64>) -> Vec<Call> {
     let (_, calm, _) = interleaved(usize::MAX, disturb);
     let mut stale = Vec::new();

@@ -1,9 +1,10 @@
 //! Random programs over pointers, which must give the same bytes however they run.
 //!
-//! A program has 64 invocations. Each owns a slice of words and a few places for addresses of that
-//! slice, which it may read, write and change by atomics; all read the input, directly and through
-//! a table of addresses; all change counters, by operations whose order does not matter. Indices
-//! are masked and addresses computed from what is owned, so no program races or leaves its lends.
+//! A program has 64 invocations. Each invocation owns a slice of words, and a few places for
+//! addresses of that slice; it may read and write the slice and change it by atomic operations. All
+//! invocations read the input, directly and through a table of addresses, and change counters by
+//! operations whose order does not matter. Indices are masked, and addresses are computed from
+//! owned memory, so no program races or leaves its lends.
 //!
 //! `FARPTR_PROGRAMS_SEED` is the first seed and `FARPTR_PROGRAMS_COUNT` the number of programs.
 

@@ -9,8 +9,8 @@ use rspirv::spirv::{Decoration, Op, StorageClass};
 /// Operations whose order does not matter, one for each stretch of the counters.
 const COMMUTATIVE: [Op; 5] =
     [Op::AtomicIAdd, Op::AtomicOr, Op::AtomicXor, Op::AtomicUMin, Op::AtomicUMax];
-/// Bits that the first and the last store of a program change: one that stores what it has read
-/// would show nothing.
+/// The first and the last store of a program change these bits of a word that it may have read:
+/// storing the same word would change nothing and so test nothing.
 const FIRST: u32 = 0x9e37_79b9;
 /// See [`FIRST`].
 const LAST: u32 = 0x7f4a_7c15;
@@ -35,7 +35,7 @@ pub(super) fn write(mut w: Writer) -> Vec<u32> {
     w.gives_word = false;
     w.may_return = shared.is_none();
     w.prologue(OWN_WORDS);
-    // Some invocations may leave soon: each has left something by then.
+    // Some invocations may end early, so each stores a word first.
     w.store_new(FIRST);
     w.statements(0);
     if let Some((array, to_word)) = shared {
@@ -48,7 +48,7 @@ pub(super) fn write(mut w: Writer) -> Vec<u32> {
         w.budget += 1;
         w.statements(0);
     }
-    // Whatever was computed is seen.
+    // The last store makes the computed value visible.
     w.store_new(LAST);
     w.code.ret(None);
     w.code.end_function();
