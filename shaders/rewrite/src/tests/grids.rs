@@ -8,8 +8,8 @@ use crate::program::{Program, unchecked};
 use rspirv::dr::{Module, load_words};
 use rspirv::spirv::{BuiltIn, Decoration, Op};
 
-/// A kernel that looks at its place in every way that a module may: signed and unsigned, whole and
-/// in part, by constant and other indices, through copies.
+/// A kernel that reads its place in the grid in every way that a module may: signed and unsigned,
+/// whole and in part, by constant and other indices, through copies.
 fn module(target: &str, body: &str) -> Option<Vec<u32>> {
     let others = if target == "vulkan1.1" { "" } else { "%push" };
     let text = format!(

@@ -43,7 +43,8 @@ fn members_behind_one_address_are_joined() {
             "x += Node(p).a + Node(p).b; Node(p).a = x; Node(p).next.x = x;",
             vec![(8, Read, vec![0, 4]), (12, Write, vec![8, 0])],
         ),
-        // The address 4 bytes before is not as aligned as the kernel promises of this one.
+        // The second access has a larger alignment than the address 4 bytes before it, where the
+        // extent starts.
         ("Node(p).a = x; Node(p).next.y = x;", vec![]),
         // A store behind the address does not change the address.
         ("x += Node(p).a; Node(p).c.y = 1; x += Node(p).b;", vec![(8, Read, vec![0, 4])]),

@@ -1,8 +1,8 @@
 //! Every reason for which a module is refused: the error names the instruction, its position in
 //! words, its line and the reason.
 //!
-//! In each module one instruction is the culprit. An OpLine of a number that nothing else has
-//! stands before it, by which the test finds its position without the pass.
+//! In each module one instruction is the culprit. An OpLine with a number of its own stands before
+//! the culprit, so the test finds the culprit's position without the pass.
 
 use super::tools::{assemble, compile, variants};
 use crate::contract::error::RewriteError;

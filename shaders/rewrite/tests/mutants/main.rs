@@ -1,6 +1,6 @@
-//! Damaged kernels: the pass refuses them or makes something of them, without a panic or endless
-//! work, and what was valid stays valid. The inputs are those of the fuzz target in `fuzz/`, so
-//! that its interpreter runs everywhere.
+//! Damaged kernels: the pass refuses or rewrites them, without a panic and in bounded time, and
+//! valid kernels become valid kernels. The inputs are those of the fuzz target in `fuzz/`, so that
+//! its interpreter runs everywhere.
 
 mod mutant;
 #[path = "../../src/tests/run.rs"]
@@ -11,7 +11,7 @@ use mutant::Mutant;
 
 /// How many inputs are run.
 const INPUTS: u64 = 3000;
-/// How many of them are valid at least, or the mutations are not worth their time.
+/// The least number of inputs that must be valid: with fewer, the test would show little.
 const VALID: u64 = 100;
 
 /// Bytes that depend on the seed alone (SplitMix64): one to four changes.

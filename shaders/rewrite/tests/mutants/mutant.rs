@@ -14,7 +14,8 @@ use std::borrow::Cow;
 /// The words before the first instruction, and the one of them that bounds the ids.
 const HEADER_WORDS: usize = 5;
 const BOUND: usize = 3;
-/// Output words per input word, and in any case, beyond which the pass has lost its way.
+/// The most output words: for each input word, and for any input. A longer output means that the
+/// pass does not end.
 const GROWTH: usize = 400;
 const LEAST_GROWTH: usize = 100_000;
 

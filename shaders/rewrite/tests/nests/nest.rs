@@ -1,9 +1,10 @@
 //! Nests of loops, switches and jumps that look random and are the same for the same seed: the
 //! program, what it computes, and its words.
 //!
-//! An invocation has a state, which each *note* changes and stores, so that the last word in memory
-//! tells which way the invocation took. It has fuel too, which each pass of a loop uses up, and
-//! returns without: most loops are left in other ways, and some only in that one.
+//! An invocation has a state, which each *note* changes and stores. So the last word in memory
+//! shows which branches the invocation took. It also has fuel: each pass of a loop uses one unit,
+//! and without fuel the invocation returns. Most loops are left in other ways, and some only in
+//! that one.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 #![allow(clippy::cast_possible_truncation, reason = "lengths of short lists")]
 
@@ -43,7 +44,7 @@ enum Statement {
 #[derive(Clone, Copy, Debug)]
 enum Test {
     Constant(bool),
-    /// Whether two bits of the state, from this one on, are a number.
+    /// Whether two bits of the state, from the first number on, equal the second.
     State(u32, u32),
 }
 
@@ -51,7 +52,7 @@ enum Test {
 struct Switch {
     /// The first of the two bits of the state that are switched on.
     bits: u32,
-    /// The value, the statements, and whether they go on to the next case's.
+    /// The value, the statements, and whether control falls through to the next case.
     cases: Vec<(u32, Vec<Statement>, bool)>,
     default: Vec<Statement>,
 }

@@ -296,7 +296,7 @@ impl Writer {
     fn statements(&mut self, statements: &[Statement], f: bool) {
         for statement in statements {
             if self.code.ended {
-                // Nobody gets there.
+                // No invocation gets here.
                 let label = self.code.fresh();
                 self.code.begin(label);
             }
