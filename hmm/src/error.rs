@@ -146,7 +146,7 @@ pub enum RegisterError {
     },
 }
 
-/// A host address space that cannot be asked or cannot be changed.
+/// A failure to examine or to change a host address space.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum HostError {
@@ -204,8 +204,8 @@ pub enum HostError {
 #[derive(Error)]
 #[non_exhaustive]
 pub enum FaultError {
-    /// `EFAULT`: a page is wanted that cannot be had. Nothing is mapped there, the area does not
-    /// allow reading, or the page is poisoned, a guard, or past the end of its file.
+    /// `EFAULT`: a requested page cannot be made available. Nothing is mapped there, the area does
+    /// not allow reading, or the page is poisoned, a guard, or past the end of its file.
     #[error("the page at {addr} cannot be accessed")]
     Fault {
         /// The first such page.
@@ -237,11 +237,11 @@ pub enum FaultError {
     /// `ENOMEM`: there is no memory for a page.
     #[error("no memory to fault in the page at {addr}")]
     NoMemory {
-        /// The first page that there was none for.
+        /// The first page for which there was no memory.
         addr: VirtAddr,
     },
 
-    /// The host address space could not be asked or changed; this says nothing about the pages.
+    /// The host address space could not be examined or changed; this says nothing about the pages.
     #[error("the walk could not go on")]
     Host {
         /// The failure.

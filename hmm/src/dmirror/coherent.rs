@@ -159,7 +159,7 @@ impl CoherentDevice<'_> {
     fn place_run(&self, run: VaRange, access: PageAccess) -> Result<bool, DmirrorError> {
         self.mirror.announce_migration(run, self.owner);
         let seq = self.memory.begin();
-        // A page that is not there is had afresh from the device.
+        // A page that is absent is faulted in, and then is new memory of the device.
         let fault = |_| DmirrorError::Fault { addr: run.start() };
         self.mirror.fault_in(run, access).map_err(fault)?;
         Ok(self.memory.place(run, self.index, seq))

@@ -1,8 +1,9 @@
-//! The seam between the walk and the kernel.
+//! The host address space as the walk sees it: the trait [`HostMm`], and areas, pages and their
+//! states.
 //!
-//! Everything that [`range_fault`](crate::range_fault) decides, it decides from what a [`HostMm`]
-//! reports; everything that it does, it does through one. [`ProcessMm`](crate::ProcessMm) is the
-//! one for the memory of this process, and tests use a model.
+//! [`range_fault`](crate::range_fault) decides from the reports of a [`HostMm`] alone, and changes
+//! the host through it alone. [`ProcessMm`](crate::ProcessMm) implements it for the memory of this
+//! process, and tests use a model.
 
 #![forbid(unsafe_code)]
 
@@ -65,7 +66,7 @@ pub struct PageRun {
 #[derive(Error)]
 #[non_exhaustive]
 pub enum FaultInError {
-    /// The attempt was cut short by something that passes; the pages may or may not be there.
+    /// A temporary condition cut the attempt short; the pages may or may not be there.
     #[error("the attempt to fault in pages was interrupted")]
     Again,
 
@@ -81,7 +82,7 @@ pub enum FaultInError {
     #[error("a page cannot be accessed")]
     BadPage,
 
-    /// The host cannot be asked.
+    /// The host could not be examined.
     #[error("the host address space cannot be changed")]
     Host {
         /// The failure.

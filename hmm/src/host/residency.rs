@@ -35,7 +35,7 @@ pub struct ResidencyRun {
     /// The state that they share.
     pub state: PageState,
     /// Whether they are mapped by huge pages, or `None` if the source cannot tell. Pages that are
-    /// not present are not.
+    /// not present are not mapped by huge pages.
     pub huge: Option<bool>,
 }
 
@@ -175,7 +175,7 @@ impl ResidencyBuilder {
         }
     }
 
-    /// Ends with what is left being absent.
+    /// Ends the list: the pages that are left are absent.
     pub(crate) fn finish(mut self) -> Residency {
         self.fill_to(self.range.end());
         Residency { range: self.range, page_size: self.page_size, runs: self.runs }

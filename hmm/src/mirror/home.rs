@@ -42,7 +42,7 @@ pub(crate) trait BringsHome {
     fn buffer(&mut self) -> &mut Owned<u8>;
 }
 
-/// A run of pages on its way home.
+/// A run of pages that is being brought home.
 struct HomeMigration<'c> {
     shared: &'c Shared,
     run: HeldRun,
@@ -81,7 +81,7 @@ pub(crate) fn bring_next(
     Some(run.range)
 }
 
-/// Takes pages over from the device's part of the table.
+/// Claims pages: in the table they change from held by the device to in transit.
 fn claim(shared: &Shared, mover: Mover, range: VaRange, limit: usize) -> Option<HeldRun> {
     let mut state = shared.lock();
     let run = state.table.next_held(range, limit.min(BLOCK) as u64)?;

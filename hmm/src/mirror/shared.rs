@@ -82,7 +82,7 @@ pub(crate) struct Shared {
     pub(crate) marks: MarkFinder,
     pub(crate) stats: Counters,
     pub(crate) migration_lock: MigrationLock,
-    /// Has the thread that reads messages look for some.
+    /// Makes the thread that reads messages look for new ones.
     pub(crate) nudge: Signal,
     /// Ends that thread.
     pub(crate) stop: Signal,
@@ -96,7 +96,7 @@ pub(crate) struct SharedParts {
     pub(crate) transfer: Transfer,
     pub(crate) table: PageTable,
     pub(crate) marks: MarkFinder,
-    /// Has the thread that reads messages look for some.
+    /// Makes the thread that reads messages look for new ones.
     pub(crate) nudge: Signal,
     /// Ends that thread.
     pub(crate) stop: Signal,
@@ -231,7 +231,7 @@ impl Shared {
         }
     }
 
-    /// Has the handler go through a cycle. A message that is in the queue does not suffice: it
+    /// Makes the handler go through a cycle. A message that is in the queue does not suffice: it
     /// vanishes when another thread wakes the thread that it is about.
     fn request_cycle(&self) {
         if let Err(error) = self.nudge.raise() {

@@ -54,7 +54,7 @@ impl State {
         first
     }
 
-    /// Leaves an invalidation and tells whether that was the end of them all.
+    /// Leaves an invalidation, and tells whether it was the last one that ran.
     fn leave(&mut self) -> bool {
         self.active -= 1;
         if self.active > 0 || !self.is_excluded() {
@@ -98,8 +98,8 @@ impl Notifiers {
         }
     }
 
-    /// Begins to invalidate `range` like [`Notifiers::invalidate`], but without ever waiting for
-    /// another thread to let go of something.
+    /// Begins to invalidate `range` like [`Notifiers::invalidate`], but never waits for a lock that
+    /// another thread holds for long.
     ///
     /// # Errors
     ///

@@ -171,14 +171,14 @@ impl State {
         self.seq
     }
 
-    /// Takes an insertion back that has not happened yet.
+    /// Cancels a deferred insertion.
     fn cancel_insertion(&mut self, key: Key) -> bool {
         let is_it = |deferred: &Deferred| matches!(deferred, Deferred::Insert(s) if s.key == key);
         let position = self.deferred.iter().position(is_it);
         position.map(|position| self.deferred.swap_remove(position)).is_some()
     }
 
-    /// Does to the tree what had to wait.
+    /// Makes the deferred changes of the tree.
     fn apply_deferred(&mut self) {
         for deferred in std::mem::take(&mut self.deferred) {
             match deferred {
@@ -227,7 +227,8 @@ impl Notifiers {
         Ok(Notifier { shared: Arc::clone(&self.shared), subscription })
     }
 
-    /// Lists where the registered devices are, which are called by the thread that serves faults.
+    /// Lists the addresses of the registered devices. The thread that serves faults calls them, so
+    /// they must stay at home.
     pub(crate) fn addresses(&self) -> Vec<VirtAddr> {
         let (mut addresses, mut after) = (vec![VirtAddr::of(&*self.shared)], None);
         loop {

@@ -25,7 +25,7 @@ pub(crate) struct HostFrames {
     state: Mutex<State>,
 }
 
-/// The frames that are free, and those that are not holes. One bit a frame; a set bit is yes.
+/// The frames that are free, and those that are not holes. One bit for each frame.
 #[derive(Debug)]
 struct State {
     taken: Owned<u64>,
@@ -198,7 +198,7 @@ impl HostFrames {
     }
 }
 
-/// Tells whether so many pages are a huge one, or some.
+/// Tells whether so many pages are at least one huge page.
 fn is_huge(count: PageCount) -> bool {
     count.bytes(PageSize::host()).is_some_and(|bytes| bytes >= PageSize::MIB_2.bytes())
 }

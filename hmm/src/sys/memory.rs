@@ -15,7 +15,8 @@ use crate::addr::{PageSize, VaRange};
 pub(crate) enum Known {
     /// Nothing.
     Nothing,
-    /// A buffer has the pages to itself. When it is freed they are the allocator's.
+    /// The pages belong to one buffer alone. When the buffer is freed, they belong to the
+    /// allocator.
     Buffer,
     /// They are a mapping of their own, from which no allocator gives anything out.
     Mapping,
@@ -23,9 +24,10 @@ pub(crate) enum Known {
 
 /// Memory to be moved to a device, and what is known about the threads that need it.
 ///
-/// - A [`VaRange`]: nothing. It goes to devices that are [self-contained], except for pages that
-///   the threads that move them may need on the way, see [`Skip::Needed`].
-/// - A slice: a buffer has the pages to itself. It goes to devices that are self-contained.
+/// - A [`VaRange`]: nothing. It goes to devices that are [self-contained], except for pages that a
+///   thread may need while it moves them, see [`Skip::Needed`].
+/// - A slice: its whole pages belong to one buffer alone. It goes to devices that are
+///   self-contained.
 /// - A mapping of `memmap2`, or [`Memory::own_mapping`]: no allocator has a part in it. It goes to
 ///   every device.
 ///

@@ -160,7 +160,7 @@ impl Mapping {
         self.base.as_ptr().cast()
     }
 
-    /// Makes every page of the mapping be there and writable.
+    /// Makes every page of the mapping present and writable.
     pub(crate) fn populate(&self) -> Result<(), MemoryError> {
         self.advise(Advice::LinuxPopulateWrite, "populate")
     }
@@ -228,7 +228,7 @@ pub(crate) unsafe fn drop_pages(range: VaRange, locked: Locked) -> Result<(), Me
         unsafe { madvise(range.start().as_mut_ptr(), len, advice) }
     };
     let dropped = match (drop(Advice::LinuxDontNeed), locked) {
-        // Linux 5.18 drops locked memory if asked in so many words.
+        // Since Linux 5.18 there is an advice that also drops locked memory.
         (Err(Errno::INVAL), Locked::Goes) => drop(Advice::LinuxDontneedLocked),
         (dropped, _) => dropped,
     };

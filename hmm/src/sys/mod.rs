@@ -2,10 +2,10 @@
 //!
 //! # Safety
 //!
-//! Two things are unsafe here: letting the kernel write through a pointer, and letting it give
-//! content to pages or take it away. Each file says which calls it makes and which memory they may
-//! write. A function that changes a mapping or the content of a page that the folder does not own
-//! is unsafe inside the crate; its callers prove that the memory is theirs to change.
+//! Two things are unsafe here: letting the kernel write through a pointer, and letting it change
+//! the content of pages. Each file says which calls it makes and which memory they may write. A
+//! function that changes a mapping or the content of a page that the folder does not own is unsafe
+//! inside the crate; its callers prove that the memory is theirs to change.
 
 #![allow(unsafe_code)]
 

@@ -41,7 +41,7 @@ impl<T: Pod> Owned<T> {
         Ok(Self { memory, len, listed: None, values: PhantomData })
     }
 
-    /// Says that the memory is needed while pages are on their way: it is never moved to a device.
+    /// Notes that the memory is needed while pages move: it must never move to a device itself.
     pub(crate) fn keep_home(mut self) -> Self {
         self.listed = Some(list(self.range()));
         self
@@ -57,7 +57,7 @@ impl<T: Pod> Owned<T> {
         self.memory.unlock()
     }
 
-    /// Makes the pages be there, so that touching them takes no fault.
+    /// Makes the pages present, so that touching them takes no fault.
     pub(crate) fn populate(&self) -> Result<(), MemoryError> {
         self.memory.populate()
     }

@@ -1,4 +1,4 @@
-//! The decision table: what becomes of a page, given what it is and what is wanted.
+//! The decision table: from the state of a page and the request for it to the answer.
 
 use crate::device::Hold;
 use crate::host::{PageAccess, PageEntry};
@@ -17,7 +17,7 @@ pub(super) enum Entry {
     },
 }
 
-/// How a page is made available that is not.
+/// How a page that is not available is made available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remedy {
     FaultIn,

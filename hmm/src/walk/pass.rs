@@ -169,8 +169,8 @@ impl<H: HostMm + ?Sized> Walk<'_, H> {
         vec![RequestRun { range: part, request: Request::NONE }]
     }
 
-    /// Lists what the pages of `part` are. The mirror's table takes precedence over the host page
-    /// table. It is read last, so that a page that moves out in between is seen where it went.
+    /// Lists the states of the pages of `part`. The mirror's table takes precedence over the host
+    /// page table. It is read last, so that a page that moves out in between is seen where it went.
     fn entries(
         &self,
         vma: &Vma,

@@ -82,7 +82,7 @@ impl<'m> Collection<'m> {
         })
     }
 
-    /// Notes what became of the next `count` pages, which go.
+    /// Notes the results for the next `count` pages, which go.
     fn note(&mut self, count: usize, become_of: impl Fn(usize, Frame) -> Taken) {
         let next = self.pages.iter().skip(self.taken.len()).take(count).enumerate();
         for (offset, page) in next {
@@ -144,7 +144,7 @@ impl<'m> Collection<'m> {
     }
 
     /// Turns into holes the part of the destination that holds other pages than the moved ones:
-    /// zeroes that another thread or process has read there. Tells whether it is worth another try.
+    /// zeroes that another thread or process has read there. Tells whether to try the move again.
     fn clear_blocking(&mut self, frame: Frame, part: VaRange) -> bool {
         self.clearings += 1;
         if part.is_empty() || self.clearings > CLEARINGS {

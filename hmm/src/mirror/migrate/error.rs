@@ -3,7 +3,7 @@
 use crate::addr::{VaRange, VirtAddr};
 use crate::error::{HostError, debug_in_words};
 
-/// A failure of a migration as a whole. A page that stays is none.
+/// A failure of a migration as a whole. A page that stays at home is not a failure.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum MigrateError {
@@ -31,7 +31,7 @@ pub enum MigrateError {
         range: VaRange,
     },
 
-    /// The mirror came over a fork: it belongs to the parent.
+    /// This process inherited the mirror by a fork: the mirror belongs to the parent.
     #[error("cannot migrate {range}: the mirror belongs to the parent process; build a new one")]
     Inherited {
         /// The range that was passed.
@@ -66,7 +66,7 @@ pub enum MigrateError {
         leased: VaRange,
     },
 
-    /// The host address space could not be asked.
+    /// The host address space could not be examined.
     #[error("the migration of {range} could not begin")]
     Host {
         /// The range that was passed.

@@ -1,4 +1,4 @@
-//! The last step: the table says where each page is, and the threads that waited go on.
+//! The last step: pages enter the table or are put back, and the threads that waited are woken.
 
 use super::block::Block;
 use super::copy::Copied;
@@ -32,7 +32,7 @@ impl<'m> Finalized<'m> {
         Self { block, pages: ended }
     }
 
-    /// Says what became of the block.
+    /// Returns the result of the migration of the block.
     pub(super) fn report(&self) -> Migration {
         let mut result = Migration::default();
         for (index, page) in self.pages.iter().enumerate() {
@@ -254,7 +254,7 @@ impl Finalization<'_> {
         }
     }
 
-    /// Gives pages the content back that they had.
+    /// Restores the content of pages.
     fn restore(&self, range: VaRange, source: Source) -> Outcome {
         let transfer = &self.block.shared.transfer;
         let src = match source {

@@ -21,7 +21,7 @@ pub(crate) struct Needed {
 }
 
 impl Needed {
-    /// Says of the areas of `range` what must stay.
+    /// Splits the areas of `range` into parts that must stay and parts that may leave.
     pub(crate) fn keep_home(
         &self,
         host: &impl HostMm,

@@ -1,4 +1,4 @@
-//! The requests of a userfaultfd through which pages are transferred, and looking where pages are.
+//! The requests of a userfaultfd that transfer pages, and the survey of where pages are.
 //!
 //! # Safety
 //!
@@ -17,7 +17,7 @@ use crate::addr::{VaRange, VirtAddr};
 use crate::fatal::die;
 use crate::sync::backoff::Backoff;
 
-/// A userfaultfd through which pages are carried.
+/// The userfaultfd through which pages are moved and copied, and the survey of their places.
 #[derive(Debug)]
 pub(crate) struct Transfer {
     pub(super) uffd: Uffd,
@@ -42,7 +42,7 @@ impl Transfer {
         }
     }
 
-    /// Makes a request, unless a test has it end otherwise.
+    /// Makes a request, unless a test injects another end.
     pub(super) fn attempt(
         &self,
         kind: Request,
@@ -70,13 +70,13 @@ impl Transfer {
         self.attempt(kind, range, request).resolution
     }
 
-    /// The userfaultfd, for requests that change no content, and that no test has fail.
+    /// The userfaultfd, for requests that change no content and that tests do not make fail.
     pub(crate) fn uffd(&self) -> &Uffd {
         &self.uffd
     }
 
-    /// Surveys pages of which it has to be known where they are. If that cannot be found out, the
-    /// process ends: whatever was done next could lose bytes.
+    /// Surveys pages whose places must be known. If the survey fails again and again, the process
+    /// ends: any further step could lose bytes.
     pub(crate) fn look(&self, range: VaRange) -> Survey {
         let mut backoff = Backoff::default();
         loop {

@@ -43,7 +43,7 @@ impl Default for Ring {
 }
 
 impl Ring {
-    /// Makes a request and notes what came of it.
+    /// Makes a request and notes its answer.
     pub(super) fn note(
         &self,
         kind: Request,

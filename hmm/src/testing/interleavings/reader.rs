@@ -80,7 +80,7 @@ impl World {
         let entry = *lock(&self.reader.entry);
         match entry {
             None => {}
-            // An access by the address: true unless a device has the page.
+            // An access by the address. Returns `true` unless a device has the page.
             Some(View::Home) => assert_eq!(self.place(page), Place::Home),
             Some(View::Frame(_)) => assert_eq!(entry, self.look(page), "stale"),
         }
