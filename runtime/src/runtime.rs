@@ -35,7 +35,7 @@ impl Runtime {
         Self { launcher, kernels, config, explanation }
     }
 
-    /// Forgets what start-up has cost.
+    /// Sets the counters back, so that the cost of start-up is not counted.
     pub(crate) fn begin_counting(&self) {
         self.launcher.device().counters.begin();
     }

@@ -1,4 +1,4 @@
-//! Limits of the process that stand behind a failure.
+//! Limits of the process that are the cause of a failure.
 //!
 //! A loader that cannot open a file says that there is no driver, and a driver that gets no memory
 //! says that there is no device. So when a runtime cannot be built, this module tries the

@@ -73,7 +73,7 @@ pub enum FaultReason {
     ReadOnly,
     /// The address is not a multiple of the alignment that the kernel promised.
     Misaligned,
-    /// Nothing is mapped there, or a file that ends before.
+    /// Nothing is mapped there, or the address is behind the end of a mapped file.
     Unmapped,
     /// The mapping does not allow it.
     Protected,

@@ -220,7 +220,8 @@ pub enum LaunchError {
         address: u64,
     },
     /// Results could not be written to memory that was not lent by itself, although the mapping
-    /// allows it: see [`lend_process`](crate::Scope::lend_process). Nothing of the launch is there.
+    /// allows it: see [`lend_process`](crate::Scope::lend_process). No bytes of the launch were
+    /// written there.
     #[error(
         "results of kernel `{kernel}` cannot be written to memory at {address:#x}: it is {reason}"
     )]

@@ -30,7 +30,7 @@ use std::{
 
 const MAGIC: &[u8; 8] = b"farptr2\n";
 const WORD_BYTES: usize = size_of::<u64>();
-/// More than a driver's data is long.
+/// A length above that of any driver's data.
 const LONGEST_BYTES: u64 = 1 << 30;
 /// The end of the names of temporary files.
 const TEMPORARY: &str = ".new";
@@ -157,7 +157,7 @@ impl Contents {
     }
 }
 
-/// Reads a regular file of a length that can be.
+/// Reads a regular file whose length is plausible.
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     // Opening a pipe would wait for its writer.
     let flags = OFlags::NONBLOCK.bits().cast_signed();

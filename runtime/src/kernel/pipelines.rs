@@ -34,7 +34,7 @@ impl Pipelines {
         Ok(Self { cache, state: Mutex::new(state) })
     }
 
-    /// Compiles words, or has the driver find them in its cache.
+    /// Compiles words, unless the driver finds them in its cache.
     pub(crate) fn compile(
         &self,
         device: &Device,

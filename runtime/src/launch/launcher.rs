@@ -17,7 +17,7 @@ use std::{
 
 /// A device, and the objects that all launches on it share.
 pub(crate) struct Launcher {
-    /// Zeroes to read and memory to write, which stand in for memory that a check refused.
+    /// The memory that refused accesses use: zeroes to read, and the sink to write.
     spare: SharedBuffer,
     channels: Arc<Pool<Channel>>,
     stops: Arc<Pool<StopWord>>,

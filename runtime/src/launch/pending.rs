@@ -17,8 +17,8 @@ pub(crate) struct Pending {
 impl Pending {
     /// The error for a log that is not clean, on a device that cuts loops after so many passes.
     ///
-    /// A fault outweighs what it may have led to. An invocation that was stopped in a loop because
-    /// the time was over looks like one that reached the limit.
+    /// A fault is reported before failures that it may have caused. An invocation that was stopped
+    /// in a loop because the time was over looks like one that reached the limit.
     pub(crate) fn failure(
         &self,
         log: &Log,

@@ -18,7 +18,7 @@ impl<T> Pool<T> {
         Self { free: SegQueue::new(), device: Arc::clone(device) }
     }
 
-    /// An object that was given back, or else a new one.
+    /// An object that was given back, or a new one if there is none.
     pub(crate) fn take<E>(
         self: &Arc<Self>,
         make: impl FnOnce(&Device) -> Result<T, E>,

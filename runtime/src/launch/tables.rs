@@ -32,13 +32,13 @@ struct Table {
 pub(crate) struct Key<'k> {
     /// The version of the lends.
     pub(crate) version: u64,
-    /// The kernel, whose kinds of access the records answer.
+    /// The kernel; the records have a number for each of its kinds of access.
     pub(crate) code: &'k Arc<Code>,
     pub(crate) search: Search,
 }
 
 impl Tables {
-    /// The address of the newest table, if it was made from this.
+    /// The address of the newest table, if it was made for this key.
     pub(crate) fn find(&self, key: Key<'_>) -> Option<u64> {
         let Table { version, code, search, buffer } = self.tables.last()?;
         let same = (*version, *search) == (key.version, key.search) && Arc::ptr_eq(code, key.code);

@@ -54,7 +54,7 @@ impl Imports {
         // SAFETY: the caller's promise; pieces are within the allocation limit.
         let mut done = unsafe { self.import_all(device, pieces(pages, limit, granule), identity) };
         if done.is_err() && pages.len_bytes() >= limit {
-            // Some drivers refuse what is exactly as long as the limit.
+            // Some drivers refuse an import of exactly the limit's length.
             let halves = pieces(pages, limit / 2, granule);
             // SAFETY: as above.
             done = unsafe { self.import_all(device, halves, identity) };

@@ -60,7 +60,8 @@ impl ProcessMemory {
         unsafe { write_bytes(VirtAddr::new(to), bytes) }.is_ok()
     }
 
-    /// Finds out how far memory cannot be reached that a call failed on.
+    /// Finds out why a call failed: whether the memory cannot be read, cannot be written, or the
+    /// calls are refused.
     pub(crate) fn diagnose(&self, address: u64) -> Unreachable {
         let read = read_bytes(VirtAddr::new(address), &mut [0]);
         match read.map_err(|error| error.source.raw_os_error()) {

@@ -6,9 +6,9 @@ use std::{collections::BTreeMap, ffi::OsStr, ops::Bound::Excluded, os::unix::ffi
 
 /// The areas that were looked up since the last [`refresh`](Self::refresh), as they were then.
 ///
-/// If Linux answers queries about single addresses, each area is queried once. If it only lists all
-/// areas, they are listed once. So the cost grows with the number of areas that are looked up, or
-/// with the number of all areas, and never with the number of look-ups.
+/// If Linux answers queries about single addresses, each area is queried once. If Linux can only
+/// list all areas, they are listed once. So the cost grows with the number of areas that are looked
+/// up, or with the number of all areas, and never with the number of look-ups.
 #[derive(Debug)]
 pub(crate) struct Areas {
     maps: Maps,

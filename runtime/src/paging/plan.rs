@@ -5,7 +5,7 @@ use crate::{launch::log::FaultRecord, test_hooks::ServeFaults};
 use farptr_rewrite::{Analysis, Effects};
 use std::fmt;
 
-/// How a round with faults is made undone.
+/// How a round with faults is undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Replay {
     /// The kernel writes nothing.
@@ -17,7 +17,7 @@ pub(crate) enum Replay {
 }
 
 impl Replay {
-    /// The cheapest that is exact for a kernel.
+    /// The cheapest way that is exact for a kernel.
     pub(crate) fn of(effects: &Effects) -> Self {
         if !effects.writes && !effects.atomics {
             Self::ReadOnly
@@ -42,7 +42,7 @@ impl fmt::Display for Replay {
 /// How a launch is run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// How a round with faults is made undone.
+    /// How a round with faults is undone.
     pub(crate) replay: Replay,
     /// A launch that fails leaves no trace.
     pub(crate) transactional: bool,
@@ -60,7 +60,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The plan for a kernel, without limits worth the name.
+    /// The plan for a kernel, with limits that no launch reaches.
     pub(crate) fn of(analysis: &Analysis) -> Self {
         Self {
             follows: !analysis.is_roots_only(),
@@ -119,7 +119,7 @@ pub(crate) enum Ended<E> {
     TooManyFaults,
     /// The limit of time.
     Deadline,
-    /// A round with faults that named no page that was missing.
+    /// A round reported faults, but no page that was missing.
     NoProgress,
     /// Memory of the process changed, at this address, while results were written there.
     Raced(u64),

@@ -127,10 +127,10 @@ pub(super) trait Pointers {
     fn follow(&mut self, word: u64) -> Result<Followed, Self::Error>;
 }
 
-/// The end of a word that was taken for a pointer.
+/// The result of following a word as a pointer.
 #[derive(Debug)]
 pub(super) enum Followed {
-    /// It leads to nothing that is to be searched.
+    /// The word leads to no bytes that are to be searched.
     Nowhere,
     /// It leads to these bytes, which are to be searched, on a page that was brought in or not.
     Object { bytes: Range<u64>, brought: bool },

@@ -56,7 +56,7 @@ pub(crate) enum Denial {
     Special,
     /// The system call is refused by a sandbox.
     Refused,
-    /// The kernel does not tell any more what is mapped.
+    /// The kernel no longer shows what is mapped.
     NoMaps,
     /// The page is lent too, at this other address, and may be written at one of the two.
     Aliased(u64),

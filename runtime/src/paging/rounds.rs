@@ -151,7 +151,7 @@ impl<R: Run> Rounds<'_, R> {
         process.commit(self.run.memory(), self.pages).map_err(Ended::Device)
     }
 
-    /// Makes a round's writes undone.
+    /// Undoes the writes of a round.
     fn undo(&mut self) -> Outcome<(), R> {
         if self.plan.replay == Replay::Undo {
             self.copy_in(&self.pages.writable())?;
@@ -185,7 +185,7 @@ impl<R: Run> Rounds<'_, R> {
         })
     }
 
-    /// Says why a page cannot be had, as exactly as can be found out.
+    /// Says why a page cannot be brought in, as exactly as can be found out.
     fn explain(&mut self, fault: &FaultRecord, denial: Option<Denial>) -> Option<Denial> {
         match (self.process.as_deref_mut(), fault.place) {
             (Some(process), Place::Address(address)) => {

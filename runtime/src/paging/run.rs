@@ -54,7 +54,7 @@ pub(super) struct Prepared {
     pub(super) rows: Vec<Row>,
 }
 
-/// The memory through which a round and its host talk.
+/// The memory through which a round and the host exchange data.
 pub(super) struct Round<'r> {
     pub(super) log: &'r SharedBuffer,
     pub(super) channel: &'r mut Channel,

@@ -19,7 +19,7 @@ pub(crate) struct FileId(usize);
 /// The files behind shared mappings.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
-    /// By the numbers that Linux gives: the names.
+    /// The names of each file, by the numbers that Linux gives it.
     known: HashMap<(Device, u64), Vec<Named>>,
     count: usize,
 }

@@ -37,7 +37,7 @@ impl Pool {
         let info = vk::DescriptorSetAllocateInfo::default()
             .descriptor_pool(self.raw)
             .set_layouts(&layouts);
-        // SAFETY: 1. pool and layout are live; 2. `&mut` keeps others from the pool.
+        // SAFETY: 1. pool and layout are live; 2. `&mut` shows that no other code uses the pool.
         let sets = unsafe { self.handle.raw().allocate_descriptor_sets(&info) }
             .named("vkAllocateDescriptorSets")?;
         Ok(sets[0])

@@ -78,7 +78,7 @@ impl Device {
 
     /// Notes after how many passes the device cuts loops short, if it does.
     pub(crate) fn note_cut_after(&self, passes: Option<u32>) {
-        // The first note holds: it was tried on the same device.
+        // The first note is kept: every trial was made on the same device.
         let _ = self.cut_after.set(passes);
     }
 

@@ -71,7 +71,7 @@ pub(crate) struct DeviceInfo {
 pub(crate) struct Traits {
     /// It has 64-bit integers in kernels.
     pub(crate) int64: bool,
-    /// It cuts long loops short without a word.
+    /// It cuts long loops short without an error.
     pub(crate) cuts_loops: bool,
     /// It computes offsets of access chains in fewer bits than addresses have.
     pub(crate) narrow_offsets: bool,

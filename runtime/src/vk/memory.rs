@@ -99,8 +99,8 @@ impl Drop for Memory {
 /// Whether there are pages behind mapped memory.
 ///
 /// Some drivers keep device memory in a file and do not look whether they could make it long enough
-/// (Mesa 25); a process that touches the rest is ended by a signal. Files have an end where the
-/// process has a limit for them.
+/// (Mesa 25); a process that touches the rest is ended by a signal. Files may be too short only if
+/// the process has a limit on their length.
 fn is_there(allocation: &Allocation) -> bool {
     let limited = getrlimit(Resource::Fsize).current.is_some();
     let Some(start) = allocation.mapped_ptr().filter(|_| limited) else { return true };

@@ -1,7 +1,7 @@
 //! Pages that other threads change while a launch runs.
 
-/// So many changes of a page have the launch run again. After that another thread is taken to write
-/// to it all the time, and the bytes that changed before may go on to change.
+/// After this many changes of a page, the launch is run again. After that another thread is taken
+/// to write to it all the time, and the bytes that changed before may go on to change.
 pub(super) const PATIENCE: u32 = 2;
 
 /// The changes of a page by other threads while a launch runs.

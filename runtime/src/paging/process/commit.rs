@@ -97,8 +97,8 @@ impl<M: Memory> OnDevice<'_, M> {
             self.process.busy.entry(page).or_default();
             self.process.drop_page(page, self.pages);
         }
-        // Pages that the round wrote are needed again. If one cannot be had any more, the next
-        // round finds out.
+        // Pages that the round wrote are needed again. If such a page cannot be brought in any
+        // more, the next round finds that out.
         let mut needed: Vec<u64> = changes.iter().map(|written| written.page).collect();
         needed.dedup();
         needed.retain(|page| stale.contains(page));

@@ -43,13 +43,13 @@ pub(super) struct OnDevice<'a, M> {
 }
 
 impl ProcessPages {
-    /// No pages yet, of the memory behind `host`.
+    /// Starts without pages, for the memory that `host` gives access to.
     pub(crate) fn new(host: Box<dyn Host>) -> Self {
         let (pages, shared, free) = (BTreeMap::new(), HashMap::new(), Vec::new());
         Self { host, pages, shared, free, busy: BTreeMap::new(), written: false }
     }
 
-    /// Makes a round's writes undone, on the device.
+    /// Undoes the writes of a round, on the device.
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl ProcessPages {
         self.free.push(frame);
     }
 
-    /// Says why the page of an address cannot be had, as exactly as can be found out.
+    /// Says why the page of an address cannot be brought in, as exactly as can be found out.
     pub(crate) fn explain(&mut self, address: u64, denial: Denial) -> Denial {
         match denial {
             Denial::Unreachable => self.host.diagnose(address),
