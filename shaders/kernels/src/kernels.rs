@@ -291,7 +291,7 @@ kernel! {
     }
 }
 
-/// Does nothing: what is left is the cost of a launch.
+/// Does nothing, so it shows the cost of a launch alone.
 pub mod empty {
     use super::KernelDesc;
 

@@ -3,8 +3,8 @@
 //! [`KernelDesc`] describes a kernel as a type: its SPIR-V words, and how typed arguments become
 //! push constants. [`Reflection`] reads what the words declare. A [`Program`] is a kernel that was
 //! parsed and analysed once; [`Program::rewrite`] makes the form of it that a launch needs, which
-//! checks and translates every access. The module [`control`] says what host and kernel tell each
-//! other. This crate knows no Vulkan device and no host memory.
+//! checks and translates every access. The module [`control`] defines the data that host and kernel
+//! exchange. This crate knows no Vulkan device and no host memory.
 //!
 //! # Examples
 //!

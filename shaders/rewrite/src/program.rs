@@ -149,7 +149,7 @@ impl Program {
 /// if `offsets` names the integers for that.
 ///
 /// If folded, its control block has the rows of the grid alone, in the first descriptor set that
-/// the kernel does not use. It may do what [`Program::parse`] refuses.
+/// the kernel does not use. The kernel may contain instructions that [`Program::parse`] refuses.
 ///
 /// # Errors
 ///

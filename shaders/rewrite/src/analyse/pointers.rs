@@ -116,7 +116,8 @@ impl<'p> Definitions<'p> {
         kernel
     }
 
-    /// Notes which variables are written through a parameter, or passed on further.
+    /// Notes which variables a called function writes through a parameter, or passes on to another
+    /// function.
     fn note_written_by_callees(&mut self) {
         let passed = std::mem::take(&mut self.passed);
         let further: HashSet<Id> = passed.iter().map(|(argument, _)| *argument).collect();
@@ -155,11 +156,12 @@ impl<'p> Definitions<'p> {
                 let parameters = parameters.filter_map(|parameter| parameter.result_id);
                 for (parameter, argument) in parameters.zip(ids.skip(1)) {
                     self.arguments.entry(parameter).or_default().push(argument);
-                    // Whether the callee only reads it is seen when all functions are known.
+                    // Whether the called function only reads the variable is known when all
+                    // functions were looked at.
                     self.passed.push((argument, parameter));
                 }
             }
-            // Whatever else takes a variable may write it.
+            // Any other instruction that takes a variable may write it.
             _ => ids.for_each(|id| self.note_stored(id, Stored::Unknown)),
         }
     }
@@ -334,8 +336,8 @@ impl<'p> Definitions<'p> {
         }
     }
 
-    /// The offset of the one value that a variable of a function holds, its own or, through a
-    /// parameter, its callers'.
+    /// The offset in the push constants of the value that a variable always holds. The variable is
+    /// the function's own, or a parameter that leads to variables of the callers.
     fn held_offset(&self, variable: Id, depth: usize) -> Option<u32> {
         let is_parameter = self.definition(variable)?.class.opcode == Op::FunctionParameter;
         if !is_parameter {

@@ -30,7 +30,7 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// None yet, for a kernel of so many words.
+    /// Starts the count for a form of a kernel with this many words.
     pub(crate) fn of(kernel: usize) -> Self {
         Self { words: 0, most: most_words(kernel) }
     }
@@ -41,7 +41,7 @@ impl Size {
         self.set(words)
     }
 
-    /// Takes note of how many words there are after all.
+    /// Sets the number of words.
     pub(crate) fn set(&mut self, words: usize) -> Result<(), RewriteError> {
         self.words = words;
         if words > self.most {

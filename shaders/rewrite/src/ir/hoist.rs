@@ -15,7 +15,7 @@ pub(crate) enum RowPart {
     Pair { row: u32, half: u32 },
 }
 
-/// Instructions for the start of a function, and what they read.
+/// Instructions for the start of a function, and the control rows that they read.
 #[derive(Debug, Default)]
 pub(crate) struct Hoist {
     pub(crate) instructions: Vec<Instruction>,

@@ -68,9 +68,9 @@ pub(crate) fn bound_loops(
     bound
 }
 
-/// The loops of a function. Blocks that no branch leads to are removed first, and again after the
-/// branches to a merge block that never runs were moved to a new one, because blocks behind the old
-/// one may then be without a branch to them.
+/// The loops of a function. First, blocks that no branch leads to are removed. They are removed
+/// again after branches were redirected from merge blocks that never run to new ones: then no
+/// branch may lead to the blocks behind the old merge blocks.
 fn shape(
     edit: &mut Edit,
     function: &mut Function,

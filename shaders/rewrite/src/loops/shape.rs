@@ -77,7 +77,7 @@ impl Shape {
         Ok(Some(shape))
     }
 
-    /// The part that a block plays, if any.
+    /// The role of a block in loops, if it has one.
     pub(crate) fn role(&self, position: usize) -> Option<&Role> {
         self.roles.get(&position)
     }

@@ -43,7 +43,7 @@ struct Needless {
     decorations: Vec<Range<usize>>,
 }
 
-/// Finds what is needless, if nothing is bound.
+/// Finds the capabilities and decorations that a module does not need because it binds nothing.
 fn needless(words: &[u32]) -> Option<Needless> {
     let mut found = Needless::default();
     let mut of_images = Vec::new();

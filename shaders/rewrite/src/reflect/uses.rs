@@ -53,7 +53,8 @@ impl Uses {
     }
 }
 
-/// Notes the operands that are results. Of an instruction that is not known, any may be.
+/// Notes the operands that are results. If the instruction is not known, every operand counts as
+/// one.
 fn note_ids(instruction: Instruction<'_>, ids: &mut Vec<u32>) {
     let Some(&operands) = instruction.op.and_then(|op| OPERANDS.get(&op)) else {
         ids.extend(instruction.operands);
