@@ -4,7 +4,7 @@
 //! A device is a set of threads, caches and memory, and where the system happens to put them can
 //! matter more than what is being compared: on a software device, two copies of one hand-written
 //! program differ by up to 40 % as long as they keep their devices, in either direction. Within an
-//! episode that luck belongs to a variant; over many episodes it belongs to none.
+//! episode such a difference favours one variant; over many episodes it favours none.
 
 use crate::{
     case::{Case, Context, First},

@@ -76,7 +76,7 @@ pub(crate) enum Failure {
     /// The results could not be turned into JSON.
     #[error("cannot write the results as JSON")]
     Json(#[from] serde_json::Error),
-    /// Some variants computed something else.
+    /// Some variants computed a wrong result.
     #[error("wrong answers, so their times mean nothing: {which}")]
     Wrong { which: String },
 }

@@ -18,7 +18,7 @@ impl Progress {
     pub(crate) fn start(what: &str, budget: Duration) -> Self {
         let start = Instant::now();
         if !std::io::stderr().is_terminal() {
-            // When stderr is gone the line is not missed.
+            // If stderr is closed, no reader misses the line.
             let _ =
                 writeln!(std::io::stderr(), "measuring {what} for {:.1} s", budget.as_secs_f64());
             return Self { bar: None, start };

@@ -132,7 +132,7 @@ fn write(path: &Path, matrix: CsrView<'_>) -> io::Result<()> {
     out.into_inner()?.sync_all()
 }
 
-/// Takes the shared lock. A file system without locks is let through.
+/// Takes the shared lock. A file on a file system without locks is accepted.
 fn lock(file: &File) -> io::Result<Result<(), Problem>> {
     match file.try_lock_shared() {
         Ok(()) => Ok(Ok(())),

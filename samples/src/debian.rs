@@ -27,7 +27,7 @@ pub struct Debian {
     pub graph: Graph,
     /// The files that packages were read from.
     pub files: Vec<PathBuf>,
-    /// Why other files, or all apt lists, contributed nothing.
+    /// The reasons why other files, or all apt lists, contributed nothing.
     pub skipped: Vec<SampleError>,
     /// How many package versions were read.
     pub versions: usize,
@@ -75,7 +75,7 @@ pub fn load(root: &Path, recommends: bool) -> Result<Debian, SampleError> {
 
 type Texts = Vec<(PathBuf, String)>;
 
-/// Reads every source; what cannot be read is told apart.
+/// Reads every source. Files that cannot be read are listed with the reason.
 fn read_sources(root: &Path) -> (Texts, Vec<SampleError>) {
     let (mut paths, mut skipped) = match list_files(&root.join(LISTS)) {
         Ok(paths) => (paths, Vec::new()),

@@ -215,7 +215,7 @@ mod tests {
             assert_eq!((edges(&text, false), edges(&text, true)), (2, 4), "{comment}");
             assert!(notes(&text, false).is_empty());
         }
-        // Behind the first edge, a comment is about something else.
+        // A comment behind the first edge does not describe the file.
         assert_eq!(edges("1 2\n# Undirected graph\n2 3\n", false), 2);
     }
 

@@ -42,7 +42,7 @@ pub fn read(path: &Path) -> Result<Csr, SampleError> {
 /// kinds that are not read here (array, complex, hermitian).
 pub fn parse(name: &str, text: &str) -> Result<Csr, SampleError> {
     let text = plain(text);
-    // Padding of a file is no entry. The declared count tells that nothing is lost with it.
+    // Padding of a file is no entry. The declared count shows that no entry is lost with it.
     let text = without_tail(&text, &['\0', '\u{1a}']);
     let header = Header::parse(name, text)?;
     let mut triplets = entries::parse(name, text, &header)?;

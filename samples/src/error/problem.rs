@@ -13,7 +13,7 @@ pub enum Problem {
         /// The compression's name.
         kind: &'static str,
     },
-    /// Compressed data that does not decompress.
+    /// Compressed data that cannot be decompressed.
     #[error("the {kind} data is damaged or cut short ({detail})")]
     Damaged {
         /// The compression's name.

@@ -61,7 +61,7 @@ fn count(block: &str) -> usize {
 }
 
 /// Compares the lines with the declared count. A line that is no entry (a comment, say) is not
-/// counted, but shown. A last line that breaks off is what a cut file ends in.
+/// counted, but shown. If the last line is incomplete, the file was cut.
 fn check_count(name: &str, text: &str, header: &Header, found: usize) -> Result<(), SampleError> {
     let declared = header.entries;
     if found == declared {

@@ -2,9 +2,9 @@
 //!
 //! # Safety
 //!
-//! Rules 1 to 3 of the parent module: each request goes with the structure that the kernel's header
-//! pairs with it; what is registered and filled belongs to the value, what it is filled from is
-//! written by nothing.
+//! Rules 1 to 3 of the parent module: each request is made with the structure that the kernel's
+//! header names for it; the value owns the memory that is registered and filled, and no code writes
+//! the memory that it is filled from.
 
 use super::{HugePages, Memory};
 use crate::failure::Failure;
