@@ -254,7 +254,7 @@ fn huge_pages_are_verified_where_there_are_any() {
     check_results(&snapshot, "hmm-snapshot-thp", &["pagemap-scan", "farptr"]);
 }
 
-/// Runs a case that moves pages to a device. Where that is not allowed, the program must say so, in
+/// Runs a case that moves pages to a device. If that is not allowed, the program must say so, in
 /// the record too.
 fn check_away(case: &str, variants: &[&str]) {
     let output = Command::new(env!("CARGO_BIN_EXE_farptr-bench"))

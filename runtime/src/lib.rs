@@ -17,7 +17,7 @@
 //!     let args = saxpy::Args { x: x.ptr(), y: y.ptr(), n: 1 << 16, a: 3.0 };
 //!     s.launch(&kernel, Grid::cover(1 << 16), args)?; // safe: each access is checked
 //!     Ok(())
-//! })?; // waits here, in the library's frame
+//! })?; // `scope` waits for the kernels before it returns
 //! assert!(y.iter().all(|&y| y == 5.0));
 //! # Ok::<(), farptr::Error>(())
 //! ```

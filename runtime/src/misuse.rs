@@ -332,7 +332,7 @@
 //! # use farptr::{Error, Grid, Idle, Kernel, Lent, LentMut, Runtime, Scope, shaders::affine};
 //! # fn example(runtime: &Runtime, kernel: &Kernel<affine::Kernel>) -> Result<(), Error> {
 //! runtime.scope(|s| {
-//!     std::mem::forget(&s); // the reference only: the scope itself is in the library's frame
+//!     std::mem::forget(&s); // the reference only: the library owns the scope itself
 //!     Ok(())
 //! })?;
 //! # Ok(())

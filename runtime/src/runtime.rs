@@ -140,10 +140,10 @@ impl Runtime {
 
     /// Runs `body`, in which host memory can be lent to kernels, and waits for the kernels.
     ///
-    /// The wait happens here, in the library's frame: when `scope` has returned or unwound, no
-    /// kernel of it is running, even if `body` leaked values or panicked. Memory is borrowed for
-    /// `'env`, so the borrow checker keeps it alive and unaliased until then; in exchange it must
-    /// have been created outside the closure.
+    /// The wait happens in this function: when `scope` has returned or unwound, none of its kernels
+    /// is running, even if `body` leaked values or panicked. Memory is borrowed for `'env`, so the
+    /// borrow checker keeps it alive and unaliased until then; in exchange it must have been
+    /// created outside the closure.
     ///
     /// If the device cannot prove that it has stopped (it was lost), the process is aborted rather
     /// than memory given back that a kernel may still write.

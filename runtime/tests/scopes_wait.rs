@@ -1,4 +1,4 @@
-//! A scope waits in the library's frame, whatever its closure does.
+//! `Runtime::scope` waits before it returns, whatever its closure does.
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 mod common;
@@ -51,7 +51,7 @@ fn a_panic_waits_for_what_was_submitted() {
         });
     }));
     assert!(panicked.is_err());
-    // The frame has waited, so all 64 launches are visible and none is still running.
+    // `scope` has waited, so all 64 launches are visible and none is still running.
     assert!(y.iter().all(|&y| y == 64.0));
     assert_eq!(runtime.stats().since(&before).launches, 64);
 }

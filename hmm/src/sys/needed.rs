@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{PageSize, VaRange, VirtAddr};
 
-/// The most pages of its stack that a migrating thread uses below the frame of
+/// The most pages of its stack that a migrating thread uses below the variables of
 /// [`pages_of_this_thread`].
 const DEPTH: u64 = 64;
 

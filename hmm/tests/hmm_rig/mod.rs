@@ -316,7 +316,8 @@ impl Rig {
         if self.coherent { PageCount::new(used) } else { self.mirror.pages_away() }
     }
 
-    /// A mirror that can move pages. Where that needs privilege, prints so and returns `None`.
+    /// A mirror that can move pages. Prints so and returns `None` if that needs a privilege that
+    /// the process lacks.
     pub(crate) fn migrating(devices: usize) -> Option<Self> {
         let rig = Self::any(devices);
         if rig.mirror.tier() == MirrorTier::KernelFaults {

@@ -31,8 +31,8 @@ pub(crate) struct World {
     maps: Maps,
 }
 
-/// A mirror that can move pages, with a neighbourhood of so many pages. Where moving needs
-/// privilege, prints so and returns `None`.
+/// A mirror that can move pages, with a neighbourhood of so many pages. Prints so and returns
+/// `None` if moving needs a privilege that the process lacks.
 pub(crate) fn mirror(around: usize) -> Option<Arc<Mirror>> {
     let size = PageSize::new((around * page()) as u64).expect("a power of two");
     let mirror = MirrorBuilder::new().fault_around(size).build().expect("a mirror");

@@ -1,11 +1,12 @@
-//! The core of a scope: memory is lent for a frame, and the frame waits before it ends.
+//! The core of a scope: memory is lent for the length of a call, and the called function waits
+//! before it returns.
 //!
 //! The public operations are in `scope::launch`; here is what their soundness rests on.
 //!
 //! # Safety
 //!
 //! 1. A [`Scope`] exists only inside [`with_scope`], which hands out a `&mut` to it. Safe code can
-//!    neither make one, nor move it out, nor forget it: it lives in the library's frame.
+//!    neither make one, nor move it out, nor forget it: it is a variable of that function.
 //! 2. Memory is lent for `'env`, a lifetime parameter of [`with_scope`], so it stays borrowed until
 //!    that function has returned or unwound.
 //! 3. `Drop` waits for everything submitted, before the imports are dropped. If completion cannot
