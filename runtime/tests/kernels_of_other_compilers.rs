@@ -275,8 +275,8 @@ fn check(checked: &Runtime) {
         if !name.starts_with("glslang-gVS/") {
             let original = match run(&plain, module, &memory, Launch::Unchecked) {
                 Ok(original) => original,
-                // A device without 64-bit integers, or a driver's compiler that gives up on the
-                // kernel as it came: Mesa 22.3 does on the structures of Slang.
+                // A device without 64-bit integers, or one whose driver cannot compile the original
+                // kernel: Mesa 22.3 cannot compile the structures of Slang.
                 Err(
                     why @ (Error::Kernel(KernelError::Capability { .. })
                     | Error::Launch(LaunchError::Compile { .. })),

@@ -46,10 +46,10 @@ const DOUBTS: u32 = 2;
 ///
 /// - [`FaultError::Busy`] if the sequence number of the range is stale. Nothing else is wrong:
 ///   begin another attempt.
-/// - [`FaultError::Fault`] if a page is wanted that cannot be had.
+/// - [`FaultError::Fault`] if a requested page cannot be made available.
 /// - [`FaultError::Permission`] if a page is wanted for writing and must not be written.
 /// - [`FaultError::NoMemory`] if there is no memory to fault a page in.
-/// - [`FaultError::Host`] if the host address space cannot be asked.
+/// - [`FaultError::Host`] if the host address space cannot be examined.
 ///
 /// An error that the first pass finds out is returned before any page is faulted in.
 ///
@@ -99,7 +99,7 @@ pub fn range_fault<H: HostMm + ?Sized>(
 /// # Errors
 ///
 /// - [`FaultError::Busy`] if the sequence number of the range is stale.
-/// - [`FaultError::Host`] if the host address space cannot be asked.
+/// - [`FaultError::Host`] if the host address space cannot be examined.
 pub fn snapshot<H: HostMm + ?Sized>(host: &H, range: &mut HmmRange<'_>) -> Result<(), FaultError> {
     let mut pfns = Pfns::new(range.range().start());
     let result = run(&Walk { host, range, has_requests: false }, &mut pfns);

@@ -86,8 +86,8 @@ pub mod shader {
         ///
         /// # Safety
         ///
-        /// Nothing is asked of the caller. The function is `unsafe` because the generated code
-        /// calls it in an `unsafe` block, as vulkano's own function demands.
+        /// The caller has no obligations. The function is `unsafe` because the generated code calls
+        /// it in an `unsafe` block, as vulkano's own function demands.
         #[allow(
             unsafe_code,
             clippy::must_use_candidate,

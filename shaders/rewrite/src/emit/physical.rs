@@ -8,7 +8,8 @@ use crate::ir::instruction::Id;
 use rspirv::dr::Operand;
 use rspirv::spirv::{Capability, Decoration, MemoryModel, Op, Scope, StorageClass};
 
-/// How words in physical memory are named: types, and what an atomic operation says of its order.
+/// The ids of the types, and of the scope and the memory semantics of atomic operations, with which
+/// words in physical memory are accessed.
 #[derive(Clone, Copy)]
 pub(crate) struct Physical {
     word_pointer: Id,

@@ -1,4 +1,4 @@
-//! Facts about the kernel that the rest of the crate relies on, asked of the real one, in every
+//! Facts about the kernel on which the rest of the crate relies, tested on the real kernel in every
 //! tier that works here.
 
 mod events;
