@@ -1,4 +1,4 @@
-//! How a runtime reaches host memory: what its builder decided. Pure.
+//! How a runtime reaches host memory, as its builder decided. Pure.
 
 use crate::{ChosenBacking, ProvedAccess, test_hooks::Hooks};
 use farptr_hmm::VaRange;

@@ -1,7 +1,7 @@
 //! Misuses that the borrow checker stops, one at a time.
 //!
-//! Each misuse below does not compile, and stands beside the nearest form that does, so that it is
-//! the misuse that fails and not a slip in the example. The failing examples name the compiler's
+//! Each misuse below does not compile, and stands beside the nearest form that does, which shows
+//! that the misuse fails and not a mistake in the example. The failing examples name the compiler's
 //! error code, which rustdoc checks on nightly compilers. The list follows the ways in which
 //! scoped, borrowed device access was found unsound elsewhere.
 //!

@@ -8,8 +8,8 @@ use super::{
 use farptr_rewrite::{LOOP_WINDOW, RewriteError};
 use std::{fmt, time::Duration};
 
-/// Why a launch was refused or failed. A refused launch ran nothing; what a failed one did is not
-/// all that it was to do.
+/// Why a launch was refused or failed. A refused launch did not run. A failed launch ran, and did
+/// not do all of its work.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LaunchError {

@@ -1,10 +1,10 @@
 //! Errors, one enum per family of operations.
 //!
 //! Each says what failed, on which device, kernel or address, and what can be done. A message does
-//! not repeat its source: print the chain. Whether the world or the caller is at fault can be read
-//! off the type: [`BuildError`] is about the machine, [`KernelError`] about a kernel's words,
-//! [`LendError`] about memory, [`LaunchError`] about one launch. Broken invariants of farptr's own
-//! are assertions, not errors.
+//! not repeat its source: print the chain. The type of an error says what it is about:
+//! [`BuildError`] is about the machine, [`KernelError`] about a kernel's words, [`LendError`] about
+//! memory, [`LaunchError`] about one launch. Broken invariants of farptr's own are assertions, not
+//! errors.
 
 pub(crate) mod fault;
 mod forked;

@@ -3,12 +3,12 @@
 //! One file per device and driver build. A driver may trust the bytes that it is given, so the file
 //! carries a checksum and the key of the device; a file that does not fit is treated as absent and
 //! replaced by the next one. Writing goes to a temporary file that is renamed, so that a reader
-//! never sees a half-written one. The cache only saves time: nothing fails without it, waits for
-//! it, or dies of it.
+//! never sees a half-written one. The cache only saves time: if it is missing or damaged, nothing
+//! fails, waits or crashes.
 //!
 //! * Only regular files are read, and none longer than any cache: a pipe would never end.
 //! * A limit of the process on the length of files is an error like a full disk, not a signal.
-//! * A temporary file has a name that no other has, so that writers do not meet; it is removed
+//! * Each temporary file has a name of its own, so writers do not disturb each other; it is removed
 //!   where writing failed. One that is left by a process that was ended is removed by the next
 //!   writer, an hour later.
 //!

@@ -157,7 +157,7 @@ impl InFlight {
         }
     }
 
-    /// How long the launches may take together; for ever if they are unchecked.
+    /// How long the launches may take together; without a limit if they are unchecked.
     fn time(&self) -> Option<Duration> {
         let checked = self.launches.checked.as_ref()?;
         let times = checked.pending.iter().map(|(_, pending)| pending.options.time());

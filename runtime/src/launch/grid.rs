@@ -26,7 +26,7 @@ pub struct Grid(Extent);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extent {
-    /// At least so many invocations; and how many dimensions the caller thought of.
+    /// At least so many invocations, and the number of dimensions that the caller gave.
     Cover([usize; 3], u8),
     Groups([u32; 3]),
 }
@@ -34,11 +34,11 @@ enum Extent {
 impl Grid {
     /// At least `invocations` invocations along x, in whole workgroups.
     ///
-    /// The kernel's workgroups must have one dimension, and it must do nothing for an index beyond
-    /// what it was asked for: there may be some more invocations in the last workgroup. Devices
+    /// The kernel's workgroups must have one dimension, and it must do nothing for an index of
+    /// `invocations` or more: there may be some more invocations in the last workgroup. Devices
     /// limit the workgroups of a dimension (65,535 is common); covering grids do not: whatever the
     /// size, `gl_GlobalInvocationID.x`, `gl_WorkGroupID.x` and `gl_NumWorkGroups.x` are what they
-    /// would be without that limit, and each is there once.
+    /// would be without that limit, and exactly one invocation has each index.
     #[must_use]
     pub const fn cover(invocations: usize) -> Self {
         Self(Extent::Cover([invocations, 1, 1], 1))
@@ -46,8 +46,8 @@ impl Grid {
 
     /// At least `x` by `y` invocations, in whole workgroups of at most two dimensions.
     ///
-    /// As [`cover`](Self::cover) otherwise: the kernel compares x and y with what it was asked for,
-    /// and no device limits them.
+    /// As [`cover`](Self::cover) otherwise: the kernel compares its place with `x` and `y`, and no
+    /// device limits them.
     #[must_use]
     pub const fn cover_2d(x: usize, y: usize) -> Self {
         Self(Extent::Cover([x, y, 1], 2))
@@ -55,8 +55,8 @@ impl Grid {
 
     /// At least `x` by `y` by `z` invocations, in whole workgroups.
     ///
-    /// As [`cover`](Self::cover) otherwise: the kernel compares x, y and z with what it was asked
-    /// for, and no device limits them.
+    /// As [`cover`](Self::cover) otherwise: the kernel compares its place with `x`, `y` and `z`,
+    /// and no device limits them.
     #[must_use]
     pub const fn cover_3d(x: usize, y: usize, z: usize) -> Self {
         Self(Extent::Cover([x, y, z], 3))
@@ -152,7 +152,7 @@ fn fold(groups: [u32; 3], limit: [u32; 3]) -> Option<[u32; 3]> {
     let product = |[x, y, z]: [u64; 3]| x.checked_mul(y)?.checked_mul(z);
     let total = product(groups.map(u64::from)).filter(|&total| total <= u64::from(u32::MAX))?;
     let [columns, rows, layers] = limit.map(|limit| u64::from(limit.max(1)));
-    // As few as will do in z, then in y, and lines as short as that allows.
+    // As few as possible in z, then in y, and then the shortest lines.
     let lines = total.div_ceil(columns);
     let depth = lines.div_ceil(rows);
     let height = lines.div_ceil(depth);
@@ -163,7 +163,7 @@ fn fold(groups: [u32; 3], limit: [u32; 3]) -> Option<[u32; 3]> {
     fits.then_some([x?, y?, z?])
 }
 
-/// The workgroups of a launch: what the device is asked for, and what the kernel sees.
+/// The workgroups of a launch: those that the device dispatches, and those that the kernel sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dispatch {
     /// Workgroups to dispatch, within the device's limits.

@@ -27,7 +27,7 @@ pub struct LaunchOptions {
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 impl LaunchOptions {
-    /// Nothing but the limits that keep a launch from going on for ever.
+    /// The default limits, which only ensure that a launch ends.
     #[must_use]
     pub const fn new() -> Self {
         Self {

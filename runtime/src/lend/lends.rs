@@ -47,7 +47,7 @@ impl Lends {
     /// Adds a segment, which replaces those that lie within it.
     ///
     /// Its range is empty, in which case nothing is added, or comes from [`joined`](Self::joined).
-    /// The borrow checker sees to it that writable memory overlaps nothing.
+    /// The borrow checker ensures that writable memory overlaps no other lend.
     pub(crate) fn insert(&mut self, segment: Segment) {
         if segment.range.is_empty() {
             return;

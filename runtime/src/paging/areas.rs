@@ -153,7 +153,7 @@ fn denial(area: &Vma, flags: &str) -> Denial {
     }
 }
 
-/// The flags of an area, as `/proc/self/smaps` has them; `None` if they cannot be had.
+/// The flags of an area, as `/proc/self/smaps` has them; `None` if they cannot be read.
 fn flags_of(area: &Vma) -> Option<String> {
     let text = std::fs::read("/proc/self/smaps").ok()?;
     let head = format!("{:08x}-{:08x} ", area.range.start().get(), area.range.end().get());

@@ -1,5 +1,5 @@
 //! The report of a round: the faults of its kernel, the pages that were missing, and the reasons
-//! for which a page cannot be had.
+//! for which a page cannot be brought in.
 
 use crate::{FaultReason, launch::log::FaultRecord};
 

@@ -62,8 +62,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// The kernel can touch exactly the bytes that this scope has lent, those that were lent with
     /// [`lend`](Self::lend) for reading only. Anything else ends the launch with an error, after
-    /// which the device, this scope and all other memory are as good as before; what the launch
-    /// was allowed to write it may have written in part.
+    /// which the device, this scope and all other memory are as before; the launch may have written
+    /// a part of what it was allowed to write.
     ///
     /// An index from a pointer argument has to stay in the lend that the argument points into, even
     /// if another lend follows. Pointers that the kernel loads from memory may lead anywhere into

@@ -94,8 +94,8 @@ impl Drop for Bound {
         if handle.is_inherited() {
             return;
         }
-        // SAFETY: 1. the buffer is live; 4. the device has done with it, as `Deferred` sees to, or
-        // has never used it.
+        // SAFETY: 1. the buffer is live; 4. the device has done with it, which `Deferred` ensures,
+        // or has never used it.
         unsafe { handle.raw().destroy_buffer(self.raw, None) };
         if let Some(allocation) = self.allocation.take() {
             self.memory.free(allocation);

@@ -49,8 +49,8 @@ impl Drop for Pool {
         if self.handle.is_inherited() {
             return;
         }
-        // SAFETY: 1. the pool is live; 4. the device has done with its set, as `Deferred` sees to,
-        // or has never used it. The set goes with the pool.
+        // SAFETY: 1. the pool is live; 4. the device has done with its set, which `Deferred`
+        // ensures, or has never used it. The set goes with the pool.
         unsafe { self.handle.raw().destroy_descriptor_pool(self.raw, None) };
     }
 }

@@ -61,7 +61,8 @@ impl Drop for Compiled {
         if self.handle.is_inherited() {
             return;
         }
-        // SAFETY: 1. the pipeline is live; 4. the device has done with it, as `Deferred` sees to.
+        // SAFETY: 1. the pipeline is live; 4. the device has done with it, which `Deferred`
+        // ensures.
         unsafe { self.handle.raw().destroy_pipeline(self.raw, None) };
     }
 }
