@@ -124,7 +124,7 @@ impl Dmirror {
     ///
     /// # Errors
     ///
-    /// - [`DmirrorError`] if a page cannot be had. Nothing is returned then.
+    /// - [`DmirrorError`] if a page cannot be accessed. Nothing is returned then.
     pub fn read(&self, range: VaRange) -> Result<(Vec<u8>, Reply), DmirrorError> {
         let mut bytes = vec![0; len_of(range)];
         let reply = self.each_page(range, false, |index, entry, at| {
@@ -142,7 +142,7 @@ impl Dmirror {
     ///
     /// # Errors
     ///
-    /// - [`DmirrorError`] if a page cannot be had. Pages before it may have been written.
+    /// - [`DmirrorError`] if a page cannot be accessed. Pages before it may have been written.
     ///
     /// # Panics
     ///

@@ -167,7 +167,7 @@ impl Region {
         }
     }
 
-    /// Faults pages in up to the first that cannot be had; tells whether there was none.
+    /// Faults pages in, up to the first that cannot be faulted in. Tells whether all were.
     pub(crate) fn populate(&self, pages: Range<usize>, write: bool) -> bool {
         let advice = if write { Advice::LinuxPopulateWrite } else { Advice::LinuxPopulateRead };
         self.advise(pages, advice).is_ok()

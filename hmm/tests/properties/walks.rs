@@ -47,7 +47,7 @@ fn flags(pfns: &[Pfn]) -> Vec<(bool, bool, bool, bool)> {
     pfns.iter().map(flags).collect()
 }
 
-/// The first page that cannot be had.
+/// The first page that cannot be made available.
 fn expected_error(spots: &[Spot], requests: &[Request]) -> Option<(usize, Failed)> {
     spots.iter().zip(requests).enumerate().find_map(|(page, (spot, &request))| {
         let area = spot.area();

@@ -1,4 +1,5 @@
-//! Pages that cannot be had: each error, the address that it names, and that nothing was done.
+//! Pages that cannot be made available: each error, the address that it names, and that no page was
+//! faulted in.
 //!
 //! # Safety
 //!

@@ -107,7 +107,7 @@ impl Program {
         Ok(words)
     }
 
-    /// Refuses accesses whose addresses cannot be had without 64-bit integers.
+    /// Refuses accesses whose addresses cannot be computed without 64-bit integers.
     fn check_addresses(&self, variant: &Variant) -> Result<(), RewriteError> {
         let all = variant.translation.faults() || variant.wide_offsets;
         let by_address = |access: &&Access| all || matches!(access.check, PointerCheck::Address(_));

@@ -108,7 +108,7 @@ fn culprit(words: &[u32]) -> (usize, String) {
     panic!("no instruction has the line");
 }
 
-/// Why a module cannot be had in some form, or why it cannot be had at all.
+/// Why a form of a module is refused, or why the module is refused in every form.
 fn refusals(words: &[u32]) -> Vec<RewriteError> {
     match Program::parse(words, None) {
         Err(refused) => vec![refused],
