@@ -2,7 +2,7 @@
 
 use super::{
     allowance::{Allowance, Overdue},
-    channel::{Channel, Post},
+    channel::{Channel, LaunchPlace},
     control_block::Row,
     launcher::Launcher,
     pending::Pending,
@@ -52,7 +52,7 @@ struct Launches {
 /// The channel of checked launches, and the launches whose logs are to be read.
 struct Checked {
     channel: Pooled<Channel>,
-    pending: Vec<(Post, Pending)>,
+    pending: Vec<(LaunchPlace, Pending)>,
 }
 
 impl Batch {
@@ -100,9 +100,9 @@ impl Batch {
     }
 
     /// Keeps the facts about a checked launch that are needed when its log is read.
-    pub(crate) fn expect(&mut self, post: Post, pending: Pending) {
+    pub(crate) fn expect(&mut self, place: LaunchPlace, pending: Pending) {
         if let Some(checked) = &mut self.launches.checked {
-            checked.pending.push((post, pending));
+            checked.pending.push((place, pending));
         }
     }
 
@@ -176,11 +176,11 @@ impl InFlight {
         overdue: Option<Overdue>,
     ) -> Option<LaunchError> {
         let checked = self.launches.checked.as_ref()?;
-        for (at, &(post, ref pending)) in checked.pending.iter().enumerate() {
-            let mut log = checked.channel.log(post);
+        for (at, &(place, ref pending)) in checked.pending.iter().enumerate() {
+            let mut log = checked.channel.log(place);
             if overdue.is_none() && device.traits().cuts_loops {
                 let next = checked.pending.get(at + 1).map(|&(next, _)| next);
-                log.count_failures(checked.channel.failures(post, next));
+                log.count_failures(checked.channel.failures(place, next));
             }
             Counters::add(&device.counters.faults, u64::from(log.faults));
             if !log.is_clean() {

@@ -57,7 +57,7 @@ pub(crate) struct Channel {
 
 /// The place of one launch in a channel.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Post {
+pub(crate) struct LaunchPlace {
     log: u32,
     /// The word of the control block that says whether an earlier launch failed.
     stopped: u32,
@@ -87,11 +87,11 @@ impl Channel {
     /// address.
     ///
     /// There is room for it: [`has_room`](Self::has_room) said so.
-    pub(crate) fn post(&mut self) -> (Post, u64) {
-        let post = Post { log: self.logs * LOG_WORDS, stopped: stopped_at(self.used) };
+    pub(crate) fn add_launch(&mut self) -> (LaunchPlace, u64) {
+        let place = LaunchPlace { log: self.logs * LOG_WORDS, stopped: stopped_at(self.used) };
         self.logs += 1;
-        log::clear(&self.reports.words()[post.log as usize..][..LOG_WORDS as usize], LOG_CAPACITY);
-        (post, self.reports.address() + u64::from(post.log) * 4)
+        log::clear(&self.reports.words()[place.log as usize..][..LOG_WORDS as usize], LOG_CAPACITY);
+        (place, self.reports.address() + u64::from(place.log) * 4)
     }
 
     /// Writes the control block of a launch.
@@ -110,8 +110,8 @@ impl Channel {
 
     /// The word of a launch's control block to which the batch copies the stop word before the
     /// launch.
-    pub(crate) fn before(&self, post: Post) -> WordAt {
-        self.control.word_at(post.stopped)
+    pub(crate) fn before(&self, place: LaunchPlace) -> WordAt {
+        self.control.word_at(place.stopped)
     }
 
     /// The word of the logs to which the batch copies the stop word after its last launch.
@@ -130,16 +130,16 @@ impl Channel {
     /// launch and before the next one, or after the last launch of the batch.
     ///
     /// The batch is complete, and it recorded these copies of the stop word.
-    pub(crate) fn failures(&self, post: Post, next: Option<Post>) -> u32 {
-        let before = |post: Post| &self.control.words()[post.stopped as usize];
+    pub(crate) fn failures(&self, place: LaunchPlace, next: Option<LaunchPlace>) -> u32 {
+        let before = |place: LaunchPlace| &self.control.words()[place.stopped as usize];
         let after = next.map_or(&self.reports.words()[AFTER_AT as usize], before);
         let count = |word: &AtomicU32| word.load(Relaxed) & !OVERDUE;
-        count(after).wrapping_sub(count(before(post)))
+        count(after).wrapping_sub(count(before(place)))
     }
 
     /// The log of a launch that has completed.
-    pub(crate) fn log(&self, post: Post) -> Log {
-        let words = &self.reports.words()[post.log as usize..][..LOG_WORDS as usize];
+    pub(crate) fn log(&self, place: LaunchPlace) -> Log {
+        let words = &self.reports.words()[place.log as usize..][..LOG_WORDS as usize];
         let words: Vec<u32> = words.iter().map(|word| word.load(Relaxed)).collect();
         Log::decode(&words)
     }

@@ -106,7 +106,7 @@ impl Stream {
         let rows = checks.layout.rows() as usize;
         let (batch, has_checked) = self.checked_batch(rows, lends)?;
         let channel = batch.channel(rows).expect("the batch was chosen for its room");
-        let (post, log) = channel.post();
+        let (place, log) = channel.add_launch();
         let head = Head { log, ..head };
         let Checks { arguments: Arguments { facts, roots, windows, .. }, layout, .. } = checks;
         let rows = control_block::rows(&layout, &head, &facts.analysis, &windows, &inline);
@@ -114,14 +114,14 @@ impl Stream {
         // For the first launch since the stop word was 0 there is no earlier failure, so the word
         // is not copied.
         let earlier = std::mem::replace(has_checked, true);
-        let copy = earlier.then(|| WordCopy { from: stop, to: channel.before(post) });
+        let copy = earlier.then(|| WordCopy { from: stop, to: channel.before(place) });
         let Request { kernel, push, options: &options, dispatch, .. } = *request;
         let work = Work { pipeline: &pipeline, control, push, groups: dispatch.groups, copy };
         // SAFETY: 1. the pipeline was compiled for this device, with a control block; groups and
         // push constants keep the limits (`Request`); 2. the batch keeps pipeline and channel, and
         // the stream the stop word; 3. the module's argument and the caller's promise.
         unsafe { batch.add(&pipeline).launch(&work) };
-        batch.expect(post, Pending { kernel, facts, roots, options });
+        batch.expect(place, Pending { kernel, facts, roots, options });
         self.submit_if_full(lends)?;
         if alone { self.submit(lends) } else { Ok(()) }
     }

@@ -65,11 +65,11 @@ struct SegmentList {
 impl View {
     /// The view of a scope, made when a launch first needs it.
     pub(crate) fn of<'v>(
-        slot: &'v mut Option<Box<Self>>,
+        view: &'v mut Option<Box<Self>>,
         launcher: &Arc<Launcher>,
         config: &Arc<Config>,
     ) -> Result<&'v mut Self, VulkanError> {
-        match slot {
+        match view {
             Some(view) => Ok(view),
             none => Ok(none.insert(Box::new(Self::new(launcher, config)?))),
         }

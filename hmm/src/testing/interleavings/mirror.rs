@@ -25,7 +25,7 @@ pub(super) enum Flaw {
     /// A drop whose message was read is believed to have happened.
     RemovalsAreForgotten,
     /// Devices are not told that a page comes home.
-    HomecomingsAreSilent,
+    HomeMigrationsAreSilent,
     /// Changes of mappings do not update the lists of pages in transit.
     TransitIsNotKept,
 }
@@ -53,7 +53,7 @@ pub(super) struct World {
     flaw: Flaw,
     /// The content of the frames that are given out. No thread is switched under it.
     frames: Quiet<[Option<u64>; FRAMES]>,
-    homecomings: AtomicU64,
+    home_migrations: AtomicU64,
 }
 
 /// Tables without pages that are away, kept because a new one takes as long as a world.
@@ -94,7 +94,7 @@ impl World {
             owner: Owner::new(),
             flaw,
             frames: Quiet::new([None; FRAMES]),
-            homecomings: AtomicU64::new(0),
+            home_migrations: AtomicU64::new(0),
         }
     }
 
@@ -119,9 +119,9 @@ impl World {
         self.lock().table.held().get()
     }
 
-    pub(super) fn homecomings(&self) -> u64 {
+    pub(super) fn home_migrations(&self) -> u64 {
         // Relaxed: read when all threads have ended.
-        self.homecomings.load(Ordering::Relaxed)
+        self.home_migrations.load(Ordering::Relaxed)
     }
 
     // --- The device's memory ---
@@ -278,7 +278,7 @@ impl World {
         state.table.set(run.range.start(), Place::Transit(mover, 0)).expect("room");
         drop(state);
         let by = None;
-        let guard = (self.flaw != Flaw::HomecomingsAreSilent)
+        let guard = (self.flaw != Flaw::HomeMigrationsAreSilent)
             .then(|| self.notifiers.invalidate(Event::Migrate { by }, run.range));
         let bytes = self.frame(run.first.frame).expect("a frame that is given out");
         while !self.put(mover, bytes) {
@@ -308,7 +308,7 @@ impl World {
         drop(state);
         if marked && put.is_ok() {
             // Relaxed: only counted.
-            self.homecomings.fetch_add(1, Ordering::Relaxed);
+            self.home_migrations.fetch_add(1, Ordering::Relaxed);
         }
         self.kernel.wake(page);
         true

@@ -91,7 +91,7 @@ fn a_page_comes_home_once() {
         let program = spawn(world, |world| world.kernel.touch(0, |old| old));
         world.migrate_home(0);
         assert_eq!(program.join().unwrap(), Some(OLD));
-        assert_eq!(world.homecomings(), 1);
+        assert_eq!(world.home_migrations(), 1);
         assert_eq!(world.kernel.entry(0), Bytes(OLD));
     });
 }
@@ -198,7 +198,7 @@ fn a_page_that_was_dropped_and_stored_to_moves() {
 }
 
 /// While a page is away, the program unmaps, moves or drops it, and other threads bring it home.
-fn homecoming(flaw: Flaw, change: fn(&World), then: (usize, Option<u64>)) {
+fn migrate_home(flaw: Flaw, change: fn(&World), then: (usize, Option<u64>)) {
     explore(Unmapped, flaw, PREEMPTIONS, move |world| {
         world.migrate_out(0);
         let program = spawn(world, move |world| {
@@ -212,29 +212,29 @@ fn homecoming(flaw: Flaw, change: fn(&World), then: (usize, Option<u64>)) {
         program.join().unwrap();
         let other = other.join().unwrap();
         assert!(matches!(other, None | Some(0 | OLD)), "{other:?}");
-        assert!(world.homecomings() <= 1, "the page came home more than once");
+        assert!(world.home_migrations() <= 1, "the page came home more than once");
     });
 }
 
 #[test]
 fn a_page_that_is_unmapped_does_not_come_home() {
-    homecoming(Flaw::None, |world| world.kernel.unmap(0), (0, None));
+    migrate_home(Flaw::None, |world| world.kernel.unmap(0), (0, None));
 }
 
 #[test]
 fn a_page_that_moves_comes_home_where_it_belongs() {
-    homecoming(Flaw::None, |world| world.kernel.remap(0, 1), (1, Some(OLD)));
+    migrate_home(Flaw::None, |world| world.kernel.remap(0, 1), (1, Some(OLD)));
 }
 
 #[test]
 fn a_page_that_is_dropped_does_not_come_home() {
-    homecoming(Flaw::None, |world| world.kernel.remove(0), (0, Some(0)));
+    migrate_home(Flaw::None, |world| world.kernel.remove(0), (0, Some(0)));
 }
 
 #[test]
 #[should_panic(expected = "the content of the page is gone")]
 fn a_page_that_moves_needs_requests_that_are_refused() {
-    homecoming(Flaw::RequestsAreGranted, |world| world.kernel.remap(0, 1), (1, Some(OLD)));
+    migrate_home(Flaw::RequestsAreGranted, |world| world.kernel.remap(0, 1), (1, Some(OLD)));
 }
 
 /// The address is reused while the page is in transit home, for a page that must not be touched.
@@ -289,8 +289,8 @@ fn a_device_never_uses_a_page_that_has_moved() {
 
 #[test]
 #[should_panic(expected = "a device uses")]
-fn a_device_must_be_told_of_a_homecoming() {
-    mirror(Flaw::HomecomingsAreSilent);
+fn a_device_must_be_told_of_a_home_migration() {
+    mirror(Flaw::HomeMigrationsAreSilent);
 }
 
 /// A device mirrors a page that is away while the program changes the mapping.

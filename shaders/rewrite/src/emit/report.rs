@@ -107,14 +107,14 @@ impl Reporter<'_> {
         let log = code.control_pair(self.shared.control, control::REPORTS, 0);
         let stop = code.control_pair(self.shared.control, control::REPORTS, 1);
         let zero = code.edit.word(0);
-        let [step, next, end, new_end, slot, new_slot] = [(); 6].map(|()| code.edit.fresh());
+        let [step, next, end, new_end, queued, new_queued] = [(); 6].map(|()| code.edit.fresh());
         let [header, body, again, merge] = [(); 4].map(|()| code.edit.fresh());
         let before = flow.label();
         flow.branch(header);
         flow.open(header);
         let [first, last] = report.steps;
         for (result, start, value) in
-            [(step, first, next), (end, last, new_end), (slot, zero, new_slot)]
+            [(step, first, next), (end, last, new_end), (queued, zero, new_queued)]
         {
             flow.code.define(result, Op::Phi, word, &[start, before, value, again]);
         }
@@ -132,13 +132,13 @@ impl Reporter<'_> {
         let is_stop = is(code, STOP);
         let pair = code.edit.uvec(2);
         let target = code.select(pair, is_stop, stop, log);
-        let (at, value) = Self::step(code, report, step, slot);
+        let (at, value) = Self::step(code, report, step, queued);
         let pointer = self.physical.at_index(code, target, at);
         let old = self.physical.atomic(code, Op::AtomicIAdd, pointer, Some(value));
         let is_queue = is(code, QUEUE);
-        code.define(new_slot, Op::Select, word, &[is_queue, old, slot]);
+        code.define(new_queued, Op::Select, word, &[is_queue, old, queued]);
         let is_room = is(code, ROOM);
-        let is_full = code.ids(Op::UGreaterThanEqual, boolean, &[slot, old]);
+        let is_full = code.ids(Op::UGreaterThanEqual, boolean, &[queued, old]);
         let is_over = code.ids(Op::LogicalAnd, boolean, &[is_room, is_full]);
         code.define(new_end, Op::Select, word, &[is_over, zero, end]);
         code.define(next, Op::IAdd, word, &[step, one]);
@@ -149,14 +149,14 @@ impl Reporter<'_> {
     }
 
     /// The word that a step adds to, from the log or the stop word on, and what it adds.
-    fn step(code: &mut Code<'_>, report: &Report, step: Id, slot: Id) -> (Id, Id) {
+    fn step(code: &mut Code<'_>, report: &Report, step: Id, queued: Id) -> (Id, Id) {
         let (word, boolean) = (code.edit.uint(32), code.edit.bool());
         let [zero, one] = [0, 1].map(|value| code.edit.word(value));
         let (mut at, mut value) = (zero, one);
         if !report.entry.is_empty() {
             let [size, start] =
                 [control::LOG_ENTRY_WORDS, control::LOG_HEADER_WORDS].map(|v| code.edit.word(v));
-            let entry = code.ids(Op::IMul, word, &[slot, size]);
+            let entry = code.ids(Op::IMul, word, &[queued, size]);
             let entry = code.ids(Op::IAdd, word, &[entry, start]);
             let skipped = code.edit.word(ENTRY);
             let part = code.ids(Op::ISub, word, &[step, skipped]);
