@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use farptr_hmm::{
-    Access, Detail, Event, FaultError, FaultInError, HmmRange, HostError, HostMm, Invalidate,
-    Invalidation, Notifier, Notifiers, PageEntry, PageRun, PageSize, Request, SeqSet, VaRange,
+    Detail, Event, FaultError, FaultInError, HmmRange, HostError, HostMm, Invalidate, Invalidation,
+    Notifier, Notifiers, PageAccess, PageEntry, PageRun, PageSize, Request, SeqSet, VaRange,
     VirtAddr, Vma, VmaFlags, WouldBlock, range_fault,
 };
 use loom::sync::Mutex;
@@ -297,7 +297,7 @@ impl HostMm for Host {
         Ok(vec![PageRun { range, entry, mapping: PageSize::host() }])
     }
 
-    fn fault_in(&self, _: VaRange, _: Access) -> Result<(), FaultInError> {
+    fn fault_in(&self, _: VaRange, _: PageAccess) -> Result<(), FaultInError> {
         self.page.store(1, Ordering::Relaxed);
         Ok(())
     }
