@@ -14,7 +14,8 @@ use bytemuck::Pod;
 #[cfg(miri)]
 use super::heap::Mapping;
 #[cfg(not(miri))]
-use super::mmap::{HugePages, Mapping, MemoryError};
+use super::mmap::Mapping;
+use super::mmap::{HugePages, MemoryError};
 use super::needed::{Listed, list};
 use crate::addr::{PageSize, VaRange};
 
