@@ -32,12 +32,14 @@ mod tests;
 
 pub use abi::{KernelDesc, LOOP_WINDOW, Ptr, PtrMut};
 pub use contract::analysis::{
-    AccessKind, AddressCheck, Analysis, Check, Effects, IndexCheck, Joint, Line, Root, Site,
+    AccessKind, AddressCheck, Analysis, Check, Effects, IndexCheck, Joint, Line, PointerUse, Root,
+    Site,
 };
 pub use contract::control;
 pub use contract::error::RewriteError;
 pub use contract::variant::{Fold, Integers, Search, Translation, Variant};
 pub use emit::size::most_words;
 pub use program::{Program, unchecked};
+pub use reflect::layout::{Arguments, Layout, Member, Number, Structure};
 pub use reflect::{ReflectError, Reflection, without_unused_capabilities};
 pub use spirv::Capability;

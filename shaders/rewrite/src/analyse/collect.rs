@@ -6,7 +6,7 @@ use crate::analyse::pointers::{Definitions, Trace};
 use crate::analyse::sites::Dereference;
 use crate::analyse::{joint, own_arrays, sites, split};
 use crate::contract::analysis::{
-    AccessKind, AddressCheck, Analysis, Check, IndexCheck, Joint, Root, Site,
+    AccessKind, AddressCheck, Analysis, Check, IndexCheck, Joint, PointerUse, Root, Site,
 };
 use crate::contract::control;
 use crate::contract::error::RewriteError;
@@ -25,6 +25,7 @@ struct Collector<'p> {
     source: &'p Source,
     analysis: Analysis,
     accesses: Vec<Access>,
+    uses: HashMap<PointerUse, usize>,
     roots: HashMap<Root, usize>,
     index_checks: HashMap<IndexCheck, usize>,
     address_checks: HashMap<AddressCheck, usize>,
@@ -43,6 +44,7 @@ pub(crate) fn collect(
         source,
         analysis: Analysis::default(),
         accesses: Vec::new(),
+        uses: HashMap::new(),
         roots: HashMap::new(),
         index_checks: HashMap::new(),
         address_checks: HashMap::new(),
@@ -107,6 +109,7 @@ impl Collector<'_> {
                 trace.ok_or_else(|| refuse("the type of what it accesses has no layout"))?;
             let (size, align) = self.measure(&dereference, &trace).map_err(refuse)?;
             let check = self.check(&dereference, &trace, size, align);
+            self.note_use(&dereference, &trace, check);
             self.analysis.sites.push(Site {
                 instruction: sites::name(op),
                 access: dereference.kind,
@@ -184,6 +187,21 @@ impl Collector<'_> {
         }
         let size = u32::try_from(size).map_err(|_| "it accesses too much at once")?;
         Ok((size, align))
+    }
+
+    /// Notes how the pointer that an access starts from is used.
+    fn note_use(&mut self, dereference: &Dereference, trace: &Trace, check: PointerCheck) {
+        let align_bytes = match check {
+            PointerCheck::Index(check) => self.analysis.index_checks[check].align_bytes,
+            PointerCheck::Address(_) => 1,
+        };
+        let used = PointerUse {
+            push_offset_bytes: self.kernel.push_offset(trace.start),
+            pointer_type: trace.start_type,
+            align_bytes,
+            access: dereference.kind,
+        };
+        position(&mut self.uses, &mut self.analysis.uses, used);
     }
 
     /// How an access is checked: by its index where that suffices.

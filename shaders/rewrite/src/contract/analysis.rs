@@ -48,6 +48,8 @@ pub struct Analysis {
     pub address_checks: Vec<AddressCheck>,
     /// Accesses that can be checked together instead.
     pub joints: Vec<Joint>,
+    /// How pointers are used, each use once.
+    pub uses: Vec<PointerUse>,
     /// The number of loops.
     pub loops: usize,
     /// The name of the entry point.
@@ -170,6 +172,21 @@ pub enum Root {
         /// No value has this field.
         unsupported: Infallible,
     },
+}
+
+/// A kind of access behind a pointer, for hosts that type the arguments of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PointerUse {
+    /// The byte of the push constants at which the pointer's eight bytes begin. `None` if the
+    /// pointer came from memory, or from one of several places.
+    pub push_offset_bytes: Option<u32>,
+    /// The pointer's type: its id in the kernel's words.
+    pub pointer_type: u32,
+    /// The alignment of the pointer that the access relies on: a power of two, or 1 if it
+    /// relies on more than the pointer.
+    pub align_bytes: u32,
+    /// The kind of the access.
+    pub access: AccessKind,
 }
 
 /// A kind of access that starts at a root and has at most one index that is not constant.

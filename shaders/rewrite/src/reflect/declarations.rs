@@ -131,6 +131,22 @@ impl Declarations {
         Ok(Some(Uses::read(words)?.reached_from(first)))
     }
 
+    /// The type of the pointer to the push constants that an entry point uses, if it uses any.
+    pub(crate) fn push_pointer(
+        &self,
+        words: &[u32],
+        wanted: Option<&str>,
+    ) -> Result<Option<u32>, ReflectError> {
+        let entry = self.entry(wanted)?;
+        let used = self.used(words, entry)?;
+        let is_used = |variable: u32| used.as_ref().is_none_or(|used| used.contains(&variable));
+        let mut blocks = self.push_blocks.iter().filter(|&&(variable, _)| is_used(variable));
+        match (blocks.next(), blocks.next()) {
+            (block, None) => Ok(block.map(|&(_, pointer)| pointer)),
+            _ => Err(ReflectError::SeveralPushBlocks { entry: entry.name.clone() }),
+        }
+    }
+
     /// The workgroup size; a decorated constant wins over the execution mode (section 3.21), and
     /// counts for all entry points.
     pub(crate) fn local_size(&self, entry: &Entry) -> Result<[u32; 3], ReflectError> {

@@ -2,7 +2,9 @@
 
 mod declarations;
 mod error;
+pub(crate) mod layout;
 mod module;
+mod number;
 mod types;
 mod unbound;
 mod uses;
@@ -90,16 +92,14 @@ impl Reflection {
         let local_size = module.local_size(entry)?;
         let used = module.used(words, entry)?;
         let is_used = |variable: u32| used.as_ref().is_none_or(|used| used.contains(&variable));
-        let mut blocks = module.push_blocks.iter().filter(|&&(variable, _)| is_used(variable));
-        let (push_bytes, push_align_bytes, push_names) = match (blocks.next(), blocks.next()) {
-            (None, _) => (0, 1, Vec::new()),
-            (Some(&(_, pointer)), None) => {
+        let (push_bytes, push_align_bytes, push_names) = match module.push_pointer(words, wanted)? {
+            None => (0, 1, Vec::new()),
+            Some(pointer) => {
                 let size = module.types.pointee_size_bytes(pointer);
                 let align = module.types.pointee_align_bytes(pointer);
                 let (size, align) = size.zip(align).ok_or(ReflectError::PushSize)?;
                 (size, align, module.types.pointee_names(pointer))
             }
-            _ => return Err(ReflectError::SeveralPushBlocks { entry: entry.name.clone() }),
         };
         // A module has fewer variables than words, and those are counted in 32 bits.
         let descriptors = module.bound.iter().filter(|&&variable| is_used(variable)).count();

@@ -2,20 +2,22 @@
 
 use crate::reflect::error::ReflectError;
 use crate::reflect::module::Instruction;
+use crate::reflect::number::Number;
 use spirv::{Decoration, Op};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Nested types deeper than this have no size here; it ends type cycles in damaged modules.
-const DEPTH_LIMIT: u32 = 32;
+pub(super) const DEPTH_LIMIT: u32 = 32;
 /// Types that are looked at for the names of values in push constants: more than those have room
 /// for. It ends type cycles in damaged modules.
 const NAMES_LIMIT: u32 = 1024;
 
-/// A type with a size.
+/// A type with a size, or an array without one.
 #[derive(Clone, Debug)]
-enum Type {
+pub(super) enum Type {
     Scalar {
         size_bytes: u32,
+        number: Number,
     },
     Vector {
         element: u32,
@@ -29,6 +31,10 @@ enum Type {
         element: u32,
         length: u32,
     },
+    /// An array whose length the module does not say.
+    RuntimeArray {
+        element: u32,
+    },
     Struct {
         members: Vec<u32>,
     },
@@ -41,22 +47,22 @@ enum Type {
 /// Types, constants, and the decorations that lay them out.
 #[derive(Default)]
 pub(crate) struct Types {
-    types: HashMap<u32, Type>,
+    pub(super) types: HashMap<u32, Type>,
     constants: HashMap<u32, u32>,
     composites: HashMap<u32, Vec<u32>>,
-    array_strides: HashMap<u32, u32>,
-    member_offsets: HashMap<(u32, u32), u32>,
-    matrix_strides: HashMap<(u32, u32), u32>,
-    member_names: HashMap<(u32, u32), String>,
+    pub(super) array_strides: HashMap<u32, u32>,
+    pub(super) member_offsets: HashMap<(u32, u32), u32>,
+    pub(super) matrix_strides: HashMap<(u32, u32), u32>,
+    pub(super) row_major: HashSet<(u32, u32)>,
+    pub(super) names: HashMap<u32, String>,
+    pub(super) member_names: HashMap<(u32, u32), String>,
 }
 
 impl Types {
     /// Notes an instruction if it declares a type, a constant or a layout.
     pub(crate) fn note(&mut self, i: Instruction<'_>) -> Result<(), ReflectError> {
         match i.op {
-            Some(Op::TypeInt | Op::TypeFloat) => {
-                self.declare(i, Type::Scalar { size_bytes: i.operand(1)? / 8 })
-            }
+            Some(Op::TypeInt | Op::TypeFloat) => self.note_number(i),
             Some(Op::TypeVector) => {
                 self.declare(i, Type::Vector { element: i.operand(1)?, count: i.operand(2)? })
             }
@@ -65,6 +71,9 @@ impl Types {
             }
             Some(Op::TypeArray) => {
                 self.declare(i, Type::Array { element: i.operand(1)?, length: i.operand(2)? })
+            }
+            Some(Op::TypeRuntimeArray) => {
+                self.declare(i, Type::RuntimeArray { element: i.operand(1)? })
             }
             Some(Op::TypeStruct) => self.declare(
                 i,
@@ -82,9 +91,14 @@ impl Types {
             }
             Some(Op::Decorate) => self.note_stride(i),
             Some(Op::MemberDecorate) => self.note_member(i),
+            // Names mean nothing to a driver, so a name that is not valid text counts as absent.
+            Some(Op::Name) => {
+                if let Ok((name, _)) = i.string(1) {
+                    self.names.insert(i.operand(0)?, name);
+                }
+                Ok(())
+            }
             Some(Op::MemberName) => {
-                // Names mean nothing to a driver, so a name that is not valid text counts as
-                // absent.
                 if let Ok((name, _)) = i.string(2) {
                     self.member_names.insert((i.operand(0)?, i.operand(1)?), name);
                 }
@@ -92,6 +106,15 @@ impl Types {
             }
             _ => Ok(()),
         }
+    }
+
+    fn note_number(&mut self, i: Instruction<'_>) -> Result<(), ReflectError> {
+        let bits = i.operand(1)?;
+        let number = match i.op {
+            Some(Op::TypeInt) => Number::Int { bits, signed: i.operand(2)? != 0 },
+            _ => Number::Float { bits },
+        };
+        self.declare(i, Type::Scalar { size_bytes: bits / 8, number })
     }
 
     fn declare(&mut self, i: Instruction<'_>, declared: Type) -> Result<(), ReflectError> {
@@ -113,6 +136,8 @@ impl Types {
             self.member_offsets.insert(member, i.operand(3)?);
         } else if decoration == Decoration::MatrixStride as u32 {
             self.matrix_strides.insert(member, i.operand(3)?);
+        } else if decoration == Decoration::RowMajor as u32 {
+            self.row_major.insert(member);
         }
         Ok(())
     }
@@ -152,13 +177,15 @@ impl Types {
             return None;
         }
         match self.types.get(&id)? {
-            Type::Scalar { size_bytes } => Some(*size_bytes),
+            Type::Scalar { size_bytes, .. } => Some(*size_bytes),
             Type::Pointer { .. } => Some(8),
             Type::Vector { element, count } => self
                 .align_bytes(*element, depth + 1)?
                 .checked_mul(count.checked_next_power_of_two()?),
             Type::Matrix { column, .. } => self.align_bytes(*column, depth + 1),
-            Type::Array { element, .. } => self.align_bytes(*element, depth + 1),
+            Type::Array { element, .. } | Type::RuntimeArray { element } => {
+                self.align_bytes(*element, depth + 1)
+            }
             Type::Struct { members } => {
                 let mut aligns = members.iter().map(|&member| self.align_bytes(member, depth + 1));
                 aligns.try_fold(1, |most, align| Some(most.max(align?)))
@@ -223,7 +250,7 @@ impl Types {
             return None;
         }
         match self.types.get(&id)? {
-            Type::Scalar { size_bytes } => Some(*size_bytes),
+            Type::Scalar { size_bytes, .. } => Some(*size_bytes),
             Type::Pointer { .. } => Some(8),
             Type::Vector { element, count } => {
                 self.size_bytes(*element, depth + 1)?.checked_mul(*count)
@@ -234,6 +261,7 @@ impl Types {
             Type::Array { length, .. } => {
                 self.array_strides.get(&id)?.checked_mul(self.constant(*length)?)
             }
+            Type::RuntimeArray { .. } => None,
             Type::Struct { members } => self.struct_size_bytes(id, members, depth),
         }
     }

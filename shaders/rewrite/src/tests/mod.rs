@@ -1,5 +1,6 @@
 //! Tests of the pass on whole modules.
 
+mod arguments;
 mod assembly;
 mod entries;
 mod glsl;
