@@ -133,3 +133,37 @@ fn how_much_fills_up_goes_by_the_widest_member() {
         }
     }
 }
+
+#[test]
+fn push_constants_that_end_within_a_word_are_filled_up() {
+    for runtime in runtimes() {
+        let source = "layout(local_size_x = 1) in;
+            REF(uint, U, 4);
+            layout(push_constant, scalar) uniform Push { uvec2 y; uint8_t n; };
+            void main() { U(y).at[ID] = uint(n); }";
+        let words = glsl("byte", &format!("{BYTES}{source}"), Level::Zero);
+        // SAFETY: shaderc's output is a valid module.
+        #[allow(unsafe_code, reason = "the words come from a compiler")]
+        let kernel = match unsafe { runtime.raw_kernel("byte", &words) } {
+            Err(KernelError::Capability { .. }) => continue,
+            kernel => kernel.unwrap(),
+        };
+        assert_eq!(kernel.push_bytes(), 12);
+        for given in 0..=20 {
+            let mut y = [0];
+            let ended = runtime.scope(|s| {
+                let mut push = [0u8; 20];
+                push[..8].copy_from_slice(&s.lend_mut(&mut y)?.ptr().address().to_le_bytes());
+                push[8] = 200;
+                let (grid, options) = (Grid::groups(1, 1, 1), LaunchOptions::new());
+                Ok(s.launch_raw(&kernel, grid, &push[..given], &options)?)
+            });
+            // The alignment of the pair is that of its vector.
+            assert_eq!(ended.is_ok(), (12..=16).contains(&given), "{given}");
+            assert_eq!(y, [if ended.is_ok() { 200 } else { 0 }]);
+        }
+    }
+}
+
+/// Lets GLSL have numbers of 8 bits.
+const BYTES: &str = "#extension GL_EXT_shader_8bit_storage : require\n";

@@ -73,8 +73,8 @@ impl Code {
     /// The bytes of push constants that the kernel declares, of those that it was given; `None` if
     /// these are too few, or more than fill up the alignment.
     pub(crate) fn push<'p>(&self, given: &'p [u8]) -> Option<&'p [u8]> {
-        let declared = self.reflection.push_bytes as usize;
-        self.reflection.takes_push(given.len()).then(|| &given[..declared])
+        let words = self.reflection.push_word_bytes() as usize;
+        self.reflection.takes_push(given.len()).then(|| &given[..words])
     }
 
     /// Checks a kernel's words against the device.
@@ -181,7 +181,7 @@ impl Code {
         let shader = Shader {
             words: &words,
             entry: &self.reflection.entry,
-            push_bytes: self.reflection.push_bytes,
+            push_bytes: self.reflection.push_word_bytes(),
             controlled: form.is_controlled(),
         };
         let pipeline = self
@@ -252,9 +252,9 @@ fn check_limits(
     let over = |what: String, limit: String| {
         Err(KernelError::Limit { kernel: name, what, limit, device: device.name.clone() })
     };
-    if kernel.push_bytes > limits.push_bytes || !kernel.push_bytes.is_multiple_of(4) {
+    if kernel.push_word_bytes() > limits.push_bytes {
         let what = format!("{} bytes of push constants", kernel.push_bytes);
-        return over(what, format!("multiples of 4 up to {}", limits.push_bytes));
+        return over(what, limits.push_bytes.to_string());
     }
     let size = kernel.local_size;
     if size.iter().zip(limits.group_size).any(|(&size, limit)| size > limit) {

@@ -17,7 +17,7 @@ pub struct Kernel<K> {
 impl<K: KernelDesc> Kernel<K> {
     /// Compares a kernel's words with its Rust types.
     pub(crate) fn new(code: Arc<Code>) -> Result<Self, KernelError> {
-        let declared = code.reflection.push_bytes as usize;
+        let declared = code.reflection.push_word_bytes() as usize;
         let given = size_of::<K::Push>();
         if !code.reflection.takes_push(given) {
             return Err(KernelError::PushSize { kernel: K::NAME, declared, given });
@@ -83,11 +83,11 @@ impl RawKernel {
     }
 
     /// Bytes of push constants that the kernel declares, from the first to the end of the last
-    /// member. A launch may be given a few more: those that a type of the same members has on the
-    /// CPU to fill up its alignment.
+    /// member, in whole words of four bytes. A launch may be given a few more: those that
+    /// a type of the same members has on the CPU to fill up its alignment.
     #[must_use]
     pub fn push_bytes(&self) -> usize {
-        self.code.reflection.push_bytes as usize
+        self.code.reflection.push_word_bytes() as usize
     }
 
     pub(crate) fn code(&self) -> &Arc<Code> {

@@ -355,6 +355,6 @@ fn checked_push<'p>(
     code: &Code,
     push: &'p [u8],
 ) -> Result<&'p [u8], LaunchError> {
-    let (declared, given) = (code.reflection.push_bytes as usize, push.len());
+    let (declared, given) = (code.reflection.push_word_bytes() as usize, push.len());
     code.push(push).ok_or(LaunchError::PushSize { kernel, declared, given })
 }

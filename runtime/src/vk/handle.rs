@@ -66,14 +66,16 @@ fn create(
         .queue_family_index(family)
         .queue_priorities(&priorities)];
     let extension = [ext::external_memory_host::NAME.as_ptr()];
-    let Features { core, storage_16, v12, .. } = physical.features;
-    let mut v11 =
-        vk::PhysicalDeviceVulkan11Features::default().storage_buffer16_bit_access(storage_16);
+    let Features { core, storage_16, push_16, v12, .. } = physical.features;
+    let mut v11 = vk::PhysicalDeviceVulkan11Features::default()
+        .storage_buffer16_bit_access(storage_16)
+        .storage_push_constant16(push_16);
     let mut v12 = vk::PhysicalDeviceVulkan12Features::default()
         .buffer_device_address(v12.buffer_device_address)
         .timeline_semaphore(v12.timeline_semaphore)
         .scalar_block_layout(v12.scalar_layout)
         .storage_buffer8_bit_access(v12.storage_8)
+        .storage_push_constant8(v12.push_8)
         .shader_float16(v12.float_16)
         .shader_int8(v12.int_8)
         .shader_buffer_int64_atomics(v12.int64_atomics)

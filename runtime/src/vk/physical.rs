@@ -23,6 +23,7 @@ pub(crate) struct Physical {
 pub(crate) struct Features {
     pub(crate) core: vk::PhysicalDeviceFeatures,
     pub(crate) storage_16: bool,
+    pub(crate) push_16: bool,
     pub(crate) v12: Features12,
     /// The operations of compute kernels across a subgroup.
     pub(crate) subgroups: vk::SubgroupFeatureFlags,
@@ -36,6 +37,7 @@ pub(crate) struct Features12 {
     /// Structures may be laid out as C lays them out.
     pub(crate) scalar_layout: bool,
     pub(crate) storage_8: bool,
+    pub(crate) push_8: bool,
     pub(crate) float_16: bool,
     pub(crate) int_8: bool,
     pub(crate) int64_atomics: bool,
@@ -152,11 +154,13 @@ fn features(instance: &Instance, raw: vk::PhysicalDevice) -> Features {
             ..Default::default()
         },
         storage_16: v11.storage_buffer16_bit_access != 0,
+        push_16: v11.storage_push_constant16 != 0,
         v12: Features12 {
             buffer_device_address: v12.buffer_device_address != 0,
             timeline_semaphore: v12.timeline_semaphore != 0,
             scalar_layout: v12.scalar_block_layout != 0,
             storage_8: v12.storage_buffer8_bit_access != 0,
+            push_8: v12.storage_push_constant8 != 0,
             float_16: v12.shader_float16 != 0,
             int_8: v12.shader_int8 != 0,
             int64_atomics: v12.shader_buffer_int64_atomics != 0,
@@ -181,6 +185,8 @@ fn capabilities(features: &Features) -> Vec<Capability> {
         (core.shader_int16 != 0, Capability::Int16),
         (features.storage_16, Capability::StorageBuffer16BitAccess),
         (v12.storage_8, Capability::StorageBuffer8BitAccess),
+        (features.push_16, Capability::StoragePushConstant16),
+        (v12.push_8, Capability::StoragePushConstant8),
         (v12.float_16, Capability::Float16),
         (v12.int_8, Capability::Int8),
         (v12.int64_atomics, Capability::Int64Atomics),

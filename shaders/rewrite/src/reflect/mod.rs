@@ -43,12 +43,20 @@ pub struct Reflection {
 }
 
 impl Reflection {
+    /// The size of the push constants in whole words of four bytes, as Vulkan takes them.
+    #[must_use]
+    pub fn push_word_bytes(&self) -> u32 {
+        // A module declares less than 2^32 bytes by far, unless it is damaged.
+        self.push_bytes.checked_next_multiple_of(4).unwrap_or(u32::MAX - 3)
+    }
+
     /// Whether a launch may give this many bytes as push constants: at least as many as the kernel
-    /// declares, and at most the next multiple of their alignment, which is the size of a type with
-    /// the same members on the CPU.
+    /// declares, in whole words, and at most the next multiple of their alignment, which is the
+    /// size of a type with the same members on the CPU.
     #[must_use]
     pub fn takes_push(&self, given_bytes: usize) -> bool {
-        let (declared, align) = (self.push_bytes as usize, self.push_align_bytes.max(1) as usize);
+        let declared = self.push_word_bytes() as usize;
+        let align = self.push_align_bytes.max(1) as usize;
         (declared..=declared.next_multiple_of(align)).contains(&given_bytes)
     }
 
