@@ -22,6 +22,8 @@
 //! # Ok::<(), farptr::Error>(())
 //! ```
 //!
+//! The macro [`kernel!`] makes such a typed kernel from GLSL or SPIR-V of yours.
+//!
 //! # Words
 //!
 //! | word | meaning |
@@ -70,6 +72,8 @@ mod explain;
 mod kernel;
 mod launch;
 mod lend;
+#[doc(hidden)]
+pub mod macro_support;
 pub mod misuse;
 mod paging;
 mod prove;
@@ -92,6 +96,7 @@ pub use explain::{Explanation, KernelExplanation};
 pub use farptr_hmm::{VaRange, VirtAddr};
 #[cfg(feature = "kernels")]
 pub use farptr_kernels as shaders;
+pub use farptr_macros::kernel;
 pub use farptr_rewrite as rewrite;
 pub use farptr_rewrite::{AccessKind, KernelDesc, Ptr, PtrMut, RewriteError};
 pub use kernel::handle::{Kernel, RawKernel};

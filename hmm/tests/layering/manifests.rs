@@ -10,15 +10,21 @@ use std::fs;
 use crate::workspace;
 
 /// Every crate of the workspace: its folder, its package, and the packages it may depend on.
-const CRATES: [(&str, &str, &[&str]); 8] = [
+const CRATES: [(&str, &str, &[&str]); 9] = [
     ("hmm", "farptr-hmm", &[]),
     // Its tests rewrite the kernels that farptr ships.
     ("shaders/rewrite", "farptr-rewrite", &["farptr-kernels"]),
     ("shaders/kernels", "farptr-kernels", &["farptr-rewrite", "farptr-vulkano-shim"]),
+    // Its tests declare kernels as users do.
+    ("shaders/macros", "farptr-macros", &["farptr", "farptr-kernels", "farptr-rewrite"]),
     ("shaders/vulkano-shim", "farptr-vulkano-shim", &["farptr-vulkano-shim-derive"]),
     ("shaders/vulkano-shim/derive", "farptr-vulkano-shim-derive", &[]),
     // Its tests switch a feature of the crate on: it depends on itself.
-    ("runtime", "farptr", &["farptr", "farptr-hmm", "farptr-kernels", "farptr-rewrite"]),
+    (
+        "runtime",
+        "farptr",
+        &["farptr", "farptr-hmm", "farptr-kernels", "farptr-macros", "farptr-rewrite"],
+    ),
     ("samples", "farptr-samples", &["farptr"]),
     ("bench", "farptr-bench", &["farptr", "farptr-hmm", "farptr-samples"]),
 ];

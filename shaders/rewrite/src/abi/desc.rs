@@ -8,9 +8,10 @@ use bytemuck::NoUninit;
 
 /// A compute kernel as a type: its SPIR-V words and the type of its arguments.
 ///
-/// The kernels of the crate `farptr-kernels` implement it. Bring your own kernel by implementing it
-/// for a type of yours; the words may come from any compiler that produces SPIR-V for Vulkan
-/// 1.2. Memory is reached by address alone: a kernel has no descriptors.
+/// The kernels of the crate `farptr-kernels` implement it, and the macro `farptr::kernel!` does so
+/// for a kernel of yours. You can also implement it by hand; the words may come from any compiler
+/// that produces SPIR-V for Vulkan 1.2. Memory is reached by address alone: a kernel has no
+/// descriptors.
 ///
 /// # Safety
 ///

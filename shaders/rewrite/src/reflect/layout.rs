@@ -138,8 +138,8 @@ impl Arguments {
         &self.members
     }
 
-    /// What a pointer type points to, and the bytes from one such value to the next if the module
-    /// says so. `None` if it has no layout.
+    /// The value behind a pointer of a type, and the bytes from one such value to the next if the
+    /// module says so. `None` if it has no layout.
     #[must_use]
     pub fn pointee(&self, pointer_type: u32) -> Option<(Layout, Option<u32>)> {
         let stride_bytes = self.types.array_strides.get(&pointer_type).copied();

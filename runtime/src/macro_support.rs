@@ -1,0 +1,41 @@
+//! Functions that the code of [`kernel!`](crate::kernel) calls. Programs have no use for them.
+
+use bytemuck::NoUninit;
+
+/// Copies the first bytes of a value into push constants, from a byte on: all of them, or so many.
+///
+/// Bytes that the push constants have no room for are left out. The macro asserts that there are
+/// none.
+pub fn put<T: NoUninit>(push: &mut [u32], at: usize, value: &T, most: usize) {
+    let bytes: &mut [u8] = bytemuck::cast_slice_mut(push);
+    let room = bytes.get_mut(at..).unwrap_or_default();
+    let value = bytemuck::bytes_of(value).iter().take(most);
+    room.iter_mut().zip(value).for_each(|(to, from)| *to = *from);
+}
+
+/// The size of a field, from a function that borrows it.
+#[must_use]
+pub const fn size_of_field<S, F>(_: fn(&S) -> &F) -> usize {
+    size_of::<F>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_go_to_their_bytes() {
+        let mut push = [0u32; 2];
+        put(&mut push, 1, &0x0102_u16, 2);
+        put(&mut push, 4, &[1u8, 2, 3, 4, 5, 6], 3);
+        assert_eq!(push, [0x0001_0200, 0x0003_0201].map(u32::from_le));
+    }
+
+    #[test]
+    fn what_has_no_room_is_left_out() {
+        let mut push = [0u32; 1];
+        put(&mut push, 2, &u32::MAX, 4);
+        put(&mut push, 8, &u32::MAX, 4);
+        assert_eq!(push, [0xffff_0000_u32.to_le()]);
+    }
+}
