@@ -2,7 +2,7 @@
 
 use super::block::{Block, guarded};
 use super::outcome::Skip;
-use super::pages::{Claimed, Ended, Frame, Leaving, Placed, Planned, Taken};
+use super::pages::{Frame, Placed, Planned};
 use super::setup::Setup;
 use crate::addr::{PageCount, PageNumber, PageSize};
 use crate::fatal::{die, or_die};
@@ -14,23 +14,19 @@ use crate::sys::survey::Survey;
 pub(super) struct Allocated<'m> {
     pub(super) block: Block<'m>,
     pub(super) pages: &'m mut Vec<Placed>,
-    pub(super) claimed: &'m mut Vec<Claimed>,
-    pub(super) taken: &'m mut Vec<Taken>,
-    pub(super) leaving: &'m mut Vec<Leaving>,
-    pub(super) ended: &'m mut Vec<Ended>,
 }
 
 impl<'m> Allocated<'m> {
     /// Finds frames: a huge page where it fits, then runs, then single ones.
-    pub(super) fn after(setup: Setup<'m>) -> Self {
-        let Setup { block, pages, placed, claimed, taken, leaving, ended } = setup;
+    pub(super) fn after(setup: Setup<'m>, placed: &'m mut Vec<Placed>) -> Self {
+        let Setup { block, pages } = setup;
         placed.clear();
         let mut allocation = Allocation { block, pages, placed };
         if !(allocation.wants_huge() && allocation.allocate_huge()) {
             allocation.allocate_runs();
         }
         let Allocation { block, placed, .. } = allocation;
-        Self { block, pages: placed, claimed, taken, leaving, ended }
+        Self { block, pages: placed }
     }
 }
 

@@ -4,7 +4,7 @@ use super::allocate::Allocated;
 use super::area::{Area, Leave};
 use super::block::Block;
 use super::outcome::Skip;
-use super::pages::{Claimed, Ended, Frame, Leaving, Placed, Stay, Taken};
+use super::pages::{Claimed, Frame, Placed, Stay};
 use crate::addr::VaRange;
 use crate::addr::pages::count_of;
 use crate::mirror::shared::State;
@@ -16,19 +16,20 @@ use crate::sys::uffd::Modes;
 pub(super) struct InTransit<'m> {
     pub(super) block: Block<'m>,
     pub(super) pages: &'m mut Vec<Claimed>,
-    pub(super) taken: &'m mut Vec<Taken>,
-    pub(super) leaving: &'m mut Vec<Leaving>,
-    pub(super) ended: &'m mut Vec<Ended>,
 }
 
 impl<'m> InTransit<'m> {
     /// Claims the pages, and then watches them.
-    pub(super) fn after(allocated: Allocated<'m>, areas: &[Area]) -> Self {
-        let Allocated { block, pages, claimed, taken, leaving, ended } = allocated;
+    pub(super) fn after(
+        allocated: Allocated<'m>,
+        areas: &[Area],
+        claimed: &'m mut Vec<Claimed>,
+    ) -> Self {
+        let Allocated { block, pages } = allocated;
         claimed.clear();
         claim(&block, pages, claimed);
         watch(&block, areas, claimed);
-        Self { block, pages: claimed, taken, leaving, ended }
+        Self { block, pages: claimed }
     }
 }
 

@@ -4,7 +4,7 @@ use super::area::Leave;
 use super::block::Block;
 use super::claim::InTransit;
 use super::outcome::Skip;
-use super::pages::{Claimed, Content, Ended, Frame, Leaving, Taken, frame_run};
+use super::pages::{Claimed, Content, Frame, Taken, frame_run};
 use crate::addr::pages::{count_of, pages_from, pages_in};
 use crate::addr::{PageCount, VaRange};
 use crate::fatal::die;
@@ -21,14 +21,12 @@ const CLEARINGS: u32 = 100;
 pub(super) struct Collected<'m> {
     pub(super) block: Block<'m>,
     pub(super) pages: &'m mut Vec<Taken>,
-    pub(super) leaving: &'m mut Vec<Leaving>,
-    pub(super) ended: &'m mut Vec<Ended>,
 }
 
 impl<'m> Collected<'m> {
     /// Takes the pages.
-    pub(super) fn after(in_transit: InTransit<'m>) -> Self {
-        let InTransit { mut block, pages, taken, leaving, ended } = in_transit;
+    pub(super) fn after(in_transit: InTransit<'m>, taken: &'m mut Vec<Taken>) -> Self {
+        let InTransit { mut block, pages } = in_transit;
         if !block.staging.is_clean() {
             block.empty_staging();
         }
@@ -36,7 +34,7 @@ impl<'m> Collected<'m> {
         let mut collection = Collection { block, pages, taken, clearings: 0, unlocked: false };
         collection.run();
         let Collection { block, taken, .. } = collection;
-        Self { block, pages: taken, leaving, ended }
+        Self { block, pages: taken }
     }
 }
 

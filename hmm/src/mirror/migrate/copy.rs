@@ -3,7 +3,7 @@
 use super::block::{Block, guarded};
 use super::collect::Collected;
 use super::outcome::Skip;
-use super::pages::{Content, Ended, Frame, Leaving, Taken, frame_run};
+use super::pages::{Content, Frame, Taken, frame_run};
 use crate::addr::PageCount;
 use crate::addr::pages::bytes_of;
 use crate::fatal::or_die;
@@ -15,15 +15,13 @@ use crate::sys::survey::Survey;
 pub(super) struct Copied<'m> {
     pub(super) block: Block<'m>,
     pub(super) pages: &'m mut Vec<Taken>,
-    pub(super) leaving: &'m mut Vec<Leaving>,
-    pub(super) ended: &'m mut Vec<Ended>,
 }
 
 impl<'m> Copied<'m> {
     /// Copies to the device.
     pub(super) fn after(collected: Collected<'m>) -> Self {
-        let Collected { block, pages, leaving, ended } = collected;
-        let mut copied = Self { block, pages, leaving, ended };
+        let Collected { block, pages } = collected;
+        let mut copied = Self { block, pages };
         copied.find_nothing();
         let mut index = 0;
         while let Some(&page) = copied.pages.get(index) {

@@ -20,8 +20,12 @@ pub(super) struct Finalized<'m> {
 
 impl<'m> Finalized<'m> {
     /// Enters the pages that are on the device into the table, and puts the others back.
-    pub(super) fn after(copied: Copied<'m>) -> Self {
-        let Copied { block, pages, leaving, ended } = copied;
+    pub(super) fn after(
+        copied: Copied<'m>,
+        leaving: &'m mut Vec<Leaving>,
+        ended: &'m mut Vec<Ended>,
+    ) -> Self {
+        let Copied { block, pages } = copied;
         leaving.clear();
         ended.clear();
         let mut finalization = Finalization { block, leaving, ended };

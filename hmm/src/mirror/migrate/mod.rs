@@ -29,6 +29,7 @@ use crate::sys::populate::populate;
 
 use allocate::Allocated;
 pub(crate) use area::{Area, routes};
+use block::Block;
 pub(crate) use block::Order;
 use claim::InTransit;
 use collect::Collected;
@@ -68,11 +69,13 @@ pub(crate) fn migrate_block(block: BlockOrder<'_>, scratch: &mut Scratch) -> Mig
 /// Returns also the pages that stayed because another process shares them.
 fn try_block(block: BlockOrder<'_>, scratch: &mut Scratch) -> (Migration, Vec<VaRange>) {
     let BlockOrder { shared, device, order, range, areas } = block;
-    let setup = Setup::new(shared, scratch, device, order, range, areas);
-    let allocated = Allocated::after(setup);
-    let in_transit = InTransit::after(allocated, areas);
-    let collected = Collected::after(in_transit);
+    let Scratch { staging, buffer, lists } = scratch;
+    let block = Block::new(shared, device, order, range, (staging, buffer));
+    let setup = Setup::new(block, areas, &mut lists.planned);
+    let allocated = Allocated::after(setup, &mut lists.placed);
+    let in_transit = InTransit::after(allocated, areas, &mut lists.claimed);
+    let collected = Collected::after(in_transit, &mut lists.taken);
     let copied = Copied::after(collected);
-    let finalized = Finalized::after(copied);
+    let finalized = Finalized::after(copied, &mut lists.leaving, &mut lists.ended);
     (finalized.report(), finalized.shared_pages().collect())
 }

@@ -1,43 +1,25 @@
 //! The first step: which pages go.
 
 use super::area::{Area, Route};
-use super::block::{Block, Order};
+use super::block::Block;
 use super::outcome::Skip;
-use super::pages::{Claimed, Ended, Leaving, PageLists, Placed, Planned, Taken};
-use super::scratch::Scratch;
-use crate::addr::pages::{above, count_of};
-use crate::addr::{VaRange, VirtAddr};
-use crate::mirror::shared::Shared;
+use super::pages::Planned;
+use crate::addr::VirtAddr;
+use crate::addr::pages::count_of;
 use crate::mirror::table::Place;
-use crate::sys::device::DeviceMemory;
 
 /// A block whose migration has begun: all devices that mirror it have been told.
 pub(super) struct Setup<'m> {
     pub(super) block: Block<'m>,
     pub(super) pages: &'m mut Vec<Planned>,
-    pub(super) placed: &'m mut Vec<Placed>,
-    pub(super) claimed: &'m mut Vec<Claimed>,
-    pub(super) taken: &'m mut Vec<Taken>,
-    pub(super) leaving: &'m mut Vec<Leaving>,
-    pub(super) ended: &'m mut Vec<Ended>,
 }
 
 impl<'m> Setup<'m> {
-    /// Begins the migration of a range inside one block.
-    pub(super) fn new(
-        shared: &'m Shared,
-        scratch: &'m mut Scratch,
-        device: &'m dyn DeviceMemory,
-        order: Order<'m>,
-        range: VaRange,
-        areas: &[Area],
-    ) -> Self {
-        let Scratch { staging, buffer, lists } = scratch;
-        let PageLists { planned: pages, placed, claimed, taken, leaving, ended } = lists;
-        let block = Block::new(shared, device, order, range, (staging, buffer));
+    /// Begins the migration of a block.
+    pub(super) fn new(block: Block<'m>, areas: &[Area], pages: &'m mut Vec<Planned>) -> Self {
         pages.clear();
-        pages.extend((0..count_of(range)).map(|index| plan(above(range.start(), index), areas)));
-        let mut setup = Self { block, pages, placed, claimed, taken, leaving, ended };
+        pages.extend((0..count_of(block.range)).map(|index| plan(block.at(index), areas)));
+        let mut setup = Self { block, pages };
         setup.leave_out();
         setup
     }
