@@ -228,39 +228,43 @@ impl Frames {
             Some(reading) => reading,
             none => none.insert(Block::new(&self.device, STAGING_BYTES, MemoryLocation::GpuToCpu)?),
         };
-        for (parts, places) in batches(&hidden) {
-            let region = |(part, &at): (&Span, &u64)| {
+        for parts in batches(&hidden) {
+            let mut regions = Vec::new();
+            let mut at = 0;
+            for part in &parts {
                 let (block, offset) = find(&self.blocks, part.device);
-                Region { from: (block, offset as u64), to: (&*reading, at), bytes: part.bytes }
-            };
-            let regions: Vec<_> = parts.iter().zip(&places).map(region).collect();
+                let (from, to) = ((block, offset as u64), (&*reading, at));
+                regions.push(Region { from, to, bytes: part.bytes });
+                at += part.bytes;
+            }
             transfer(&self.device, &regions)?;
-            let host = reading.host().expect("the block was made for the host");
-            for (&part, &at) in parts.iter().zip(&places) {
-                put(part, &host[at as usize..][..part.bytes as usize]);
+            let mut rest = reading.host().expect("the block was made for the host");
+            for part in parts {
+                let (bytes, behind) = rest.split_at(part.bytes as usize);
+                put(part, bytes);
+                rest = behind;
             }
         }
         Ok(())
     }
 }
 
-/// The parts of each copy to the block that the host reads, and their places in it.
-fn batches(spans: &[Span]) -> Vec<(Vec<Span>, Vec<u64>)> {
-    let (mut all, mut parts, mut places, mut used) = (Vec::new(), Vec::new(), Vec::new(), 0);
+/// The parts of each copy to the block that the host reads. They lie there one behind the other.
+fn batches(spans: &[Span]) -> Vec<Vec<Span>> {
+    let (mut all, mut parts, mut used) = (Vec::new(), Vec::new(), 0);
     for &span in spans {
         let mut done = 0;
         while done < span.bytes {
             if used == STAGING_BYTES {
-                all.push((std::mem::take(&mut parts), std::mem::take(&mut places)));
+                all.push(std::mem::take(&mut parts));
                 used = 0;
             }
             let bytes = (span.bytes - done).min(STAGING_BYTES - used);
             parts.push(Span { home: span.home + done, device: span.device + done, bytes });
-            places.push(used);
             (done, used) = (done + bytes, used + bytes);
         }
     }
-    all.push((parts, places));
+    all.push(parts);
     all
 }
 
