@@ -14,6 +14,7 @@
 use super::{
     control_block::{self, Arguments, Head, Record, Row},
     grid::Dispatch,
+    launcher::Launcher,
     options::LaunchOptions,
     pending::Pending,
     stream::Stream,
@@ -57,6 +58,21 @@ impl Request<'_> {
         let (analysis, windows) = (&arguments.facts.analysis, &arguments.windows);
         let chosen = variant::choose(analysis, traits, translation, windows, lends, fold);
         chosen.ok_or(LaunchError::TooManyLends { kernel: self.kernel, lends: lends.len() })
+    }
+
+    /// The parts of the head of the control block that follow from the launch and its stop word.
+    pub(crate) fn head(&self, launcher: &Launcher, stop: u64) -> Head {
+        let [zeroes, sink] = launcher.spare();
+        let cuts_loops = launcher.device().traits().cuts_loops;
+        Head {
+            loop_limit: self.options.loop_limit,
+            loop_limit_after_fault: self.options.loop_limit_after_fault(cuts_loops),
+            zeroes,
+            sink,
+            stop,
+            grid: self.dispatch.rows(),
+            ..Head::default()
+        }
     }
 }
 
@@ -136,19 +152,7 @@ impl Stream {
     ) -> Result<(Head, Vec<Row>), LaunchError> {
         let stop = self.stop_word()?.address();
         let (segments, inline) = self.segments(request, checks, lends)?;
-        let [zeroes, sink] = self.launcher().spare();
-        let cuts_loops = self.device().traits().cuts_loops;
-        let head = Head {
-            loop_limit: request.options.loop_limit,
-            loop_limit_after_fault: request.options.loop_limit_after_fault(cuts_loops),
-            zeroes,
-            sink,
-            stop,
-            segments,
-            grid: request.dispatch.rows(),
-            ..Head::default()
-        };
-        Ok((head, inline))
+        Ok((Head { segments, ..request.head(self.launcher(), stop) }, inline))
     }
 
     /// The records of the segments. Bisected records are stored in memory of their own, whose

@@ -157,21 +157,10 @@ impl View {
     }
 
     fn head(&self, Launch { request, stop, .. }: &Launch<'_>, segments: u64) -> Head {
-        let [zeroes, sink] = self.launcher.spare();
-        let cuts_loops = self.launcher.device().traits().cuts_loops;
         let (tree, tree_entries) = self.pages.table.root().unwrap_or((0, 0));
-        Head {
-            loop_limit: request.options.loop_limit,
-            loop_limit_after_fault: request.options.loop_limit_after_fault(cuts_loops),
-            zeroes,
-            sink,
-            log: self.log.address(),
-            stop: stop.address(),
-            tree,
-            tree_entries,
-            segments,
-            grid: request.dispatch.rows(),
-        }
+        let log = self.log.address();
+        let common = request.head(&self.launcher, stop.address());
+        Head { log, tree, tree_entries, segments, ..common }
     }
 
     fn plan(&self, Launch { request, arguments, .. }: &Launch<'_>) -> Plan {
