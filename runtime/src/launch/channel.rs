@@ -71,9 +71,6 @@ impl Channel {
         let bytes = u64::from(BLOCKS_WORDS) * 4;
         let control = ControlBuffer::new(device, bytes, WINDOW_BYTES.into())?;
         let reports = SharedBuffer::for_host(device, u64::from(AFTER_AT + 1) * 4)?;
-        for word in reports.words() {
-            word.store(0, Relaxed);
-        }
         Ok(Self { control, reports, used: 0, blocks: Vec::new(), logs: 0 })
     }
 

@@ -10,10 +10,7 @@ use crate::{
     vk::{Device, buffer::SharedBuffer},
 };
 use farptr_rewrite::control::SPARE_BYTES;
-use std::{
-    fmt,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::{fmt, sync::Arc};
 
 /// A device, and the objects that all launches on it share.
 pub(crate) struct Launcher {
@@ -27,7 +24,7 @@ pub(crate) struct Launcher {
 impl Launcher {
     pub(crate) fn new(device: &Arc<Device>) -> Result<Self, VulkanError> {
         let spare = SharedBuffer::for_device(device, 2 * SPARE_BYTES)?;
-        spare.words().iter().for_each(|word| word.store(0, Relaxed));
+        spare.clear();
         Ok(Self {
             spare,
             channels: Arc::new(Pool::new(device)),

@@ -25,7 +25,6 @@ impl FaultBitmap {
     pub(super) fn new(device: &Device, range: VaRange, lend: usize) -> Result<Self, VulkanError> {
         let words = super::pages::pages_of(range) as u64 / PAGES_PER_WORD + 2;
         let buffer = SharedBuffer::for_host(device, words * 4)?;
-        buffer.words().iter().for_each(|word| word.store(0, Relaxed));
         Ok(Self { lend, range, buffer })
     }
 

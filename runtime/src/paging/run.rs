@@ -65,9 +65,7 @@ pub(super) struct Round<'r> {
 impl Round<'_> {
     /// A log for rounds.
     pub(super) fn new_log(device: &Device) -> Result<SharedBuffer, VulkanError> {
-        let log = SharedBuffer::for_host(device, u64::from(log::log_words(LOG_CAPACITY)) * 4)?;
-        log.words().iter().for_each(|word| word.store(0, Relaxed));
-        Ok(log)
+        SharedBuffer::for_host(device, u64::from(log::log_words(LOG_CAPACITY)) * 4)
     }
 }
 

@@ -38,7 +38,6 @@ pub(crate) fn try_loops(launcher: &Arc<Launcher>, probe: &Arc<Pipeline>) -> Resu
     let buffer = SharedBuffer::for_host(launcher.device(), 64).map_err(LaunchError::from)?;
     let address = buffer.address();
     let words = buffer.words();
-    words.iter().for_each(|word| word.store(0, Relaxed));
     for (word, half) in words.iter().zip(crate::launch::control_block::words(address)) {
         word.store(half, Relaxed);
     }

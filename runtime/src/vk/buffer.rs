@@ -4,7 +4,7 @@ use super::{Device, bound::Buffer};
 use crate::VulkanError;
 use ash::vk;
 use gpu_allocator::MemoryLocation;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// A word of a buffer.
 #[derive(Clone, Copy)]
@@ -31,9 +31,11 @@ impl SharedBuffer {
     }
 
     /// As [`for_device`](Self::for_device), for words that the device writes and the host reads: it
-    /// is memory of the host, in its caches.
+    /// is memory of the host, in its caches. All words are 0.
     pub(crate) fn for_host(device: &Device, bytes: u64) -> Result<Self, VulkanError> {
-        Self::new(device, bytes, MemoryLocation::GpuToCpu)
+        let buffer = Self::new(device, bytes, MemoryLocation::GpuToCpu)?;
+        buffer.clear();
+        Ok(buffer)
     }
 
     fn new(device: &Device, bytes: u64, location: MemoryLocation) -> Result<Self, VulkanError> {
@@ -61,6 +63,11 @@ impl SharedBuffer {
         // valid `AtomicU32`; 3. the host reads and writes it through this type only, and a device
         // is no thread of this process.
         unsafe { std::slice::from_raw_parts(start.as_ptr().cast::<AtomicU32>(), self.words) }
+    }
+
+    /// Sets all words to 0, while no kernel runs.
+    pub(crate) fn clear(&self) {
+        self.words().iter().for_each(|word| word.store(0, Relaxed));
     }
 
     /// A word, for the device to copy.
