@@ -127,7 +127,7 @@ fn implementation(input: &Input, module: &Module, plan: &Plan) -> TokenStream {
     let kernel = input.name.to_string();
     let kernel = kernel.trim_start_matches("r#");
     let entry = &module.reflection.entry;
-    let length = module.reflection.push_bytes.div_ceil(4);
+    let length = module.reflection.push_word_bytes() / 4;
     let length = Literal::u32_unsuffixed(length);
     let scope = scope(plan);
     let puts = plan.arguments.iter().map(put);

@@ -177,7 +177,7 @@ impl Types {
             return None;
         }
         Some(match self.types.get(&id)? {
-            Type::Scalar { number, .. } => Layout::Number(*number),
+            Type::Scalar { number } => Layout::Number(*number),
             Type::Vector { element, count } => {
                 Layout::Vector { of: self.number(*element)?, count: *count }
             }
@@ -221,7 +221,7 @@ impl Types {
 
     fn number(&self, id: u32) -> Option<Number> {
         match self.types.get(&id)? {
-            Type::Scalar { number, .. } => Some(*number),
+            Type::Scalar { number } => Some(*number),
             _ => None,
         }
     }

@@ -16,7 +16,6 @@ const NAMES_LIMIT: u32 = 1024;
 #[derive(Clone, Debug)]
 pub(super) enum Type {
     Scalar {
-        size_bytes: u32,
         number: Number,
     },
     Vector {
@@ -114,7 +113,7 @@ impl Types {
             Some(Op::TypeInt) => Number::Int { bits, signed: i.operand(2)? != 0 },
             _ => Number::Float { bits },
         };
-        self.declare(i, Type::Scalar { size_bytes: bits / 8, number })
+        self.declare(i, Type::Scalar { number })
     }
 
     fn declare(&mut self, i: Instruction<'_>, declared: Type) -> Result<(), ReflectError> {
@@ -177,7 +176,7 @@ impl Types {
             return None;
         }
         match self.types.get(&id)? {
-            Type::Scalar { size_bytes, .. } => Some(*size_bytes),
+            Type::Scalar { number } => Some(number.size_bytes()),
             Type::Pointer { .. } => Some(8),
             Type::Vector { element, count } => self
                 .align_bytes(*element, depth + 1)?
@@ -250,7 +249,7 @@ impl Types {
             return None;
         }
         match self.types.get(&id)? {
-            Type::Scalar { size_bytes, .. } => Some(*size_bytes),
+            Type::Scalar { number } => Some(number.size_bytes()),
             Type::Pointer { .. } => Some(8),
             Type::Vector { element, count } => {
                 self.size_bytes(*element, depth + 1)?.checked_mul(*count)
