@@ -18,6 +18,7 @@ use crate::{
     },
     shortage,
     test_hooks::{Hooks, ServeFaults, TestHooks},
+    trace,
     vk::{
         Device, Instance, Physical,
         info::{DeviceInfo, DeviceKind},
@@ -155,10 +156,19 @@ impl RuntimeBuilder {
     /// * [`BuildError::Shortage`] when a limit of the process stands behind one of these.
     /// * [`BuildError::Vulkan`] when a call failed for another reason.
     pub fn build(self) -> Result<Runtime, Error> {
+        let _build = trace::span!("build");
         // Drivers write files, and the threads that they start keep this for good.
         let built = file_limit_as_error(|| self.build_somewhere());
         let runtime = built.map_err(shortage::behind)?;
         runtime.begin_counting();
+        trace::event!(
+            INFO,
+            "device chosen",
+            name = runtime.device_name(),
+            driver = runtime.driver(),
+            access = trace::debug(runtime.access()),
+            backing = trace::debug(runtime.explain().backing()),
+        );
         Ok(runtime)
     }
 

@@ -57,6 +57,57 @@
 //! belong to. The host looks at memory lent for writing through [`Idle`] alone until the scope
 //! has ended.
 //!
+//! # What a runtime does, and when
+//!
+//! With the feature `tracing` a runtime opens spans and reports events for subscribers of the
+//! crate [`tracing`](https://docs.rs/tracing), all with the target `farptr`. Without the feature
+//! nothing of it is compiled.
+//!
+//! | span | while | fields |
+//! |---|---|---|
+//! | `build` | a device is chosen and proved; the launches of the proof are inside | |
+//! | `lend` | memory is lent | `bytes`, `writable`, `imported` |
+//! | `launch` | a launch is recorded; one in rounds runs | `kernel`, `groups`, `checked` |
+//! | `analyse` | a kernel's words are read for the pass | `words` |
+//! | `rewrite` | the pass makes a form of a kernel | `kernel`, `variant` |
+//! | `compile` | the driver compiles a form | `kernel`, `words` |
+//! | `round` | it runs once, and missing pages are brought in | `number`, `faults`, `pages` |
+//! | `copy` | pages are copied | `to` (`device` or `home`), `bytes` |
+//!
+//! Spans have the level debug. A launch without rounds runs after its span, in a batch.
+//!
+//! | event | level | fields |
+//! |---|---|---|
+//! | `device chosen` | info | `name`, `driver`, `access`, `backing` |
+//! | `import refused`: the memory is copied | debug | `bytes`, `error` |
+//! | `pipeline cache`: whether the file has the form | debug | `hit` |
+//! | `fault`, `deadline` | warn | `kernel`, `error` |
+//! | `failure`: a launch that ended otherwise | warn | `error` |
+//!
+//! ```
+//! # #[cfg(feature = "tracing")] {
+//! use farptr::{Grid, Runtime, shaders::saxpy};
+//!
+//! // Prints a line when a span ends, with the time that it took.
+//! let subscriber = tracing_subscriber::fmt()
+//!     .with_max_level(tracing::Level::DEBUG)
+//!     .with_span_events(tracing_subscriber::fmt::format::FmtSpan::CLOSE)
+//!     .with_writer(std::io::stderr)
+//!     .finish();
+//! tracing::subscriber::with_default(subscriber, || {
+//!     let runtime = Runtime::builder().build()?;
+//!     let kernel = runtime.kernel::<saxpy::Kernel>()?;
+//!     let (x, mut y) = ([1.0f32; 256], [2.0f32; 256]);
+//!     runtime.scope(|s| {
+//!         let (x, y) = (s.lend(&x)?, s.lend_mut(&mut y)?);
+//!         let args = saxpy::Args { x: x.ptr(), y: y.ptr(), n: 256, a: 3.0 };
+//!         Ok(s.launch(&kernel, Grid::cover(256), args)?)
+//!     })
+//! })?;
+//! # }
+//! # Ok::<(), farptr::Error>(())
+//! ```
+//!
 //! # Misuse that does not compile
 //!
 //! The module [`misuse`] lists what the borrow checker stops, each with an example.
@@ -84,6 +135,7 @@ mod shortage;
 mod stats;
 #[doc(hidden)]
 pub mod test_hooks;
+mod trace;
 mod vk;
 
 pub use access::{AccessMode, Backing, ChosenBacking, ProvedAccess, ResidencyTier};

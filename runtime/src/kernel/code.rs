@@ -2,7 +2,7 @@
 
 use super::pipelines::Pipelines;
 use crate::{
-    KernelError, LaunchError,
+    KernelError, LaunchError, trace,
     vk::{
         Device, Pipeline, Shader,
         info::{DeviceInfo, Traits, Version},
@@ -119,6 +119,7 @@ impl Code {
 
     fn parsed(&self) -> Result<&Parsed, &RewriteError> {
         let parse = || {
+            let _analyse = trace::span!("analyse", words = self.words.len());
             let program = Program::parse(&self.words, Some(&self.reflection.entry))?;
             let push_names = self.reflection.push_names.clone();
             let facts = Arc::new(Facts { analysis: program.analysis().clone(), push_names });
@@ -139,6 +140,7 @@ impl Code {
             return self.form(kernel, Form::Original, || Ok(Arc::clone(&self.words)));
         }
         self.form(kernel, Form::Plain { fold, wide_offsets }, || {
+            let _rewrite = trace::span!("rewrite", kernel = kernel, variant = trace::debug(fold));
             let entry = Some(&*self.reflection.entry);
             let integers = wide_offsets.then(|| integers(self.device.traits()));
             let words = farptr_rewrite::unchecked(&self.words, entry, fold, integers);
@@ -161,6 +163,8 @@ impl Code {
             if program.analysis().control_set != 0 {
                 return Err(refused(kernel, bound_resources()));
             }
+            let _rewrite =
+                trace::span!("rewrite", kernel = kernel, variant = trace::debug(variant));
             program.rewrite(variant).map(Arc::from).map_err(|source| refused(kernel, source))
         })
     }
@@ -178,6 +182,7 @@ impl Code {
             return Ok(Arc::clone(pipeline));
         }
         let words = words()?;
+        let _compile = trace::span!("compile", kernel = kernel, words = words.len());
         let shader = Shader {
             words: &words,
             entry: &self.reflection.entry,

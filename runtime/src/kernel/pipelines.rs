@@ -2,7 +2,7 @@
 
 use super::cache_file::{CacheFile, Contents, kernel_hash};
 use crate::{
-    VulkanError,
+    VulkanError, trace,
     vk::{Device, Pipeline, PipelineCache, Shader},
 };
 use farptr_hmm::file_limit_as_error;
@@ -43,7 +43,10 @@ impl Pipelines {
         // Drivers write files of their own.
         let pipeline = file_limit_as_error(|| Pipeline::new(device, &self.cache, shader))?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.store(&self.cache, kernel_hash(shader.words, shader.entry));
+        let kernel = kernel_hash(shader.words, shader.entry);
+        // What the driver itself kept elsewhere is not known.
+        trace::event!(DEBUG, "pipeline cache", hit = state.stored.kernels.contains(&kernel));
+        state.store(&self.cache, kernel);
         Ok(pipeline)
     }
 

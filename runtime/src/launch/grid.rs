@@ -185,6 +185,11 @@ impl Dispatch {
         Self { groups, seen: None }
     }
 
+    /// The workgroups that the kernel sees.
+    pub(crate) fn seen_groups(&self) -> [u32; 3] {
+        self.seen.map_or(self.groups, |seen| seen.groups)
+    }
+
     /// The form of kernels that this needs.
     pub(crate) fn fold(&self) -> Fold {
         match self.seen {

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     LaunchError, VulkanError,
     lend::lends::Lends,
+    trace,
     vk::{Device, Pipeline, command::Work},
 };
 use std::{collections::VecDeque, fmt, sync::Arc};
@@ -25,6 +26,14 @@ use std::{collections::VecDeque, fmt, sync::Arc};
 /// Submissions that a stream has in flight at most; before one more it waits for the oldest, so
 /// that a host that launches without waiting does not collect command buffers without end.
 pub(crate) const IN_FLIGHT: usize = 32;
+
+/// An unchecked launch that was asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain<'a> {
+    pub(crate) pipeline: &'a Arc<Pipeline>,
+    pub(crate) push: &'a [u8],
+    pub(crate) dispatch: Dispatch,
+}
 
 /// Launches that run one after the other.
 ///
@@ -74,17 +83,16 @@ impl Stream {
     ///
     /// # Safety
     ///
-    /// 1. The pipeline belongs to this stream's device, and is not a checked one; `push` and
-    ///    `dispatch` keep its limits; the pipeline is the form for its fold.
+    /// 1. The pipeline belongs to this stream's device, and is not a checked one; the push
+    ///    constants and the grid keep its limits; the pipeline is the form for its fold.
     /// 2. With these push constants, the kernel touches only memory that stays valid until the
     ///    stream is idle and that no other code uses in a conflicting way meanwhile.
     pub(crate) unsafe fn record_unchecked(
         &mut self,
-        pipeline: &Arc<Pipeline>,
-        push: &[u8],
-        dispatch: &Dispatch,
+        launch: &Plain<'_>,
         lends: &Lends,
     ) -> Result<(), LaunchError> {
+        let &Plain { pipeline, push, dispatch, .. } = launch;
         if self.has_checked {
             self.finish(lends)?;
         }
@@ -196,6 +204,7 @@ impl Stream {
     fn complete_oldest(&mut self, lends: &Lends) {
         let Some(batch) = self.in_flight.pop_front() else { return };
         let failure = batch.finish(self.launcher.device(), lends, self.stop.as_deref());
+        failure.iter().for_each(trace::failure);
         if self.failure.is_none() {
             self.failure = failure;
         }

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     launch::log::{FaultRecord, Place},
     residency::memory::{Memory, Span},
+    trace,
 };
 
 /// A launch that can be run any number of times.
@@ -79,9 +80,11 @@ pub(crate) fn launch<R: Run>(
 /// Writes home the bytes that are newer on the device, and returns how many.
 pub(crate) fn write_back<M: Memory>(memory: &mut M, pages: &mut Pages) -> Result<u64, M::Error> {
     let spans = pages.dirty();
+    let bytes = Span::sum(&spans);
+    let _copy = (bytes > 0).then(|| trace::span!("copy", to = "home", bytes = bytes));
     memory.copy_home(&spans)?;
     pages.written_back();
-    Ok(Span::sum(&spans))
+    Ok(bytes)
 }
 
 impl<R: Run> Rounds<'_, R> {
@@ -107,8 +110,11 @@ impl<R: Run> Rounds<'_, R> {
 
     fn until_clean(&mut self) -> Outcome<(), R> {
         let mut faulty = 0;
-        for _ in 0..self.plan.max_rounds {
+        for number in 1..=self.plan.max_rounds {
+            let round =
+                trace::span!("round", number = number, faults = trace::LATER, pages = trace::LATER);
             let report = self.round()?;
+            round.record("faults", report.total);
             if report.is_clean() {
                 match self.commit_to_process()? {
                     Change::Nothing => return Ok(()),
@@ -120,7 +126,7 @@ impl<R: Run> Rounds<'_, R> {
                 }
             } else {
                 self.undo()?;
-                self.serve(&report, faulty)?;
+                round.record("pages", self.serve(&report, faulty)?);
                 faulty += 1;
             }
             self.costs.undone += 1;
@@ -163,19 +169,22 @@ impl<R: Run> Rounds<'_, R> {
     }
 
     fn copy_in(&mut self, spans: &[Span]) -> Outcome<(), R> {
+        let bytes = Span::sum(spans);
+        let _copy = (bytes > 0).then(|| trace::span!("copy", to = "device", bytes = bytes));
         self.run.memory().copy_in(spans).map_err(Ended::Device)?;
-        self.costs.bytes_in += Span::sum(spans);
+        self.costs.bytes_in += bytes;
         Ok(())
     }
 
-    /// Brings in the pages that the round missed, or says why there is nothing to bring in.
-    fn serve(&mut self, report: &Report, faulty: u32) -> Outcome<(), R> {
+    /// Brings in the pages that the round missed, and returns how many; or says why there is
+    /// nothing to bring in.
+    fn serve(&mut self, report: &Report, faulty: u32) -> Outcome<usize, R> {
         let of_lends = self.serve_lends(report, faulty)?;
         let (of_process, denied) = self.serve_process(report, of_lends, faulty)?;
         let served = of_lends + of_process;
         self.costs.served += served as u64;
         if served > 0 {
-            return Ok(());
+            return Ok(served);
         }
         Err(match (denied, report) {
             (Some((fault, denial)), _) => Ended::Fault(fault, self.explain(&fault, denial)),

@@ -27,6 +27,7 @@ use crate::{
     },
     residency::frames::{Copies, Frames},
     stats::Counters,
+    trace,
     vk::buffer::SharedBuffer,
 };
 use farptr_hmm::{Maps, VaRange, VirtAddr, Vma};
@@ -197,7 +198,7 @@ impl View {
         let round = Round { log, channel, bitmaps };
         let mut runner = Runner::new(launcher.device(), launch, prepared, memory, round);
         let (outcome, costs) = rounds::launch(&mut runner, pages, process.as_mut(), plan);
-        let outcome = outcome.map_err(|why| runner.error(&why, lends));
+        let outcome = outcome.map_err(|why| runner.error(&why, lends)).inspect_err(trace::failure);
         runner.finish();
         self.count(&costs);
         outcome

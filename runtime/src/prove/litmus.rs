@@ -20,7 +20,7 @@ use crate::{
     Error, LaunchError, LaunchOptions,
     config::Config,
     kernel::code::Code,
-    launch::{checked::Request, grid::Dispatch, launcher::Launcher},
+    launch::{checked::Request, grid::Dispatch, launcher::Launcher, stream::Plain},
     prove::kernels::{OFFSETS, OffsetsPush, ProbePush},
     scope::with_scope,
     vk::{Pipeline, buffer::SharedBuffer},
@@ -45,12 +45,12 @@ pub(crate) fn try_loops(launcher: &Arc<Launcher>, probe: &Arc<Pipeline>) -> Resu
     let (head, result) = (Ptr::from_address(address), PtrMut::from_address(result));
     let push = ProbePush::new(head, result, ITERATIONS);
     let run = with_scope(launcher, &Arc::new(Config::DIRECT), |scope| {
-        let one = Dispatch::of([1, 1, 1]);
+        let (push, dispatch) = (bytemuck::bytes_of(&push), Dispatch::of([1, 1, 1]));
+        let launch = Plain { pipeline: probe, push, dispatch };
         // SAFETY: 1. the probe was compiled as it is for this device and its push constants, and
         // one group keeps every limit; 2. it reads the one link and writes two words, all in
         // `buffer`, at its device address.
-        let recorded = unsafe { scope.launch_as_is(probe, bytemuck::bytes_of(&push), &one) };
-        recorded.map_err(LaunchError::into)
+        Ok(unsafe { scope.launch_as_is(&launch) }?)
     });
     let links = words[RESULT_WORD].load(Relaxed);
     run?;

@@ -22,7 +22,9 @@ use crate::{
     Error, LaunchError, LaunchOptions, Scope,
     config::Config,
     kernel::code::Code,
-    launch::{checked::Request, control_block::words, grid::Dispatch, launcher::Launcher},
+    launch::{
+        checked::Request, control_block::words, grid::Dispatch, launcher::Launcher, stream::Plain,
+    },
     prove::kernels::{PROBE, ProbePush},
     scope::with_scope,
 };
@@ -110,12 +112,13 @@ fn follow(
 ) -> Result<(), LaunchError> {
     let dispatch = Dispatch::of([1, 1, 1]);
     if config.is_direct() {
-        let pipeline = probe.unchecked(PROBE.name, dispatch.fold(), false)?;
+        let pipeline = &probe.unchecked(PROBE.name, dispatch.fold(), false)?;
+        let launch = Plain { pipeline, push, dispatch };
         // SAFETY: 1. the probe was compiled as it is for this device and its push constants, and
         // one group keeps every limit; 2. the kernel reads links of the pages of the chain, whose
         // device addresses equal their host addresses or `import` would have failed, and writes
         // two words of the result; both are borrowed by this scope.
-        return unsafe { scope.launch_as_is(&pipeline, push, &dispatch) };
+        return unsafe { scope.launch_as_is(&launch) };
     }
     let options = LaunchOptions::new();
     let request = Request { kernel: PROBE.name, code: probe, dispatch, push, options: &options };

@@ -13,7 +13,9 @@ use crate::{
         checked::{Checks, Request},
         control_block::Arguments,
         grid::Dispatch,
+        stream::Plain,
     },
+    trace,
     vk::Pipeline,
 };
 use bytemuck::{NoUninit, Pod};
@@ -152,6 +154,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         if self.device().is_inherited() {
             return Err(LaunchError::Forked);
         }
+        let _launch = launch_span(request.kernel, &request.dispatch, true);
         if self.stream.has_failed() {
             self.finish()?;
         }
@@ -250,13 +253,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         grid: Grid,
         args: K::Args<'scope>,
     ) -> Result<(), LaunchError> {
-        let dispatch = self.dispatch(K::NAME, kernel.code(), grid)?;
-        let pipeline = self.unchecked(K::NAME, kernel.code(), &dispatch)?;
         let push = K::push(args);
-        let push = checked_push(K::NAME, kernel.code(), bytemuck::bytes_of(&push))?;
-        // SAFETY: 1. `dispatch` compared the device and keeps its limits, the pipeline is the form
-        // for its fold, and `push` is as long as the kernel declares; 2. the caller's promises.
-        unsafe { self.launch_as_is(&pipeline, push, &dispatch) }
+        // SAFETY: the caller's promises.
+        unsafe { self.launch_plain(K::NAME, kernel.code(), grid, bytemuck::bytes_of(&push)) }
     }
 
     /// As [`launch_unchecked`](Self::launch_unchecked), for a kernel whose words came at run time.
@@ -275,12 +274,31 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         grid: Grid,
         push: &[u8],
     ) -> Result<(), LaunchError> {
-        let dispatch = self.dispatch(kernel.name(), kernel.code(), grid)?;
-        let push = checked_push(kernel.name(), kernel.code(), push)?;
-        let pipeline = self.unchecked(kernel.name(), kernel.code(), &dispatch)?;
+        // SAFETY: the caller's promises.
+        unsafe { self.launch_plain(kernel.name(), kernel.code(), grid, push) }
+    }
+
+    /// Launches a kernel as it is.
+    ///
+    /// # Safety
+    ///
+    /// As [`launch_unchecked`](Self::launch_unchecked), for these push constants.
+    #[allow(unsafe_code, reason = "its promises go to `scope::scope`")]
+    unsafe fn launch_plain(
+        &mut self,
+        kernel: &'static str,
+        code: &Arc<Code>,
+        grid: Grid,
+        push: &[u8],
+    ) -> Result<(), LaunchError> {
+        let dispatch = self.dispatch(kernel, code, grid)?;
+        let push = checked_push(kernel, code, push)?;
+        let _launch = launch_span(kernel, &dispatch, false);
+        let pipeline = &self.unchecked(kernel, code, &dispatch)?;
+        let launch = Plain { pipeline, push, dispatch };
         // SAFETY: 1. `dispatch` compared the device and keeps its limits, the pipeline is the form
-        // for its fold, and the length was checked above; 2. the caller's promises.
-        unsafe { self.launch_as_is(&pipeline, push, &dispatch) }
+        // for its fold, and `push` is as long as the kernel declares; 2. the caller's promises.
+        unsafe { self.launch_as_is(&launch) }
     }
 
     /// Lends the memory of the whole process: kernels of this scope may use any address.
@@ -347,6 +365,12 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     pub fn wait(&mut self) -> Result<Idle<'_, 'scope, 'env>, LaunchError> {
         self.idle()
     }
+}
+
+/// The span of a call that launches.
+fn launch_span(kernel: &'static str, dispatch: &Dispatch, checked: bool) -> trace::Span {
+    let groups = dispatch.seen_groups();
+    trace::span!("launch", kernel = kernel, groups = trace::debug(groups), checked = checked)
 }
 
 /// The push constants that a kernel declares, of those that it was given.

@@ -23,9 +23,8 @@ use crate::{
     launch::{
         checked::{Checks, Request},
         control_block::Arguments,
-        grid::Dispatch,
         launcher::Launcher,
-        stream::Stream,
+        stream::{Plain, Stream},
     },
     lend::{
         homes::Homes,
@@ -35,7 +34,8 @@ use crate::{
     },
     paging::{run::Launch, view::View},
     stats::Counters,
-    vk::{Device, Pipeline},
+    trace,
+    vk::Device,
 };
 use bytemuck::Pod;
 use farptr_hmm::{VaRange, VirtAddr};
@@ -128,23 +128,17 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         if self.device().is_inherited() {
             return Err(LendError::Forked);
         }
+        let bytes = range.len_bytes();
+        let lend =
+            trace::span!("lend", bytes = bytes, writable = writable, imported = trace::LATER);
         Counters::add(&self.device().counters.lends, 1);
         if range.is_empty() {
             return Ok(());
         }
         let range = self.lends.joined(range);
-        let identity = self.config.is_direct();
-        let delta = if self.config.imports() && !self.config.refuses(range) {
-            // SAFETY: the caller's promise, for this range and those that were lent before.
-            match unsafe { self.imports.import(self.stream.device(), range, identity) } {
-                Ok(delta) => delta,
-                Err(error) if identity => return Err(error),
-                // Memory that cannot be imported is copied.
-                Err(_) => None,
-            }
-        } else {
-            None
-        };
+        // SAFETY: the caller's promise, for this range and those that were lent before.
+        let delta = unsafe { self.reach(range) }?;
+        lend.record("imported", delta.is_some());
         // SAFETY: 1. the range, and those that it was joined with, are borrowed for 'env, mutably
         // where they are writable, and their addresses were exposed; 2. they hold plain data; 3. an
         // `Idle`, which alone gives access to them, borrows the scope.
@@ -153,22 +147,44 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         Ok(())
     }
 
+    /// Imports a range where the device works on host memory. Gives what is to be added to host
+    /// addresses, if the device reaches the whole range in this way.
+    ///
+    /// # Safety
+    ///
+    /// As [`import_range`](Self::import_range).
+    unsafe fn reach(&mut self, range: VaRange) -> Result<Option<u64>, LendError> {
+        if !self.config.imports() {
+            return Ok(None);
+        }
+        let (identity, bytes) = (self.config.is_direct(), range.len_bytes());
+        if self.config.refuses(range) {
+            trace::event!(DEBUG, "import refused", bytes = bytes);
+            return Ok(None);
+        }
+        // SAFETY: the caller's promise.
+        match unsafe { self.imports.import(self.stream.device(), range, identity) } {
+            Err(error) if !identity => {
+                // Memory that cannot be imported is copied.
+                let error: &(dyn std::error::Error + 'static) = &error;
+                trace::event!(DEBUG, "import refused", bytes = bytes, error = error);
+                Ok(None)
+            }
+            done => done,
+        }
+    }
+
     /// Records an unchecked launch.
     ///
     /// # Safety
     ///
-    /// 1. The pipeline belongs to this scope's device, and is not a checked one; `push` and
-    ///    `dispatch` keep its limits; the pipeline is the form for its fold.
+    /// 1. The pipeline belongs to this scope's device, and is not a checked one; the push constants
+    ///    and the grid keep its limits; the pipeline is the form for its fold.
     /// 2. With these push constants, the kernel touches only memory that stays valid until this
     ///    scope ends and that no other code uses in a conflicting way meanwhile.
-    pub(crate) unsafe fn launch_as_is(
-        &mut self,
-        pipeline: &Arc<Pipeline>,
-        push: &[u8],
-        dispatch: &Dispatch,
-    ) -> Result<(), LaunchError> {
+    pub(crate) unsafe fn launch_as_is(&mut self, launch: &Plain<'_>) -> Result<(), LaunchError> {
         // SAFETY: the caller's promises; the stream is idle before the scope ends (module, 3).
-        unsafe { self.stream.record_unchecked(pipeline, push, dispatch, &self.lends) }
+        unsafe { self.stream.record_unchecked(launch, &self.lends) }
     }
 
     /// Records a launch with checks that were made from what this scope has lent.
