@@ -154,10 +154,16 @@ pub use farptr_rewrite::{AccessKind, KernelDesc, Ptr, PtrMut, RewriteError};
 pub use kernel::handle::{Kernel, RawKernel};
 pub use launch::grid::Grid;
 pub use launch::options::LaunchOptions;
+pub use lend::lendable::{Lendable, LendableMut};
 pub use lend::token::{Lent, LentMut};
 pub use runtime::Runtime;
 pub use scope::{Idle, Scope};
 pub use stats::Stats;
+
+/// The two families of types that can be lent: the parameter of [`Lendable`] and [`LendableMut`].
+pub mod kind {
+    pub use crate::lend::lendable::{Declared, Plain};
+}
 
 /// The examples of both READMEs, compiled and run as tests.
 #[cfg(doctest)]

@@ -230,7 +230,7 @@ fn lend<'s, 'env>(
     let lent = &words[first..end];
     match width {
         Width::Words => drop(s.lend(lent)?),
-        Width::Pairs => drop(s.lend::<u64>(bytemuck::cast_slice(lent))?),
+        Width::Pairs => drop(s.lend::<u64, _>(bytemuck::cast_slice(lent))?),
         // A byte more at the end, or less, where that leaves the whole words in between.
         Width::Bytes => {
             let bytes: &[u8] = bytemuck::cast_slice(words);

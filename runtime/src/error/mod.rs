@@ -173,6 +173,16 @@ pub enum LendError {
         /// The pages.
         range: VaRange,
     },
+    /// A part was to be taken of lent memory, and is not within it.
+    #[error("elements {start}..{end} are not within the {len} that were lent")]
+    OutOfRange {
+        /// The first element of the part.
+        start: usize,
+        /// The one behind its last element.
+        end: usize,
+        /// The number of elements.
+        len: usize,
+    },
     /// The device has no memory for what lending the process needs.
     #[error("the memory of the process could not be opened to the device")]
     Process {

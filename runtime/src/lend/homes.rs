@@ -5,7 +5,8 @@
 //! The functions below make slices from addresses. The invariant of [`Homes`] says that the memory
 //! there may be read, or written: each range was added under the promises of [`Homes::add`], and
 //! every slice is compared with the ranges before it is made. Methods that make slices for writing
-//! take `&mut self`, so such a slice is the only one.
+//! take `&mut self`, so such a slice is the only one. Bytes of pointers are copied as bytes, which
+//! keeps their provenance (`lend::lendable`).
 #![allow(unsafe_code, reason = "it makes slices from addresses, with the argument above")]
 
 use farptr_hmm::VaRange;
@@ -15,7 +16,8 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(crate) struct Homes {
     // Invariant: each range, by start, is borrowed until the scope ends, shared or, where it says
-    // so, mutably; its address was exposed. No range lies within another one.
+    // so, mutably; its address was exposed; its bytes are initialised, and any bytes are values of
+    // its type where it says that it may be written. No range lies within another one.
     ranges: BTreeMap<u64, (u64, bool)>,
 }
 
@@ -26,7 +28,8 @@ impl Homes {
     ///
     /// 1. Until this value is dropped, the range is borrowed by its owner's scope: mutably, its
     ///    address exposed from the mutable borrow, if `writable`.
-    /// 2. It holds plain data without padding.
+    /// 2. Its bytes are initialised. If they are not `writable`, no code changes them; if they are,
+    ///    any bytes are values of the type that they have.
     /// 3. No mutable borrow of it is used while a method of this value runs.
     pub(crate) unsafe fn add(&mut self, range: VaRange, writable: bool) {
         let (start, end) = (range.start().get(), range.end().get());
@@ -56,7 +59,8 @@ impl Homes {
     pub(crate) fn bytes(&self, start: u64, bytes: u64) -> &[u8] {
         self.check(start, bytes, false);
         let (start, length) = (pointer(start), length(bytes));
-        // SAFETY: the invariant: `check` found the bytes in a borrowed range of plain data.
+        // SAFETY: the invariant: `check` found the bytes in a borrowed range of initialised bytes,
+        // which nothing writes meanwhile.
         unsafe { std::slice::from_raw_parts(start.cast_const(), length) }
     }
 
@@ -64,8 +68,8 @@ impl Homes {
     pub(crate) fn bytes_mut(&mut self, start: u64, bytes: u64) -> &mut [u8] {
         self.check(start, bytes, true);
         let (start, length) = (pointer(start), length(bytes));
-        // SAFETY: as in `bytes`; the range is borrowed mutably, and `&mut self` shows that no
-        // other slice of it was made here.
+        // SAFETY: as in `bytes`; the range is borrowed mutably, so that no reference is in it, and
+        // may hold any bytes; `&mut self` shows that no other slice of it was made here.
         unsafe { std::slice::from_raw_parts_mut(start, length) }
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod homes;
 pub(crate) mod imports;
+pub(crate) mod lendable;
 pub(crate) mod lends;
 pub(crate) mod process;
 pub(crate) mod token;

@@ -7,7 +7,8 @@
 
 use super::{Idle, Scope};
 use crate::{
-    Grid, Kernel, LaunchError, LaunchOptions, LendError, Lent, LentMut, RawKernel,
+    Grid, Kernel, LaunchError, LaunchOptions, LendError, Lendable, LendableMut, Lent, LentMut,
+    RawKernel,
     kernel::code::Code,
     launch::{
         checked::{Checks, Request},
@@ -18,12 +19,13 @@ use crate::{
     trace,
     vk::Pipeline,
 };
-use bytemuck::{NoUninit, Pod};
 use farptr_rewrite::KernelDesc;
 use std::sync::Arc;
 
 impl<'scope, 'env> Scope<'scope, 'env> {
     /// Lends a slice to the device for reading, until the scope ends.
+    ///
+    /// `T` is [`Lendable`]: plain data, or pointers, references and structures of them.
     ///
     /// The bytes stay where they are; nothing is copied, and pages that are not resident stay so
     /// until a kernel touches them. The pages under the slice are imported once per scope. An empty
@@ -40,24 +42,51 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// * [`LendError::AddressDiffers`] when the device sees this memory at another address.
     /// * [`LendError::NoMemoryType`] or [`LendError::Vulkan`] when it cannot be imported.
-    pub fn lend<T: NoUninit>(&mut self, memory: &'env [T]) -> Result<Lent<'scope, T>, LendError> {
-        self.import(memory)?;
-        Ok(Lent::new(memory))
+    pub fn lend<T: Lendable<Kind>, Kind>(
+        &mut self,
+        memory: &'env [T],
+    ) -> Result<Lent<'scope, T>, LendError> {
+        self.import(memory)
     }
 
-    /// Lends a slice to the device for reading and writing, until the scope ends.
-    ///
-    /// As [`lend`](Self::lend) otherwise. `T` is [`Pod`], because a kernel may leave any bits. The
-    /// host can look at the elements between launches through [`wait`](Self::wait).
+    /// Lends one value for reading, as [`lend`](Self::lend) does with a slice of it.
     ///
     /// # Errors
     ///
     /// As [`lend`](Self::lend).
-    pub fn lend_mut<T: Pod>(
+    pub fn lend_value<T: Lendable<Kind>, Kind>(
+        &mut self,
+        value: &'env T,
+    ) -> Result<Lent<'scope, T>, LendError> {
+        self.lend(std::slice::from_ref(value))
+    }
+
+    /// Lends a slice to the device for reading and writing, until the scope ends.
+    ///
+    /// As [`lend`](Self::lend) otherwise. `T` is [`LendableMut`], because a kernel may leave any
+    /// bits. The host can look at the elements between launches through [`wait`](Self::wait).
+    ///
+    /// # Errors
+    ///
+    /// As [`lend`](Self::lend).
+    pub fn lend_mut<T: LendableMut<Kind>, Kind>(
         &mut self,
         memory: &'env mut [T],
     ) -> Result<LentMut<'scope, T>, LendError> {
         self.import_mut(memory)
+    }
+
+    /// Lends one value for reading and writing, as [`lend_mut`](Self::lend_mut) does with a slice
+    /// of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`lend`](Self::lend).
+    pub fn lend_value_mut<T: LendableMut<Kind>, Kind>(
+        &mut self,
+        value: &'env mut T,
+    ) -> Result<LentMut<'scope, T>, LendError> {
+        self.lend_mut(std::slice::from_mut(value))
     }
 
     /// Launches a kernel that checks each of its accesses.

@@ -18,7 +18,7 @@
 #![allow(unsafe_code, reason = "the argument is above")]
 
 use crate::{
-    Error, LaunchError, LendError, LentMut, VulkanError,
+    Error, LaunchError, LendError, Lendable, LendableMut, Lent, LentMut, VulkanError,
     config::Config,
     launch::{
         checked::{Checks, Request},
@@ -37,7 +37,6 @@ use crate::{
     trace,
     vk::Device,
 };
-use bytemuck::Pod;
 use farptr_hmm::{VaRange, VirtAddr};
 use std::{fmt, marker::PhantomData, sync::Arc};
 
@@ -94,20 +93,27 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     }
 
     /// Makes a slice that stays borrowed for `'env` reachable for reading.
-    pub(crate) fn import<T>(&mut self, memory: &'env [T]) -> Result<(), LendError> {
-        // SAFETY: the slice is borrowed for 'env, which outlives this scope (module, 2).
-        unsafe { self.import_range(VaRange::of_slice(memory), false) }
+    pub(crate) fn import<T: Lendable<Kind>, Kind>(
+        &mut self,
+        memory: &'env [T],
+    ) -> Result<Lent<'scope, T>, LendError> {
+        // `homes` go through the address, and so does what follows a pointer that a kernel wrote.
+        memory.as_ptr().expose_provenance();
+        // SAFETY: 1. the slice is borrowed for 'env, which outlives this scope (module, 2), and
+        // its address is exposed; 2. its bytes are initialised and do not change (`Lendable`).
+        unsafe { self.import_range(VaRange::of_slice(memory), false) }?;
+        Ok(Lent::new(memory))
     }
 
     /// As [`import`](Self::import), for writing.
-    pub(crate) fn import_mut<T>(
+    pub(crate) fn import_mut<T: LendableMut<Kind>, Kind>(
         &mut self,
         memory: &'env mut [T],
     ) -> Result<LentMut<'scope, T>, LendError> {
-        // `snapshot` goes through the address.
         memory.as_mut_ptr().expose_provenance();
         let range = VaRange::of_slice(memory);
-        // SAFETY: as in `import`.
+        // SAFETY: 1. as in `import`, of a mutable borrow; 2. its bytes are initialised, and any
+        // bytes are values (`LendableMut`).
         unsafe { self.import_range(range, true) }?;
         Ok(LentMut::new(memory))
     }
@@ -123,7 +129,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// # Safety
     ///
-    /// The range stays mapped until this scope is dropped.
+    /// 1. Until this scope is dropped, the range is borrowed, mutably if `writable`, with an address
+    ///    that was exposed from that borrow.
+    /// 2. Its bytes are initialised. If they are not `writable`, they do not change meanwhile; if
+    ///    they are, any bytes are values of the type that they have.
     unsafe fn import_range(&mut self, range: VaRange, writable: bool) -> Result<(), LendError> {
         if self.device().is_inherited() {
             return Err(LendError::Forked);
@@ -136,12 +145,11 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             return Ok(());
         }
         let range = self.lends.joined(range);
-        // SAFETY: the caller's promise, for this range and those that were lent before.
+        // SAFETY: the caller's first promise, for this range and those that were lent before.
         let delta = unsafe { self.reach(range) }?;
         lend.record("imported", delta.is_some());
-        // SAFETY: 1. the range, and those that it was joined with, are borrowed for 'env, mutably
-        // where they are writable, and their addresses were exposed; 2. they hold plain data; 3. an
-        // `Idle`, which alone gives access to them, borrows the scope.
+        // SAFETY: 1. and 2. the caller's promises, for this range and those that it was joined
+        // with; 3. an `Idle`, which alone gives access to them, borrows the scope.
         unsafe { self.homes.add(range, writable) };
         self.lends.insert(Segment { range, writable, delta });
         Ok(())
@@ -152,7 +160,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// # Safety
     ///
-    /// As [`import_range`](Self::import_range).
+    /// The first promise of [`import_range`](Self::import_range).
     unsafe fn reach(&mut self, range: VaRange) -> Result<Option<u64>, LendError> {
         if !self.config.imports() {
             return Ok(None);
@@ -193,8 +201,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         request: &Request<'_>,
         checks: Checks,
     ) -> Result<(), LaunchError> {
-        // SAFETY: each lend is borrowed for 'env, mutably where it is writable, as plain data, and
-        // imported where it has a `delta`; the stream is idle before that ends (module, 2 and 3).
+        // SAFETY: each lend is borrowed for 'env, mutably where it is writable, of a type that may
+        // hold any bytes then, and imported where it has a `delta`; the stream is idle before that
+        // ends (module, 2 and 3).
         unsafe { self.stream.record_checked(request, checks, &self.lends) }
     }
 
@@ -280,23 +289,28 @@ pub struct Idle<'a, 'scope, 'env> {
 
 impl<'scope> Idle<'_, 'scope, '_> {
     /// The elements of a slice that was lent for writing, as the launches so far left them.
+    ///
+    /// Atomics are not [`Lendable`], since they could be written through a shared slice. They are
+    /// read through [`write`](Self::write).
     #[must_use]
-    pub fn read<T: Pod>(&self, lent: &LentMut<'scope, T>) -> &[T] {
-        // SAFETY: 1. pointer and length come from a `&'env mut [T]` that this very scope lent, by
-        // the brand 'scope, and 'env outlives `self`; 2. every bit pattern is a T (Pod); 3. no
-        // kernel of this scope is pending (invariant), and the memory is borrowed mutably by the
-        // scope, so no other code writes it; 4. `write` needs `&mut self`, so no `&mut` is alive.
+    pub fn read<T: Lendable<Kind>, Kind>(&self, lent: &LentMut<'scope, T>) -> &[T] {
+        // SAFETY: 1. pointer and length are of elements of a `&'env mut [T]` that this very scope
+        // lent, by the brand 'scope, and 'env outlives `self`; 2. any bytes are a T (`LentMut`);
+        // 3. no kernel of this scope is pending (invariant), and the memory is borrowed mutably by
+        // the scope, so no other code writes it, nor can it through this slice (`Lendable`);
+        // 4. `write` needs `&mut self`, so no `&mut` is alive, whichever elements it has.
         unsafe { std::slice::from_raw_parts(lent.raw(), lent.len()) }
     }
 
     /// As [`read`](Self::read), for changing the elements before the next launch.
     #[must_use]
-    pub fn write<T: Pod>(&mut self, lent: &LentMut<'scope, T>) -> &mut [T] {
+    pub fn write<T: LendableMut<Kind>, Kind>(&mut self, lent: &LentMut<'scope, T>) -> &mut [T] {
         let Scope { view, lends, .. } = &mut *self.scope;
-        if let Some(view) = view {
+        if let Some(view) = view.as_mut().filter(|_| size_of::<T>() * lent.len() > 0) {
             view.forget_home(lends, VirtAddr::from_ptr(lent.raw().cast_const()));
         }
-        // SAFETY: 1. to 3. as in `read`; 4. `&mut self` shows that no other slice is alive.
+        // SAFETY: 1. to 3. as in `read`; 4. `&mut self` shows that no other slice is alive, of
+        // these or of other elements.
         unsafe { std::slice::from_raw_parts_mut(lent.raw(), lent.len()) }
     }
 }
