@@ -13,7 +13,7 @@
 //! let mut y = vec![0.0f32; 8];
 //! runtime.scope(|s| {
 //!     let lent = s.lend_mut(&mut y)?;
-//!     println!("{}", s.wait()?.read(&lent)[0]); // the device is idle: fine
+//!     println!("{}", s.wait()?.read(&lent)?[0]); // the device is idle: fine
 //!     Ok(())
 //! })?;
 //! # Ok(())
@@ -229,7 +229,7 @@
 //! runtime.scope(|outer| {
 //!     let y = outer.lend_mut(&mut y)?;
 //!     runtime.scope(|inner| Ok(()))?;
-//!     outer.wait()?.read(&y);
+//!     outer.wait()?.read(&y)?;
 //!     Ok(())
 //! })?;
 //! # Ok(())
@@ -245,7 +245,7 @@
 //! runtime.scope(|outer| {
 //!     let y = outer.lend_mut(&mut y)?;
 //!     runtime.scope(|inner| {
-//!         inner.wait()?.read(&y); // `outer` may have launches under way
+//!         inner.wait()?.read(&y)?; // `outer` may have launches under way
 //!         Ok(())
 //!     })
 //! })?;
@@ -261,7 +261,7 @@
 //! let mut y = vec![0.0f32; 8];
 //! runtime.scope(|s| {
 //!     let y = s.lend_mut(&mut y)?;
-//!     let first = s.wait()?.read(&y)[0];
+//!     let first = s.wait()?.read(&y)?[0];
 //!     let args = affine::Args { y: y.ptr(), n: 8, a: first, c: 1.0 };
 //!     // SAFETY: 8 elements, one per invocation.
 //!     unsafe { s.launch_unchecked(kernel, Grid::cover(8), args) }?;
@@ -280,10 +280,10 @@
 //! runtime.scope(|s| {
 //!     let y = s.lend_mut(&mut y)?;
 //!     let idle = s.wait()?;
-//!     let args = affine::Args { y: y.ptr(), n: 8, a: idle.read(&y)[0], c: 1.0 };
+//!     let args = affine::Args { y: y.ptr(), n: 8, a: idle.read(&y)?[0], c: 1.0 };
 //!     // SAFETY: 8 elements, one per invocation.
 //!     unsafe { s.launch_unchecked(kernel, Grid::cover(8), args) }?;
-//!     idle.read(&y); // would race with the launch
+//!     idle.read(&y)?; // would race with the launch
 //!     Ok(())
 //! })?;
 //! # Ok(())
@@ -299,8 +299,8 @@
 //! runtime.scope(|s| {
 //!     let y = s.lend_mut(&mut y)?;
 //!     let mut idle = s.wait()?;
-//!     idle.write(&y)[0] = 1.0;
-//!     let view = idle.read(&y);
+//!     idle.write(&y)?[0] = 1.0;
+//!     let view = idle.read(&y)?;
 //!     assert_eq!(view[0], 1.0);
 //!     Ok(())
 //! })?;
@@ -317,8 +317,8 @@
 //! runtime.scope(|s| {
 //!     let y = s.lend_mut(&mut y)?;
 //!     let mut idle = s.wait()?;
-//!     let view = idle.read(&y);
-//!     idle.write(&y)[0] = 1.0;
+//!     let view = idle.read(&y)?;
+//!     idle.write(&y)?[0] = 1.0;
 //!     assert_eq!(view[0], 1.0);
 //!     Ok(())
 //! })?;

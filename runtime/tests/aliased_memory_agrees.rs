@@ -107,9 +107,9 @@ fn what_is_written_at_one_address_is_read_at_the_other() {
                 launch(s, &turn, at, b.ptr().address(), n)?; // both in one launch
                 {
                     let mut idle = s.wait()?;
-                    let seen = idle.read(&b)[n - 1];
+                    let seen = idle.read(&b)?[n - 1];
                     assert_eq!(seen, (3 * n as u32 + 1 + 5) * 2 + 1, "{name}");
-                    idle.write(&a)[n - 1] = 1000;
+                    idle.write(&a)?[n - 1] = 1000;
                 }
                 launch(s, &mix, ones, b.ptr().address(), n)?;
                 Ok(())
@@ -208,7 +208,7 @@ fn a_lend_that_no_launch_has_used_yet_is_the_same_memory_too() {
                 let at = large.ptr().address();
                 launch(s, &mix, ones, at, 8 * WORDS)?; // 1
                 let small = s.lend_mut(&mut words(&mut b)[..16])?;
-                s.wait()?.write(&small)[0] = 10;
+                s.wait()?.write(&small)?[0] = 10;
                 launch(s, &mix, ones, at, 8 * WORDS)?; // 31, 4
                 launch(s, &mix, ones, small.ptr().address(), 16)?; // 94, 13
                 launch(s, &mix, ones, at, 8 * WORDS)?; // 283, 40, 13
@@ -331,8 +331,8 @@ fn check(name: &str, runtime: &Runtime, mix: &RawKernel, steps: &[Step]) {
                     }
                     let (first, part) = lent[map % lent.len()];
                     let mut idle = s.wait()?;
-                    assert!(idle.read(&part) == &model[first..][..part.len()], "{name}: seen");
-                    idle.write(&part)[word % part.len()] = 99;
+                    assert!(idle.read(&part)? == &model[first..][..part.len()], "{name}: seen");
+                    idle.write(&part)?[word % part.len()] = 99;
                     model[first + word % part.len()] = 99;
                 }
             }

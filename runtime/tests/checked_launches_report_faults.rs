@@ -330,15 +330,15 @@ fn launches_after_a_failed_one_do_nothing_and_the_scope_lives_on() {
                     // Some of these may report the failure; then they are not recorded.
                     if let Err(error) = add_one(s, &kernel, y.ptr(), N) {
                         assert!(matches!(error, LaunchError::Fault(_)), "{error}");
-                        assert_eq!(s.wait()?.read(&y), [4.0; N as usize]);
+                        assert_eq!(s.wait()?.read(&y)?, [4.0; N as usize]);
                         return Ok(());
                     }
                 }
                 let error = s.wait().map(|_| ()).unwrap_err();
                 assert!(matches!(error, LaunchError::Fault(_)), "{error}");
-                assert_eq!(s.wait()?.read(&y), [4.0; N as usize], "reported once");
+                assert_eq!(s.wait()?.read(&y)?, [4.0; N as usize], "reported once");
                 add_one(s, &kernel, y.ptr(), N)?;
-                assert_eq!(s.wait()?.read(&y), [5.0; N as usize]);
+                assert_eq!(s.wait()?.read(&y)?, [5.0; N as usize]);
                 add_one(s, &kernel, beyond, 1)?;
                 s.wait().map(|_| ()).unwrap_err();
                 Ok(())
@@ -389,8 +389,8 @@ fn a_transactional_launch_leaves_no_trace_when_it_fails() {
                 let error = launch(s, y.ptr(), N + 1).unwrap_err();
                 assert!(matches!(error, LaunchError::Fault(_)), "{error}");
                 let idle = s.wait()?;
-                assert_eq!(idle.read(&y), [2.0; N as usize]);
-                assert_eq!(idle.read(&other), [4.0; 5000]);
+                assert_eq!(idle.read(&y)?, [2.0; N as usize]);
+                assert_eq!(idle.read(&other)?, [4.0; 5000]);
                 launch(s, y.ptr(), N)?;
                 Ok(())
             })

@@ -124,10 +124,10 @@ fn all(runtime: &Runtime) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
             through(s, &through_kernel, table, &large, (n, options))?;
             {
                 let mut idle = s.wait()?;
-                seen.extend_from_slice(idle.read(&small));
-                seen.extend_from_slice(idle.read(&large));
-                idle.write(&small)[SMALL - 1] = 11;
-                idle.write(&large)[LARGE - 1] = 12;
+                seen.extend_from_slice(idle.read(&small)?);
+                seen.extend_from_slice(idle.read(&large)?);
+                idle.write(&small)?[SMALL - 1] = 11;
+                idle.write(&large)?[LARGE - 1] = 12;
             }
             step(s, &step_kernel, &large, LARGE)?;
             through(s, &through_kernel, table, &small, (n, options.transactional(true)))?;
@@ -179,14 +179,17 @@ fn a_failed_launch_changes_neither_side() {
         step(s, &step_kernel, &small, SMALL)?;
         let before = {
             let idle = s.wait()?;
-            (idle.read(&small).to_vec(), idle.read(&large).to_vec())
+            (idle.read(&small)?.to_vec(), idle.read(&large)?.to_vec())
         };
         let options = LaunchOptions::new().transactional(true);
         let failed = through(s, &through_kernel, table, &small, (n, options));
         let Err(LaunchError::Fault(fault)) = &failed else { panic!("{failed:?}") };
         assert_eq!((fault.address, fault.reason), (8, FaultReason::OutOfBounds));
         let idle = s.wait()?;
-        assert!(idle.read(&small) == before.0 && idle.read(&large) == before.1, "it left a trace");
+        assert!(
+            idle.read(&small)? == before.0 && idle.read(&large)? == before.1,
+            "it left a trace"
+        );
         Ok::<(), Error>(())
     });
     ended.unwrap();

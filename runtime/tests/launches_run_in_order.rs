@@ -119,9 +119,9 @@ fn the_host_reads_and_writes_between_launches() {
             let args = |c| affine::Args { y: y.ptr(), n: 100, a: 1.0, c };
             s.launch(&kernel, Grid::cover(100), args(4.0))?;
             let mut idle = s.wait()?;
-            assert_eq!(idle.read(&y), [5.0; 100]);
-            assert_eq!(idle.read(&z), [7.0; 100]);
-            idle.write(&y).fill(10.0);
+            assert_eq!(idle.read(&y)?, [5.0; 100]);
+            assert_eq!(idle.read(&z)?, [7.0; 100]);
+            idle.write(&y)?.fill(10.0);
             s.launch(&kernel, Grid::cover(100), args(1.0))?;
             Ok(())
         })

@@ -204,8 +204,8 @@ impl Rig {
                 let Some(y) = model.pieces[piece] else { return Ok(()) };
                 let expected = &mut model.written[piece_start(piece)..][..y.len()];
                 let mut idle = s.wait()?;
-                assert!(idle.read(&y) == expected, "{}: seen by the host", self.name);
-                idle.write(&y)[word % y.len()] = 77;
+                assert!(idle.read(&y)? == expected, "{}: seen by the host", self.name);
+                idle.write(&y)?[word % y.len()] = 77;
                 expected[word % y.len()] = 77;
             }
             _ => {}

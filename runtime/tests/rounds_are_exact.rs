@@ -106,8 +106,8 @@ fn the_host_looks_and_changes_memory_between_launches() {
             for at in [0, 2000, 4999] {
                 s.launch(&kernel, Grid::cover(n), args)?;
                 let mut idle = s.wait()?;
-                sums.push(idle.read(&y).iter().sum::<f32>());
-                idle.write(&y)[at] = 1.0e6;
+                sums.push(idle.read(&y)?.iter().sum::<f32>());
+                idle.write(&y)?[at] = 1.0e6;
             }
             s.launch(&kernel, Grid::cover(n), args)?;
             Ok(sums)

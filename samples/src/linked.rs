@@ -98,7 +98,7 @@ impl Linked {
                     s.launch(&kernel, Grid::cover(count as usize), args)?;
                 }
                 let mut idle = s.wait()?;
-                count = std::mem::take(&mut idle.write(&next_count)[0]);
+                count = std::mem::take(&mut idle.write(&next_count)?[0]);
                 std::mem::swap(&mut frontier, &mut next);
             }
             Ok(level)

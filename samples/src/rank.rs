@@ -55,11 +55,11 @@ pub fn rank(
         for round in 1.. {
             linalg.dot(s, rank, without_links, lost)?;
             linalg.multiply(s, &links, rank, next)?;
-            let lost = sum(s.wait()?.read(&lost));
+            let lost = sum(s.wait()?.read(&lost)?);
             let everywhere = (1.0 - damping + damping * lost) / real(n);
             linalg.affine(s, single(damping), next, single(everywhere))?;
             let idle = s.wait()?;
-            let change = distance(idle.read(&rank), idle.read(&next));
+            let change = distance(idle.read(&rank)?, idle.read(&next)?);
             std::mem::swap(&mut rank, &mut next);
             stage.advance(1);
             if change <= TOLERANCE || round == ROUNDS {

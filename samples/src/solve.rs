@@ -75,7 +75,7 @@ pub fn solve(
             linalg.dot(s, r, z, one)?;
             linalg.dot(s, r, r, two)?;
             let idle = s.wait()?;
-            let (next_rz, rr) = (sum(idle.read(&one)), sum(idle.read(&two)));
+            let (next_rz, rr) = (sum(idle.read(&one)?), sum(idle.read(&two)?));
             if iteration == 0 {
                 first_rr = rr;
             }
@@ -91,7 +91,7 @@ pub fn solve(
             linalg.axpby(s, 1.0, z, single(beta), p)?;
             linalg.multiply(s, &a, p, q)?;
             linalg.dot(s, p, q, one)?;
-            let curvature = sum(s.wait()?.read(&one));
+            let curvature = sum(s.wait()?.read(&one)?);
             if !curvature.is_normal() || curvature < 0.0 {
                 return Ok((iteration, End::NotPositiveDefinite, residual));
             }

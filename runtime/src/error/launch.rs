@@ -233,6 +233,17 @@ pub enum LaunchError {
         /// The reason.
         reason: FaultReason,
     },
+    /// Elements were asked for that a lend does not have: see
+    /// [`read_range`](crate::Idle::read_range).
+    #[error("elements {start}..{end} are not within the {len} that were lent")]
+    OutOfRange {
+        /// The first element that was asked for.
+        start: usize,
+        /// The element behind the last one.
+        end: usize,
+        /// The elements that the lend has.
+        len: usize,
+    },
     /// The process was forked from the one that built the runtime.
     #[error("{FORKED}")]
     Forked,

@@ -190,7 +190,7 @@ impl Stream {
     }
 
     /// Refuses to work in a child made by `fork`.
-    pub(super) fn check_process(&self) -> Result<(), LaunchError> {
+    pub(crate) fn check_process(&self) -> Result<(), LaunchError> {
         if self.device().is_inherited() { Err(LaunchError::Forked) } else { Ok(()) }
     }
 

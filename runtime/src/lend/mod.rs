@@ -5,4 +5,5 @@ pub(crate) mod imports;
 pub(crate) mod lendable;
 pub(crate) mod lends;
 pub(crate) mod process;
+pub(crate) mod shown;
 pub(crate) mod token;

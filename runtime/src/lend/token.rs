@@ -69,8 +69,11 @@ impl<'scope, T> LentMut<'scope, T> {
     }
 }
 
-/// The range as numbers, if it lies within so many elements.
-fn within(range: &impl RangeBounds<usize>, len: usize) -> Result<Range<usize>, LendError> {
+/// The range as numbers; as an error if it does not lie within so many elements.
+pub(crate) fn within(
+    range: &impl RangeBounds<usize>,
+    len: usize,
+) -> Result<Range<usize>, Range<usize>> {
     let start = match range.start_bound() {
         Bound::Included(&start) => start,
         Bound::Excluded(&before) => before.saturating_add(1),
@@ -81,8 +84,7 @@ fn within(range: &impl RangeBounds<usize>, len: usize) -> Result<Range<usize>, L
         Bound::Excluded(&end) => end,
         Bound::Unbounded => len,
     };
-    let fits = start <= end && end <= len;
-    if fits { Ok(start..end) } else { Err(LendError::OutOfRange { start, end, len }) }
+    if start <= end && end <= len { Ok(start..end) } else { Err(start..end) }
 }
 
 /// The methods of both tokens, whatever `T` is: parts, a length, copies, debug output.
@@ -119,7 +121,9 @@ macro_rules! token {
             /// [`LendError::OutOfRange`] when the range ends behind the last element, or before it
             /// starts.
             pub fn slice(&self, range: impl RangeBounds<usize>) -> Result<Self, LendError> {
-                Ok(self.part(&within(&range, self.len)?))
+                let outside =
+                    |Range { start, end }| LendError::OutOfRange { start, end, len: self.len };
+                Ok(self.part(&within(&range, self.len).map_err(outside)?))
             }
 
             /// The elements before an index, and those from it on, as two tokens.
@@ -181,7 +185,8 @@ mod tests {
     use super::*;
 
     fn parts(range: impl RangeBounds<usize>, len: usize) -> Result<Range<usize>, String> {
-        within(&range, len).map_err(|error| error.to_string())
+        let outside = |Range { start, end }| LendError::OutOfRange { start, end, len }.to_string();
+        within(&range, len).map_err(outside)
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
 use crate::residency::memory::Span;
 use farptr_hmm::VaRange;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     ops::Range,
 };
 
@@ -54,11 +54,31 @@ pub(crate) struct LendPages {
     aliases: HashMap<usize, usize>,
 }
 
+/// A page of a lend: the lend's position, and the page's place in the lend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct LentPage {
+    lend: usize,
+    page: usize,
+}
+
+/// Pages that are newer on the device than at home, and the spans that bring them home.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    pages: Vec<LentPage>,
+    /// There are no others.
+    all: bool,
+    pub(crate) spans: Vec<Span>,
+}
+
 /// All lends of a scope, and the device's table of them.
 #[derive(Debug, Default)]
 pub(crate) struct Pages {
     pub(crate) table: Table,
     lends: Vec<LendPages>,
+    /// A page may be [`State::Write`]. If this is false, none is.
+    any_write: bool,
+    /// A page may be [`State::Dirty`]. If this is false, none is.
+    any_dirty: bool,
     /// Positions by start, then by end.
     by_address: BTreeMap<(u64, u64), usize>,
     /// The length of the longest lend. The lend that contains an address starts at most this far
@@ -287,6 +307,7 @@ impl Pages {
                     join(&mut own, lend.span(page));
                 }
                 lend.states[page] = if write { State::Write } else { State::Read };
+                self.any_write |= write;
                 self.table.set(lend.flat, page, Entry::new(lend.frame(page), write));
             }
             spans.append(&mut own);
@@ -304,8 +325,13 @@ impl Pages {
         spans
     }
 
-    /// Ends a launch that counts: frames that the device may have written are newer than home.
+    /// Ends a launch that counts, or notes that one was recorded: frames that the device may write
+    /// are newer than home.
     pub(crate) fn commit(&mut self) {
+        if !std::mem::take(&mut self.any_write) {
+            return;
+        }
+        self.any_dirty = true;
         for state in self.lends.iter_mut().flat_map(|lend| &mut lend.states) {
             if *state == State::Write {
                 *state = State::Dirty;
@@ -323,20 +349,27 @@ impl Pages {
         self.forget_aliases();
     }
 
-    /// Drops all pages of a lend, because home has changed. Dirty ones were written back before.
+    /// Drops all pages of a lend, because home has changed. Dirty ones were written back before,
+    /// those of memory that lies at several addresses too.
     pub(crate) fn forget(&mut self, lend: usize) {
         self.drop_pages(lend, |_| true);
         self.forget_aliases();
     }
 
+    /// Drops pages of a lend, and those that are the same memory at other addresses, because home
+    /// will change. Dirty ones were written back before.
+    pub(crate) fn forget_pages(&mut self, lend: usize, pages: Range<usize>) {
+        for page in self.with_aliases(lend, pages) {
+            self.drop_page(page);
+        }
+    }
+
     /// Drops all pages of memory that lies at several addresses, because home has changed at one of
     /// them, or a frame has. Dirty ones were written back before.
     pub(crate) fn forget_aliases(&mut self) {
-        for lend in &mut self.lends {
-            for &page in lend.aliases.keys() {
-                lend.states[page] = State::Absent;
-                self.table.set(lend.flat, page, Entry::ABSENT);
-            }
+        for lend in 0..self.lends.len() {
+            let aliased: Vec<usize> = self.lends[lend].aliases.keys().copied().collect();
+            aliased.into_iter().for_each(|page| self.drop_page(LentPage { lend, page }));
         }
     }
 
@@ -360,31 +393,90 @@ impl Pages {
     }
 
     fn drop_pages(&mut self, lend: usize, dropped: impl Fn(State) -> bool) {
+        for page in 0..self.lends[lend].pages() {
+            if dropped(self.lends[lend].states[page]) {
+                self.drop_page(LentPage { lend, page });
+            }
+        }
+    }
+
+    fn drop_page(&mut self, LentPage { lend, page }: LentPage) {
         let lend = &mut self.lends[lend];
-        for (page, state) in lend.states.iter_mut().enumerate() {
-            if dropped(*state) {
-                *state = State::Absent;
-                self.table.set(lend.flat, page, Entry::ABSENT);
-            }
-        }
+        debug_assert_ne!(lend.states[page], State::Dirty, "it was written back before");
+        lend.states[page] = State::Absent;
+        self.table.set(lend.flat, page, Entry::ABSENT);
     }
 
-    /// The bytes that are newer on the device than at home.
-    pub(crate) fn dirty(&self) -> Vec<Span> {
-        let mut spans = Vec::new();
-        for lend in &self.lends {
-            lend.spans_of(|state| state == State::Dirty, &mut spans);
+    /// Pages of a lend, and behind them those that are the same memory at other addresses.
+    fn with_aliases(&self, lend: usize, pages: Range<usize>) -> Vec<LentPage> {
+        let aliases = &self.lends[lend].aliases;
+        let mut numbers: HashSet<&usize> = HashSet::new();
+        if !aliases.is_empty() {
+            numbers.extend(pages.clone().filter_map(|page| aliases.get(&page)));
         }
-        spans
+        let mut others = Vec::new();
+        for (other, lend) in self.lends.iter().enumerate().filter(|_| !numbers.is_empty()) {
+            let same = lend.aliases.iter().filter(|(_, number)| numbers.contains(number));
+            others.extend(same.map(|(&page, _)| LentPage { lend: other, page }));
+        }
+        others.retain(|other| other.lend != lend || !pages.contains(&other.page));
+        others.sort_unstable();
+        pages.map(|page| LentPage { lend, page }).chain(others).collect()
     }
 
-    /// Notes that the spans of [`dirty`](Self::dirty) were copied home.
-    pub(crate) fn written_back(&mut self) {
-        for state in self.lends.iter_mut().flat_map(|lend| &mut lend.states) {
-            if *state == State::Dirty {
-                *state = State::Write;
-            }
+    /// Whether a page may be newer on the device than at home.
+    pub(crate) fn any_dirty(&self) -> bool {
+        self.any_dirty
+    }
+
+    /// All pages that are newer on the device than at home.
+    pub(crate) fn dirty(&self) -> Dirty {
+        if !self.any_dirty {
+            return Dirty::default();
         }
+        let lends = self.lends.iter().enumerate();
+        let pages = lends.flat_map(|(lend, LendPages { states, .. })| {
+            (0..states.len()).map(move |page| LentPage { lend, page })
+        });
+        Dirty { all: true, ..self.dirty_of(pages) }
+    }
+
+    /// The pages that are newer on the device than at home, of some pages of a lend and of those
+    /// that are the same memory at other addresses: these share a frame, so they go home together.
+    pub(crate) fn dirty_among(&self, lend: usize, pages: Range<usize>) -> Dirty {
+        if !self.any_dirty {
+            return Dirty::default();
+        }
+        self.dirty_of(self.with_aliases(lend, pages).into_iter())
+    }
+
+    /// Those of some pages that are newer on the device than at home.
+    fn dirty_of(&self, pages: impl Iterator<Item = LentPage>) -> Dirty {
+        let mut dirty = Dirty::default();
+        for at in pages {
+            let lend = &self.lends[at.lend];
+            if lend.states[at.page] != State::Dirty {
+                continue;
+            }
+            let span = lend.span(at.page);
+            // Each lend is checked and copied by itself.
+            if dirty.pages.last().is_some_and(|last| last.lend == at.lend) {
+                join(&mut dirty.spans, span);
+            } else {
+                dirty.spans.push(span);
+            }
+            dirty.pages.push(at);
+        }
+        dirty
+    }
+
+    /// Notes that pages were copied home.
+    pub(crate) fn written_back(&mut self, dirty: &Dirty) {
+        for &LentPage { lend, page } in &dirty.pages {
+            self.lends[lend].states[page] = State::Write;
+            self.any_write = true;
+        }
+        self.any_dirty &= !dirty.all;
     }
 }
 

@@ -21,11 +21,11 @@ fn copies_carry_lent_bytes_only_and_neighbours_are_joined() {
     assert_eq!(pages.serve(&all, NO_ROOM), Ok(vec![whole]));
     assert_eq!(pages.serve(&all, NO_ROOM), Ok(vec![]), "served already");
     assert_eq!(pages.writable(), [whole]);
-    assert_eq!(pages.dirty(), [], "nothing is newer than home before a commit");
+    assert_eq!(pages.dirty().spans, [], "nothing is newer than home before a commit");
     pages.commit();
-    assert_eq!(pages.dirty(), [whole]);
-    pages.written_back();
-    assert_eq!(pages.dirty(), []);
+    assert_eq!(pages.dirty().spans, [whole]);
+    pages.written_back(&pages.dirty());
+    assert_eq!(pages.dirty().spans, []);
     assert_eq!(pages.writable(), [whole], "the device may still write");
 }
 
@@ -49,7 +49,7 @@ fn lends_that_share_a_page_share_no_frame() {
     assert_eq!(pages.find(0x1100), Some((high, 0)));
     assert_eq!((pages.find(0xfff), pages.find(0x1300)), (None, None));
     pages.commit();
-    assert_eq!(pages.dirty(), copies[..1], "what is lent for reading never goes home");
+    assert_eq!(pages.dirty().spans, copies[..1], "what is lent for reading never goes home");
     assert!(!pages.lends()[high].lacks(0, true), "serving it does not make it writable");
 }
 
@@ -66,7 +66,7 @@ fn lends_that_touch_are_copied_apart_wherever_their_frames_are() {
     assert_eq!(pages.serve(&all, NO_ROOM).unwrap(), copies);
     assert_eq!(pages.writable(), copies);
     pages.commit();
-    assert_eq!(pages.dirty(), copies);
+    assert_eq!(pages.dirty().spans, copies);
 }
 
 #[test]

@@ -68,7 +68,8 @@ fn a_chain_through_scattered_pages_takes_few_rounds() {
         let (mut launch, mut pages, nodes) = chain(count, visible);
         let costs = run(&mut launch, &mut pages, Replay::Undo, follows);
         assert!(costs.rounds <= count / 64, "{costs:?} for {visible}");
-        rounds::write_back(&mut launch.device, &mut pages).unwrap();
+        let dirty = pages.dirty();
+        rounds::write_back(&mut launch.device, &mut pages, &dirty).unwrap();
         assert!(nodes.iter().all(|&node| launch.device.home.load(node + 8, false) == 1));
     }
 }

@@ -4,7 +4,7 @@
 
 use super::{
     PAGE_BYTES,
-    pages::Pages,
+    pages::{Dirty, Pages},
     plan::{Costs, Ended, Plan, Replay},
     prefetch,
     process::{Access, Change, Limits, ProcessPages},
@@ -77,13 +77,16 @@ pub(crate) fn launch<R: Run>(
     (outcome, rounds.costs)
 }
 
-/// Writes home the bytes that are newer on the device, and returns how many.
-pub(crate) fn write_back<M: Memory>(memory: &mut M, pages: &mut Pages) -> Result<u64, M::Error> {
-    let spans = pages.dirty();
-    let bytes = Span::sum(&spans);
+/// Writes home bytes that are newer on the device, and returns how many.
+pub(crate) fn write_back<M: Memory>(
+    memory: &mut M,
+    pages: &mut Pages,
+    dirty: &Dirty,
+) -> Result<u64, M::Error> {
+    let bytes = Span::sum(&dirty.spans);
     let _copy = (bytes > 0).then(|| trace::span!("copy", to = "home", bytes = bytes));
-    memory.copy_home(&spans)?;
-    pages.written_back();
+    memory.copy_home(&dirty.spans)?;
+    pages.written_back(dirty);
     Ok(bytes)
 }
 
@@ -92,8 +95,9 @@ impl<R: Run> Rounds<'_, R> {
         // A page that is brought in must find at home the bytes that the device has of it at
         // another address.
         if self.plan.needs_home() || self.pages.has_aliases() {
-            let bytes = write_back(self.run.memory(), self.pages).map_err(Ended::Device)?;
-            self.costs.bytes_home += bytes;
+            let dirty = self.pages.dirty();
+            let bytes = write_back(self.run.memory(), self.pages, &dirty);
+            self.costs.bytes_home += bytes.map_err(Ended::Device)?;
         }
         self.pages.begin(&self.plan.written);
         let outcome = self.until_clean();

@@ -67,7 +67,8 @@ fn go(
 }
 
 fn finish(launch: &mut Launch, pages: &mut Pages) {
-    write_back(&mut launch.device, pages).unwrap();
+    let dirty = pages.dirty();
+    write_back(&mut launch.device, pages, &dirty).unwrap();
 }
 
 /// Lends with gaps between them, some sharing a page with the next.

@@ -4,7 +4,7 @@ use super::{
     PAGE_BYTES,
     areas::Areas,
     bitmap::FaultBitmap,
-    pages::{Pages, pages_of},
+    pages::{Dirty, Pages, pages_of},
     plan::{Costs, Plan, Replay},
     process::{LentProcess, ProcessPages, address_width},
     rounds,
@@ -24,6 +24,7 @@ use crate::{
         homes::Homes,
         lends::{Lends, Segment},
         process::ProcessMemory,
+        shown::Shown,
     },
     residency::frames::{Copies, Frames},
     stats::Counters,
@@ -51,8 +52,6 @@ pub(crate) struct View {
     process: Option<ProcessPages>,
     /// Memory for the segments that kernels bisect, made for the first launch that does.
     list: Option<SegmentList>,
-    /// The device may have written since bytes were last written back.
-    written: bool,
     /// The areas of the process, if the kernel tells.
     areas: Option<Areas>,
 }
@@ -86,7 +85,6 @@ impl View {
             bitmaps: BTreeMap::new(),
             process: None,
             list: None,
-            written: false,
             areas: Maps::open().ok().map(Areas::of),
             launcher: Arc::clone(launcher),
             config: Arc::clone(config),
@@ -218,7 +216,6 @@ impl View {
     /// home, and the device drops its pages of imported segments. With copies, segments of which
     /// the device has all pages get the distance to their frames.
     fn finish(&mut self, lends: &mut Lends, homes: &mut Homes) -> Result<(), LaunchError> {
-        self.written = true;
         if !self.config.imports() {
             self.note_resident(lends);
             return Ok(());
@@ -245,7 +242,7 @@ impl View {
         }
         self.refresh_areas();
         if self.pages.has_aliases() {
-            self.write_back(homes)?;
+            self.bring_home(homes)?;
         }
         let mut aliased = BTreeSet::new();
         for segment in &new {
@@ -283,7 +280,7 @@ impl View {
         if addresses.is_empty() {
             return Ok(());
         }
-        self.write_back(homes)?;
+        self.bring_home(homes)?;
         for &address in addresses {
             if let Some(segment) = lends.containing(VirtAddr::new(address)) {
                 self.retire(segment.range.start())?;
@@ -360,54 +357,90 @@ impl View {
 
     /// Notes that a launch without rounds may write to all pages that have write permission.
     pub(crate) fn note_written(&mut self) {
-        if !std::mem::replace(&mut self.written, true) {
-            self.pages.commit();
-        }
+        self.pages.commit();
     }
 
-    /// Writes home the bytes that are newer on the device, once nothing is running.
+    /// Writes home all bytes that are newer on the device, once nothing is running.
     pub(crate) fn bring_home(&mut self, homes: &mut Homes) -> Result<(), VulkanError> {
-        if self.written { self.write_back(homes) } else { Ok(()) }
+        let dirty = self.pages.dirty();
+        self.write_back(&dirty, homes)
     }
 
-    fn write_back(&mut self, homes: &mut Homes) -> Result<(), VulkanError> {
+    /// Writes home the pages that a lent range touches, with those that are the same memory at
+    /// other addresses, as far as they are newer on the device. Nothing is running. No byte that is
+    /// `shown` is written.
+    pub(crate) fn bring_home_range(
+        &mut self,
+        range: VaRange,
+        homes: &mut Homes,
+        shown: &Shown,
+    ) -> Result<(), VulkanError> {
+        let dirty = match self.place_of(range) {
+            Some((lend, pages)) if self.areas.is_some() => self.pages.dirty_among(lend, pages),
+            _ if self.pages.any_dirty() && self.may_be_shared(range) => self.pages.dirty(),
+            _ => return Ok(()),
+        };
+        let unseen = dirty.spans.iter().all(|span| !shown.overlap(span.home, span.bytes));
+        assert!(unseen, "bytes that the host has seen are not written before the next launch");
+        self.write_back(&dirty, homes)
+    }
+
+    fn write_back(&mut self, dirty: &Dirty, homes: &mut Homes) -> Result<(), VulkanError> {
         let mut memory = Copies { frames: &mut self.frames, homes };
-        let bytes = rounds::write_back(&mut memory, &mut self.pages)?;
+        let bytes = rounds::write_back(&mut memory, &mut self.pages, dirty)?;
         Counters::add(&self.launcher.device().counters.bytes_home, bytes);
-        self.written = false;
         Ok(())
     }
 
-    /// Drops the pages of the segment that has an address, because home was or will be changed.
+    /// Drops the pages of the segment that has an address, because home was changed.
     fn forget(&mut self, start: VirtAddr) {
-        let below = self.bitmaps.range(..=start).next_back();
-        if let Some((_, bitmap)) = below.filter(|(_, bitmap)| bitmap.range.contains(start)) {
+        if let Some(bitmap) = self.bitmap_of(start) {
             self.pages.forget(bitmap.lend);
         }
     }
 
-    /// Drops the pages of the segment at an address, because the host is about to change it. Pages
-    /// of other addresses that are the same memory are dropped too. If the segment is not in the
-    /// view yet and is shared memory, all pages are dropped.
-    pub(crate) fn forget_home(&mut self, lends: &mut Lends, start: VirtAddr) {
-        if let Some(&segment) = lends.containing(start) {
-            if self.bitmaps.contains_key(&segment.range.start()) {
-                self.forget(segment.range.start());
-            } else {
-                self.forget_shared(segment.range);
+    /// Writes home the pages that a lent range touches, as
+    /// [`bring_home_range`](Self::bring_home_range) does, and drops them, because the host is about
+    /// to change them. If the range is not in the view yet and is shared memory, all pages are
+    /// dropped.
+    pub(crate) fn take_home(
+        &mut self,
+        range: VaRange,
+        lends: &mut Lends,
+        homes: &mut Homes,
+    ) -> Result<(), VulkanError> {
+        self.bring_home_range(range, homes, &Shown::default())?;
+        match self.place_of(range) {
+            Some((lend, pages)) => self.pages.forget_pages(lend, pages),
+            None if self.may_be_shared(range) => {
+                self.bitmaps.values().for_each(|bitmap| self.pages.forget(bitmap.lend));
             }
+            None => {}
         }
         if !self.config.imports() {
             self.note_resident(lends);
         }
+        Ok(())
     }
 
-    /// Drops all pages if a range is in shared memory.
-    fn forget_shared(&mut self, range: VaRange) {
+    /// The position of the lend that has a range, and the pages of the lend that the range touches.
+    fn place_of(&self, range: VaRange) -> Option<(usize, std::ops::Range<usize>)> {
+        let bitmap = self.bitmap_of(range.start())?;
+        let first = self.pages.lends()[bitmap.lend].first_page();
+        let start = (range.start().get() / PAGE_BYTES - first) as usize;
+        Some((bitmap.lend, start..start + pages_of(range)))
+    }
+
+    fn bitmap_of(&self, address: VirtAddr) -> Option<&FaultBitmap> {
+        let (_, bitmap) = self.bitmaps.range(..=address).next_back()?;
+        bitmap.range.contains(address).then_some(bitmap)
+    }
+
+    /// Whether a range is in shared memory, or Linux does not tell.
+    fn may_be_shared(&mut self, range: VaRange) -> bool {
         self.refresh_areas();
-        if self.areas_of(range).iter().any(is_shared) {
-            self.bitmaps.values().for_each(|bitmap| self.pages.forget(bitmap.lend));
-        }
+        let areas = self.areas.as_mut().and_then(|areas| areas.within(range).ok());
+        areas.is_none_or(|areas| areas.iter().any(is_shared))
     }
 
     /// Notes which segments the device has whole, and their distance to it.

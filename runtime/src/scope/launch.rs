@@ -37,6 +37,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// If the device works on copies ([`Backing::Copy`](crate::Backing::Copy), or what cannot
     /// be imported), they are found in `/proc/self/maps`, and without that file they do not see
     /// each other's writes. A private mapping of the file may go on to show what was there before.
+    /// The host, too, sees at one address what kernels wrote at another: where the device works on
+    /// host memory at any time, and where it works on copies once the bytes were brought home, by
+    /// [`Idle::read`] or by the end of the scope.
     ///
     /// # Errors
     ///
@@ -64,7 +67,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// Lends a slice to the device for reading and writing, until the scope ends.
     ///
     /// As [`lend`](Self::lend) otherwise. `T` is [`LendableMut`], because a kernel may leave any
-    /// bits. The host can look at the elements between launches through [`wait`](Self::wait).
+    /// bits. The host can look at the elements between launches through [`wait`](Self::wait), and
+    /// finds all that kernels wrote in the slice when the scope has ended.
     ///
     /// # Errors
     ///
@@ -385,14 +389,16 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 
     /// Waits until every launch so far has completed, and lets the host look at lent memory.
     ///
-    /// While the returned [`Idle`] lives, nothing can be launched.
+    /// Nothing is copied: [`Idle::read`] brings home what it is asked for, and the end of the scope
+    /// the rest. While the returned [`Idle`] lives, nothing can be launched.
     ///
     /// # Errors
     ///
     /// [`LaunchError::Vulkan`] when launches could not be handed to the device, and what
     /// [`launch`](Self::launch) lists about earlier launches.
     pub fn wait(&mut self) -> Result<Idle<'_, 'scope, 'env>, LaunchError> {
-        self.idle()
+        self.finish()?;
+        Ok(Idle::new(self))
     }
 }
 

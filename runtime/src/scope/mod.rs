@@ -1,10 +1,12 @@
 //! Scopes: what soundness rests on, and what a program does inside one.
 
+mod idle;
 mod launch;
 #[allow(clippy::module_inception, reason = "the type `Scope` and its argument have a file alone")]
 mod scope;
 #[cfg(test)]
 mod tables_tests;
 
+pub use idle::Idle;
+pub use scope::Scope;
 pub(crate) use scope::with_scope;
-pub use scope::{Idle, Scope};

@@ -37,7 +37,7 @@ use crate::{
     trace,
     vk::Device,
 };
-use farptr_hmm::{VaRange, VirtAddr};
+use farptr_hmm::VaRange;
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 /// A stretch of the program during which the device may use borrowed memory.
@@ -149,7 +149,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let delta = unsafe { self.reach(range) }?;
         lend.record("imported", delta.is_some());
         // SAFETY: 1. and 2. the caller's promises, for this range and those that it was joined
-        // with; 3. an `Idle`, which alone gives access to them, borrows the scope.
+        // with; 3. an `Idle`, which alone gives access to them, borrows the scope, and writes no
+        // byte home of which it has given a slice.
         unsafe { self.homes.add(range, writable) };
         self.lends.insert(Segment { range, writable, delta });
         Ok(())
@@ -248,13 +249,6 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             None => Ok(()),
         }
     }
-
-    /// Submits what is recorded, waits, and gives the host a look at lent memory.
-    pub(super) fn idle(&mut self) -> Result<Idle<'_, 'scope, 'env>, LaunchError> {
-        self.finish()?;
-        self.bring_home()?;
-        Ok(Idle { scope: self })
-    }
 }
 
 impl Drop for Scope<'_, '_> {
@@ -276,47 +270,5 @@ impl fmt::Debug for Scope<'_, '_> {
             .field("stream", &self.stream)
             .field("imports", &self.imports.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// The host's look at lent memory between launches: while it lives, nothing can be launched.
-///
-/// [`Scope::wait`] makes one. Forgetting it is harmless: it holds nothing but the borrow.
-pub struct Idle<'a, 'scope, 'env> {
-    // Invariant: nothing that this scope submitted is pending; the `&mut` keeps it so.
-    scope: &'a mut Scope<'scope, 'env>,
-}
-
-impl<'scope> Idle<'_, 'scope, '_> {
-    /// The elements of a slice that was lent for writing, as the launches so far left them.
-    ///
-    /// Atomics are not [`Lendable`], since they could be written through a shared slice. They are
-    /// read through [`write`](Self::write).
-    #[must_use]
-    pub fn read<T: Lendable<Kind>, Kind>(&self, lent: &LentMut<'scope, T>) -> &[T] {
-        // SAFETY: 1. pointer and length are of elements of a `&'env mut [T]` that this very scope
-        // lent, by the brand 'scope, and 'env outlives `self`; 2. any bytes are a T (`LentMut`);
-        // 3. no kernel of this scope is pending (invariant), and the memory is borrowed mutably by
-        // the scope, so no other code writes it, nor can it through this slice (`Lendable`);
-        // 4. `write` needs `&mut self`, so no `&mut` is alive, whichever elements it has.
-        unsafe { std::slice::from_raw_parts(lent.raw(), lent.len()) }
-    }
-
-    /// As [`read`](Self::read), for changing the elements before the next launch.
-    #[must_use]
-    pub fn write<T: LendableMut<Kind>, Kind>(&mut self, lent: &LentMut<'scope, T>) -> &mut [T] {
-        let Scope { view, lends, .. } = &mut *self.scope;
-        if let Some(view) = view.as_mut().filter(|_| size_of::<T>() * lent.len() > 0) {
-            view.forget_home(lends, VirtAddr::from_ptr(lent.raw().cast_const()));
-        }
-        // SAFETY: 1. to 3. as in `read`; 4. `&mut self` shows that no other slice is alive, of
-        // these or of other elements.
-        unsafe { std::slice::from_raw_parts_mut(lent.raw(), lent.len()) }
-    }
-}
-
-impl fmt::Debug for Idle<'_, '_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Idle").field(&self.scope).finish()
     }
 }
