@@ -5,7 +5,7 @@ use crate::{
     ResidencyTier, Runtime,
     config::Config,
     error::chain,
-    explain::{self, Judged, Loops},
+    explain::{self, Judged, Loops, Timing},
     kernel::{
         cache_file::CacheFile, code::Code, kernels::Kernels, known::Keep, pipelines::Pipelines,
     },
@@ -53,6 +53,7 @@ pub struct RuntimeBuilder {
     device_budget: Option<u64>,
     hooks: Hooks,
     validation: Option<bool>,
+    time_kernels: bool,
     cache: CachePlace,
 }
 
@@ -122,6 +123,17 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Measures how long each kernel runs on the device, for
+    /// [`Stats::kernel_times`](crate::Stats::kernel_times); off unless set.
+    ///
+    /// The device writes a timestamp before and after each launch. Launches of a runtime run one
+    /// after the other anyway, so this takes the time of two small commands a launch, and of one
+    /// read a batch. [`Explanation::times_kernels`] says whether the device can do it.
+    pub fn time_kernels(mut self, on: bool) -> Self {
+        self.time_kernels = on;
+        self
+    }
+
     /// Keeps the driver's compiled kernels in this folder, instead of `$XDG_CACHE_HOME/farptr` or
     /// `$HOME/.cache/farptr`.
     pub fn pipeline_cache(mut self, folder: impl Into<PathBuf>) -> Self {
@@ -184,6 +196,11 @@ impl RuntimeBuilder {
         else {
             return Err(refusal(&wanted, &judged));
         };
+        let times = match launcher.device().times() {
+            Some(times) => Timing::Taken(times.clock),
+            None if self.time_kernels => Timing::Unavailable,
+            None => Timing::Off,
+        };
         let explanation = Explanation {
             devices: judged,
             access: config.access,
@@ -193,6 +210,7 @@ impl RuntimeBuilder {
             loops,
             narrow_offsets,
             validation,
+            times,
             cache: String::new(),
         };
         Ok(Runtime::new(launcher, kernels, config, explanation))
@@ -243,7 +261,7 @@ impl RuntimeBuilder {
         access: AccessMode,
     ) -> Result<Opened, String> {
         let opened = |error| format!("cannot be opened: {}", chain(&error));
-        let device = Arc::new(Device::open(instance, physical).map_err(opened)?);
+        let device = Arc::new(Device::open(instance, physical, self.time_kernels).map_err(opened)?);
         let launcher = Arc::new(Launcher::new(&device).map_err(opened)?);
         let kernels = Kernels::new(&device, self.pipelines(&device)?);
         let load = |checked_in: CheckedIn| {

@@ -135,6 +135,7 @@ mod shortage;
 mod stats;
 #[doc(hidden)]
 pub mod test_hooks;
+mod times;
 mod trace;
 mod vk;
 
@@ -159,6 +160,7 @@ pub use lend::token::{Lent, LentMut};
 pub use runtime::Runtime;
 pub use scope::{Idle, Scope};
 pub use stats::Stats;
+pub use times::KernelTime;
 
 /// The two families of types that can be lent: the parameter of [`Lendable`] and [`LendableMut`].
 pub mod kind {

@@ -1,11 +1,12 @@
 //! The counts of a runtime: launches, rounds, faults, bytes.
 
+use crate::times::{KernelTime, KernelTimes};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The counts of a runtime since it was built. Launches of the proofs at start-up are not counted.
 ///
 /// Take two and subtract with [`Stats::since`] to learn what happened between them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Launches that were handed to the device.
@@ -32,6 +33,10 @@ pub struct Stats {
     /// on a software device these are the demand paging of kernels, among the process's other
     /// faults. Zero where a sandbox forbids to read them.
     pub host_faults: u64,
+    /// The time that each kernel ran on the device, in the order of their names. Absent unless
+    /// [`RuntimeBuilder::time_kernels`](crate::RuntimeBuilder::time_kernels) asked for it, and
+    /// where the device has no timestamps. A launch is added when its end was waited for.
+    pub kernel_times: Option<Vec<KernelTime>>,
 }
 
 impl Stats {
@@ -49,6 +54,9 @@ impl Stats {
             bytes_in: self.bytes_in.saturating_sub(earlier.bytes_in),
             bytes_home: self.bytes_home.saturating_sub(earlier.bytes_home),
             host_faults: self.host_faults.saturating_sub(earlier.host_faults),
+            kernel_times: self.kernel_times.as_ref().map(|times| {
+                KernelTime::all_since(times, earlier.kernel_times.as_deref().unwrap_or_default())
+            }),
         }
     }
 }
@@ -65,11 +73,18 @@ pub(crate) struct Counters {
     pub(crate) undone_rounds: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_home: AtomicU64,
+    /// The times of kernels, if they are taken.
+    pub(crate) kernel_times: Option<KernelTimes>,
     /// The faults that the process had taken before.
     host_faults_before: AtomicU64,
 }
 
 impl Counters {
+    /// Counters, and the times of kernels if they are taken.
+    pub(crate) fn new(kernel_times: Option<KernelTimes>) -> Self {
+        Self { kernel_times, ..Self::default() }
+    }
+
     pub(crate) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Relaxed);
     }
@@ -86,8 +101,10 @@ impl Counters {
             undone_rounds,
             bytes_in,
             bytes_home,
+            kernel_times,
             host_faults_before,
         } = self;
+        kernel_times.iter().for_each(KernelTimes::begin);
         let counted = [launches, rounds, submissions, lends, pages_imported, faults, undone_rounds];
         for counter in counted.into_iter().chain([bytes_in, bytes_home]) {
             counter.store(0, Relaxed);
@@ -106,6 +123,7 @@ impl Counters {
             lends: self.lends.load(Relaxed),
             pages_imported: self.pages_imported.load(Relaxed),
             faults: self.faults.load(Relaxed),
+            kernel_times: self.kernel_times.as_ref().map(KernelTimes::times),
             host_faults: host_faults().saturating_sub(self.host_faults_before.load(Relaxed)),
         }
     }

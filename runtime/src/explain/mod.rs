@@ -5,7 +5,8 @@ mod kernel;
 pub use kernel::KernelExplanation;
 
 use crate::{
-    ChosenBacking, ProvedAccess, ResidencyTier, prove::judge::Refusal, vk::info::DeviceInfo,
+    ChosenBacking, ProvedAccess, ResidencyTier, prove::judge::Refusal, times::Clock,
+    vk::info::DeviceInfo,
 };
 use std::fmt;
 
@@ -23,6 +24,7 @@ pub struct Explanation {
     pub(crate) loops: Loops,
     pub(crate) narrow_offsets: bool,
     pub(crate) validation: bool,
+    pub(crate) times: Timing,
     pub(crate) cache: String,
 }
 
@@ -38,6 +40,25 @@ pub(crate) struct Judged {
 pub(crate) struct Loops {
     /// The number of iterations after which the driver ended a loop without an error, if it did.
     pub(crate) cut_after: Option<u32>,
+}
+
+/// Whether kernels are timed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Timing {
+    Off,
+    Taken(Clock),
+    /// It was asked for, and the device has no timestamps.
+    Unavailable,
+}
+
+impl fmt::Display for Timing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("not taken"),
+            Self::Taken(clock) => write!(f, "of kernels, by timestamps of {clock}"),
+            Self::Unavailable => f.write_str("not taken: the device has no timestamps"),
+        }
+    }
 }
 
 impl Explanation {
@@ -64,6 +85,12 @@ impl Explanation {
     #[must_use]
     pub fn narrow_offsets(&self) -> bool {
         self.narrow_offsets
+    }
+
+    /// Whether kernels are timed: it was asked for, and the device has timestamps.
+    #[must_use]
+    pub fn times_kernels(&self) -> bool {
+        matches!(self.times, Timing::Taken(_))
     }
 
     /// The place of lent data between launches.
@@ -114,6 +141,7 @@ impl fmt::Display for Explanation {
             f,
             "process     nothing watches mappings; lent processes are compared before writes"
         )?;
+        writeln!(f, "times       {}", self.times)?;
         writeln!(f, "validation  {}", if self.validation { "on, errors abort" } else { "off" })?;
         write!(f, "pipelines   {}", self.cache)
     }

@@ -44,7 +44,7 @@ impl Pipelines {
         let pipeline = file_limit_as_error(|| Pipeline::new(device, &self.cache, shader))?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let kernel = kernel_hash(shader.words, shader.entry);
-        // What the driver itself kept elsewhere is not known.
+        // The driver may have caches of its own, too.
         trace::event!(DEBUG, "pipeline cache", hit = state.stored.kernels.contains(&kernel));
         state.store(&self.cache, kernel);
         Ok(pipeline)

@@ -14,6 +14,7 @@ use crate::{
     LaunchError, VulkanError,
     lend::lends::Lends,
     stats::Counters,
+    times::LaunchTicks,
     vk::{
         Device, Pipeline,
         command::{Recording, Submitted, WordCopy},
@@ -25,6 +26,7 @@ use std::{sync::Arc, time::Duration};
 /// Launches per submission: enough to make the cost of a submission small beside that of the
 /// launches, few enough that the device does not wait long for its first one.
 const LAUNCHES: u32 = Channel::LAUNCHES;
+const _: () = assert!(LAUNCHES <= Submitted::TIMED_LAUNCHES, "all launches can be timed");
 
 /// The launches of one submission while they are recorded, all checked or all unchecked.
 pub(crate) struct Batch {
@@ -43,6 +45,8 @@ pub(crate) struct InFlight {
 #[derive(Default)]
 struct Launches {
     count: u32,
+    /// Their kernels, if they are timed.
+    kernels: Vec<&'static str>,
     pipelines: Vec<Arc<Pipeline>>,
     checked: Option<Checked>,
     /// Control blocks of folded launches without checks.
@@ -90,8 +94,11 @@ impl Batch {
     }
 
     /// The commands, to which the caller adds one launch of a pipeline that the batch keeps.
-    pub(crate) fn add(&mut self, pipeline: &Arc<Pipeline>) -> &mut Recording {
+    pub(crate) fn add(&mut self, kernel: &'static str, pipeline: &Arc<Pipeline>) -> &mut Recording {
         self.launches.count += 1;
+        if self.recording.times_kernels() {
+            self.launches.kernels.push(kernel);
+        }
         let pipelines = &mut self.launches.pipelines;
         if pipelines.last().is_none_or(|last| !Arc::ptr_eq(last, pipeline)) {
             pipelines.push(Arc::clone(pipeline));
@@ -147,7 +154,16 @@ impl InFlight {
             stop.inspect(|stop| stop.raise());
             self.stop();
         });
+        self.note_times(device);
         self.failure(device, lends, overdue)
+    }
+
+    /// Adds the times of the launches, which are complete, if they were taken.
+    fn note_times(&self, device: &Device) {
+        let Some(times) = device.times() else { return };
+        let totals = self.submitted.ticks().into_iter();
+        let ticks = totals.map(|total| LaunchTicks { total, undone: 0 });
+        times.add(self.launches.kernels.iter().copied().zip(ticks));
     }
 
     /// Tells workgroups that have not begun to do nothing.

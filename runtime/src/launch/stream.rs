@@ -30,6 +30,7 @@ pub(crate) const IN_FLIGHT: usize = 32;
 /// An unchecked launch that was asked for.
 #[derive(Clone, Copy)]
 pub(crate) struct Plain<'a> {
+    pub(crate) kernel: &'static str,
     pub(crate) pipeline: &'a Arc<Pipeline>,
     pub(crate) push: &'a [u8],
     pub(crate) dispatch: Dispatch,
@@ -92,7 +93,7 @@ impl Stream {
         launch: &Plain<'_>,
         lends: &Lends,
     ) -> Result<(), LaunchError> {
-        let &Plain { pipeline, push, dispatch, .. } = launch;
+        let &Plain { kernel, pipeline, push, dispatch } = launch;
         if self.has_checked {
             self.finish(lends)?;
         }
@@ -107,7 +108,7 @@ impl Stream {
         // SAFETY: 1. the caller's promise 1, and a folded grid got its control block; 2. the batch
         // keeps pipeline and control block; 3. the caller's promise 2, since an idle stream has
         // waited.
-        unsafe { batch.add(pipeline).launch(&work) };
+        unsafe { batch.add(kernel, pipeline).launch(&work) };
         self.submit_if_full(lends)
     }
 

@@ -24,6 +24,7 @@ use crate::{
     lend::lends::Lends,
     residency::frames::Copies,
     stats::Counters,
+    times::LaunchTicks,
     vk::{
         Device, Pipeline,
         buffer::SharedBuffer,
@@ -83,6 +84,8 @@ pub(super) struct Runner<'r> {
     worked: Duration,
     /// The log of the newest round.
     newest: Log,
+    /// The ticks of each round, on a device that times kernels.
+    ticks: Vec<u64>,
 }
 
 impl<'r> Run for Runner<'r> {
@@ -142,6 +145,7 @@ impl<'r> Runner<'r> {
             allowance: Allowance::new(request.options.time()),
             worked: worked(),
             newest: Log::default(),
+            ticks: Vec::new(),
         }
     }
 
@@ -154,10 +158,12 @@ impl<'r> Runner<'r> {
         unsafe { recording.launch(&self.work) };
         let submitted = recording.submit(None)?;
         Counters::add(&self.device.counters.submissions, 1);
-        Ok(wait_or_stop(&submitted, Some(&mut self.allowance), || {
+        let overdue = wait_or_stop(&submitted, Some(&mut self.allowance), || {
             self.launch.stop.raise();
             self.round.channel.stop();
-        }))
+        });
+        self.ticks.extend(submitted.ticks());
+        Ok(overdue)
     }
 
     /// Counts the time that this thread worked for the launch since the last time.
@@ -181,9 +187,14 @@ impl<'r> Runner<'r> {
         report
     }
 
-    /// Ends a launch: the stop word is 0 again.
-    pub(super) fn finish(self) {
+    /// Ends a launch, in which so many rounds did not count: the stop word is 0 again.
+    pub(super) fn finish(self, undone: u64) {
         self.launch.stop.clear();
+        let Some(times) = self.device.times().filter(|_| !self.ticks.is_empty()) else { return };
+        let undone = usize::try_from(undone).map_or(self.ticks.len(), |n| n.min(self.ticks.len()));
+        let sum = |ticks: &[u64]| ticks.iter().copied().fold(0, u64::saturating_add);
+        let ticks = LaunchTicks { total: sum(&self.ticks), undone: sum(&self.ticks[..undone]) };
+        times.add([(self.launch.request.kernel, ticks)]);
     }
 
     /// The error for a launch without result.

@@ -197,7 +197,7 @@ impl View {
         let mut runner = Runner::new(launcher.device(), launch, prepared, memory, round);
         let (outcome, costs) = rounds::launch(&mut runner, pages, process.as_mut(), plan);
         let outcome = outcome.map_err(|why| runner.error(&why, lends)).inspect_err(trace::failure);
-        runner.finish();
+        runner.finish(costs.undone);
         self.count(&costs);
         outcome
     }

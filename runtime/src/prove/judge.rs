@@ -112,6 +112,7 @@ mod tests {
             driver: "test".to_owned(),
             kind,
             version: Version { major: 1, minor: 3 },
+            clock: None,
             compute_family: Some(0),
             buffer_device_address: true,
             timeline_semaphore: true,

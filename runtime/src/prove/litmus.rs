@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     kernel::code::Code,
     launch::{checked::Request, grid::Dispatch, launcher::Launcher, stream::Plain},
-    prove::kernels::{OFFSETS, OffsetsPush, ProbePush},
+    prove::kernels::{OFFSETS, OffsetsPush, PROBE, ProbePush},
     scope::with_scope,
     vk::{Pipeline, buffer::SharedBuffer},
 };
@@ -46,7 +46,7 @@ pub(crate) fn try_loops(launcher: &Arc<Launcher>, probe: &Arc<Pipeline>) -> Resu
     let push = ProbePush::new(head, result, ITERATIONS);
     let run = with_scope(launcher, &Arc::new(Config::DIRECT), |scope| {
         let (push, dispatch) = (bytemuck::bytes_of(&push), Dispatch::of([1, 1, 1]));
-        let launch = Plain { pipeline: probe, push, dispatch };
+        let launch = Plain { kernel: PROBE.name, pipeline: probe, push, dispatch };
         // SAFETY: 1. the probe was compiled as it is for this device and its push constants, and
         // one group keeps every limit; 2. it reads the one link and writes two words, all in
         // `buffer`, at its device address.

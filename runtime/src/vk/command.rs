@@ -4,7 +4,8 @@
 //! [`Submitted`] commands, whose Drop waits.
 
 use super::{
-    Device, Pipeline, buffer::WordAt, command_buffer::CommandBuffer, control::BlockAt, named::Named,
+    Device, Pipeline, buffer::WordAt, command_buffer::CommandBuffer, control::BlockAt,
+    named::Named, timestamps::Timestamps,
 };
 use crate::VulkanError;
 use ash::vk;
@@ -69,8 +70,8 @@ impl Side {
 pub(crate) struct Recording {
     // Invariant: the command buffer is recording; it is there until Drop.
     commands: Option<CommandBuffer>,
-    /// Whether a launch was recorded.
-    launched: bool,
+    /// Launches that were recorded. Timestamps that were written belong to the first of them.
+    launches: u32,
     device: Arc<Device>,
 }
 
@@ -81,7 +82,7 @@ impl Recording {
         let commands = device.take_commands()?;
         commands.begin()?;
         let device = Arc::clone(device);
-        let mut recording = Self { commands: Some(commands), launched: false, device };
+        let mut recording = Self { commands: Some(commands), launches: 0, device };
         recording.barrier(Side::WRITTEN, Side::KERNEL);
         Ok(recording)
     }
@@ -103,7 +104,7 @@ impl Recording {
     ///    until they have completed.
     pub(crate) unsafe fn launch(&mut self, work: &Work<'_>) {
         let &Work { pipeline, control, push, groups: [x, y, z], copy } = work;
-        if std::mem::replace(&mut self.launched, true) {
+        if self.launches > 0 {
             self.barrier(Side::WRITTEN, Side::KERNEL);
         }
         if let Some(copy) = copy {
@@ -127,8 +128,32 @@ impl Recording {
             // SAFETY: as above; the layout was made for this many bytes by promise 1.
             unsafe { device.cmd_push_constants(commands, pipeline.layout(), stage, 0, push) };
         }
+        self.stamp(0);
         // SAFETY: as above; the group counts keep the limits by promise 1.
         unsafe { device.cmd_dispatch(commands, x, y, z) };
+        self.stamp(1);
+        self.launches += 1;
+    }
+
+    /// Records a timestamp, before the launch or after it, on a device that times kernels.
+    fn stamp(&self, side: u32) {
+        let commands = self.commands.as_ref().and_then(CommandBuffer::timestamps);
+        let Some(timestamps) = commands.filter(|_| self.launches < Timestamps::LAUNCHES) else {
+            return;
+        };
+        let at = 2 * self.launches + side;
+        if at == 0 {
+            // SAFETY: they are those of this command buffer, which is recording.
+            unsafe { timestamps.clear(self.raw()) };
+        }
+        // SAFETY: 1. as above; the first one was behind `clear`; 2. the launch has room, and each
+        // number is used once, since `launch` counts.
+        unsafe { timestamps.write(self.raw(), at) };
+    }
+
+    /// Whether launches are timed.
+    pub(crate) fn times_kernels(&self) -> bool {
+        self.device.times().is_some()
     }
 
     /// Ends recording, with the copy of a word, if one is given, and a barrier that makes
@@ -146,8 +171,8 @@ impl Recording {
         // SAFETY: the commands were ended just now; the callers of `launch` and `copy` promised
         // the rest.
         let value = unsafe { self.device.queue().submit(self.raw()) }?;
-        let commands = self.commands.take();
-        Ok(Submitted { commands, value, device: Arc::clone(&self.device) })
+        let (commands, launches) = (self.commands.take(), self.launches);
+        Ok(Submitted { commands, value, launches, device: Arc::clone(&self.device) })
     }
 
     /// Records a copy between buffers, without any order among copies.
@@ -217,10 +242,14 @@ pub(crate) struct Submitted {
     // Invariant: the commands are pending until `value` is reached; they are there until Drop.
     commands: Option<CommandBuffer>,
     value: u64,
+    launches: u32,
     device: Arc<Device>,
 }
 
 impl Submitted {
+    /// Launches of one submission that can be timed.
+    pub(crate) const TIMED_LAUNCHES: u32 = Timestamps::LAUNCHES;
+
     /// Waits for the commands, so long at most, and says whether they have completed.
     pub(crate) fn wait_at_most(&self, at_most: Duration) -> bool {
         self.device.queue().wait_at_most(self.value, at_most)
@@ -235,6 +264,19 @@ impl Submitted {
     /// Waits until the commands have completed, as long as it takes.
     pub(crate) fn wait(&self) {
         self.device.queue().wait(self.value);
+    }
+
+    /// Waits, and gives the ticks of each launch, in their order; none on a device that does not
+    /// time kernels, or that cannot read its timestamps.
+    pub(crate) fn ticks(&self) -> Vec<u64> {
+        let timestamps = self.commands.as_ref().and_then(CommandBuffer::timestamps);
+        let Some((timestamps, times)) = timestamps.zip(self.device.times()) else {
+            return Vec::new();
+        };
+        self.wait();
+        let launches = self.launches.min(Timestamps::LAUNCHES);
+        // SAFETY: the commands have completed; each of these launches wrote two.
+        unsafe { timestamps.read(launches, times.clock) }.unwrap_or_default()
     }
 
     /// As [`wait`](Self::wait); the command buffer is free for others then.

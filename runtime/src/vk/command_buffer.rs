@@ -1,6 +1,6 @@
 //! Command buffers that are free.
 
-use super::{handle::Handle, named::Named};
+use super::{handle::Handle, named::Named, timestamps::Timestamps};
 use crate::VulkanError;
 use ash::vk;
 use std::sync::Arc;
@@ -11,11 +11,14 @@ pub(crate) struct CommandBuffer {
     // from `handle`'s device, and go with Drop. No command of the buffer is pending.
     pool: vk::CommandPool,
     raw: vk::CommandBuffer,
+    /// The timestamps of its launches, on a device that times kernels.
+    timestamps: Option<Timestamps>,
     handle: Arc<Handle>,
 }
 
 impl CommandBuffer {
-    pub(crate) fn new(handle: &Arc<Handle>, family: u32) -> Result<Self, VulkanError> {
+    pub(crate) fn new(handle: &Arc<Handle>, family: u32, timed: bool) -> Result<Self, VulkanError> {
+        let timestamps = timed.then(|| Timestamps::new(handle)).transpose()?;
         let info = vk::CommandPoolCreateInfo::default()
             .flags(vk::CommandPoolCreateFlags::TRANSIENT)
             .queue_family_index(family);
@@ -23,7 +26,7 @@ impl CommandBuffer {
         let pool = unsafe { handle.raw().create_command_pool(&info, None) }
             .named("vkCreateCommandPool")?;
         let raw = vk::CommandBuffer::null();
-        let mut made = Self { pool, raw, handle: Arc::clone(handle) };
+        let mut made = Self { pool, raw, timestamps, handle: Arc::clone(handle) };
         let info = vk::CommandBufferAllocateInfo::default()
             .command_pool(pool)
             .level(vk::CommandBufferLevel::PRIMARY)
@@ -37,6 +40,10 @@ impl CommandBuffer {
 
     pub(super) fn raw(&self) -> vk::CommandBuffer {
         self.raw
+    }
+
+    pub(super) fn timestamps(&self) -> Option<&Timestamps> {
+        self.timestamps.as_ref()
     }
 
     /// Begins recording.

@@ -9,7 +9,7 @@ use super::{
     queue::Queue,
     set_layout::SetLayout,
 };
-use crate::{VulkanError, stats::Counters};
+use crate::{VulkanError, stats::Counters, times::KernelTimes};
 use ash::{ext, vk};
 use crossbeam::queue::SegQueue;
 use farptr_rewrite::Capability;
@@ -41,8 +41,12 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// Opens a device that `prove::judge` found fit.
-    pub(crate) fn open(instance: &Arc<Instance>, physical: &Physical) -> Result<Self, VulkanError> {
+    /// Opens a device that `prove::judge` found fit. If asked to, it times kernels where it can.
+    pub(crate) fn open(
+        instance: &Arc<Instance>,
+        physical: &Physical,
+        time_kernels: bool,
+    ) -> Result<Self, VulkanError> {
         let family = physical.info.compute_family;
         let family = family.expect("devices without a compute queue are refused");
         let import = physical.info.import_alignment.is_some();
@@ -51,6 +55,7 @@ impl Device {
         let memory = unsafe { instance.raw().get_physical_device_memory_properties(physical.raw) };
         let host_memory =
             import.then(|| ext::external_memory_host::Device::new(instance.raw(), handle.raw()));
+        let clock = physical.info.clock.filter(|_| time_kernels);
         Ok(Self {
             queue: Arc::new(Queue::new(&handle, family)?),
             memory: Arc::new(Memory::new(&handle, physical.raw)?),
@@ -62,7 +67,7 @@ impl Device {
             cut_after: OnceLock::new(),
             narrow_offsets: OnceLock::new(),
             info: physical.info.clone(),
-            counters: Counters::default(),
+            counters: Counters::new(clock.map(KernelTimes::new)),
             handle,
         })
     }
@@ -98,11 +103,16 @@ impl Device {
         self.handle.is_inherited()
     }
 
+    /// The times of kernels, if they are taken.
+    pub(crate) fn times(&self) -> Option<&KernelTimes> {
+        self.counters.kernel_times.as_ref()
+    }
+
     /// A command buffer that is free.
     pub(super) fn take_commands(&self) -> Result<CommandBuffer, VulkanError> {
         match self.free.pop() {
             Some(commands) => Ok(commands),
-            None => CommandBuffer::new(&self.handle, self.family),
+            None => CommandBuffer::new(&self.handle, self.family, self.times().is_some()),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The properties of a device, as plain data.
 
+use crate::times::Clock;
 use farptr_rewrite::Capability;
 use std::fmt;
 
@@ -55,6 +56,8 @@ pub(crate) struct DeviceInfo {
     pub(crate) version: Version,
     /// The first queue family that can compute.
     pub(crate) compute_family: Option<u32>,
+    /// The clock of that family's timestamps, if it has some.
+    pub(crate) clock: Option<Clock>,
     pub(crate) buffer_device_address: bool,
     pub(crate) timeline_semaphore: bool,
     /// The alignment in bytes of imported host memory; absent without the import extension.

@@ -39,6 +39,7 @@ mod pipeline;
 mod queue;
 mod retire;
 mod set_layout;
+mod timestamps;
 pub(crate) mod transfer;
 mod validation;
 

@@ -5,7 +5,7 @@ use super::{
     info::{DeviceInfo, DeviceKind, Limits, OLDEST_VULKAN, Version},
     named::Named,
 };
-use crate::VulkanError;
+use crate::{VulkanError, times::Clock};
 use ash::{ext, vk};
 use farptr_rewrite::Capability;
 use std::{ffi::CStr, fmt::Write};
@@ -73,13 +73,17 @@ impl Physical {
         let import = modern && has_import_extension(instance, raw)?;
         let features = if modern { features(instance, raw) } else { Features::default() };
         let details = modern.then(|| details(instance, raw, import));
+        let family = compute_family(instance, raw);
         let info = DeviceInfo {
             index,
             name: text(&basic.device_name),
             driver: details.as_ref().map_or_else(String::new, |details| details.driver.clone()),
             kind: kind(basic.device_type),
             version,
-            compute_family: compute_family(instance, raw),
+            compute_family: family.map(|(index, _)| index),
+            clock: family.and_then(|(_, family)| {
+                Clock::new(family.timestamp_valid_bits, basic.limits.timestamp_period)
+            }),
             buffer_device_address: features.v12.buffer_device_address,
             timeline_semaphore: features.v12.timeline_semaphore,
             import_alignment: details.as_ref().and_then(|details| details.import_alignment),
@@ -209,13 +213,14 @@ fn capabilities(features: &Features) -> Vec<Capability> {
     .collect()
 }
 
-fn compute_family(instance: &Instance, raw: vk::PhysicalDevice) -> Option<u32> {
+/// The first queue family that can compute.
+fn compute_family(
+    instance: &Instance,
+    raw: vk::PhysicalDevice,
+) -> Option<(u32, vk::QueueFamilyProperties)> {
     // SAFETY: 1. `raw` belongs to this live instance.
     let families = unsafe { instance.raw().get_physical_device_queue_family_properties(raw) };
-    (0u32..)
-        .zip(families)
-        .find(|(_, family)| family.queue_flags.contains(vk::QueueFlags::COMPUTE))
-        .map(|(index, _)| index)
+    (0u32..).zip(families).find(|(_, family)| family.queue_flags.contains(vk::QueueFlags::COMPUTE))
 }
 
 fn limits(limits: &vk::PhysicalDeviceLimits, details: Option<&Details>) -> Limits {

@@ -1,5 +1,5 @@
 //! Every way in which a device reaches host memory.
-#![allow(unreachable_pub, reason = "shared by test binaries")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use crate::common::build;
 use farptr::test_hooks::TestHooks;
@@ -7,6 +7,11 @@ use farptr::{AccessMode, Backing, Runtime, RuntimeBuilder};
 
 /// Host memory as it is, imported, copied in several ways, and some of each.
 pub fn ways() -> Vec<(&'static str, Runtime)> {
+    ways_of(|builder| builder)
+}
+
+/// As [`ways`], with options.
+pub fn ways_of(options: impl Fn(RuntimeBuilder) -> RuntimeBuilder) -> Vec<(&'static str, Runtime)> {
     let mirrored = |backing| Runtime::builder().access(AccessMode::Mirrored).backing(backing);
     let copying = || mirrored(Backing::Copy);
     let ways: [(&'static str, RuntimeBuilder); 7] = [
@@ -18,5 +23,6 @@ pub fn ways() -> Vec<(&'static str, Runtime)> {
         ("copied by the device", copying().staged_copies(true)),
         ("copied out of order", copying().serve_faults(5, 3)),
     ];
-    ways.into_iter().filter_map(|(name, builder)| Some((name, build(builder)?))).collect()
+    let built = |(name, builder)| Some((name, build(options(builder))?));
+    ways.into_iter().filter_map(built).collect()
 }
