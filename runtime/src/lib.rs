@@ -149,7 +149,7 @@ pub use explain::{Explanation, KernelExplanation};
 pub use farptr_hmm::{VaRange, VirtAddr};
 #[cfg(feature = "kernels")]
 pub use farptr_kernels as shaders;
-pub use farptr_macros::kernel;
+pub use farptr_macros::{Lendable, LendableMut, kernel};
 pub use farptr_rewrite as rewrite;
 pub use farptr_rewrite::{AccessKind, KernelDesc, Ptr, PtrMut, RewriteError};
 pub use kernel::handle::{Kernel, RawKernel};

@@ -1,6 +1,9 @@
-//! Functions that the code of [`kernel!`](crate::kernel) calls. Programs have no use for them.
+//! Functions that the code of [`kernel!`](crate::kernel) and of the derives calls. Programs have no
+//! use for them.
 
-use bytemuck::NoUninit;
+use crate::{Lendable, LendableMut};
+use bytemuck::{NoUninit, Pod};
+use std::marker::PhantomData;
 
 /// Copies the first bytes of a value into push constants, from a byte on: all of them, or so many.
 ///
@@ -17,6 +20,36 @@ pub fn put<T: NoUninit>(push: &mut [u32], at: usize, value: &T, most: usize) {
 #[must_use]
 pub const fn size_of_field<S, F>(_: fn(&S) -> &F) -> usize {
     size_of::<F>()
+}
+
+/// Asks that a field can be lent for reading.
+pub const fn lendable<T: Lendable<Kind>, Kind>() {}
+
+/// Asks that a field can be lent for writing.
+pub const fn lendable_mut<T: LendableMut<Kind>, Kind>() {}
+
+/// Whether a type is plain data: the constants of [`NotPlain`], unless the type has its own.
+#[derive(Debug)]
+pub struct Plainness<T>(PhantomData<T>);
+
+/// The answers for every type.
+pub trait NotPlain {
+    /// Whether it is [`NoUninit`].
+    const NO_UNINIT: bool = false;
+    /// Whether it is [`Pod`].
+    const POD: bool = false;
+}
+
+impl<T> NotPlain for Plainness<T> {}
+
+impl<T: NoUninit> Plainness<T> {
+    /// It is.
+    pub const NO_UNINIT: bool = true;
+}
+
+impl<T: Pod> Plainness<T> {
+    /// It is.
+    pub const POD: bool = true;
 }
 
 #[cfg(test)]

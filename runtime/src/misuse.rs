@@ -380,15 +380,19 @@
 //! # }
 //! ```
 //!
-//! # Memory that holds references
+//! # A structure that holds references, for writing
 //!
 //! ```
 //! # use farptr::{Error, Grid, Idle, Kernel, Lent, LentMut, Runtime, Scope, shaders::affine};
 //! # fn example(runtime: &Runtime, kernel: &Kernel<affine::Kernel>) -> Result<(), Error> {
-//! let number = 1u64;
-//! let addresses = [farptr::VirtAddr::of(&number)];
+//! #[derive(farptr::Lendable, farptr::LendableMut)]
+//! #[repr(C)]
+//! struct Node {
+//!     next: *const Node, // a kernel may leave any number: following it takes `unsafe`
+//! }
+//! let mut nodes = [Node { next: std::ptr::null() }];
 //! runtime.scope(|s| {
-//!     s.lend(&addresses)?;
+//!     s.lend_mut(&mut nodes)?;
 //!     Ok(())
 //! })?;
 //! # Ok(())
@@ -400,10 +404,116 @@
 //! ```compile_fail,E0277
 //! # use farptr::{Error, Grid, Idle, Kernel, Lent, LentMut, Runtime, Scope, shaders::affine};
 //! # fn example(runtime: &Runtime, kernel: &Kernel<affine::Kernel>) -> Result<(), Error> {
-//! let number = 1u64;
-//! let mut references = [&number]; // a kernel could write a wild pointer
+//! #[derive(farptr::Lendable, farptr::LendableMut)]
+//! #[repr(C)]
+//! struct Node<'a> {
+//!     next: Option<&'a Node<'a>>,
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Changing nodes while they are lent
+//!
+//! ```
+//! # use farptr::{Error, Grid, Idle, Kernel, Lent, LentMut, Runtime, Scope, shaders::affine};
+//! # fn example(runtime: &Runtime, kernel: &Kernel<affine::Kernel>) -> Result<(), Error> {
+//! #[derive(farptr::Lendable)]
+//! #[repr(C)]
+//! struct Node {
+//!     next: *const Node,
+//! }
+//! let mut nodes = vec![Node { next: std::ptr::null() }];
 //! runtime.scope(|s| {
-//!     s.lend_mut(&mut references)?;
+//!     s.lend(&nodes)?;
+//!     Ok(())
+//! })?;
+//! nodes[0].next = &nodes[0]; // the scope has waited: fine
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! and not
+//!
+//! ```compile_fail,E0502
+//! # use farptr::{Error, Grid, Idle, Kernel, Lent, LentMut, Runtime, Scope, shaders::affine};
+//! # fn example(runtime: &Runtime, kernel: &Kernel<affine::Kernel>) -> Result<(), Error> {
+//! #[derive(farptr::Lendable)]
+//! #[repr(C)]
+//! struct Node {
+//!     next: *const Node,
+//! }
+//! let mut nodes = vec![Node { next: std::ptr::null() }];
+//! runtime.scope(|s| {
+//!     s.lend(&nodes)?;
+//!     nodes.push(Node { next: std::ptr::null() }); // a kernel may be reading them
+//!     Ok(())
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Changing atomics while the device has them
+//!
+//! ```
+//! # use farptr::{Error, Grid, Idle, Kernel, Lent, LentMut, Runtime, Scope, shaders::affine};
+//! # fn example(runtime: &Runtime, kernel: &Kernel<affine::Kernel>) -> Result<(), Error> {
+//! use std::sync::atomic::{AtomicU32, Ordering};
+//! let mut counters = [AtomicU32::new(0)];
+//! runtime.scope(|s| {
+//!     let counters = s.lend_mut(&mut counters)?;
+//!     s.wait()?.write(&counters)?[0].store(1, Ordering::Relaxed); // the device is idle: fine
+//!     Ok(())
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! and not
+//!
+//! ```compile_fail,E0277
+//! # use farptr::{Error, Grid, Idle, Kernel, Lent, LentMut, Runtime, Scope, shaders::affine};
+//! # fn example(runtime: &Runtime, kernel: &Kernel<affine::Kernel>) -> Result<(), Error> {
+//! use std::sync::atomic::{AtomicU32, Ordering};
+//! let mut counters = [AtomicU32::new(0)];
+//! runtime.scope(|s| {
+//!     let counters = s.lend_mut(&mut counters)?;
+//!     s.wait()?.read(&counters)?[0].store(1, Ordering::Relaxed); // the device would not know
+//!     Ok(())
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Two parts of a lend, both for writing
+//!
+//! ```
+//! # use farptr::{Error, Grid, Idle, Kernel, Lent, LentMut, Runtime, Scope, shaders::affine};
+//! # fn example(runtime: &Runtime, kernel: &Kernel<affine::Kernel>) -> Result<(), Error> {
+//! let mut y = vec![0.0f32; 8];
+//! runtime.scope(|s| {
+//!     let (left, right) = s.lend_mut(&mut y)?.split_at(5)?;
+//!     let mut idle = s.wait()?;
+//!     idle.write(&left)?[0] = 1.0;
+//!     idle.write(&right)?[0] = 1.0;
+//!     Ok(())
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! and not
+//!
+//! ```compile_fail,E0499
+//! # use farptr::{Error, Grid, Idle, Kernel, Lent, LentMut, Runtime, Scope, shaders::affine};
+//! # fn example(runtime: &Runtime, kernel: &Kernel<affine::Kernel>) -> Result<(), Error> {
+//! let mut y = vec![0.0f32; 8];
+//! runtime.scope(|s| {
+//!     let y = s.lend_mut(&mut y)?;
+//!     let mut idle = s.wait()?;
+//!     let some = idle.write(&y.slice(..5)?)?;
+//!     let others = idle.write(&y.slice(4..)?)?; // element 4 is in both
+//!     some[4] = others[0];
 //!     Ok(())
 //! })?;
 //! # Ok(())

@@ -73,6 +73,29 @@ pub trait Unimplemented {}
 /// # Ok::<(), Error>(())
 /// ```
 ///
+/// # Examples
+///
+/// ```
+/// use farptr::{Lendable, Runtime};
+///
+/// #[derive(Lendable)]
+/// #[repr(C)]
+/// struct Node<'a> {
+///     next: Option<&'a Node<'a>>,
+///     value: u64,
+/// }
+///
+/// let runtime = Runtime::builder().build()?;
+/// let last = Node { next: None, value: 2 };
+/// let first = Node { next: Some(&last), value: 1 };
+/// runtime.scope(|s| {
+///     let first = s.lend_value(&first)?; // a kernel follows `next`, because
+///     s.lend_value(&last)?; // that node is lent, too
+///     Ok(())
+/// })?;
+/// # Ok::<(), farptr::Error>(())
+/// ```
+///
 /// # Safety
 ///
 /// 1. No byte of a value is ever uninitialised: the type has no padding, and no unions.
@@ -102,6 +125,22 @@ pub unsafe trait Lendable<Kind> {}
 /// into memory that is or was lent. The kernel may have written any number, so to follow it in Rust
 /// takes `unsafe`, and a look at where it leads. An index needs neither: that of the node of an
 /// array is the distance of the pointer's address from the array's, divided by the size.
+///
+/// # Examples
+///
+/// ```
+/// use farptr::{Lendable, LendableMut};
+/// use std::ptr::NonNull;
+///
+/// #[derive(Lendable, LendableMut)]
+/// #[repr(C)]
+/// struct Node {
+///     left: Option<NonNull<Node>>,
+///     right: Option<NonNull<Node>>,
+///     parent: *const Node,
+///     value: u64,
+/// }
+/// ```
 ///
 /// # Safety
 ///

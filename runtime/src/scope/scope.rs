@@ -129,7 +129,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// # Safety
     ///
-    /// 1. Until this scope is dropped, the range is borrowed, mutably if `writable`, with an address
+    /// 1. The range is borrowed until this scope is dropped, mutably if `writable`, with an address
     ///    that was exposed from that borrow.
     /// 2. Its bytes are initialised. If they are not `writable`, they do not change meanwhile; if
     ///    they are, any bytes are values of the type that they have.

@@ -1,9 +1,9 @@
 //! Assertions that compare the user's types with the kernel when the crate is compiled.
 
-use crate::names::ident;
+use crate::names::{ident, with_lifetime};
 use farptr_rewrite::{Layout, Structure};
 use proc_macro2::{Literal, Span, TokenStream};
-use quote::quote_spanned;
+use quote::{quote, quote_spanned};
 
 /// Assertions about the types of one argument. Their errors point to one place.
 #[derive(Debug)]
@@ -25,14 +25,14 @@ impl Checks {
     /// A type has exactly so many bytes.
     pub(crate) fn exactly(&mut self, of: &TokenStream, bytes: u32, name: &str) {
         let text = format!("`{name}` has {bytes} bytes in the kernel, and `{}` not", show(of));
-        let bytes = Literal::u32_unsuffixed(bytes);
+        let (of, bytes) = (fixed(of), Literal::u32_unsuffixed(bytes));
         self.assert(&quote_spanned!(self.span=> ::core::mem::size_of::<#of>() == #bytes), &text);
     }
 
     /// A type has at least so many bytes.
     pub(crate) fn at_least(&mut self, of: &TokenStream, bytes: u32, name: &str) {
         let text = format!("`{name}` has {bytes} bytes in the kernel, and `{}` fewer", show(of));
-        let bytes = Literal::u32_unsuffixed(bytes);
+        let (of, bytes) = (fixed(of), Literal::u32_unsuffixed(bytes));
         self.assert(&quote_spanned!(self.span=> ::core::mem::size_of::<#of>() >= #bytes), &text);
     }
 
@@ -42,7 +42,7 @@ impl Checks {
             "what `{name}` points to lies {bytes} bytes apart in the kernel; `{}` has another size",
             show(of)
         );
-        let bytes = Literal::u32_unsuffixed(bytes);
+        let (of, bytes) = (fixed(of), Literal::u32_unsuffixed(bytes));
         self.assert(&quote_spanned!(self.span=> ::core::mem::size_of::<#of>() == #bytes), &text);
     }
 
@@ -54,7 +54,7 @@ impl Checks {
              smaller buffer_reference_align in the kernel",
             show(of)
         );
-        let bytes = Literal::u32_unsuffixed(bytes);
+        let (of, bytes) = (fixed(of), Literal::u32_unsuffixed(bytes));
         self.assert(&quote_spanned!(self.span=> ::core::mem::align_of::<#of>() >= #bytes), &text);
     }
 
@@ -93,19 +93,24 @@ impl Checks {
 
     fn offset(&mut self, of: &TokenStream, path: &TokenStream, name: &str, at: u32) {
         let text = format!("field `{name}` of `{}` is at byte {at} in the kernel", show(of));
-        let at = Literal::u32_unsuffixed(at);
+        let (of, at) = (fixed(of), Literal::u32_unsuffixed(at));
         let condition = quote_spanned!(self.span=> ::core::mem::offset_of!(#of, #path) == #at);
         self.assert(&condition, &text);
     }
 
     fn field_size(&mut self, of: &TokenStream, path: &TokenStream, name: &str, bytes: u32) {
         let text = format!("field `{name}` of `{}` has {bytes} bytes in the kernel", show(of));
-        let bytes = Literal::u32_unsuffixed(bytes);
+        let (of, bytes) = (fixed(of), Literal::u32_unsuffixed(bytes));
         let size = quote_spanned! {self.span=>
             ::farptr::macro_support::size_of_field(|whole: &#of| &whole.#path)
         };
         self.assert(&quote_spanned!(self.span=> #size == #bytes), &text);
     }
+}
+
+/// A type with `'static` for its lifetimes, which change neither sizes nor places.
+fn fixed(of: &TokenStream) -> TokenStream {
+    with_lifetime(of, &quote!('static), |_| true)
 }
 
 /// A type as a user writes it.

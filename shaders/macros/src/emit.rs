@@ -9,6 +9,7 @@
 use crate::checks::show;
 use crate::input::{Input, Source};
 use crate::module::Module;
+use crate::names::with_lifetime;
 use crate::place;
 use crate::plan::{Argument, Kind, Plan};
 use proc_macro2::{Literal, Span, TokenStream};
@@ -104,6 +105,7 @@ fn field_type(argument: &Argument) -> TokenStream {
         Kind::Value(value) => return value.of(),
         Kind::Address { to, writes, nullable } => (to, *writes, *nullable),
     };
+    let to = with_lifetime(to, &quote!('s), |name| name.to_string() == "_");
     let pointer =
         if writes { quote!(::farptr::PtrMut<'s, #to>) } else { quote!(::farptr::Ptr<'s, #to>) };
     if nullable { quote!(::core::option::Option<#pointer>) } else { pointer }

@@ -1,6 +1,7 @@
-//! The macro that makes a typed kernel from GLSL or SPIR-V; `farptr::kernel!` re-exports it.
+//! The macro that makes a typed kernel from GLSL or SPIR-V, and the derives for types that can be
+//! lent; `farptr` re-exports them.
 //!
-//! The steps, each a module: `input` parses what the user wrote, `module` gets the words, `plan`
+//! The derives are in `lendable`. The steps of the macro, each a module: `input` parses what the user wrote, `module` gets the words, `plan`
 //! compares arguments with the words, `emit` writes the code.
 
 mod checks;
@@ -8,6 +9,7 @@ mod emit;
 #[cfg(feature = "glsl")]
 mod glsl;
 mod input;
+mod lendable;
 mod module;
 mod names;
 mod place;
@@ -89,11 +91,13 @@ use proc_macro::TokenStream;
 /// of words that are aligned to 8 bytes are `u64`, since addresses are such.
 ///
 /// `args: { x: f32, nodes: Node, next: Option<Node> }` gives types: of what a pointer points to, or
-/// of a value. `Option` makes a pointer that may be null. `Ptr<T>` or `PtrMut<T>` makes a pointer
-/// out of eight bytes that the macro takes for a number; `_` leaves a type to the macro.
+/// of a value, as `Node<'_>` if the type has a lifetime. `Option` makes a pointer that may be null.
+/// `Ptr<T>` or `PtrMut<T>` makes a pointer out of eight bytes that the macro takes for a number;
+/// `_` leaves a type to the macro.
 ///
-/// Types of yours are `#[repr(C)]`, and stand in the same module as the macro. Those that are
-/// passed by value are `bytemuck::NoUninit`. Their sizes and alignments, and the offsets and sizes
+/// Types of yours are `#[repr(C)]`, and stand in the same module as the macro. A pointer among
+/// their fields, such as `*const Node` or `Option<&Node>`, is a `uvec2`, a 64-bit integer or a
+/// buffer reference in the kernel. Those that are passed by value are `bytemuck::NoUninit`. Their sizes and alignments, and the offsets and sizes
 /// of their fields, are compared with the kernel when the crate is compiled.
 #[proc_macro]
 pub fn kernel(input: TokenStream) -> TokenStream {
@@ -106,4 +110,29 @@ fn expand(input: proc_macro2::TokenStream) -> syn::Result<proc_macro2::TokenStre
     let module = module::Module::read(&input)?;
     let plan = plan::Plan::new(&input, &module)?;
     Ok(emit::code(&input, &module, &plan))
+}
+
+/// Implements the trait `farptr::Lendable` for a structure: kernels may read it.
+///
+/// The structure is `#[repr(C)]` or `#[repr(transparent)]`, each field is `Lendable`, and there is
+/// no padding between fields or behind them; anything else is a compile error that says what to do.
+/// It may have lifetimes, and no other parameters. A structure that is `bytemuck::NoUninit`, or
+/// `Pod`, can be lent without the derive, and does not take it.
+#[proc_macro_derive(Lendable)]
+pub fn derive_lendable(input: TokenStream) -> TokenStream {
+    derive(input, lendable::Trait::Lendable)
+}
+
+/// Implements the trait `farptr::LendableMut` for a structure: kernels may write it.
+///
+/// As the derive of `Lendable`, with fields that are `LendableMut`. A kernel
+/// chooses what is in the fields. So a type whose unsafe code relies on them must not derive this.
+#[proc_macro_derive(LendableMut)]
+pub fn derive_lendable_mut(input: TokenStream) -> TokenStream {
+    derive(input, lendable::Trait::LendableMut)
+}
+
+fn derive(input: TokenStream, derived: lendable::Trait) -> TokenStream {
+    let code = syn::parse(input).and_then(|input| lendable::code(&input, derived));
+    code.unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -1,7 +1,7 @@
 //! Rust's names for what a kernel has: identifiers, numbers, vectors, structures.
 
 use farptr_rewrite::{Number, Structure};
-use proc_macro2::{Ident, Literal, Span, TokenStream};
+use proc_macro2::{Group, Ident, Literal, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 use syn::{Error, Result, Type};
@@ -72,4 +72,28 @@ pub(crate) fn check_number(name: &str, found: Number, given: &str, span: Span) -
     let fits = fits.rsplit("::").next().unwrap_or_default().to_owned();
     let text = format!("`{name}` is `{fits}` in the kernel, not `{given}`");
     Err(Error::new(span, text))
+}
+
+/// A type with another lifetime in place of those whose names are replaced.
+pub(crate) fn with_lifetime(
+    of: &TokenStream,
+    lifetime: &TokenStream,
+    is_replaced: fn(&TokenTree) -> bool,
+) -> TokenStream {
+    let mut tokens = of.clone().into_iter();
+    let mut out = TokenStream::new();
+    while let Some(token) = tokens.next() {
+        match &token {
+            TokenTree::Punct(punct) if punct.as_char() == '\'' => match tokens.next() {
+                Some(name) if is_replaced(&name) => out.extend(lifetime.clone()),
+                name => out.extend([token].into_iter().chain(name)),
+            },
+            TokenTree::Group(group) => {
+                let inside = with_lifetime(&group.stream(), lifetime, is_replaced);
+                out.extend([TokenTree::from(Group::new(group.delimiter(), inside))]);
+            }
+            _ => out.extend([token]),
+        }
+    }
+    out
 }

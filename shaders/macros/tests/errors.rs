@@ -1,4 +1,4 @@
-//! Declarations that the macro refuses, with the very messages.
+//! Declarations that the macro and the derives refuse, with the very messages.
 //!
 //! Each is a crate that depends on farptr, which is built once more for them: minutes of a machine
 //! with two cores, so that this is run by a command of its own (CONTRIBUTING).
