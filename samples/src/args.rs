@@ -29,6 +29,10 @@ pub struct CommonArgs {
     #[arg(long)]
     pub explain: bool,
 
+    /// Report how long each kernel ran on the device, where the device has timestamps
+    #[arg(long)]
+    pub times: bool,
+
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
@@ -53,11 +57,11 @@ mod tests {
     fn arguments_are_read() {
         let plain = Program::try_parse_from(["spmv"]).unwrap();
         assert_eq!(plain.common, CommonArgs::default());
-        let line =
-            ["spmv", "--access", "mirrored", "--device", "1", "--explain", "--json", "--quiet"];
+        let line = ["spmv", "--access", "mirrored", "--device", "1", "--explain", "--json"];
+        let line = line.into_iter().chain(["--quiet", "--times"]);
         let full = Program::try_parse_from(line).unwrap().common;
         assert_eq!((full.access, full.device.as_deref()), (Access::Mirrored, Some("1")));
-        assert!(full.explain && full.json && full.quiet);
+        assert!(full.explain && full.json && full.quiet && full.times);
     }
 
     #[test]

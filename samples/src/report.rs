@@ -37,6 +37,9 @@ pub struct Report {
     pub bytes: Bytes,
     /// The time of each part.
     pub seconds: Seconds,
+    /// The time of each kernel on the device; absent unless `--times` asked for it, and where the
+    /// device has no timestamps.
+    pub kernel_times: Option<Vec<KernelTime>>,
 }
 
 /// The input of a sample.
@@ -94,6 +97,21 @@ pub struct Seconds {
     pub total: f64,
 }
 
+/// The time of a kernel on the device.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct KernelTime {
+    /// The kernel's name.
+    pub kernel: String,
+    /// How often it was launched.
+    pub launches: u64,
+    /// All launches.
+    pub seconds: f64,
+    /// The longest launch.
+    pub longest_seconds: f64,
+    /// The part of all launches in rounds that were undone.
+    pub undone_seconds: f64,
+}
+
 /// The lines of a run's table.
 const COLUMNS: usize = 11;
 const HEADINGS: [&str; COLUMNS] = [
@@ -104,7 +122,8 @@ const HEADINGS: [&str; COLUMNS] = [
 /// The widest input name that a table shows whole.
 const NAME_COLUMNS: usize = 22;
 
-/// Prints reports as one table, a line for each, with the devices below it.
+/// Prints reports as one table, a line for each, with the times of kernels and the devices below
+/// it.
 #[must_use]
 pub fn table(reports: &[Report]) -> String {
     let mut lines = vec![HEADINGS.map(String::from)];
@@ -119,7 +138,26 @@ pub fn table(reports: &[Report]) -> String {
             text += &aligned(&HEADINGS.map(|_| String::new()), &widths).replace(' ', "-");
         }
     }
-    text + &devices(reports)
+    text + &times(reports) + &devices(reports)
+}
+
+/// The times of kernels, a line for each kernel of each sample.
+fn times(reports: &[Report]) -> String {
+    let mut text = String::new();
+    for report in reports {
+        for time in report.kernel_times.iter().flatten() {
+            let KernelTime { kernel, seconds, longest_seconds, undone_seconds, .. } = time;
+            writeln!(
+                text,
+                "kernel: {}: {kernel}: {} launches, {seconds:.6} s on the device, the longest \
+                 {longest_seconds:.6} s, in undone rounds {undone_seconds:.6} s",
+                report.sample,
+                grouped(time.launches),
+            )
+            .expect("a string takes every line");
+        }
+    }
+    text
 }
 
 fn cells(report: &Report) -> [String; COLUMNS] {
@@ -235,7 +273,7 @@ mod tests {
             r#""launches":1234,"rounds":0,"faults":{"device":0,"host":0},"#,
             r#""pages":{"migrated_in":0,"migrated_home":0,"bounced":0,"imported":0},"#,
             r#""invalidations":0,"bytes":{"to_device":0,"to_host":0},"#,
-            r#""seconds":{"load":0.5,"launch":1.25,"total":2.0}}"#
+            r#""seconds":{"load":0.5,"launch":1.25,"total":2.0},"kernel_times":null}"#
         );
         let [report, _] = reports();
         assert_eq!(serde_json::to_string(&report).unwrap(), expected);
@@ -256,6 +294,28 @@ mod tests {
         ]
         .concat();
         assert_eq!(table(&reports()), expected);
+    }
+
+    #[test]
+    fn times_of_kernels_follow_the_table() {
+        let [mut report, _] = reports();
+        report.kernel_times = Some(vec![KernelTime {
+            kernel: "dot".into(),
+            launches: 1000,
+            seconds: 0.25,
+            longest_seconds: 0.001,
+            undone_seconds: 0.0,
+        }]);
+        let line = "\nkernel: spmv: dot: 1,000 launches, 0.250000 s on the device, the longest \
+                    0.001000 s, in undone rounds 0.000000 s\ndevice: ";
+        assert!(table(std::slice::from_ref(&report)).contains(line));
+        let json = serde_json::to_string(&report).unwrap();
+        let times = concat!(
+            r#""kernel_times":[{"kernel":"dot","launches":1000,"seconds":0.25,"#,
+            r#""longest_seconds":0.001,"undone_seconds":0.0}]}"#
+        );
+        assert!(json.ends_with(times), "{json}");
+        assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use farptr::{AccessMode, Runtime, Stats};
 use crate::args::{Access, CommonArgs};
 use crate::error::SampleError;
 use crate::progress::Progress;
-use crate::report::{self, Bytes, Faults, Input, Pages, Report};
+use crate::report::{self, Bytes, Faults, Input, KernelTime, Pages, Report};
 
 /// A run in progress.
 #[derive(Debug)]
@@ -56,6 +56,10 @@ impl Run {
             input,
             ..Report::default()
         };
+        if args.times && !runtime.explain().times_kernels() {
+            let note = "the device has no timestamps, so there are no times of kernels";
+            say_notes(sample, runtime.device_name(), &[note.to_owned()]);
+        }
         report.seconds.load = load_seconds;
         let (launching, before) = (Instant::now(), runtime.stats());
         Ok((Self { runtime, progress, begin, launching, before, report }, loaded))
@@ -70,6 +74,8 @@ impl Run {
         self.report.faults = Faults { device: stats.faults, host: stats.host_faults };
         self.report.pages = Pages { imported: stats.pages_imported, ..Pages::default() };
         self.report.bytes = Bytes { to_device: stats.bytes_in, to_host: stats.bytes_home };
+        self.report.kernel_times =
+            stats.kernel_times.map(|times| times.into_iter().map(kernel_time).collect());
     }
 
     /// Ends the run with the largest error that the checks found, or the first check that failed.
@@ -97,8 +103,18 @@ impl Run {
     }
 }
 
+fn kernel_time(time: farptr::KernelTime) -> KernelTime {
+    KernelTime {
+        kernel: time.kernel.to_owned(),
+        launches: time.launches,
+        seconds: time.total.as_secs_f64(),
+        longest_seconds: time.longest.as_secs_f64(),
+        undone_seconds: time.undone.as_secs_f64(),
+    }
+}
+
 fn open(args: &CommonArgs) -> Result<Runtime, SampleError> {
-    let mut builder = Runtime::builder().access(match args.access {
+    let mut builder = Runtime::builder().time_kernels(args.times).access(match args.access {
         Access::Auto => AccessMode::Auto,
         Access::Direct => AccessMode::Direct,
         Access::Mirrored => AccessMode::Mirrored,

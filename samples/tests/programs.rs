@@ -52,6 +52,27 @@ fn report_in(access: &str, program: &str, args: &[&str]) -> Report {
     report
 }
 
+#[test]
+fn times_of_kernels_are_reported_if_asked_for() {
+    for (program, args) in
+        [("spmv", ["--grid", "8", "--seed", "1"]), ("graph-walk", ["--scale", "4", "--seed", "1"])]
+    {
+        for access in ["direct", "mirrored"] {
+            assert_eq!(report_in(access, program, &args).kernel_times, None);
+            let asked = [&args[..], &["--times"]].concat();
+            let report = report_in(access, program, &asked);
+            let Some(times) = report.kernel_times else {
+                let said = run(program, &asked).stderr;
+                assert!(String::from_utf8_lossy(&said).contains("the device has no timestamps"));
+                continue;
+            };
+            let launches: u64 = times.iter().map(|time| time.launches).sum();
+            assert_eq!(launches, report.launches, "{times:?}");
+            assert!(times.len() > 1, "{times:?}");
+        }
+    }
+}
+
 /// The exit status and the one line on standard error of a run that must fail.
 fn failure(program: &str, args: &[&str]) -> (i32, String) {
     let output = run(program, &[args, &["--quiet"]].concat());
