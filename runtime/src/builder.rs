@@ -266,7 +266,7 @@ impl RuntimeBuilder {
         let kernels = Kernels::new(&device, self.pipelines(&device)?);
         let load = |checked_in: CheckedIn| {
             let CheckedIn { name, words } = checked_in;
-            kernels.get(name, words, None, Keep::WhileUsed).map_err(|error| chain(&error))
+            kernels.get(name, words, None, &[], Keep::WhileUsed).map_err(|error| chain(&error))
         };
         let probe = load(PROBE)?;
         let original =

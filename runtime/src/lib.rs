@@ -151,8 +151,12 @@ pub use farptr_hmm::{VaRange, VirtAddr};
 pub use farptr_kernels as shaders;
 pub use farptr_macros::{Lendable, LendableMut, kernel};
 pub use farptr_rewrite as rewrite;
-pub use farptr_rewrite::{AccessKind, KernelDesc, Ptr, PtrMut, RewriteError};
+pub use farptr_rewrite::{
+    AccessKind, KernelDesc, Ptr, PtrMut, RewriteError, SpecConstant, SpecKey, SpecValue,
+    SpecializeError, SpecializedDesc,
+};
 pub use kernel::handle::{Kernel, RawKernel};
+pub use kernel::options::RawKernelOptions;
 pub use launch::grid::Grid;
 pub use launch::options::LaunchOptions;
 pub use lend::lendable::{Lendable, LendableMut};

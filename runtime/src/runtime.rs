@@ -5,13 +5,14 @@
 //! The unsafe functions here take a promise about words and keep it with them.
 
 use crate::{
-    Error, Explanation, Kernel, KernelError, ProvedAccess, RawKernel, ResidencyTier, Scope, Stats,
+    Error, Explanation, Kernel, KernelError, ProvedAccess, RawKernel, RawKernelOptions,
+    ResidencyTier, Scope, Stats,
     config::Config,
     kernel::{kernels::Kernels, known::Keep},
     launch::launcher::Launcher,
     scope::with_scope,
 };
-use farptr_rewrite::KernelDesc;
+use farptr_rewrite::{KernelDesc, SpecKey, SpecializedDesc};
 use std::sync::Arc;
 
 /// A Vulkan device that runs kernels on host memory.
@@ -93,7 +94,69 @@ impl Runtime {
     ///   its Vulkan version takes no SPIR-V of the kernel's version (1.6 needs Vulkan 1.3).
     /// * [`KernelError::Forked`] in a child made by `fork`.
     pub fn kernel<K: KernelDesc>(&self) -> Result<Kernel<K>, KernelError> {
-        Kernel::new(self.kernels.get(K::NAME, K::words(), K::ENTRY, Keep::Always)?)
+        Kernel::new(self.kernels.get(K::NAME, K::words(), K::ENTRY, &[], Keep::Always)?)
+    }
+
+    /// As [`kernel`](Self::kernel), with values for its specialisation constants.
+    ///
+    /// Workgroup size, grids, checks and the driver's optimiser see the values as constants of the
+    /// kernel. Kernels with different values live side by side; equal values share what is
+    /// compiled. It goes with the last clone of such a kernel, when no launch uses it any more,
+    /// since nothing limits how many values a program has.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "glsl")] mod example {
+    /// farptr::kernel! {
+    ///     mod scale,
+    ///     source: r#"
+    ///         #version 460
+    ///         #extension GL_EXT_buffer_reference_uvec2 : require
+    ///         layout(local_size_x_id = 0) in;
+    ///         layout(constant_id = 1) const float FACTOR = 2.0;
+    ///         layout(buffer_reference, buffer_reference_align = 4) buffer F32 { float at[]; };
+    ///         layout(push_constant) uniform Push { uvec2 x; uint n; };
+    ///         void main() {
+    ///             uint i = gl_GlobalInvocationID.x;
+    ///             if (i < n) F32(x).at[i] *= FACTOR;
+    ///         }
+    ///     "#,
+    /// }
+    ///
+    /// # pub(super) fn main() -> Result<(), farptr::Error> {
+    /// let runtime = farptr::Runtime::builder().build()?;
+    /// let constants = scale::Constants { local_size_x: 64, factor: 3.0 };
+    /// let kernel = runtime.specialized::<scale::Kernel>(constants)?;
+    /// assert_eq!(kernel.local_size(), [64, 1, 1]);
+    /// let mut x = vec![1.0f32; 1000];
+    /// runtime.scope(|s| {
+    ///     let args = scale::Args { x: s.lend_mut(&mut x)?.ptr(), n: 1000 };
+    ///     Ok(s.launch(&kernel, farptr::Grid::cover(1000), args)?)
+    /// })?;
+    /// assert_eq!(x, [3.0; 1000]);
+    /// # Ok(()) }
+    /// # }
+    /// # #[cfg(feature = "glsl")] example::main()?;
+    /// # Ok::<(), farptr::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// * [`KernelError::Constants`] when the kernel has no such constant, when a value has another
+    ///   type, or when the kernel would not be valid with it: an array without elements.
+    /// * Otherwise as [`kernel`](Self::kernel). [`KernelError::Words`] names a workgroup without
+    ///   invocations, [`KernelError::Limit`] one that is too large for the device, or that shares
+    ///   too much memory. [`KernelError::PushSize`] says that a value is the length of an array in
+    ///   the push constants, which the Rust type has with another length.
+    pub fn specialized<K: SpecializedDesc>(
+        &self,
+        constants: K::Constants,
+    ) -> Result<Kernel<K>, KernelError> {
+        let constants = K::constants(constants).into_iter();
+        let constants: Vec<_> = constants.map(|(id, value)| (SpecKey::Id(id), value)).collect();
+        let words = K::words();
+        Kernel::new(self.kernels.get(K::NAME, words, K::ENTRY, &constants, Keep::WhileUsed)?)
     }
 
     /// As [`kernel`](Self::kernel), for words that came at run time and have no Rust types.
@@ -114,7 +177,7 @@ impl Runtime {
         name: &'static str,
         words: &[u32],
     ) -> Result<RawKernel, KernelError> {
-        Ok(RawKernel::new(name, self.kernels.get(name, words, None, Keep::WhileUsed)?))
+        self.raw(name, words, &RawKernelOptions::new())
     }
 
     /// As [`raw_kernel`](Self::raw_kernel), for words that may have several compute entry points:
@@ -135,7 +198,40 @@ impl Runtime {
         words: &[u32],
         entry: &str,
     ) -> Result<RawKernel, KernelError> {
-        Ok(RawKernel::new(name, self.kernels.get(name, words, Some(entry), Keep::WhileUsed)?))
+        self.raw(name, words, &RawKernelOptions::new().entry(entry))
+    }
+
+    /// As [`raw_kernel`](Self::raw_kernel), with an entry point or values for specialisation
+    /// constants, or both.
+    ///
+    /// # Errors
+    ///
+    /// As [`raw_kernel_entry`](Self::raw_kernel_entry); [`KernelError::Constants`] names a constant
+    /// that is not there, is given twice or has another type, and those that are there.
+    ///
+    /// # Safety
+    ///
+    /// As [`raw_kernel`](Self::raw_kernel); values that would make valid words invalid are refused.
+    #[allow(unsafe_code, reason = "as `raw_kernel`")]
+    pub unsafe fn raw_kernel_with(
+        &self,
+        name: &'static str,
+        words: &[u32],
+        options: &RawKernelOptions<'_>,
+    ) -> Result<RawKernel, KernelError> {
+        self.raw(name, words, options)
+    }
+
+    /// A kernel whose words came at run time.
+    fn raw(
+        &self,
+        name: &'static str,
+        words: &[u32],
+        options: &RawKernelOptions<'_>,
+    ) -> Result<RawKernel, KernelError> {
+        let RawKernelOptions { entry, constants } = options;
+        let code = self.kernels.get(name, words, *entry, constants, Keep::WhileUsed)?;
+        Ok(RawKernel::new(name, code))
     }
 
     /// Runs `body`, in which host memory can be lent to kernels, and waits for the kernels.

@@ -12,7 +12,7 @@ pub(crate) mod launch;
 pub(crate) mod vulkan;
 
 use farptr_hmm::{MapsError, VaRange};
-use farptr_rewrite::{Capability, ReflectError};
+use farptr_rewrite::{Capability, ReflectError, SpecializeError};
 use forked::FORKED;
 use launch::LaunchError;
 use std::fmt;
@@ -96,6 +96,15 @@ pub enum KernelError {
         /// The defect of the words.
         #[source]
         source: ReflectError,
+    },
+    /// The specialisation constants cannot have the values that they were given.
+    #[error("the constants of kernel `{kernel}` cannot have these values")]
+    Constants {
+        /// The kernel.
+        kernel: &'static str,
+        /// The constant and what is wrong with its value.
+        #[source]
+        source: Box<SpecializeError>,
     },
     /// `KernelDesc::Push` does not have the size that the kernel declares.
     #[error(

@@ -1,8 +1,12 @@
 //! The facts about a kernel that the rewriting pass found, in words.
 
 use crate::{Kernel, RawKernel, kernel::code::Code, paging::plan::Replay};
-use farptr_rewrite::{Analysis, Check, Effects, KernelDesc, RewriteError, Root};
-use std::{collections::HashSet, fmt};
+use farptr_rewrite::{Analysis, Check, Effects, KernelDesc, RewriteError, Root, SpecConstant};
+use std::{
+    collections::HashSet,
+    fmt,
+    iter::{once, repeat},
+};
 
 /// The facts about a kernel: its accesses, how each is checked, and how a launch in rounds undoes a
 /// round with faults. Printable, one fact per line.
@@ -13,6 +17,7 @@ use std::{collections::HashSet, fmt};
 #[derive(Clone, Debug)]
 pub struct KernelExplanation {
     name: &'static str,
+    constants: Vec<SpecConstant>,
     found: Result<Found, RewriteError>,
 }
 
@@ -45,7 +50,14 @@ impl KernelExplanation {
         let guarded = code.device().traits().cuts_loops;
         let analysis = code.analysis().map_err(Clone::clone);
         let found = analysis.map(|analysis| Found { analysis: analysis.clone(), guarded });
-        Self { name, found }
+        Self { name, constants: code.reflection.constants.clone(), found }
+    }
+
+    /// The specialisation constants with the values that this kernel has for them
+    /// ([`SpecConstant::default`]), by their numbers.
+    #[must_use]
+    pub fn constants(&self) -> &[SpecConstant] {
+        &self.constants
     }
 
     /// Why the kernel cannot be rewritten, so that only unchecked launches run it.
@@ -89,6 +101,9 @@ impl KernelExplanation {
 impl fmt::Display for KernelExplanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "kernel      {}", self.name)?;
+        for (constant, label) in self.constants.iter().zip(once("constants").chain(repeat(""))) {
+            writeln!(f, "{label:11} {constant} = {}", constant.default)?;
+        }
         let Found { analysis, guarded } = match &self.found {
             Ok(found) => found,
             Err(refusal) => return write!(f, "checked     never: {refusal}"),

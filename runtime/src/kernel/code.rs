@@ -261,6 +261,10 @@ fn check_limits(
         let what = format!("{} bytes of push constants", kernel.push_bytes);
         return over(what, limits.push_bytes.to_string());
     }
+    if kernel.shared_bytes > limits.shared_bytes.into() {
+        let what = format!("{} bytes that a workgroup shares", kernel.shared_bytes);
+        return over(what, limits.shared_bytes.to_string());
+    }
     let size = kernel.local_size;
     if size.iter().zip(limits.group_size).any(|(&size, limit)| size > limit) {
         return over(format!("workgroups of {size:?}"), format!("{:?}", limits.group_size));

@@ -5,4 +5,5 @@ pub(crate) mod code;
 pub(crate) mod handle;
 pub(crate) mod kernels;
 pub(crate) mod known;
+pub(crate) mod options;
 pub(crate) mod pipelines;

@@ -218,6 +218,7 @@ mod tests {
             groups,
             group_size: [1024, 1, 1],
             group_invocations: 1024,
+            shared_bytes: 32 << 10,
             push_bytes: 128,
             allocation_bytes: 1 << 30,
         }

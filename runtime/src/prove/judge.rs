@@ -122,6 +122,7 @@ mod tests {
                 groups: [65_535; 3],
                 group_size: [1024, 1024, 64],
                 group_invocations: 1024,
+                shared_bytes: 32 << 10,
                 push_bytes: 128,
                 allocation_bytes: 1 << 30,
             },

@@ -39,6 +39,8 @@ pub(crate) struct Limits {
     pub(crate) group_size: [u32; 3],
     /// Invocations per workgroup.
     pub(crate) group_invocations: u32,
+    /// Bytes that the invocations of a workgroup share.
+    pub(crate) shared_bytes: u32,
     /// Bytes of push constants.
     pub(crate) push_bytes: u32,
     /// Bytes of one allocation or import.

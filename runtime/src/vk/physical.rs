@@ -228,6 +228,7 @@ fn limits(limits: &vk::PhysicalDeviceLimits, details: Option<&Details>) -> Limit
         groups: limits.max_compute_work_group_count,
         group_size: limits.max_compute_work_group_size,
         group_invocations: limits.max_compute_work_group_invocations,
+        shared_bytes: limits.max_compute_shared_memory_size,
         push_bytes: limits.max_push_constants_size,
         allocation_bytes: details.map_or(0, |details| details.allocation_bytes),
     }

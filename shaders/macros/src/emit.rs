@@ -7,6 +7,7 @@
 //! words into which each argument is put at the offset that those very words declare.
 
 use crate::checks::show;
+use crate::constants;
 use crate::input::{Input, Source};
 use crate::module::Module;
 use crate::names::with_lifetime;
@@ -25,7 +26,8 @@ pub(crate) fn code(input: &Input, module: &Module, plan: &Plan) -> TokenStream {
     });
     let [x, y, z] = module.reflection.local_size;
     let about = format!("The kernel as a type, from {}.", module.origin);
-    let size = format!("A workgroup has {x} x {y} x {z} invocations.");
+    let unless = if plan.constants.is_empty() { "" } else { ", unless constants say otherwise" };
+    let size = format!("A workgroup has {x} x {y} x {z} invocations{unless}.");
     let files = module.files.iter().map(|file| {
         let file = place::name(file);
         quote!(
@@ -34,7 +36,7 @@ pub(crate) fn code(input: &Input, module: &Module, plan: &Plan) -> TokenStream {
     });
     let (arguments, implementation) =
         (arguments(plan, module), implementation(input, module, plan));
-    let checks = &plan.checks;
+    let (constants, checks) = (constants::code(&plan.constants), &plan.checks);
     quote! {
         #(#attributes)*
         #doc
@@ -50,6 +52,7 @@ pub(crate) fn code(input: &Input, module: &Module, plan: &Plan) -> TokenStream {
 
             #arguments
             #implementation
+            #constants
             #(#checks)*
             #(#files)*
         }

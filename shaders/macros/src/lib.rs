@@ -5,6 +5,7 @@
 //! compares arguments with the words, `emit` writes the code.
 
 mod checks;
+mod constants;
 mod emit;
 #[cfg(feature = "glsl")]
 mod glsl;
@@ -20,7 +21,8 @@ mod value;
 
 use proc_macro::TokenStream;
 
-/// Makes a typed kernel from GLSL or SPIR-V, as a module with the types `Kernel` and `Args`.
+/// Makes a typed kernel from GLSL or SPIR-V, as a module with the types `Kernel` and `Args`,
+/// and `Constants` where the kernel has specialisation constants.
 ///
 /// ```
 /// farptr::kernel! {
@@ -95,10 +97,21 @@ use proc_macro::TokenStream;
 /// `Ptr<T>` or `PtrMut<T>` makes a pointer out of eight bytes that the macro takes for a number;
 /// `_` leaves a type to the macro.
 ///
+/// # Specialisation constants
+///
+/// A kernel with `layout(constant_id = 1) const float FACTOR = 2.0;` has a type `Constants` with
+/// the field `factor: f32`, and `Default` with the kernel's own values. `local_size_x_id` is the
+/// field `local_size_x`. `Runtime::specialized` makes a kernel with such values, `Runtime::kernel`
+/// one with the kernel's own. `bool` is `bool`, and `float16_t` is `u16`, its bits; a constant
+/// without a name is called `constant_1` by its number.
+///
+/// # Types of yours
+///
 /// Types of yours are `#[repr(C)]`, and stand in the same module as the macro. A pointer among
 /// their fields, such as `*const Node` or `Option<&Node>`, is a `uvec2`, a 64-bit integer or a
-/// buffer reference in the kernel. Those that are passed by value are `bytemuck::NoUninit`. Their sizes and alignments, and the offsets and sizes
-/// of their fields, are compared with the kernel when the crate is compiled.
+/// buffer reference in the kernel. Those that are passed by value are `bytemuck::NoUninit`. Their
+/// sizes and alignments, and the offsets and sizes of their fields, are compared with the kernel when
+/// the crate is compiled.
 #[proc_macro]
 pub fn kernel(input: TokenStream) -> TokenStream {
     expand(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()

@@ -1,6 +1,7 @@
 //! The arguments of a kernel, from its words and from the types that the user gives.
 
 use crate::checks::{Checks, show};
+use crate::constants::Constant;
 use crate::input::{Input, Pointer, Typed};
 use crate::module::Module;
 use crate::names::{check_number, ident, named, plain_number};
@@ -15,6 +16,7 @@ use syn::{Error, Result, Type};
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) arguments: Vec<Argument>,
+    pub(crate) constants: Vec<Constant>,
     pub(crate) checks: Vec<TokenStream>,
 }
 
@@ -40,7 +42,8 @@ impl Plan {
     pub(crate) fn new(input: &Input, module: &Module) -> Result<Self> {
         let members = module.arguments.members();
         check_names(input, members)?;
-        let mut plan = Self { arguments: Vec::new(), checks: Vec::new() };
+        let constants = Constant::all(&module.reflection.constants, input.kernel.span())?;
+        let mut plan = Self { arguments: Vec::new(), constants, checks: Vec::new() };
         for member in members {
             let typed = input.args.iter().find(|typed| is_named(typed, member));
             let span = typed.map_or(input.kernel.span(), |typed| typed.of.span());

@@ -27,10 +27,11 @@ mod load;
 mod loops;
 mod program;
 mod reflect;
+mod specialize;
 #[cfg(test)]
 mod tests;
 
-pub use abi::{KernelDesc, LOOP_WINDOW, Ptr, PtrMut};
+pub use abi::{KernelDesc, LOOP_WINDOW, Ptr, PtrMut, SpecializedDesc};
 pub use contract::analysis::{
     AccessKind, AddressCheck, Analysis, Check, Effects, IndexCheck, Joint, Line, PointerUse, Root,
     Site,
@@ -41,5 +42,8 @@ pub use contract::variant::{Fold, Integers, Search, Translation, Variant};
 pub use emit::size::most_words;
 pub use program::{Program, unchecked};
 pub use reflect::layout::{Arguments, Layout, Member, Number, Structure};
+pub use reflect::operations::Undefined;
+pub use reflect::spec::{SpecConstant, SpecKey, SpecValue};
 pub use reflect::{ReflectError, Reflection, without_unused_capabilities};
+pub use specialize::{SpecializeError, specialize};
 pub use spirv::Capability;

@@ -2,9 +2,11 @@
 
 mod desc;
 mod ptr;
+mod specialized;
 
 pub use desc::KernelDesc;
 pub use ptr::{Ptr, PtrMut};
+pub use specialized::SpecializedDesc;
 
 /// The most loop iterations that a farptr kernel runs per invocation and launch, roughly.
 ///

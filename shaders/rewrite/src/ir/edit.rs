@@ -2,7 +2,7 @@
 
 use crate::contract::{control, error::RewriteError};
 use crate::ir::{
-    instruction::{Id, id_operand},
+    instruction::{Id, id_operand, is_specialised},
     order::order_constants,
 };
 use rspirv::dr::{Instruction, Module, Operand};
@@ -412,17 +412,6 @@ impl Edit {
 
 fn declaration(instruction: &Instruction) -> Declaration {
     (instruction.class.opcode, instruction.result_type, instruction.operands.clone())
-}
-
-fn is_specialised(op: Op) -> bool {
-    matches!(
-        op,
-        Op::SpecConstant
-            | Op::SpecConstantTrue
-            | Op::SpecConstantFalse
-            | Op::SpecConstantComposite
-            | Op::SpecConstantOp
-    )
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]

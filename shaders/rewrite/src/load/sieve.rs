@@ -4,7 +4,9 @@
 use crate::contract::analysis::Line;
 use crate::contract::error::RewriteError;
 use crate::ir::instruction::{Id, id_operand};
+use crate::load::freeze::freeze;
 use crate::load::opaque::Opaque;
+use crate::reflect::constants::Constants;
 use rspirv::binary::{Consumer, ParseAction, ParseState as State, Parser};
 use rspirv::dr::{Instruction, Loader, Module, ModuleHeader, Operand};
 use rspirv::grammar::reflect::is_block_terminator;
@@ -62,6 +64,8 @@ impl Source {
         let Sieve { loader, modes, origins, model, strings, sources, .. } = sieve;
         let mut module = loader.module();
         module.execution_modes.extend(modes);
+        let values = Constants::read(words);
+        freeze(&mut module, &values.map_err(|why| RewriteError::damaged(&why.to_string()))?);
         if let Some(header) = &mut module.header {
             header.generator = words[2];
         }

@@ -4,7 +4,9 @@ use crate::reflect::error::ReflectError;
 use crate::reflect::module::{Instruction, instructions, version};
 use crate::reflect::types::Types;
 use crate::reflect::uses::Uses;
-use spirv::{Capability, Decoration, ExecutionMode, ExecutionModel, Op, StorageClass};
+use spirv::{
+    Capability, Decoration, ExecutionMode, ExecutionModel, GroupOperation, Op, StorageClass,
+};
 use std::collections::{HashMap, HashSet};
 
 /// How a module states its workgroup size.
@@ -31,11 +33,17 @@ pub(crate) struct Declarations {
     entries: Vec<Entry>,
     local_sizes: HashMap<u32, LocalSize>,
     workgroup_size_constants: Vec<u32>,
+    /// The parts of the first of those.
+    workgroup_size_parts: Option<[u32; 3]>,
     pub(crate) capabilities: Vec<Capability>,
     /// Variables in the storage class for push constants, with their type.
     pub(crate) push_blocks: Vec<(u32, u32)>,
     /// Variables that are bound.
     pub(crate) bound: Vec<u32>,
+    /// Variables of the kernel's own, with their class and type.
+    pub(crate) own: Vec<(StorageClass, u32, u32)>,
+    /// The ids of sizes of clusters of invocations.
+    pub(crate) cluster_sizes: Vec<u32>,
     pub(crate) types: Types,
 }
 
@@ -56,10 +64,11 @@ impl Declarations {
             }
             Some(Op::EntryPoint) => self.note_entry(i)?,
             Some(Op::ExecutionMode | Op::ExecutionModeId) => self.note_mode(i)?,
-            Some(Op::Decorate) if i.operand(1)? == Decoration::BuiltIn as u32 => {
-                if i.operand(2)? == spirv::BuiltIn::WorkgroupSize as u32 {
-                    self.workgroup_size_constants.push(i.operand(0)?);
-                }
+            Some(Op::Decorate)
+                if i.operand(1)? == Decoration::BuiltIn as u32
+                    && i.operand(2)? == spirv::BuiltIn::WorkgroupSize as u32 =>
+            {
+                self.workgroup_size_constants.push(i.operand(0)?);
             }
             Some(Op::Variable) => match StorageClass::from_u32(i.operand(2)?) {
                 Some(StorageClass::PushConstant) => {
@@ -71,9 +80,28 @@ impl Declarations {
                     | StorageClass::UniformConstant
                     | StorageClass::StorageBuffer,
                 ) => self.bound.push(i.operand(1)?),
+                Some(
+                    class @ (StorageClass::Workgroup
+                    | StorageClass::Private
+                    | StorageClass::Function),
+                ) => self.own.push((class, i.operand(1)?, i.operand(0)?)),
                 _ => {}
             },
-            _ => self.types.note(i)?,
+            Some(op) => {
+                self.note_workgroup_size(op, i)?;
+                self.cluster_sizes.extend(cluster_size(op, i.operands));
+                self.types.note(i)?;
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn note_workgroup_size(&mut self, op: Op, i: Instruction<'_>) -> Result<(), ReflectError> {
+        if matches!(op, Op::ConstantComposite | Op::SpecConstantComposite)
+            && self.workgroup_size_constants.first() == Some(&i.operand(1)?)
+        {
+            self.workgroup_size_parts = Some([i.operand(2)?, i.operand(3)?, i.operand(4)?]);
         }
         Ok(())
     }
@@ -151,7 +179,7 @@ impl Declarations {
     /// counts for all entry points.
     pub(crate) fn local_size(&self, entry: &Entry) -> Result<[u32; 3], ReflectError> {
         let none = || ReflectError::NoLocalSize { entry: entry.name.clone() };
-        let constant = |&id: &u32| self.types.constant_vector(id).ok_or_else(none);
+        let constant = |&id: &u32| self.constant_size(id).ok_or_else(none);
         let size = if let Some((first, others)) = self.workgroup_size_constants.split_first() {
             let size = constant(first)?;
             for other in others {
@@ -163,7 +191,25 @@ impl Declarations {
         } else {
             self.mode_size(entry.function).ok_or_else(none)?
         };
-        if size.contains(&0) { Err(none()) } else { Ok(size) }
+        if size.contains(&0) {
+            return Err(ReflectError::EmptyWorkgroup { entry: entry.name.clone(), size });
+        }
+        Ok(size)
+    }
+
+    /// The value of a constant vector of three integers.
+    fn constant_size(&self, id: u32) -> Option<[u32; 3]> {
+        let [x, y, z] = self.types.constants.counts(id)?.map(u32::try_from);
+        Some([x.ok()?, y.ok()?, z.ok()?])
+    }
+
+    /// The constants that are the workgroup size in each dimension, if it has such.
+    pub(crate) fn size_constants(&self, entry: &Entry) -> Option<[u32; 3]> {
+        match self.local_sizes.get(&entry.function) {
+            _ if !self.workgroup_size_constants.is_empty() => self.workgroup_size_parts,
+            Some(LocalSize::Ids(ids)) => Some(*ids),
+            _ => None,
+        }
     }
 
     /// The workgroup size by the execution mode of an entry point's function.
@@ -175,4 +221,23 @@ impl Declarations {
             }
         }
     }
+}
+
+/// The id of the size of clusters in an operation of a subgroup, if it has one.
+fn cluster_size(op: Op, operands: &[u32]) -> Option<u32> {
+    // Type, result and scope come first.
+    match (op, operands) {
+        (Op::GroupNonUniformRotateKHR, [_, _, _, _value, _delta, size]) => Some(*size),
+        (Op::GroupNonUniformRotateKHR, _) => None,
+        (_, [_, _, _, operation, _value, size]) if is_reduction(op) => {
+            (*operation == GroupOperation::ClusteredReduce as u32).then_some(*size)
+        }
+        _ => None,
+    }
+}
+
+/// Whether an operation combines the values of a subgroup.
+fn is_reduction(op: Op) -> bool {
+    let all = Op::GroupNonUniformIAdd as u32..=Op::GroupNonUniformLogicalXor as u32;
+    all.contains(&(op as u32))
 }

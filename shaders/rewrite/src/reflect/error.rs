@@ -41,6 +41,17 @@ pub enum ReflectError {
         /// The entry point.
         entry: String,
     },
+    /// The workgroup has no invocations.
+    #[error(
+        "entry point `{entry}` has workgroups of {size:?} invocations; give each dimension 1 or \
+         more"
+    )]
+    EmptyWorkgroup {
+        /// The entry point.
+        entry: String,
+        /// Invocations in each dimension.
+        size: [u32; 3],
+    },
     /// Several constants are decorated as the workgroup size of the whole module, and differ.
     #[error(
         "the SPIR-V module has several constants for the workgroup size, which counts for all its \

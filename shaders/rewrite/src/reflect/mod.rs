@@ -1,18 +1,24 @@
 //! Reading a kernel's declarations: entry point, workgroup size, push constants, capabilities.
 
-mod declarations;
+pub(crate) mod constants;
+pub(crate) mod declarations;
 mod error;
 pub(crate) mod layout;
-mod module;
-mod number;
+pub(crate) mod module;
+pub(crate) mod number;
+pub(crate) mod operations;
+mod own;
+pub(crate) mod spec;
 mod types;
 mod unbound;
 mod uses;
+pub(crate) mod value;
 
 pub use error::ReflectError;
 pub use unbound::without_unused_capabilities;
 
 use crate::reflect::declarations::Declarations;
+use crate::reflect::spec::SpecConstant;
 use spirv::Capability;
 
 /// The declarations of a kernel's words.
@@ -40,6 +46,11 @@ pub struct Reflection {
     pub capabilities: Vec<Capability>,
     /// The variables that need a descriptor: buffers, images and samplers that are bound.
     pub descriptors: u32,
+    /// The specialisation constants of the module, by their ids. One id may be there several times,
+    /// with other defaults or other types; a value is then for all of them.
+    pub constants: Vec<SpecConstant>,
+    /// The memory that a workgroup shares, in bytes, without what a device fills up.
+    pub shared_bytes: u64,
 }
 
 impl Reflection {
@@ -119,6 +130,8 @@ impl Reflection {
             push_align_bytes,
             push_names,
             descriptors: u32::try_from(descriptors).unwrap_or(u32::MAX),
+            constants: module.spec_constants(entry),
+            shared_bytes: module.shared_bytes(is_used),
             capabilities: module.capabilities,
         })
     }

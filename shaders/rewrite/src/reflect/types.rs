@@ -1,5 +1,6 @@
 //! The types and constants of a module, as far as sizes need them.
 
+use crate::reflect::constants::Constants;
 use crate::reflect::error::ReflectError;
 use crate::reflect::module::Instruction;
 use crate::reflect::number::Number;
@@ -47,8 +48,7 @@ pub(super) enum Type {
 #[derive(Default)]
 pub(crate) struct Types {
     pub(super) types: HashMap<u32, Type>,
-    constants: HashMap<u32, u32>,
-    composites: HashMap<u32, Vec<u32>>,
+    pub(crate) constants: Constants,
     pub(super) array_strides: HashMap<u32, u32>,
     pub(super) member_offsets: HashMap<(u32, u32), u32>,
     pub(super) matrix_strides: HashMap<(u32, u32), u32>,
@@ -60,6 +60,7 @@ pub(crate) struct Types {
 impl Types {
     /// Notes an instruction if it declares a type, a constant or a layout.
     pub(crate) fn note(&mut self, i: Instruction<'_>) -> Result<(), ReflectError> {
+        self.constants.note(i)?;
         match i.op {
             Some(Op::TypeInt | Op::TypeFloat) => self.note_number(i),
             Some(Op::TypeVector) => {
@@ -79,15 +80,6 @@ impl Types {
                 Type::Struct { members: i.operands[1.min(i.operands.len())..].to_vec() },
             ),
             Some(Op::TypePointer) => self.declare(i, Type::Pointer { pointee: i.operand(2)? }),
-            Some(Op::Constant | Op::SpecConstant) => {
-                self.constants.insert(i.operand(1)?, i.operand(2)?);
-                Ok(())
-            }
-            Some(Op::ConstantComposite | Op::SpecConstantComposite) => {
-                let parts = i.operands.get(2..).unwrap_or_default().to_vec();
-                self.composites.insert(i.operand(1)?, parts);
-                Ok(())
-            }
             Some(Op::Decorate) => self.note_stride(i),
             Some(Op::MemberDecorate) => self.note_member(i),
             // Names mean nothing to a driver, so a name that is not valid text counts as absent.
@@ -141,17 +133,9 @@ impl Types {
         Ok(())
     }
 
-    /// The value of a 32-bit constant (a specialisation constant has its default).
+    /// The value of a constant that counts something, if it has 32 bits.
     pub(crate) fn constant(&self, id: u32) -> Option<u32> {
-        self.constants.get(&id).copied()
-    }
-
-    /// The value of a constant vector of three 32-bit integers.
-    pub(crate) fn constant_vector(&self, id: u32) -> Option<[u32; 3]> {
-        let [x, y, z] = self.composites.get(&id)?[..] else {
-            return None;
-        };
-        Some([self.constant(x)?, self.constant(y)?, self.constant(z)?])
+        u32::try_from(self.constants.count(id)?).ok()
     }
 
     /// The size in bytes of what a pointer type points to.

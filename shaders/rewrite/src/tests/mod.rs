@@ -15,4 +15,5 @@ mod refusals;
 pub(crate) mod run;
 mod shipped;
 mod size;
+mod specialize;
 mod tools;

@@ -211,7 +211,9 @@ fn accesses_that_cannot_be_measured_or_taken_apart() {
         ),
         load(
             "is not fixed",
-            "%length = OpSpecConstant %uint 4
+            "%some = OpSpecConstant %uint 4
+            %none = OpConstant %uint 0
+            %length = OpSpecConstantOp %uint UDiv %some %none
             %of = OpTypeArray %float %length
             %to = OpTypePointer PhysicalStorageBuffer %of",
             aligned,
