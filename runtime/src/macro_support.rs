@@ -28,6 +28,17 @@ pub const fn lendable<T: Lendable<Kind>, Kind>() {}
 /// Asks that a field can be lent for writing.
 pub const fn lendable_mut<T: LendableMut<Kind>, Kind>() {}
 
+/// What a derive proves of a structure that kernels may read, or write.
+///
+/// The trait is here, so that the generated code has no names that could hide the user's.
+pub trait Proof<const WRITTEN: bool> {
+    /// Its evaluation shows that no byte is padding.
+    const NO_PADDING: ();
+
+    /// Compiles if each field can be lent.
+    fn fields();
+}
+
 /// Whether a type is plain data: the constants of [`NotPlain`], unless the type has its own.
 #[derive(Debug)]
 pub struct Plainness<T>(PhantomData<T>);

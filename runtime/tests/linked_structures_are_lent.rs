@@ -261,8 +261,9 @@ fn a_kernel_links_nodes_and_another_walks_along_them() {
         let mut at = start.wrapping_add(1).cast_const();
         let mut seen = Vec::new();
         for _ in 0..COUNT {
-            // SAFETY: 1. the pointer is that of node 1, or one that was compared above, so the address of a
-            // node, which the loop only reads; 2. the address of the nodes was exposed.
+            // SAFETY: 1. the pointer is that of node 1, or one that was compared above, so the
+            // address of a node, which the loop only reads; 2. the address of the nodes was
+            // exposed.
             let node = unsafe { at.read() };
             seen.push(node.value);
             at = node.next.unwrap().as_ptr();

@@ -90,3 +90,61 @@ fn pointer(address: u64) -> *mut u8 {
 fn length(bytes: u64) -> usize {
     usize::try_from(bytes).expect("lent bytes are in memory")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A node as a program lends it.
+    #[repr(C)]
+    struct Node {
+        next: *const u32,
+        count: AtomicU32,
+        unused: u32,
+    }
+
+    /// The bytes of memory that lives until the test ends, as a scope adds them.
+    fn add<T>(homes: &mut Homes, memory: *mut T, writable: bool) -> (u64, u64) {
+        let (start, bytes) = (memory.expose_provenance() as u64, size_of::<T>() as u64);
+        let range = VaRange::from_len(farptr_hmm::VirtAddr::new(start), bytes).unwrap();
+        // SAFETY: 1. and 3. the caller keeps the memory, and does not use it beside `homes`; 2. it
+        // has no padding, and any bytes are values.
+        unsafe { homes.add(range, writable) };
+        (start, bytes)
+    }
+
+    #[test]
+    fn pointers_that_are_copied_as_bytes_can_be_used() {
+        let (first, second) = (Box::new(1u32), Box::new(2u32));
+        let mut node = Node { next: &raw const *first, count: AtomicU32::new(3), unused: 0 };
+        let mut homes = Homes::default();
+        let (start, bytes) = add(&mut homes, &raw mut node, true);
+        let saved = homes.save();
+        // As a device leaves a pointer: made of an exposed address, in memory from elsewhere.
+        let address = (&raw const *second).expose_provenance();
+        let left: *const u32 = std::ptr::with_exposed_provenance(address);
+        // SAFETY: it has the 8 bytes of the pointer, which lives and does not change.
+        let left = unsafe { std::slice::from_raw_parts((&raw const left).cast::<u8>(), 8) };
+        homes.bytes_mut(start, 8).copy_from_slice(left);
+        // SAFETY: the pointer was made of the exposed address of `second`.
+        assert_eq!(unsafe { *node.next }, 2);
+        node.count.store(4, Ordering::Relaxed);
+        homes.restore(&saved);
+        // SAFETY: the bytes are those of the pointer to `first`, copied there and back.
+        assert_eq!(unsafe { *node.next }, 1);
+        assert_eq!((node.count.load(Ordering::Relaxed), node.unused, bytes), (3, 0, 16));
+    }
+
+    #[test]
+    #[should_panic(expected = "copies stay within what was lent")]
+    fn memory_that_is_lent_for_reading_is_not_written() {
+        let number = 1u32;
+        let mut reference = &number;
+        let mut homes = Homes::default();
+        let (start, bytes) = add(&mut homes, &raw mut reference, false);
+        assert_eq!(homes.bytes(start, bytes), (&raw const number).addr().to_ne_bytes());
+        assert!(homes.save().is_empty(), "there is nothing to put back");
+        homes.bytes_mut(start, bytes).fill(0);
+    }
+}

@@ -13,7 +13,8 @@
 //! one that made the pointer by [`with_exposed_provenance`](std::ptr::with_exposed_provenance).
 //! The library's copies are of bytes, not of integers (`copy_from_slice`), so they keep what the
 //! bytes have. Hence a pointer that a kernel wrote may be used as one that was made from its
-//! address: into memory whose address was exposed. Lending exposes that of what is lent.
+//! address: into memory whose address was exposed. Lending exposes that of what is lent. A page
+//! comes home whole, so the same holds for pointers beside those that a kernel wrote.
 //!
 //! References are lent for reading alone, and no byte of such memory is written: a kernel's store
 //! there is a fault, `Homes::bytes_mut` refuses it, and pages come home byte by byte, as they were
@@ -120,11 +121,13 @@ pub unsafe trait Lendable<Kind> {}
 /// `NonNull`, `bool`, enums and `Box` are not, because not every number is one of them. Atomics are
 /// not [`Lendable`], since the host could write them while the device reads.
 ///
-/// A pointer that a kernel has written is as one that was made from a number, by
+/// A pointer in such memory is afterwards as one that was made from a number, by
 /// [`with_exposed_provenance`](std::ptr::with_exposed_provenance): it may be used where it leads
-/// into memory that is or was lent. The kernel may have written any number, so to follow it in Rust
-/// takes `unsafe`, and a look at where it leads. An index needs neither: that of the node of an
-/// array is the distance of the pointer's address from the array's, divided by the size.
+/// into memory that is or was lent, or whose address the program exposed itself. So are
+/// pointers that no kernel wrote, since whole pages go to a device and come home. A kernel may
+/// leave any number, so to follow a pointer in Rust takes `unsafe`, and a look at where it leads.
+/// An index takes neither: that of a node in a slice is the distance of the pointer's address from
+/// the slice's, divided by the size.
 ///
 /// # Examples
 ///

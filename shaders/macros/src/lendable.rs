@@ -53,27 +53,22 @@ pub(crate) fn code(input: &DeriveInput, derived: Trait) -> Result<TokenStream> {
     });
     let padding = if is_transparent { Vec::new() } else { padding(input, fields) };
     let (plain, flag) = derived.plain();
+    let written = matches!(derived, Trait::LendableMut);
+    let proof = quote!(::farptr::macro_support::Proof<#written>);
     let needless = format!(
         "`{name}` is `{plain}`, and can be lent as it is: leave out the derive of `{of_trait}`"
     );
     Ok(quote! {
         const _: () = {
-            #[allow(dead_code)]
-            trait Proof {
-                const NO_PADDING: ();
-                fn fields();
-            }
-
-            impl #parameters Proof for #name #arguments #bounds {
+            impl #parameters #proof for #name #arguments #bounds {
                 const NO_PADDING: () = { #(#padding)* };
 
-                #[allow(dead_code)]
                 fn fields() {
                     #(#asked)*
                 }
             }
 
-            const _: () = <#whole as Proof>::NO_PADDING;
+            const _: () = <#whole as #proof>::NO_PADDING;
             const _: () = {
                 #[allow(unused_imports)]
                 use ::farptr::macro_support::NotPlain as _;
@@ -95,8 +90,8 @@ fn fields(input: &DeriveInput) -> Result<&Fields> {
     let text = match &input.data {
         Data::Struct(data) => return Ok(&data.fields),
         Data::Enum(_) => {
-            "an enum cannot be lent so: not every number is one of its variants. Hold an integer in \
-             its place, and make the variant of it in Rust. For reading alone, an enum without \
+            "an enum cannot be lent so: not every number is one of its variants. Hold an integer \
+             in its place, and make the variant of it in Rust. For reading alone, an enum without \
              fields can be lent by `#[derive(bytemuck::NoUninit)]`"
         }
         Data::Union(_) => {

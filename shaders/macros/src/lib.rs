@@ -1,8 +1,9 @@
 //! The macro that makes a typed kernel from GLSL or SPIR-V, and the derives for types that can be
 //! lent; `farptr` re-exports them.
 //!
-//! The derives are in `lendable`. The steps of the macro, each a module: `input` parses what the user wrote, `module` gets the words, `plan`
-//! compares arguments with the words, `emit` writes the code.
+//! The derives are in `lendable`. The steps of the macro, each a module: `input` parses what the
+//! user wrote, `module` gets the words, `plan` compares arguments with the words, `emit` writes the
+//! code.
 
 mod checks;
 mod constants;
@@ -110,8 +111,8 @@ use proc_macro::TokenStream;
 /// Types of yours are `#[repr(C)]`, and stand in the same module as the macro. A pointer among
 /// their fields, such as `*const Node` or `Option<&Node>`, is a `uvec2`, a 64-bit integer or a
 /// buffer reference in the kernel. Those that are passed by value are `bytemuck::NoUninit`. Their
-/// sizes and alignments, and the offsets and sizes of their fields, are compared with the kernel when
-/// the crate is compiled.
+/// sizes and alignments, and the offsets and sizes of their fields, are compared with the kernel
+/// when the crate is compiled.
 #[proc_macro]
 pub fn kernel(input: TokenStream) -> TokenStream {
     expand(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()
