@@ -17,6 +17,27 @@ pub(crate) struct Allowance {
     allowed: Duration,
     spent: Duration,
     queued: Duration,
+    /// The slice that the last poll began.
+    open: Option<Slice>,
+}
+
+/// Time that counts when it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slice {
+    began: Duration,
+    /// It never counts as longer.
+    at_most: Duration,
+    /// Whether no earlier submission was running when it began.
+    first: bool,
+}
+
+/// What a poll found out about a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Polled {
+    Ended,
+    Running,
+    /// It is running, and its time is over.
+    Overdue,
 }
 
 /// A launch did not end in the time that it was allowed, and was stopped.
@@ -39,7 +60,7 @@ pub(crate) trait Submission {
 
 impl Allowance {
     pub(crate) fn new(allowed: Duration) -> Self {
-        Self { allowed, spent: Duration::ZERO, queued: Duration::ZERO }
+        Self { allowed, spent: Duration::ZERO, queued: Duration::ZERO, open: None }
     }
 
     /// Adds time that the host worked for the launch.
@@ -66,17 +87,15 @@ impl Allowance {
         submission: &mut impl Submission,
         clock: impl Fn() -> Duration,
     ) -> bool {
+        self.open = None;
         let mut first = submission.is_first();
         loop {
             if first && self.is_spent() {
                 return submission.wait(Duration::ZERO);
             }
-            let slice = self.slice(first);
-            let began = clock();
-            let ended = submission.wait(slice);
-            let took = clock().saturating_sub(began).min(slice);
-            let account = if first { &mut self.spent } else { &mut self.queued };
-            *account = account.saturating_add(took);
+            let slice = self.slice(clock(), first);
+            let ended = submission.wait(slice.at_most);
+            self.count(slice, clock());
             if ended {
                 return true;
             }
@@ -84,10 +103,35 @@ impl Allowance {
         }
     }
 
-    /// How long to wait without a look at the clock.
-    fn slice(&self, first: bool) -> Duration {
+    /// Looks whether a submission has ended, without waiting for it.
+    ///
+    /// The time since the last poll counts as a slice of waiting does, and as no more than one.
+    pub(crate) fn poll(&mut self, submission: &mut impl Submission, now: Duration) -> Polled {
+        if let Some(slice) = self.open.take() {
+            self.count(slice, now);
+        }
+        let first = submission.is_first();
+        if submission.wait(Duration::ZERO) {
+            return Polled::Ended;
+        }
+        if first && self.is_spent() {
+            return Polled::Overdue;
+        }
+        self.open = Some(self.slice(now, first));
+        Polled::Running
+    }
+
+    /// The time to wait without a look at the clock.
+    fn slice(&self, began: Duration, first: bool) -> Slice {
         let slice = (self.allowed / SLICES).clamp(SHORTEST_SLICE, LONGEST_SLICE);
-        if first { slice.min(self.allowed.saturating_sub(self.spent)) } else { slice }
+        let left = self.allowed.saturating_sub(self.spent);
+        Slice { began, at_most: if first { slice.min(left) } else { slice }, first }
+    }
+
+    fn count(&mut self, slice: Slice, now: Duration) {
+        let took = now.saturating_sub(slice.began).min(slice.at_most);
+        let account = if slice.first { &mut self.spent } else { &mut self.queued };
+        *account = account.saturating_add(took);
     }
 }
 
@@ -164,6 +208,48 @@ mod tests {
             assert!(device.ends(&mut allowance), "paused in wait {wait}");
             assert!(device.passed() >= HOUR && allowance.spent <= SECOND + LONGEST_SLICE);
         }
+    }
+
+    #[test]
+    fn polls_count_one_slice_at_most_and_only_time_in_which_it_could_run() {
+        // Others keep the device at first. Polls come more often than slices are long, or hours
+        // apart; either way a hundred slices of 10 ms are what the launch gets.
+        for (between, counted) in [(SECOND / 200, SECOND / 200), (HOUR, LONGEST_SLICE)] {
+            let mut device = Device::new(HOUR, HOUR);
+            let mut allowance = Allowance::new(SECOND);
+            let mut now = HOUR;
+            let mut poll = |device: &mut Device, allowance: &mut Allowance| {
+                now += between;
+                allowance.poll(device, now)
+            };
+            for _ in 0..1000 {
+                assert_eq!(poll(&mut device, &mut allowance), Polled::Running);
+            }
+            assert_eq!((allowance.spent, allowance.queued), (Duration::ZERO, counted * 999));
+            device.before = Duration::ZERO;
+            // The slice that is open now began behind others.
+            assert_eq!(poll(&mut device, &mut allowance), Polled::Running);
+            let mut polls = 0u32;
+            while poll(&mut device, &mut allowance) == Polled::Running {
+                polls += 1;
+            }
+            assert_eq!((allowance.spent, counted * (polls + 1)), (SECOND, SECOND), "{between:?}");
+            assert_eq!(allowance.overdue().queued, counted * 1000);
+            device.own = Duration::ZERO;
+            assert_eq!(poll(&mut device, &mut allowance), Polled::Ended, "late, and yet");
+        }
+    }
+
+    #[test]
+    fn a_wait_goes_on_where_polls_have_stopped() {
+        let mut device = Device::new(Duration::ZERO, SECOND);
+        let mut allowance = Allowance::new(SECOND);
+        for poll in 0..51u32 {
+            assert_eq!(allowance.poll(&mut device, HOUR + LONGEST_SLICE * poll), Polled::Running);
+        }
+        assert_eq!(allowance.spent, SECOND / 2);
+        assert!(!device.ends(&mut allowance), "half a second was left");
+        assert_eq!((allowance.spent, device.passed()), (SECOND, SECOND / 2));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Launches that are submitted together: recorded as a [`Batch`], in flight as [`InFlight`].
 
 use super::{
-    allowance::{Allowance, Overdue},
+    allowance::{Allowance, Overdue, Polled},
     channel::{Channel, LaunchPlace},
     control_block::Row,
     launcher::Launcher,
     pending::Pending,
     pool::Pooled,
     stop::StopWord,
-    wait::wait_or_stop,
+    wait::{poll, wait_or_stop},
 };
 use crate::{
     LaunchError, VulkanError,
@@ -21,7 +21,10 @@ use crate::{
         control::BlockAt,
     },
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Launches per submission: enough to make the cost of a submission small beside that of the
 /// launches, few enough that the device does not wait long for its first one.
@@ -39,6 +42,12 @@ pub(crate) struct InFlight {
     // The first field, so that the rest is given back after the wait.
     submitted: Submitted,
     launches: Launches,
+    /// The time that the launches may take together, and what they have used of it; without a limit
+    /// if there is no checked kernel.
+    allowance: Option<Allowance>,
+    /// The time for the error, once the launches were told to end because it was over.
+    overdue: Option<Overdue>,
+    since: Instant,
 }
 
 /// The objects that launches need until they have completed.
@@ -127,6 +136,8 @@ impl Batch {
         stop: Option<&StopWord>,
     ) -> Result<InFlight, VulkanError> {
         let Self { recording, launches } = self;
+        // Without a stop word there is no checked kernel, and nothing to stop.
+        let allowance = launches.time().filter(|_| stop.is_some()).map(Allowance::new);
         let stop = stop.filter(|_| device.traits().cuts_loops);
         let copy = stop
             .zip(launches.checked.as_ref())
@@ -135,7 +146,24 @@ impl Batch {
         Counters::add(&device.counters.submissions, 1);
         Counters::add(&device.counters.launches, launches.count.into());
         Counters::add(&device.counters.rounds, launches.count.into());
-        Ok(InFlight { submitted, launches })
+        Ok(InFlight { submitted, launches, allowance, overdue: None, since: Instant::now() })
+    }
+}
+
+impl Launches {
+    /// Tells running kernels to end, and workgroups that have not begun to do nothing.
+    fn stop(&self, stop: Option<&StopWord>) {
+        stop.inspect(|stop| stop.raise());
+        if let Some(checked) = &self.checked {
+            checked.channel.stop();
+        }
+    }
+
+    /// How long the launches may take together; without a limit if they are unchecked.
+    fn time(&self) -> Option<Duration> {
+        let checked = self.checked.as_ref()?;
+        let times = checked.pending.iter().map(|(_, pending)| pending.options.time());
+        Some(times.fold(Duration::ZERO, Duration::saturating_add))
     }
 }
 
@@ -148,14 +176,12 @@ impl InFlight {
         lends: &Lends,
         stop: Option<&StopWord>,
     ) -> Option<LaunchError> {
-        // Without a stop word there is no checked kernel, and nothing to stop.
-        let mut allowance = self.time().filter(|_| stop.is_some()).map(Allowance::new);
-        let overdue = wait_or_stop(&self.submitted, allowance.as_mut(), || {
-            stop.inspect(|stop| stop.raise());
-            self.stop();
-        });
+        // Launches that were told to end need no limit.
+        let mut allowance = self.allowance.filter(|_| self.overdue.is_none());
+        let overdue =
+            wait_or_stop(&self.submitted, allowance.as_mut(), || self.launches.stop(stop));
         self.note_times(device);
-        self.failure(device, lends, overdue)
+        self.failure(device, lends, self.overdue.or(overdue))
     }
 
     /// Adds the times of the launches, which are complete, if they were taken.
@@ -166,18 +192,19 @@ impl InFlight {
         times.add(self.launches.kernels.iter().copied().zip(ticks));
     }
 
-    /// Tells workgroups that have not begun to do nothing.
-    fn stop(&self) {
-        if let Some(checked) = &self.launches.checked {
-            checked.channel.stop();
+    /// Looks whether the launches have completed, all earlier ones being complete, and does not
+    /// wait. Launches whose time is over are told to end.
+    pub(crate) fn poll(&mut self, stop: Option<&StopWord>) -> bool {
+        let allowance = self.allowance.as_mut().filter(|_| self.overdue.is_none());
+        let Some(allowance) = allowance else {
+            return self.submitted.wait_at_most(Duration::ZERO);
+        };
+        let polled = poll(&self.submitted, allowance, self.since.elapsed());
+        if polled == Polled::Overdue {
+            self.overdue = Some(allowance.overdue());
+            self.launches.stop(stop);
         }
-    }
-
-    /// How long the launches may take together; without a limit if they are unchecked.
-    fn time(&self) -> Option<Duration> {
-        let checked = self.launches.checked.as_ref()?;
-        let times = checked.pending.iter().map(|(_, pending)| pending.options.time());
-        Some(times.fold(Duration::ZERO, Duration::saturating_add))
+        polled == Polled::Ended
     }
 
     /// The failure of the first launch that failed, the batch being complete.

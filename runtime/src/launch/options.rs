@@ -51,11 +51,12 @@ impl LaunchOptions {
 
     /// Ends the launch with an error if it runs longer, 60 seconds unless set.
     ///
-    /// Only time counts in which the launch could run and a thread waits for it. Time does not
-    /// count while launches of other scopes are before it in the device's queue, or while the
-    /// process is stopped by a signal, a debugger or a pause of its container. In a launch in
-    /// rounds the host's work for it counts too. A device that runs launches side by side may give
-    /// it more: time beside an earlier launch of another scope counts as time behind it.
+    /// Only time counts in which the launch could run and a thread waits for it, or asks for it by
+    /// [`is_done`](crate::Scope::is_done). Time does not count while launches of other scopes are
+    /// before it in the device's queue, or while the process is stopped by a signal, a debugger or
+    /// a pause of its container. In a launch in rounds the host's work for it counts too. A device
+    /// that runs launches side by side may give it more: time beside an earlier launch of another
+    /// scope counts as time behind it.
     ///
     /// A kernel with barriers is only stopped between workgroups, or by its
     /// [`loop_limit`](Self::loop_limit).

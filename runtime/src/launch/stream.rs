@@ -156,6 +156,22 @@ impl Stream {
         Ok(())
     }
 
+    /// Hands over the launches that are recorded, and says whether all have completed, without
+    /// waiting. The logs of those that have are read; a failure is kept until it is reported.
+    pub(crate) fn poll(&mut self, lends: &Lends) -> Result<bool, LaunchError> {
+        self.check_process()?;
+        while let Some(oldest) = self.in_flight.front_mut()
+            && oldest.poll(self.stop.as_deref())
+        {
+            self.complete_oldest(lends);
+        }
+        // With as many in flight as there may be, submitting would wait.
+        if self.in_flight.len() < IN_FLIGHT {
+            self.submit(lends)?;
+        }
+        Ok(self.is_idle() && self.recording.is_none())
+    }
+
     /// Submits the launches that are recorded, waits for all, and reports the first failure since
     /// the last time. After a failure launches work again.
     pub(crate) fn finish(&mut self, lends: &Lends) -> Result<(), LaunchError> {

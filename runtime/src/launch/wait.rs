@@ -1,6 +1,6 @@
 //! Waits for launches, and stops those that have not ended in their allowed time.
 
-use super::allowance::{Allowance, Overdue, Submission};
+use super::allowance::{Allowance, Overdue, Polled, Submission};
 use crate::vk::command::Submitted;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,11 @@ pub(crate) fn wait_or_stop(
     }
     submitted.wait();
     overdue
+}
+
+/// Looks whether launches have completed, without waiting; time may have run out instead.
+pub(crate) fn poll(submitted: &Submitted, allowance: &mut Allowance, now: Duration) -> Polled {
+    allowance.poll(&mut Waited(submitted), now)
 }
 
 /// A submission, as an [`Allowance`] waits for it.

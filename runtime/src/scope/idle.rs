@@ -9,8 +9,8 @@
 //! 2. A slice has elements of a `&'env mut [T]` that this very scope lent (the brand `'scope`), any
 //!    bytes are a T (`LentMut`), and `'env` outlives the `Idle`.
 //! 3. [`read`](Idle::read) and [`read_range`](Idle::read_range) note the bytes of each slice in
-//!    `shown`, and `View::bring_home_range` writes no byte that is noted there. So the bytes under a
-//!    slice that lives do not change.
+//!    `shown`, and `View::bring_home_range` writes no byte that is noted there. So the bytes under
+//!    a slice that lives do not change.
 //! 4. [`write`](Idle::write) takes `&mut self` for as long as its slice lives, so no other slice
 //!    lives then, and nothing is written home.
 #![allow(unsafe_code, reason = "it makes slices of lent memory, with the argument above")]

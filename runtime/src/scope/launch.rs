@@ -106,8 +106,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// Launches of a scope run one after the other: each sees what those before it wrote. The call
     /// returns when the launch is recorded; launches are handed to the device in batches, at the
-    /// latest when the scope waits or ends. A failure on the device is reported by the next
-    /// launch, by [`wait`](Self::wait) or by the end of the scope, whichever comes first; launches
+    /// latest by [`submit`](Self::submit), or when the scope waits or ends. A failure on the device
+    /// is reported by the next launch, by [`submit`](Self::submit), by [`wait`](Self::wait) or by
+    /// the end of the scope, whichever comes first; launches
     /// that were recorded after the failed one do nothing, and the one that reports it is not
     /// recorded. If the scope's closure returns an error or panics, a launch that was not yet
     /// handed over does not run.
@@ -385,6 +386,66 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     pub unsafe fn lend_process(&mut self) -> Result<(), LendError> {
         // SAFETY: the caller's promises.
         unsafe { self.open_process() }
+    }
+
+    /// Hands the launches so far to the device, which starts them while this thread goes on.
+    ///
+    /// Launches are handed over in batches, so without this call the device may stand idle while
+    /// the host works. A launch in rounds (the device lacks pages) is complete when
+    /// [`launch`](Self::launch) returns. The call waits only if the device has 32 submissions of
+    /// this scope, for the oldest one.
+    ///
+    /// # Examples
+    ///
+    /// The host works on memory of its own while kernels run:
+    ///
+    /// ```
+    /// use farptr::{Grid, Runtime, shaders::affine};
+    ///
+    /// let runtime = Runtime::builder().build()?;
+    /// let kernel = runtime.kernel::<affine::Kernel>()?;
+    /// let (mut y, mut own) = (vec![1.0f32; 100_000], 0u64);
+    /// runtime.scope(|s| {
+    ///     let y = s.lend_mut(&mut y)?.ptr();
+    ///     let args = affine::Args { y, n: 100_000, a: 2.0, c: 1.0 };
+    ///     s.launch(&kernel, Grid::cover(100_000), args)?;
+    ///     s.submit()?;
+    ///     while !s.is_done()? {
+    ///         own += 1;
+    ///     }
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(y[99_999], 3.0);
+    /// # Ok::<(), farptr::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LaunchError::Vulkan`] when launches could not be handed to the device, and what
+    /// [`launch`](Self::launch) lists about earlier launches: if one is known to have failed, the
+    /// call waits for all, reports it, and the launches after it do nothing.
+    pub fn submit(&mut self) -> Result<(), LaunchError> {
+        self.stream.check_process()?;
+        if self.stream.has_failed() { self.finish() } else { self.stream.submit(&self.lends) }
+    }
+
+    /// Whether every launch so far has completed or failed. Never waits.
+    ///
+    /// Launches that were not handed over yet are handed over, so a loop around this function ends
+    /// without [`submit`](Self::submit). What the thread does between two calls is the caller's to
+    /// decide; if there is nothing, [`std::thread::yield_now`]. When it says yes,
+    /// [`wait`](Self::wait) does not wait any more, and reports the failure if there was one.
+    ///
+    /// A [`deadline`](LaunchOptions::deadline) holds for a program that only asks, too: the time
+    /// between two calls counts for the running launch, 10 ms of it at most. A launch whose time is
+    /// over is stopped, and this function then says yes.
+    ///
+    /// # Errors
+    ///
+    /// * [`LaunchError::Vulkan`] when launches could not be handed to the device.
+    /// * [`LaunchError::Forked`] in a child of the process that built the runtime.
+    pub fn is_done(&mut self) -> Result<bool, LaunchError> {
+        self.stream.poll(&self.lends)
     }
 
     /// Waits until every launch so far has completed, and lets the host look at lent memory.
