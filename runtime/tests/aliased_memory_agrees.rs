@@ -12,33 +12,22 @@
 mod common;
 #[path = "common/glsl.rs"]
 mod glsl;
+#[path = "common/mapped.rs"]
+mod mapped;
 #[path = "common/walker.rs"]
 mod walker;
 #[path = "common/ways.rs"]
 mod ways;
 
-use farptr::{Error, FaultReason, Grid, LaunchError, LaunchOptions, RawKernel, Runtime, Scope};
-use glsl::{Level, glsl};
+use farptr::{Error, FaultReason, Grid, LaunchError, LaunchOptions, RawKernel, Runtime};
+use glsl::Level;
+use mapped::{MIX, PAGE, WORDS, file, kernel, launch, map, words};
 use memmap2::{MmapMut, MmapOptions};
-use proptest::{
-    prelude::*,
-    test_runner::{Config, TestRunner},
-};
 use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mremap, munmap};
-use std::{ffi::c_void, fs::File, os::fd::AsFd};
+use std::{ffi::c_void, os::fd::AsFd};
 use walker::walker;
 use ways::ways;
 
-const PAGE: usize = 4096;
-/// Words of a page.
-const WORDS: usize = PAGE / 4;
-
-/// `y = 3 y + x`.
-const MIX: &str = "
-    layout(local_size_x = 8) in;
-    REF(uint, U, 4);
-    layout(push_constant, scalar) uniform Push { uvec2 x; uvec2 y; uint n; };
-    void main() { if (ID < n) U(y).at[ID] = U(y).at[ID] * 3u + U(x).at[ID]; }";
 /// Writes through one address and reads through the other, in one invocation.
 const TURN: &str = "
     layout(local_size_x = 8) in;
@@ -52,38 +41,6 @@ const TURN: &str = "
         memoryBarrierBuffer();
         U(x).at[ID] += 1u;
     }";
-
-fn kernel(runtime: &Runtime, name: &'static str, source: &str) -> RawKernel {
-    let words = glsl(name, source, Level::Performance);
-    // SAFETY: shaderc's output is a valid module.
-    unsafe { runtime.raw_kernel(name, &words) }.unwrap()
-}
-
-fn launch(
-    s: &mut Scope<'_, '_>,
-    kernel: &RawKernel,
-    x: u64,
-    y: u64,
-    n: usize,
-) -> Result<(), LaunchError> {
-    let push = [x as u32, (x >> 32) as u32, y as u32, (y >> 32) as u32, n as u32];
-    s.launch_raw(kernel, Grid::cover(n), bytemuck::cast_slice(&push), &LaunchOptions::new())
-}
-
-fn file(pages: usize) -> File {
-    let file = tempfile::tempfile().unwrap();
-    file.set_len((pages * PAGE) as u64).unwrap();
-    file
-}
-
-fn map(file: &File) -> MmapMut {
-    // SAFETY: the module's argument.
-    unsafe { MmapMut::map_mut(file) }.unwrap()
-}
-
-fn words(memory: &mut [u8]) -> &mut [u32] {
-    bytemuck::cast_slice_mut(memory)
-}
 
 #[test]
 fn what_is_written_at_one_address_is_read_at_the_other() {
@@ -220,127 +177,6 @@ fn a_lend_that_no_launch_has_used_yet_is_the_same_memory_too() {
         assert!(all[1..16].iter().all(|&word| word == 40), "{name}");
         assert!(all[16..].iter().all(|&word| word == 13), "{name}");
     }
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    /// Lends words of a mapping for writing.
-    Lend {
-        map: usize,
-        first: usize,
-        len: usize,
-    },
-    /// Adds what is at one place to another.
-    Mix {
-        from: (usize, usize),
-        to: (usize, usize),
-        len: usize,
-    },
-    Wait {
-        map: usize,
-        word: usize,
-    },
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let word = 0..4 * WORDS;
-    let place = (0..30usize, word.clone());
-    prop_oneof![
-        3 => (0..3usize, word.clone(), 1..2 * WORDS)
-            .prop_map(|(map, first, len)| Step::Lend { map, first, len }),
-        4 => (place.clone(), place, 1..200usize)
-            .prop_map(|(from, to, len)| Step::Mix { from, to, len }),
-        1 => (0..30usize, word).prop_map(|(map, word)| Step::Wait { map, word }),
-    ]
-}
-
-/// Takes a part out of the middle of a piece, and leaves the rest.
-fn carve<'m>(
-    pieces: &mut Vec<(usize, &'m mut [u32])>,
-    first: usize,
-    len: usize,
-) -> Option<(usize, &'m mut [u32])> {
-    let at =
-        pieces.iter().position(|(start, piece)| *start <= first && first < start + piece.len())?;
-    let (start, piece) = pieces.swap_remove(at);
-    let (low, rest) = piece.split_at_mut(first - start);
-    let (middle, high) = rest.split_at_mut(len.min(rest.len()));
-    let end = first + middle.len();
-    pieces.push((start, low));
-    pieces.push((end, high));
-    Some((first, middle))
-}
-
-#[test]
-fn any_lends_of_one_file_are_one_memory() {
-    let rigs: Vec<_> = ways()
-        .into_iter()
-        .map(|(name, runtime)| {
-            let mix = kernel(&runtime, "mix", MIX);
-            (name, runtime, mix)
-        })
-        .collect();
-    let mut runner = TestRunner::new(Config::with_cases(40));
-    let ended = runner.run(&prop::collection::vec(step(), 1..24), |steps| {
-        rigs.iter().for_each(|(name, runtime, mix)| check(name, runtime, mix, &steps));
-        Ok(())
-    });
-    if let Err(why) = ended {
-        panic!("{why}");
-    }
-}
-
-fn check(name: &str, runtime: &Runtime, mix: &RawKernel, steps: &[Step]) {
-    let file = file(4);
-    let mut maps = [map(&file), map(&file), map(&file)];
-    let start: Vec<u32> = (0..4 * WORDS as u32).map(|i| i.wrapping_mul(0x9e37_79b9)).collect();
-    words(&mut maps[0]).copy_from_slice(&start);
-    let mut pieces: Vec<_> = maps.iter_mut().map(|map| vec![(0, words(map))]).collect();
-    let expected = runtime.scope(|s| {
-        let (mut model, mut lent) = (start, Vec::new());
-        for step in steps {
-            match *step {
-                Step::Lend { map, first, len } => {
-                    if let Some((first, part)) = carve(&mut pieces[map], first, len) {
-                        lent.push((first, s.lend_mut(part)?));
-                    }
-                }
-                Step::Mix { from, to, len } => {
-                    if lent.is_empty() {
-                        continue;
-                    }
-                    let (x_first, x) = lent[from.0 % lent.len()];
-                    let (y_first, y) = lent[to.0 % lent.len()];
-                    let (x_at, y_at) = (from.1 % x.len(), to.1 % y.len());
-                    let n = len.min(x.len() - x_at).min(y.len() - y_at);
-                    let (from, to) = (x_first + x_at, y_first + y_at);
-                    // No invocation reads bytes that another one writes.
-                    if from != to && from < to + n && to < from + n {
-                        continue;
-                    }
-                    let at = |base: u64, word: usize| base + word as u64 * 4;
-                    let (x, y) = (x.ptr().address(), y.ptr().address());
-                    launch(s, mix, at(x, x_at), at(y, y_at), n)?;
-                    for i in 0..n {
-                        model[to + i] = model[to + i].wrapping_mul(3).wrapping_add(model[from + i]);
-                    }
-                }
-                Step::Wait { map, word } => {
-                    if lent.is_empty() {
-                        continue;
-                    }
-                    let (first, part) = lent[map % lent.len()];
-                    let mut idle = s.wait()?;
-                    assert!(idle.read(&part)? == &model[first..][..part.len()], "{name}: seen");
-                    idle.write(&part)?[word % part.len()] = 99;
-                    model[first + word % part.len()] = 99;
-                }
-            }
-        }
-        Ok::<_, Error>(model)
-    });
-    let expected = expected.unwrap_or_else(|error| panic!("{name}: {error:?}"));
-    assert!(words(&mut maps[1]) == expected, "{name}: not what the model has");
 }
 
 #[test]

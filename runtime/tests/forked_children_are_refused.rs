@@ -80,12 +80,31 @@ fn forking() {
             count_up(s, &kernel, &mut y)?;
             in_child(|| {
                 assert!(matches!(s.lend(&memory), Err(LendError::Forked)));
+                assert!(matches!(s.submit(), Err(LaunchError::Forked)));
+                assert!(matches!(s.is_done(), Err(LaunchError::Forked)));
                 assert!(matches!(s.wait().map(drop), Err(LaunchError::Forked)));
                 let empty = runtime.kernel::<empty::Kernel>();
                 assert!(matches!(empty, Err(KernelError::Forked { .. })));
                 // SAFETY: as above.
                 drop(unsafe { std::ptr::read(s) });
             });
+            Ok(())
+        })
+        .unwrap();
+
+    // While the host looks: bringing home would be a call of Vulkan.
+    let mut z = vec![0.0f32; 1000];
+    runtime
+        .scope(|s| {
+            let z = s.lend_mut(&mut z)?;
+            let args = affine::Args { y: z.ptr(), n: 1000, a: 1.0, c: 1.0 };
+            s.launch(&kernel, Grid::cover(1000), args)?;
+            let mut idle = s.wait()?;
+            in_child(|| {
+                assert!(matches!(idle.read(&z), Err(LaunchError::Forked)));
+                assert!(matches!(idle.write(&z), Err(LaunchError::Forked)));
+            });
+            assert_eq!(idle.read(&z)?, [1.0; 1000]);
             Ok(())
         })
         .unwrap();

@@ -61,7 +61,7 @@ fn launches_that_were_handed_over_end_without_a_wait() {
             let submitted = runtime.stats().since(&before);
             assert_eq!(submitted.launches, 3, "{name}");
             asked += poll(s, &mut own)?;
-            // What a wait would do was done.
+            // Nothing is left to a wait.
             drop(s.wait()?);
             assert_eq!(runtime.stats().since(&before).submissions, submitted.submissions, "{name}");
             Ok(asked)
@@ -167,7 +167,7 @@ fn a_program_that_asks_and_never_waits_stops_a_kernel_without_an_end() {
         runtime
             .scope(|s| {
                 let y = s.lend_mut(&mut y)?.ptr().address();
-                // Where pages are copied, the next launch finds them there.
+                // The next launch finds the pages there, if they are copied.
                 launch(s, y, 1, &LaunchOptions::new())?;
                 let limited = LaunchOptions::new().deadline(Duration::from_millis(30));
                 let stopped =

@@ -31,7 +31,7 @@ struct Slice {
     first: bool,
 }
 
-/// What a poll found out about a submission.
+/// The state of a submission, as a poll found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Polled {
     Ended,

@@ -432,8 +432,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// Whether every launch so far has completed or failed. Never waits.
     ///
     /// Launches that were not handed over yet are handed over, so a loop around this function ends
-    /// without [`submit`](Self::submit). What the thread does between two calls is the caller's to
-    /// decide; if there is nothing, [`std::thread::yield_now`]. When it says yes,
+    /// without [`submit`](Self::submit). The caller decides what the thread does between two calls:
+    /// [`std::thread::yield_now`] if there is nothing else. When the answer is yes,
     /// [`wait`](Self::wait) does not wait any more, and reports the failure if there was one.
     ///
     /// A [`deadline`](LaunchOptions::deadline) holds for a program that only asks, too: the time
