@@ -22,7 +22,8 @@
 //! # Ok::<(), farptr::Error>(())
 //! ```
 //!
-//! The macro [`kernel!`] makes such a typed kernel from GLSL or SPIR-V of yours.
+//! The macro [`kernel!`] makes such a typed kernel from GLSL or SPIR-V of yours. The module [`guide`]
+//! begins there.
 //!
 //! # Words
 //!
@@ -120,6 +121,7 @@ mod builder;
 mod config;
 mod error;
 mod explain;
+pub mod guide;
 mod kernel;
 mod launch;
 mod lend;

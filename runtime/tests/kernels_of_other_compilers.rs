@@ -47,7 +47,7 @@ impl Module {
 
 /// Every module, or nothing where there is none: a loud skip.
 fn modules() -> Option<Vec<Module>> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../producers");
+    let folder = folder();
     if !folder.join("ready").exists() {
         common::skip("no kernels of other compilers; `./farptr test` makes them");
         return None;
@@ -63,6 +63,11 @@ fn modules() -> Option<Vec<Module>> {
         assert!(is_there(compiler), "{compiler}");
     }
     Some(all)
+}
+
+/// Where `.ci/producers` leaves its work.
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("../producers")
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -337,4 +342,39 @@ fn modules_do_the_same_on_copied_memory() {
     if let Some(runtime) = runtime(AccessMode::Mirrored, Backing::Copy) {
         check(&runtime);
     }
+}
+
+/// The guide's kernel in Slang: what the guide shows is what it ships, and is launched as it came,
+/// though the validation layer does not know the number of its language.
+#[test]
+fn the_guides_kernel_is_what_slang_makes_and_runs_as_it_is() {
+    let Some(_) = modules() else { return };
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/guide/sum.spv");
+    assert_eq!(fs::read(&shipped).unwrap(), fs::read(folder().join("guide/sum.spv")).unwrap());
+    let (chapter, source) = (include_str!("../src/guide/slang.md"), "../src/guide/sum.slang");
+    assert!(chapter.contains(include_str!("../src/guide/sum.slang")), "{source}");
+
+    let Some(runtime) = common::runtime() else { return };
+    // SAFETY: slangc made the words; the validation layer looks at them.
+    let kernel = unsafe { runtime.raw_kernel("sum", &Module::read(&shipped).words) };
+    let kernel = match kernel {
+        // A device without 64-bit integers.
+        Err(KernelError::Capability { .. }) => return,
+        kernel => kernel.unwrap(),
+    };
+    // Each a value, and the address of the next one.
+    let mut nodes = [[1u64, 0], [20, 0], [300, 0]];
+    let addresses = nodes.each_ref().map(|node| VirtAddr::of(node).get());
+    (nodes[0][1], nodes[1][1]) = (addresses[1], addresses[2]);
+    let mut sums = [0u32; 3];
+    runtime
+        .scope(|s| {
+            let (nodes, sums) = (s.lend(nodes.as_flattened())?, s.lend_mut(&mut sums)?);
+            let push = [nodes.ptr().address(), sums.ptr().address(), 3];
+            let push = &bytemuck::bytes_of(&push)[..kernel.push_bytes()];
+            s.launch_raw(&kernel, Grid::cover(3), push, &LaunchOptions::new())?;
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(sums, [321, 320, 300]);
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 use farptr_rewrite::{
     Analysis, Fold, Integers, Program, Reflection, RewriteError, Variant,
-    without_unused_capabilities,
+    without_unused_capabilities, without_young_languages,
 };
 use std::{
     borrow::Cow,
@@ -85,10 +85,8 @@ impl Code {
         words: Arc<[u32]>,
         entry: Option<&str>,
     ) -> Result<Self, KernelError> {
-        let words = match without_unused_capabilities(&words) {
-            Cow::Borrowed(_) => words,
-            Cow::Owned(words) => words.into(),
-        };
+        let words = replaced(words, without_unused_capabilities);
+        let words = replaced(words, without_young_languages);
         let reflection = Reflection::of_entry(&words, entry)
             .map_err(|source| KernelError::Words { kernel, source })?;
         check(kernel, &reflection, &device.info)?;
@@ -202,6 +200,14 @@ impl Code {
 impl fmt::Debug for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Code").field("words", &self.words.len()).finish_non_exhaustive()
+    }
+}
+
+/// The words that a change makes of words, which stay where they are if it changes none.
+fn replaced(words: Arc<[u32]>, change: impl FnOnce(&[u32]) -> Cow<'_, [u32]>) -> Arc<[u32]> {
+    match change(&words) {
+        Cow::Borrowed(_) => words,
+        Cow::Owned(changed) => changed.into(),
     }
 }
 

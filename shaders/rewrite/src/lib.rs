@@ -44,6 +44,6 @@ pub use program::{Program, unchecked};
 pub use reflect::layout::{Arguments, Layout, Member, Number, Structure};
 pub use reflect::operations::Undefined;
 pub use reflect::spec::{SpecConstant, SpecKey, SpecValue};
-pub use reflect::{ReflectError, Reflection, without_unused_capabilities};
+pub use reflect::{ReflectError, Reflection, without_unused_capabilities, without_young_languages};
 pub use specialize::{SpecializeError, specialize};
 pub use spirv::Capability;

@@ -8,6 +8,7 @@ pub(crate) mod module;
 pub(crate) mod number;
 pub(crate) mod operations;
 mod own;
+mod source;
 pub(crate) mod spec;
 mod types;
 mod unbound;
@@ -15,6 +16,7 @@ mod uses;
 pub(crate) mod value;
 
 pub use error::ReflectError;
+pub use source::without_young_languages;
 pub use unbound::without_unused_capabilities;
 
 use crate::reflect::declarations::Declarations;

@@ -1,0 +1,22 @@
+//! A guide in five short chapters, each with programs that run.
+//!
+//! 1. [`first_kernel`]: from GLSL to a launch, and what its errors say.
+//! 2. [`structures`]: structures of yours, and pointers between them.
+//! 3. [`slang`]: kernels in Slang, whose pointers are pointers.
+//! 4. [`functions`]: functions, structures and error types of yours around scopes.
+//! 5. [`choices`]: when to lend, when to lend the process, and when to copy.
+
+#[doc = include_str!("first_kernel.md")]
+pub mod first_kernel {}
+
+#[doc = include_str!("structures.md")]
+pub mod structures {}
+
+#[doc = include_str!("slang.md")]
+pub mod slang {}
+
+#[doc = include_str!("functions.md")]
+pub mod functions {}
+
+#[doc = include_str!("choices.md")]
+pub mod choices {}
