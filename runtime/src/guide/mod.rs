@@ -6,17 +6,8 @@
 //! 4. [`functions`]: functions, structures and error types of yours around scopes.
 //! 5. [`choices`]: when to lend, when to lend the process, and when to copy.
 
-#[doc = include_str!("first_kernel.md")]
-pub mod first_kernel {}
-
-#[doc = include_str!("structures.md")]
-pub mod structures {}
-
-#[doc = include_str!("slang.md")]
-pub mod slang {}
-
-#[doc = include_str!("functions.md")]
-pub mod functions {}
-
-#[doc = include_str!("choices.md")]
-pub mod choices {}
+pub mod choices;
+pub mod first_kernel;
+pub mod functions;
+pub mod slang;
+pub mod structures;
