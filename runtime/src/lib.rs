@@ -22,8 +22,8 @@
 //! # Ok::<(), farptr::Error>(())
 //! ```
 //!
-//! The macro [`kernel!`] makes such a typed kernel from GLSL or SPIR-V of yours. The module [`guide`]
-//! begins there.
+//! The macro [`kernel!`] makes such a typed kernel from GLSL or SPIR-V of yours, and the module
+//! [`guide`] begins there.
 //!
 //! # Words
 //!

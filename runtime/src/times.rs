@@ -14,8 +14,8 @@ use std::{
 ///
 /// [`Stats::kernel_times`](crate::Stats::kernel_times) has one for each kernel that was launched.
 /// A launch is timed from the end of the commands before it to the end of its last workgroup:
-/// waiting in the queue, copies and the host's work between rounds do not count. Some drivers compile
-/// a kernel when they first run it, which does.
+/// waiting in the queue, copies and the host's work between rounds do not count. Some drivers
+/// compile a kernel when they first run it, which does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KernelTime {
