@@ -25,6 +25,19 @@
 //! The macro [`kernel!`] makes such a typed kernel from GLSL or SPIR-V of yours, and the module
 //! [`guide`] begins there.
 //!
+//! # Programs to begin with
+//!
+//! The folder `examples` of this crate has programs of one file each, with their kernels in GLSL.
+//! `cargo run --release --example n_body -p farptr` runs one in a clone of the repository.
+//!
+//! | example | shows |
+//! |---|---|
+//! | `convolution` | an array among the arguments, and a grid of two dimensions |
+//! | `group_by` | files that kernels read and write where they are mapped, with atomics |
+//! | `b_tree` | nodes with pointers, by `#[derive(Lendable)]` |
+//! | `n_body` | a structure among the arguments, shared memory, steps in one scope |
+//! | `jacobi` | a pointer that may be null, looks at a number between launches |
+//!
 //! # Words
 //!
 //! | word | meaning |
