@@ -14,8 +14,8 @@ mod common;
 
 use farptr::{
     AccessMode, Backing, Error, Grid, KernelError, LaunchError, LaunchOptions, ProvedAccess,
-    Runtime, VirtAddr,
-    rewrite::{Fold, Integers, Program, Search, Translation, Variant},
+    Runtime, SpecKey, VirtAddr,
+    rewrite::{Fold, Integers, Program, Search, Translation, Variant, specialize},
 };
 use rayon::prelude::*;
 use std::{
@@ -381,4 +381,55 @@ fn the_guides_kernel_is_what_slang_makes_and_runs_as_it_is() {
         })
         .unwrap();
     assert_eq!(sums, [321, 320, 300]);
+}
+
+/// Runs the kernels that have specialisation constants with other values than theirs.
+fn check_constants(runtime: &Runtime, modules: &[Module]) {
+    let (factor, first) = (3u32, 4u32);
+    let memory = Memory::new();
+    let a: Vec<f32> = memory.a.iter().flat_map(|quad| quad.0).map(f32::from_bits).collect();
+    let terms = a[first as usize..(factor * first) as usize].iter().map(|&a| a * 3.0);
+    let sum: f32 = terms.sum();
+    let mut expected = Memory::z();
+    let written =
+        expected.iter_mut().flat_map(|quad| &mut quad.0).zip(0..u32::try_from(N).unwrap());
+    // The sum is a small whole number.
+    written.for_each(|(z, index)| *z = format!("{sum}").parse::<u32>().unwrap() + index);
+    let mut count = 0;
+    for module in modules {
+        let values = [(SpecKey::Id(3), factor.into()), (SpecKey::Id(4), first.into())];
+        let words = specialize(&module.words, None, &values).unwrap().into_owned();
+        assert_eq!(objections(&words), None, "{}", module.name);
+        let module = Module { name: module.name.clone(), words };
+        match run(runtime, &module, &memory, Launch::Checked) {
+            Ok(result) => assert_eq!(result, expected, "{}", module.name),
+            Err(Error::Kernel(KernelError::Capability { .. })) => continue,
+            Err(error) => panic!("{}: {error:?}", module.name),
+        }
+        count += 1;
+    }
+    assert!(count * 2 > modules.len(), "{count} of {} ran", modules.len());
+}
+
+#[test]
+fn constants_take_values_whichever_compiler_made_them() {
+    let Some(mut modules) = modules() else { return };
+    let is_meant = |module: &Module| module.name.ends_with("/constants.spv");
+    modules.retain(|module| is_meant(module) && module.words[1] < SPIRV_1_6);
+    assert!(modules.iter().any(|module| module.name.starts_with("slang/")), "Slang's is there");
+    for (access, backing) in [
+        (AccessMode::Direct, Backing::Auto),
+        (AccessMode::Mirrored, Backing::Import),
+        (AccessMode::Mirrored, Backing::Copy),
+    ] {
+        let Some(runtime) = runtime(access, backing) else { continue };
+        let runs = |module: &&Module| {
+            !(runtime.device_name().contains("SwiftShader") && loads_pointers(&module.words))
+        };
+        let all = modules.iter().filter(runs);
+        let all: Vec<Module> = all
+            .map(|module| Module { name: module.name.clone(), words: module.words.clone() })
+            .collect();
+        check_constants(&runtime, &all);
+    }
 }

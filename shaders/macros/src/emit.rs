@@ -117,7 +117,18 @@ fn field_type(argument: &Argument) -> TokenStream {
 fn field_doc(argument: &Argument) -> String {
     let at = argument.offset_bytes;
     match &argument.kind {
-        Kind::Value(value) => format!("Byte {at}: a value of type `{}`.", show(&value.of())),
+        Kind::Value(value) => {
+            let of = show(&value.of());
+            // An address that a loop starts with and goes on from looks like a number.
+            let address = match &*of.replace(' ', "") {
+                "[u32;2]" | "u64" => format!(
+                    " If it is an address, say so: `args: {{ {}: Ptr<T> }}`.",
+                    argument.name
+                ),
+                _ => String::new(),
+            };
+            format!("Byte {at}: a value of type `{of}`.{address}")
+        }
         Kind::Address { to, writes, nullable } => {
             let does = if *writes { "reads or writes" } else { "only reads" };
             let null = if *nullable { ", or null" } else { "" };

@@ -107,6 +107,8 @@ fn the_code_is_documented_and_as_long_as_the_push_constants() {
     assert!(code.contains("Byte 0: the address of `f32` that the kernel only reads."), "{code}");
     assert!(code.contains("A workgroup has 64 x 1 x 1 invocations."), "{code}");
     assert!(code.contains("type Push = [:: core :: primitive :: u32 ; 6]"), "{code}");
+    let walk = generated(shipped("walk"), &quote!()).to_token_stream().to_string();
+    assert!(walk.contains("If it is an address, say so: `args: { start: Ptr<T> }`."), "{walk}");
     let none = generated(shipped("empty"), &quote!());
     assert!(none.to_token_stream().to_string().contains("pub type Args = ()"));
 }

@@ -267,6 +267,35 @@ proptest! {
         let back = specialize(&specialised, None, &[(key, constant.default)]).unwrap();
         prop_assert_eq!(&*back, words);
     }
+
+    /// Damaged modules are refused or specialised, and the pass takes or refuses the result.
+    #[test]
+    fn damaged_modules_never_panic(
+        changes in prop::collection::vec(
+            (any::<prop::sample::Index>(), any::<u32>(), 0..3u8),
+            1..6,
+        ),
+        id in 0..12u32,
+        bits in 0..9u64,
+    ) {
+        let Some(words) = kernel_once() else { return Ok(()) };
+        let mut words = words.to_vec();
+        for (index, value, kind) in changes {
+            let at = index.index(words.len());
+            match kind {
+                0 => words[at] = value,
+                1 => words[at] = value % words[3].max(1),
+                _ => words[at] ^= 1 << (value % 32),
+            }
+        }
+        let found = Reflection::of(&words).map(|found| found.constants).unwrap_or_default();
+        let Some(constant) = found.iter().find(|constant| constant.id == id) else { return Ok(()) };
+        let value = value_like(constant.default, bits);
+        if let Ok(specialised) = specialize(&words, None, &[(SpecKey::Id(id), value)]) {
+            prop_assert_eq!(specialised.len(), words.len());
+            drop(Program::parse(&specialised, None));
+        }
+    }
 }
 
 fn kernel_once() -> Option<&'static [u32]> {
