@@ -271,6 +271,13 @@ impl Error {
     }
 }
 
+/// A length that is no `u32`, which most kernels count in: `u32::try_from(x.len())?`.
+impl From<std::num::TryFromIntError> for Error {
+    fn from(error: std::num::TryFromIntError) -> Self {
+        Self::other(error)
+    }
+}
+
 /// As Rust prints an error that `main` returns, or that `unwrap` finds: in words, each cause on a
 /// line of its own.
 macro_rules! debug_in_words {
@@ -330,6 +337,13 @@ mod tests {
         assert!(lines.len() == 3 && lines[2].starts_with("  cause: "), "{said}");
         let boxed: Box<dyn std::error::Error> = BuildError::NoDevice.into();
         assert_eq!(format!("{boxed:?}"), boxed.to_string());
+    }
+
+    #[test]
+    fn a_length_that_is_no_u32_leaves_a_scope() {
+        let convert = |length: u64| Ok::<u32, Error>(u32::try_from(length)?);
+        assert_eq!(convert(7).expect("7 is a u32"), 7);
+        assert!(matches!(convert(1 << 32), Err(Error::Other(_))));
     }
 
     #[test]

@@ -18,7 +18,7 @@
 //!     y: LentMut<'scope, f32>,
 //!     [a, b]: [f32; 2],
 //! ) -> Result<(), Error> {
-//!     let n = u32::try_from(y.len()).map_err(Error::other)?;
+//!     let n = u32::try_from(y.len())?;
 //!     let args = axpby::Args { x: x.ptr(), y: y.ptr(), n, a, b };
 //!     Ok(s.launch(kernel, Grid::cover(y.len()), args)?)
 //! }
@@ -78,7 +78,7 @@
 //!     }
 //!
 //!     fn step<'s>(&self, s: &mut Scope<'s, '_>, on: &Vectors<'s>) -> Result<(), Error> {
-//!         let n = u32::try_from(on.x.len()).map_err(Error::other)?;
+//!         let n = u32::try_from(on.x.len())?;
 //!         let (x, y) = (on.residual.ptr().into(), on.x.ptr());
 //!         let args = axpby::Args { x, y, n, a: 0.5, b: 1.0 };
 //!         Ok(s.launch(&self.axpby, Grid::cover(on.x.len()), args)?)

@@ -54,6 +54,8 @@ impl<'scope, T> LentMut<'scope, T> {
     }
 
     /// The address of the first element, for a kernel's arguments. Its value is the host address.
+    ///
+    /// For an argument that the kernel only reads through, `ptr().into()` makes a [`Ptr`] of it.
     #[must_use]
     pub fn ptr(&self) -> PtrMut<'scope, T> {
         PtrMut::from_address(self.pointer.expose_provenance() as u64)
