@@ -2,8 +2,8 @@
 //!
 //! # Safety
 //!
-//! The words are assembled from the text below, which spirv-val accepts. `shift` gets pointers to
-//! `N` words and the number `N`, `turn` a pointer to `N` words, in whole workgroups.
+//! The words are assembled from `typed/entries.spvasm`, which spirv-val accepts. `shift` gets
+//! pointers to `N` words and the number `N`, `turn` a pointer to `N` words, in whole workgroups.
 #![allow(unsafe_code, reason = "words that a driver trusts; the proof is above")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
@@ -24,124 +24,7 @@ use std::sync::OnceLock;
 /// - `shift(x, y, n)`, workgroups of 64: `y[i] = 3 x[i] + i / 64` for `i < n`.
 /// - `turn(y)`, workgroups of 16: turns each 16 words around, by way of shared memory.
 /// - `bound`, workgroups of 8: writes to a bound buffer.
-const MODULE: &str = r#"
-               OpCapability Shader
-               OpCapability PhysicalStorageBufferAddresses
-               OpMemoryModel PhysicalStorageBuffer64 GLSL450
-               OpEntryPoint GLCompute %bound "bound" %buffer
-               OpEntryPoint GLCompute %turn "turn" %turn_push %global %local %shared
-               OpEntryPoint GLCompute %shift "shift" %shift_push %global %group
-               OpExecutionMode %bound LocalSize 8 1 1
-               OpExecutionMode %turn LocalSize 16 1 1
-               OpExecutionMode %shift LocalSize 64 1 1
-               OpDecorate %global BuiltIn GlobalInvocationId
-               OpDecorate %local BuiltIn LocalInvocationId
-               OpDecorate %group BuiltIn WorkgroupId
-               OpDecorate %buffer DescriptorSet 0
-               OpDecorate %buffer Binding 0
-               OpMemberDecorate %Turn 0 Offset 0
-               OpDecorate %Turn Block
-               OpMemberDecorate %Shift 0 Offset 0
-               OpMemberDecorate %Shift 1 Offset 8
-               OpMemberDecorate %Shift 2 Offset 16
-               OpDecorate %Shift Block
-               OpDecorate %array ArrayStride 4
-               OpMemberDecorate %Words 0 Offset 0
-               OpDecorate %Words Block
-       %void = OpTypeVoid
-   %function = OpTypeFunction %void
-       %bool = OpTypeBool
-       %uint = OpTypeInt 32 0
-       %pair = OpTypeVector %uint 2
-     %triple = OpTypeVector %uint 3
-         %c0 = OpConstant %uint 0
-         %c1 = OpConstant %uint 1
-         %c2 = OpConstant %uint 2
-         %c3 = OpConstant %uint 3
-        %c15 = OpConstant %uint 15
-        %c16 = OpConstant %uint 16
-  %semantics = OpConstant %uint 264
-      %array = OpTypeRuntimeArray %uint
-      %Words = OpTypeStruct %array
-   %to_words = OpTypePointer PhysicalStorageBuffer %Words
-    %to_uint = OpTypePointer PhysicalStorageBuffer %uint
-       %Turn = OpTypeStruct %pair
-   %turn_ptr = OpTypePointer PushConstant %Turn
-  %turn_push = OpVariable %turn_ptr PushConstant
-      %Shift = OpTypeStruct %pair %pair %uint
-  %shift_ptr = OpTypePointer PushConstant %Shift
- %shift_push = OpVariable %shift_ptr PushConstant
-  %push_pair = OpTypePointer PushConstant %pair
-  %push_uint = OpTypePointer PushConstant %uint
-  %input_ptr = OpTypePointer Input %triple
-     %global = OpVariable %input_ptr Input
-      %local = OpVariable %input_ptr Input
-      %group = OpVariable %input_ptr Input
-    %sixteen = OpTypeArray %uint %c16
- %shared_ptr = OpTypePointer Workgroup %sixteen
-%shared_uint = OpTypePointer Workgroup %uint
-     %shared = OpVariable %shared_ptr Workgroup
- %buffer_ptr = OpTypePointer StorageBuffer %Words
-%buffer_uint = OpTypePointer StorageBuffer %uint
-     %buffer = OpVariable %buffer_ptr StorageBuffer
-
-      %bound = OpFunction %void None %function
-%bound_label = OpLabel
-   %bound_at = OpAccessChain %buffer_uint %buffer %c0 %c0
-               OpStore %bound_at %c1
-               OpReturn
-               OpFunctionEnd
-
-       %turn = OpFunction %void None %function
- %turn_label = OpLabel
-        %t_g = OpLoad %triple %global
-        %t_i = OpCompositeExtract %uint %t_g 0
-        %t_l = OpLoad %triple %local
-     %t_lane = OpCompositeExtract %uint %t_l 0
-     %t_pair = OpAccessChain %push_pair %turn_push %c0
-        %t_p = OpLoad %pair %t_pair
-        %t_y = OpBitcast %to_words %t_p
-       %t_at = OpAccessChain %to_uint %t_y %c0 %t_i
-      %t_old = OpLoad %uint %t_at Aligned 4
-     %t_mine = OpAccessChain %shared_uint %shared %t_lane
-               OpStore %t_mine %t_old
-               OpControlBarrier %c2 %c2 %semantics
-    %t_other = OpISub %uint %c15 %t_lane
-    %t_yours = OpAccessChain %shared_uint %shared %t_other
-      %t_new = OpLoad %uint %t_yours
-               OpStore %t_at %t_new Aligned 4
-               OpReturn
-               OpFunctionEnd
-
-      %shift = OpFunction %void None %function
-%shift_label = OpLabel
-        %s_g = OpLoad %triple %global
-        %s_i = OpCompositeExtract %uint %s_g 0
-     %s_n_at = OpAccessChain %push_uint %shift_push %c2
-        %s_n = OpLoad %uint %s_n_at
-   %s_inside = OpULessThan %bool %s_i %s_n
-               OpSelectionMerge %s_end None
-               OpBranchConditional %s_inside %s_work %s_end
-     %s_work = OpLabel
-       %s_gs = OpLoad %triple %group
-    %s_group = OpCompositeExtract %uint %s_gs 0
-    %s_xpair = OpAccessChain %push_pair %shift_push %c0
-       %s_xp = OpLoad %pair %s_xpair
-        %s_x = OpBitcast %to_words %s_xp
-     %s_from = OpAccessChain %to_uint %s_x %c0 %s_i
-      %s_old = OpLoad %uint %s_from Aligned 4
-    %s_three = OpIMul %uint %s_old %c3
-      %s_new = OpIAdd %uint %s_three %s_group
-    %s_ypair = OpAccessChain %push_pair %shift_push %c1
-       %s_yp = OpLoad %pair %s_ypair
-        %s_y = OpBitcast %to_words %s_yp
-       %s_to = OpAccessChain %to_uint %s_y %c0 %s_i
-               OpStore %s_to %s_new Aligned 4
-               OpBranch %s_end
-      %s_end = OpLabel
-               OpReturn
-               OpFunctionEnd
-"#;
+const MODULE: &str = include_str!("typed/entries.spvasm");
 
 /// Whole workgroups of both sizes, over several pages.
 const N: usize = 64 * 50;

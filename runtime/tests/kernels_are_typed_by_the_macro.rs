@@ -3,7 +3,7 @@
 //!
 //! # Safety
 //!
-//! The words in SPIR-V come from shaderc, and a test compares them with their source.
+//! The words in SPIR-V come from shaderc and spirv-as, and tests compare them with their sources.
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 mod common;
@@ -44,6 +44,38 @@ farptr::kernel! {
     mod add,
     // SAFETY: shaderc made the words, as a test below shows.
     unsafe spv: "tests/typed/add.spv",
+}
+
+farptr::kernel! {
+    #[allow(unsafe_code, reason = "as `add`")]
+    mod shift,
+    // SAFETY: spirv-as made the words, as a test below shows, and spirv-val accepts them.
+    unsafe spv: "tests/typed/entries.spv",
+    entry: "shift",
+}
+
+farptr::kernel! {
+    #[allow(unsafe_code, reason = "as `add`")]
+    mod turn,
+    // SAFETY: as `shift`.
+    unsafe spv: "tests/typed/entries.spv",
+    entry: "turn",
+}
+
+farptr::kernel! {
+    /// Writes 5.
+    #[allow(unsafe_code, reason = "as `add`")]
+    mod five,
+    // SAFETY: they are those of `typed/five.spvasm`, as a test below shows; spirv-val accepts them.
+    unsafe words: [
+        0x7230203, 66816, 0x70000, 17, 0, 0x20011, 1, 0x20011, 5347, 0x3000e, 5348, 1,
+        0x6000f, 5, 1, 0x6e69616d, 0, 2, 0x60010, 1, 17, 1, 1, 1, 0x40006, 3, 0, 121, 0x50048,
+        3, 0, 35, 0, 0x30047, 3, 2, 0x20013, 4, 0x30021, 5, 4, 0x40015, 6, 32, 0, 0x40017, 7,
+        6, 2, 0x4002b, 6, 8, 0, 0x4002b, 6, 9, 5, 0x40020, 10, 5349, 6, 0x3001e, 3, 7,
+        0x40020, 11, 9, 3, 0x40020, 12, 9, 7, 0x4003b, 11, 2, 9, 0x50036, 4, 1, 0, 5, 0x200f8,
+        13, 0x50041, 12, 14, 2, 8, 0x4003d, 7, 15, 14, 0x4007c, 10, 16, 15, 0x5003e, 16, 9, 2,
+        4, 65789, 65592,
+    ],
 }
 
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -186,6 +218,39 @@ fn spirv_is_typed_without_a_compiler() {
 }
 
 #[test]
+fn each_entry_point_of_a_module_is_typed_by_itself() {
+    for (way, runtime) in ways() {
+        let shift = runtime.kernel::<shift::Kernel>().unwrap();
+        let turn = runtime.kernel::<turn::Kernel>().unwrap();
+        let x: Vec<u32> = (0..6400).collect();
+        let mut y = vec![0u32; 6400];
+        let ran: Result<(), Error> = runtime.scope(|s| {
+            let (x, y) = (s.lend(&x)?.ptr(), s.lend_mut(&mut y)?.ptr());
+            s.launch(&shift, Grid::cover(6400), shift::Args { x, y, n: 6400 })?;
+            Ok(s.launch(&turn, Grid::cover(6400), turn::Args { y })?)
+        });
+        ran.unwrap_or_else(|error| panic!("{way}: {error}"));
+        // `shift` leaves 3 i + i / 64 at i, and `turn` turns each 16 elements around.
+        let from = |i: u32| i / 16 * 16 + 15 - i % 16;
+        assert!(y.iter().zip(0..).all(|(&y, i)| y == 3 * from(i) + from(i) / 64), "{way}");
+    }
+}
+
+#[test]
+fn words_in_the_source_are_a_kernel() {
+    for (way, runtime) in ways() {
+        let kernel = runtime.kernel::<five::Kernel>().unwrap();
+        let mut y = [0u32; 2];
+        let ran: Result<(), Error> = runtime.scope(|s| {
+            let args = five::Args { y: s.lend_mut(&mut y)?.ptr() };
+            Ok(s.launch(&kernel, Grid::cover(1), args)?)
+        });
+        ran.unwrap_or_else(|error| panic!("{way}: {error}"));
+        assert_eq!(y, [5, 0], "{way}");
+    }
+}
+
+#[test]
 fn buffer_references_are_pointers_to_types_of_the_same_name() {
     for (way, runtime) in ways() {
         // It crashes on values of pointer type, rewritten or not.
@@ -291,4 +356,18 @@ fn the_spirv_file_is_what_its_source_compiles_to() {
     }
     // Compilers of other releases have other generators, and say so in the third word.
     assert_eq!(words[3..], add::Kernel::words()[3..]);
+}
+
+#[test]
+fn the_assembled_words_are_those_of_their_source() {
+    let entries = glsl::assembly("entries", include_str!("typed/entries.spvasm"));
+    let five = glsl::assembly("five", include_str!("typed/five.spvasm"));
+    for (made, given) in [
+        (&entries, shift::Kernel::words()),
+        (&entries, turn::Kernel::words()),
+        (&five, five::Kernel::words()),
+    ] {
+        // The third word is the assembler's release.
+        assert_eq!((made[1], &made[3..]), (given[1], &given[3..]));
+    }
 }
