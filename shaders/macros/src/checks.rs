@@ -25,8 +25,7 @@ impl Checks {
     /// A type has exactly so many bytes.
     pub(crate) fn exactly(&mut self, of: &TokenStream, bytes: u32, name: &str) {
         let text = format!("`{name}` has {bytes} bytes in the kernel, and `{}` not", show(of));
-        let (of, bytes) = (fixed(of), Literal::u32_unsuffixed(bytes));
-        self.assert(&quote_spanned!(self.span=> ::core::mem::size_of::<#of>() == #bytes), &text);
+        self.size(of, bytes, &text);
     }
 
     /// A type has at least so many bytes.
@@ -42,8 +41,12 @@ impl Checks {
             "what `{name}` points to lies {bytes} bytes apart in the kernel; `{}` has another size",
             show(of)
         );
+        self.size(of, bytes, &text);
+    }
+
+    fn size(&mut self, of: &TokenStream, bytes: u32, text: &str) {
         let (of, bytes) = (fixed(of), Literal::u32_unsuffixed(bytes));
-        self.assert(&quote_spanned!(self.span=> ::core::mem::size_of::<#of>() == #bytes), &text);
+        self.assert(&quote_spanned!(self.span=> ::core::mem::size_of::<#of>() == #bytes), text);
     }
 
     /// A type is aligned as the kernel promises.

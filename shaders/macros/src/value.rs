@@ -29,16 +29,12 @@ impl Value {
     ) -> Result<Self> {
         let given = given.filter(|of| !matches!(of, Type::Infer(_)));
         match (layout, given) {
-            (Layout::Array { element, length: Some(length), stride_bytes }, None) => {
-                let element = Self::new(name, element, None, checks)?.into();
-                Ok(Self::Repeated { element, length: *length, stride_bytes: *stride_bytes })
-            }
             (
                 Layout::Array { element, length: Some(length), stride_bytes },
-                Some(Type::Array(of)),
+                None | Some(Type::Array(_)),
             ) => {
-                check_length(name, &of.len, *length)?;
-                let element = Self::new(name, element, Some(&of.elem), checks)?.into();
+                let of = element_type(name, given, *length)?;
+                let element = Self::new(name, element, of, checks)?.into();
                 Ok(Self::Repeated { element, length: *length, stride_bytes: *stride_bytes })
             }
             (Layout::Struct(structure), given) => {
@@ -119,6 +115,13 @@ impl Value {
             }
         }
     }
+}
+
+/// The type of the elements of an array, if the user gives it.
+fn element_type<'t>(name: &str, given: Option<&'t Type>, length: u32) -> Result<Option<&'t Type>> {
+    let Some(Type::Array(of)) = given else { return Ok(None) };
+    check_length(name, &of.len, length)?;
+    Ok(Some(&of.elem))
 }
 
 /// Refuses an array of another length than the kernel's, where the length is a literal.
