@@ -30,7 +30,7 @@ impl Constant {
                 return Err(Error::new(span, text));
             }
             let mut field = field(found);
-            if constants.iter().any(|other| other.field == field) {
+            while constants.iter().any(|other| other.field == field) {
                 field = format_ident!("{}_{}", field, found.id);
             }
             constants.push(Self { field, found: found.clone() });
@@ -178,9 +178,10 @@ mod tests {
     #[test]
     fn equal_names_are_told_apart_and_equal_numbers_refused() {
         let named = |id, name| constant(id, name, 1u32);
-        let all = Constant::all(&[named(1, "N"), named(4, "n")], Span::call_site()).unwrap();
+        let all = [named(1, "N"), named(2, "n_4"), named(4, "n"), named(5, "n")];
+        let all = Constant::all(&all, Span::call_site()).unwrap();
         let fields: Vec<_> = all.iter().map(|constant| constant.field.to_string()).collect();
-        assert_eq!(fields, ["n", "n_4"]);
+        assert_eq!(fields, ["n", "n_4", "n_4_4", "n_5"]);
         let twice = [named(1, "N"), constant(1, "M", 2u32)];
         let error = Constant::all(&twice, Span::call_site()).unwrap_err().to_string();
         assert!(error.contains("constant 1 (`M`) is declared twice, as `1`"), "{error}");

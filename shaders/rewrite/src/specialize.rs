@@ -73,6 +73,12 @@ pub enum SpecializeError {
         /// Its size in bytes.
         bytes: u64,
     },
+    /// The place of everything in memory is fixed for the lengths that the words have.
+    #[error(
+        "with these values an array in memory reaches into what lies behind it: the kernel was \
+         compiled for a length of it; compile it again for a greater one, or put the array last"
+    )]
+    Overlap,
     /// A subgroup cannot be divided into clusters of this size.
     #[error(
         "with these values the clusters of a subgroup have {size} invocations; use a power of 2"
@@ -80,6 +86,12 @@ pub enum SpecializeError {
     Cluster {
         /// The size.
         size: u64,
+    },
+    /// Values cannot be swapped in a quad in this direction.
+    #[error("with these values a swap in a quad has the direction {direction}; use 0, 1 or 2")]
+    Direction {
+        /// The direction.
+        direction: u64,
     },
 }
 
@@ -121,8 +133,9 @@ const MOST_OWN_BYTES: u64 = 1 << 16;
 ///   id or the name.
 /// * [`SpecializeError::Type`] when a value has another type than its constant.
 /// * [`SpecializeError::Twice`] when a constant is given two values.
-/// * [`SpecializeError::Undefined`], [`SpecializeError::Length`], [`SpecializeError::Variable`] or
-///   [`SpecializeError::Cluster`] when the module would not be valid with these values.
+/// * [`SpecializeError::Undefined`], [`SpecializeError::Length`], [`SpecializeError::Variable`],
+///   [`SpecializeError::Overlap`], [`SpecializeError::Cluster`] or [`SpecializeError::Direction`]
+///   when the module would not be valid with these values.
 pub fn specialize<'w>(
     words: &'w [u32],
     entry: Option<&str>,
@@ -145,10 +158,10 @@ pub fn specialize<'w>(
                 *first = *first & 0xffff_0000 | op as u32;
             }
             (value, Scalar::Number(number)) => {
-                let literal = words_of(value.bits(), number);
-                let at = declared.word + VALUE;
                 // A damaged literal may have fewer words than its type says.
-                for (word, value) in specialised.iter_mut().skip(at).zip(literal) {
+                let end = declared.word + (specialised[declared.word] >> 16) as usize;
+                let literal = specialised.get_mut(declared.word + VALUE..end).unwrap_or_default();
+                for (word, value) in literal.iter_mut().zip(words_of(value.bits(), number)) {
                     *word = value;
                 }
             }
@@ -221,8 +234,9 @@ fn list(constants: &[SpecConstant]) -> String {
 /// Refuses values that would make a valid module invalid.
 ///
 /// SPIR-V and Vulkan let specialisation constants be the length of an array, the size of a
-/// workgroup or of a cluster, and operands of operations. Everything else that they may be takes
-/// any value. The size of a workgroup is compared with the device's limits by the host.
+/// workgroup or of a cluster, the direction of a swap, and operands of operations. Everything else
+/// that they may be takes any value. The host compares the size of a workgroup with the device's
+/// limits.
 fn check(module: &Declarations) -> Result<(), SpecializeError> {
     let (types, constants) = (&module.types, &module.types.constants);
     if let Some((word, reason)) = constants.undefined {
@@ -239,16 +253,27 @@ fn check(module: &Declarations) -> Result<(), SpecializeError> {
         }
     }
     for &(class, _, pointer) in &module.own {
-        let bytes = types.own_bytes(pointer).unwrap_or(u64::MAX);
+        // The host compares what a workgroup shares with the device's limit, if its size is known.
         let is_shared = class == StorageClass::Workgroup;
-        if !is_shared && bytes > MOST_OWN_BYTES && types.is_sized_by_constants(pointer) {
+        let most = if is_shared { u64::MAX - 1 } else { MOST_OWN_BYTES };
+        let bytes = types.own_bytes(pointer).unwrap_or(u64::MAX);
+        if bytes > most && types.is_sized_by_constants(pointer) {
             return Err(SpecializeError::Variable { bytes });
         }
+    }
+    if types.specialised_arrays_overlap() {
+        return Err(SpecializeError::Overlap);
     }
     for &size in module.cluster_sizes.iter().filter(|&&size| constants.is_specialised(size)) {
         let size = constants.count(size).unwrap_or_default();
         if !size.is_power_of_two() {
             return Err(SpecializeError::Cluster { size });
+        }
+    }
+    for &direction in module.quad_directions.iter().filter(|&&id| constants.is_specialised(id)) {
+        let direction = constants.count(direction).unwrap_or(u64::MAX);
+        if direction > 2 {
+            return Err(SpecializeError::Direction { direction });
         }
     }
     Ok(())

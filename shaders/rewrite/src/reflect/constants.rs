@@ -119,7 +119,7 @@ impl Constants {
             },
             Some(Op::ConstantComposite | Op::SpecConstantComposite) => {
                 let parts = i.operands.get(2..).unwrap_or_default();
-                Value::Composite(parts.iter().map(|part| self.get(*part)).collect())
+                Value::composite(parts.iter().map(|part| self.get(*part)).collect::<Vec<_>>())
             }
             Some(Op::SpecConstantOp) => self.operation(i, of)?,
             _ => Value::Unknown,
@@ -133,7 +133,7 @@ impl Constants {
         }
         let vector = self.vectors.get(&of).filter(|(_, count)| *count <= MOST_COMPONENTS);
         match vector.and_then(|(part, count)| Some((self.scalars.get(part)?, *count))) {
-            Some((&of, count)) => Value::Composite((0..count).map(|_| zero(of)).collect()),
+            Some((&of, count)) => Value::composite(vec![zero(of); count as usize]),
             None => Value::Unknown,
         }
     }
@@ -175,7 +175,7 @@ impl Constants {
 
     /// The parts of a constant composite that are known counts.
     pub(crate) fn counts<const N: usize>(&self, id: u32) -> Option<[u64; N]> {
-        let Value::Composite(parts) = self.values.get(&id)? else { return None };
+        let Value::Composite { parts, .. } = self.values.get(&id)? else { return None };
         let parts: &[Value; N] = parts[..].try_into().ok()?;
         let mut counts = [0; N];
         for (count, part) in counts.iter_mut().zip(parts) {

@@ -44,6 +44,8 @@ pub(crate) struct Declarations {
     pub(crate) own: Vec<(StorageClass, u32, u32)>,
     /// The ids of sizes of clusters of invocations.
     pub(crate) cluster_sizes: Vec<u32>,
+    /// The ids of directions of swaps in quads.
+    pub(crate) quad_directions: Vec<u32>,
     pub(crate) types: Types,
 }
 
@@ -90,6 +92,9 @@ impl Declarations {
             Some(op) => {
                 self.note_workgroup_size(op, i)?;
                 self.cluster_sizes.extend(cluster_size(op, i.operands));
+                if op == Op::GroupNonUniformQuadSwap {
+                    self.quad_directions.push(i.operand(4)?);
+                }
                 self.types.note(i)?;
             }
             None => {}

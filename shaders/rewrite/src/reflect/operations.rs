@@ -3,7 +3,6 @@
 use crate::reflect::number::Number;
 use crate::reflect::value::{MOST_COMPONENTS, Scalar, Value, mask, sign_extended};
 use spirv::Op;
-use std::sync::Arc;
 
 /// Why an operation has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,33 +52,32 @@ pub(super) fn compute(
 
 fn extract(mut value: Value, path: &[u32]) -> Value {
     for &index in path {
-        let Value::Composite(parts) = value else { return Value::Unknown };
+        let Value::Composite { parts, .. } = value else { return Value::Unknown };
         value = parts.get(index as usize).cloned().unwrap_or(Value::Unknown);
     }
     value
 }
 
-/// The composite `into` with a part replaced. Damaged modules have paths of any length, and types
-/// nest 255 deep at most (SPIR-V specification, section 2.17). Composites of many parts are not
-/// copied, since a module may do so in each of its instructions.
+/// The composite `into` with a part replaced. Composites of many parts are not copied, since a
+/// module may do so in each of its instructions.
 fn insert(part: Value, into: Value, path: &[u32]) -> Value {
     let [index, deeper @ ..] = path else { return part };
-    let Value::Composite(parts) = into else { return Value::Unknown };
+    let Value::Composite { parts, .. } = into else { return Value::Unknown };
     if parts.len() > MOST_COPIED {
         return Value::Unknown;
     }
     let mut parts = parts.to_vec();
     match parts.get_mut(*index as usize) {
-        Some(old) if deeper.len() < 255 => {
-            *old = insert(part, std::mem::replace(old, Value::Unknown), deeper);
-        }
-        _ => return Value::Unknown,
+        Some(old) => *old = insert(part, std::mem::replace(old, Value::Unknown), deeper),
+        None => return Value::Unknown,
     }
-    Value::Composite(parts.into())
+    Value::composite(parts)
 }
 
 fn shuffle(first: &Value, second: &Value, picked: &[u32]) -> Value {
-    let (Value::Composite(first), Value::Composite(second)) = (first, second) else {
+    let (Value::Composite { parts: first, .. }, Value::Composite { parts: second, .. }) =
+        (first, second)
+    else {
         return Value::Unknown;
     };
     let both = |&index: &u32| {
@@ -87,13 +85,13 @@ fn shuffle(first: &Value, second: &Value, picked: &[u32]) -> Value {
         let behind = || second.get(index.checked_sub(first.len())?);
         first.get(index).or_else(behind).cloned().unwrap_or(Value::Unknown)
     };
-    Value::Composite(picked.iter().map(both).collect())
+    Value::composite(picked.iter().map(both).collect::<Vec<_>>())
 }
 
 /// An operation on scalars, or on each component of vectors.
 fn by_component(op: Op, of: Scalar, operands: &[Value]) -> Result<Value, Undefined> {
     let vector = operands.iter().find_map(|operand| match operand {
-        Value::Composite(parts) => Some(parts.len()),
+        Value::Composite { parts, .. } => Some(parts.len()),
         _ => None,
     });
     let Some(count) = vector else { return on_scalars(op, of, operands) };
@@ -103,13 +101,13 @@ fn by_component(op: Op, of: Scalar, operands: &[Value]) -> Result<Value, Undefin
     let mut results = Vec::with_capacity(count);
     for index in 0..count {
         let component = |operand: &Value| match operand {
-            Value::Composite(parts) => parts.get(index).cloned().unwrap_or(Value::Unknown),
+            Value::Composite { parts, .. } => parts.get(index).cloned().unwrap_or(Value::Unknown),
             scalar => scalar.clone(),
         };
         let components: Vec<Value> = operands.iter().map(component).collect();
         results.push(on_scalars(op, of, &components)?);
     }
-    Ok(Value::Composite(Arc::from(results)))
+    Ok(Value::composite(results))
 }
 
 fn on_scalars(op: Op, of: Scalar, operands: &[Value]) -> Result<Value, Undefined> {

@@ -1,26 +1,33 @@
 //! The constants and the variables of a kernel's own.
 
 use crate::reflect::constants::{Constants, Declared};
-use crate::reflect::declarations::{Declarations, Entry};
+use crate::reflect::declarations::{self, Declarations};
 use crate::reflect::spec::{SpecConstant, SpecValue};
 use crate::reflect::types::{DEPTH_LIMIT, Type, Types};
 use crate::reflect::value::Scalar;
 use spirv::StorageClass;
+use std::collections::{HashMap, hash_map::Entry};
 
 impl Declarations {
     /// The specialisation constants, by their ids.
-    pub(crate) fn spec_constants(&self, entry: &Entry) -> Vec<SpecConstant> {
+    pub(crate) fn spec_constants(&self, entry: &declarations::Entry) -> Vec<SpecConstant> {
         let sizes = self.size_constants(entry).unwrap_or_default();
         let mut constants: Vec<SpecConstant> = Vec::new();
+        let mut positions = HashMap::new();
         for declared in &self.types.constants.declared {
             let Some(constant) = self.spec_constant(declared, sizes) else { continue };
-            let same = |other: &&mut SpecConstant| {
-                (other.id, other.default) == (constant.id, constant.default)
-            };
-            match constants.iter_mut().find(same) {
-                Some(other) if other.name.is_empty() => other.name = constant.name,
-                Some(_) => {}
-                None => constants.push(constant),
+            let SpecConstant { id, default, .. } = constant;
+            match positions.entry((id, default.type_name(), default.bits())) {
+                Entry::Vacant(entry) => {
+                    entry.insert(constants.len());
+                    constants.push(constant);
+                }
+                Entry::Occupied(entry) => {
+                    let other = &mut constants[*entry.get()];
+                    if other.name.is_empty() {
+                        other.name = constant.name;
+                    }
+                }
             }
         }
         constants.sort_by_key(|constant| constant.id);
@@ -96,19 +103,52 @@ impl Types {
         }
     }
 
+    /// Whether an array whose length depends on a specialisation constant reaches into what lies
+    /// behind it: offsets and strides are numbers in the words.
+    pub(crate) fn specialised_arrays_overlap(&self) -> bool {
+        self.types.iter().any(|(&id, of)| match of {
+            Type::Struct { members } => self.members_overlap(id, members),
+            Type::Array { element: one, .. }
+            | Type::RuntimeArray { element: one }
+            | Type::Pointer { pointee: one } => {
+                self.array_strides.get(&id).is_some_and(|&stride| {
+                    self.is_specialised(*one)
+                        && self.size_bytes(*one, 0).is_none_or(|size| size > stride)
+                })
+            }
+            Type::Scalar { .. } | Type::Vector { .. } | Type::Matrix { .. } => false,
+        })
+    }
+
+    fn members_overlap(&self, id: u32, members: &[u32]) -> bool {
+        let placed = (0u32..).zip(members).filter_map(|(index, &member)| {
+            Some((*self.member_offsets.get(&(id, index))?, index, member))
+        });
+        let mut placed: Vec<(u32, u32, u32)> = placed.collect();
+        placed.sort_unstable();
+        placed.windows(2).any(|pair| {
+            let [(at, index, member), (next, ..)] = *pair else { return false };
+            let end = || at.checked_add(self.member_size_bytes((id, index), member, 0)?);
+            self.is_specialised(member) && end().is_none_or(|end| end > next)
+        })
+    }
+
     /// Whether the size of a variable depends on a specialisation constant, by its pointer type.
     pub(crate) fn is_sized_by_constants(&self, pointer: u32) -> bool {
         match self.types.get(&pointer) {
-            Some(Type::Pointer { pointee }) => {
-                self.has_specialised_length(*pointee, &mut { TYPES_LIMIT }, 0)
-            }
+            Some(Type::Pointer { pointee }) => self.is_specialised(*pointee),
             _ => false,
         }
     }
 
+    /// Whether the size of a type depends on a specialisation constant, or it is not known.
+    fn is_specialised(&self, id: u32) -> bool {
+        self.has_specialised_length(id, &mut { TYPES_LIMIT }, 0)
+    }
+
     fn has_specialised_length(&self, id: u32, left: &mut u32, depth: u32) -> bool {
         if *left == 0 || depth > DEPTH_LIMIT {
-            return false;
+            return true;
         }
         *left -= 1;
         match self.types.get(&id) {

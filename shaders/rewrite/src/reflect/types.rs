@@ -228,7 +228,7 @@ impl Types {
         }
     }
 
-    fn size_bytes(&self, id: u32, depth: u32) -> Option<u32> {
+    pub(super) fn size_bytes(&self, id: u32, depth: u32) -> Option<u32> {
         if depth > DEPTH_LIMIT {
             return None;
         }
@@ -260,7 +260,12 @@ impl Types {
         Some(end)
     }
 
-    fn member_size_bytes(&self, place: (u32, u32), member: u32, depth: u32) -> Option<u32> {
+    pub(super) fn member_size_bytes(
+        &self,
+        place: (u32, u32),
+        member: u32,
+        depth: u32,
+    ) -> Option<u32> {
         match (self.types.get(&member)?, self.matrix_strides.get(&place)) {
             (Type::Matrix { count, .. }, Some(stride)) => stride.checked_mul(*count),
             _ => self.size_bytes(member, depth + 1),

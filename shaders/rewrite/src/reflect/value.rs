@@ -16,9 +16,27 @@ pub(crate) enum Value {
     /// Its bits, without those beyond its width.
     Scalar { of: Scalar, bits: u64 },
     /// The parts are shared, because a module may nest composites that double their size each time.
-    Composite(Arc<[Value]>),
+    /// [`Value::composite`] makes it.
+    Composite { parts: Arc<[Value]>, depth: u8 },
     /// It is not computed here: floating-point conversions, and what they lead to.
     Unknown,
+}
+
+impl Value {
+    /// A composite of parts. It is unknown if it nests deeper than a type does (255, SPIR-V
+    /// specification, section 2.17): damaged modules have chains of any length, and to drop a value
+    /// takes a call for each composite in it.
+    pub(crate) fn composite(parts: impl Into<Arc<[Self]>>) -> Self {
+        let parts = parts.into();
+        let depths = parts.iter().map(|part| match part {
+            Self::Composite { depth, .. } => *depth,
+            Self::Scalar { .. } | Self::Unknown => 0,
+        });
+        match depths.max().unwrap_or(0).checked_add(1) {
+            Some(depth) => Self::Composite { parts, depth },
+            None => Self::Unknown,
+        }
+    }
 }
 
 /// More components than a vector has.

@@ -4,8 +4,11 @@
 use super::run::{run, to_bytes, to_words};
 use super::tools::{assemble, compile, validate, variants};
 use crate::program::Program;
-use crate::{Reflection, SpecConstant, SpecKey, SpecValue, SpecializeError, specialize};
+use crate::{
+    ReflectError, Reflection, SpecConstant, SpecKey, SpecValue, SpecializeError, specialize,
+};
 use proptest::prelude::*;
+use spirv::Op;
 
 /// A kernel with constants of every type that Vulkan has.
 const GLSL: &str = "#version 460
@@ -229,6 +232,73 @@ fn operations_without_a_result_and_clusters_are_refused() {
     assert_eq!(Reflection::of(&fine).unwrap().constants[1].default, SpecValue::I32(5));
 }
 
+/// A module with a structure in memory that has arrays of 4 and of 3 words, in an array.
+fn laid_out() -> Option<Vec<u32>> {
+    let text = "OpCapability Shader
+        OpCapability PhysicalStorageBufferAddresses
+        OpCapability GroupNonUniformQuad
+        OpMemoryModel PhysicalStorageBuffer64 GLSL450
+        OpEntryPoint GLCompute %main \"main\"
+        OpExecutionMode %main LocalSize 4 1 1
+        OpDecorate %first SpecId 1
+        OpDecorate %last SpecId 2
+        OpDecorate %direction SpecId 3
+        OpDecorate %Words ArrayStride 4
+        OpDecorate %Others ArrayStride 4
+        OpMemberDecorate %Node 0 Offset 16
+        OpMemberDecorate %Node 1 Offset 0
+        OpDecorate %Nodes ArrayStride 32
+        OpMemberDecorate %Block 0 Offset 0
+        OpDecorate %Block Block
+        %void = OpTypeVoid
+        %function = OpTypeFunction %void
+        %uint = OpTypeInt 32 0
+        %three = OpConstant %uint 3
+        %first = OpSpecConstant %uint 4
+        %last = OpSpecConstant %uint 3
+        %direction = OpSpecConstant %uint 0
+        %Words = OpTypeArray %uint %first
+        %Others = OpTypeArray %uint %last
+        %Node = OpTypeStruct %Others %Words
+        %Nodes = OpTypeRuntimeArray %Node
+        %Block = OpTypeStruct %Nodes
+        %pointer = OpTypePointer PhysicalStorageBuffer %Block
+        %main = OpFunction %void None %function
+        %label = OpLabel
+        %swapped = OpGroupNonUniformQuadSwap %uint %three %three %direction
+        OpReturn
+        OpFunctionEnd";
+    assemble(text, "vulkan1.2")
+}
+
+#[test]
+fn lengths_for_which_memory_has_no_room_and_directions_are_refused() {
+    let Some(words) = laid_out() else { return };
+    for (key, most, complaint) in [
+        (1, 4u32, "an array in memory reaches into what lies behind it"),
+        (2, 4, "an array in memory reaches into what lies behind it"),
+        (3, 2, "a swap in a quad has the direction"),
+    ] {
+        let fine = specialize(&words, None, &[(SpecKey::from(key), most.into())]).unwrap();
+        validate(&fine, "specialised");
+        for value in [most + 1, u32::MAX] {
+            let refusal = error(&words, key, value);
+            assert!(refusal.contains(complaint), "{key}: {refusal}");
+        }
+    }
+}
+
+#[test]
+fn a_literal_without_all_its_words_is_written_as_far_as_it_goes() {
+    let Some(mut words) = laid_out() else { return };
+    let uint = words.windows(4).position(|at| at[0] == 4 << 16 | Op::TypeInt as u32);
+    words[uint.unwrap() + 2] = 64; // and the literals of this type have one word
+    let values = [(SpecKey::from(2), SpecValue::U64(1 << 32 | 2))];
+    let specialised = specialize(&words, None, &values).unwrap();
+    let changed = specialised.iter().zip(&words).filter(|(after, before)| after != before);
+    assert_eq!(changed.collect::<Vec<_>>(), [(&2, &3)]);
+}
+
 #[test]
 fn one_number_for_two_constants_and_one_name_for_two_numbers() {
     let Some(words) = assembled("%uint IAdd %three %a", "%three") else { return };
@@ -301,4 +371,16 @@ proptest! {
 fn kernel_once() -> Option<&'static [u32]> {
     static WORDS: std::sync::OnceLock<Option<Vec<u32>>> = std::sync::OnceLock::new();
     WORDS.get_or_init(kernel).as_deref()
+}
+
+#[test]
+fn composites_that_nest_without_end_are_unknown() {
+    let mut words = vec![spirv::MAGIC_NUMBER, 0x1_0500, 0, 1 << 19, 0];
+    words.extend([4 << 16 | Op::TypeInt as u32, 1, 32, 0]);
+    words.extend([4 << 16 | Op::Constant as u32, 1, 2, 7]);
+    for id in 3..1 << 19 {
+        words.extend([4 << 16 | Op::ConstantComposite as u32, 1, id, id - 1]);
+    }
+    // To drop all of them, one from within the other, takes more stack than a thread has.
+    assert!(matches!(Reflection::of(&words), Err(ReflectError::NoComputeEntry)));
 }
