@@ -18,6 +18,7 @@ pub struct Lent<'scope, T> {
 }
 
 impl<'scope, T> Lent<'scope, T> {
+    /// The token of a slice, whose address is exposed.
     pub(crate) fn new(memory: &[T]) -> Self {
         let address = memory.as_ptr().expose_provenance();
         Self { ptr: Ptr::from_address(address as u64), len: memory.len() }
@@ -42,15 +43,19 @@ impl<'scope, T> Lent<'scope, T> {
 /// if it writes.
 pub struct LentMut<'scope, T> {
     // Invariant: the pointer and length of elements of a `&'env mut [T]`, which the scope with the
-    // brand 'scope lent for writing: T is `LendableMut`.
+    // brand 'scope lent for writing: T is `LendableMut`. The pointer was exposed. A second one from
+    // the borrow would end what the first one may do, by the rules for borrows.
     pointer: *mut T,
     len: usize,
     brand: PhantomData<fn(&'scope ()) -> &'scope ()>,
 }
 
 impl<'scope, T> LentMut<'scope, T> {
+    /// The token of a slice, whose address is exposed.
     pub(crate) fn new(memory: &mut [T]) -> Self {
-        Self { pointer: memory.as_mut_ptr(), len: memory.len(), brand: PhantomData }
+        let (len, pointer) = (memory.len(), memory.as_mut_ptr());
+        pointer.expose_provenance();
+        Self { pointer, len, brand: PhantomData }
     }
 
     /// The address of the first element, for a kernel's arguments. Its value is the host address.
@@ -58,7 +63,7 @@ impl<'scope, T> LentMut<'scope, T> {
     /// For an argument that the kernel only reads through, `ptr().into()` makes a [`Ptr`] of it.
     #[must_use]
     pub fn ptr(&self) -> PtrMut<'scope, T> {
-        PtrMut::from_address(self.pointer.expose_provenance() as u64)
+        PtrMut::from_address(self.pointer.addr() as u64)
     }
 
     pub(crate) fn raw(&self) -> *mut T {

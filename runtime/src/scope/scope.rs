@@ -98,11 +98,11 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         memory: &'env [T],
     ) -> Result<Lent<'scope, T>, LendError> {
         // `homes` go through the address, and so does what follows a pointer that a kernel wrote.
-        memory.as_ptr().expose_provenance();
+        let lent = Lent::new(memory);
         // SAFETY: 1. the slice is borrowed for 'env, which outlives this scope (module, 2), and
         // its address is exposed; 2. its bytes are initialised and do not change (`Lendable`).
         unsafe { self.import_range(VaRange::of_slice(memory), false) }?;
-        Ok(Lent::new(memory))
+        Ok(lent)
     }
 
     /// As [`import`](Self::import), for writing.
@@ -110,12 +110,12 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         &mut self,
         memory: &'env mut [T],
     ) -> Result<LentMut<'scope, T>, LendError> {
-        memory.as_mut_ptr().expose_provenance();
         let range = VaRange::of_slice(memory);
+        let lent = LentMut::new(memory);
         // SAFETY: 1. as in `import`, of a mutable borrow; 2. its bytes are initialised, and any
         // bytes are values (`LendableMut`).
         unsafe { self.import_range(range, true) }?;
-        Ok(LentMut::new(memory))
+        Ok(lent)
     }
 
     /// Whether more bytes are lent than a signed number of 32 bits counts.
