@@ -88,7 +88,8 @@
 //! | `round` | it runs once, and missing pages are brought in | `number`, `faults`, `pages` |
 //! | `copy` | pages are copied | `to` (`device` or `home`), `bytes` |
 //!
-//! Spans have the level debug. A launch without rounds runs after its span, in a batch.
+//! Spans have the level debug. A launch without rounds runs after its span, in a batch. A runtime
+//! may hold locks while it calls a subscriber: a subscriber must not call the runtime.
 //!
 //! | event | level | fields |
 //! |---|---|---|
