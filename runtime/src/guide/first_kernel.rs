@@ -57,6 +57,14 @@
 //! Memory that the kernel shares between invocations, barriers, subgroups and atomics work as in
 //! any Vulkan kernel.
 //!
+//! # Values that are fixed when a kernel is made
+//!
+//! A specialisation constant is known before the driver compiles the kernel: the size of a tile, a
+//! factor, the size of the workgroup itself. In GLSL it is `layout(constant_id = 1) const float
+//! FACTOR = 2.0;`, or `layout(local_size_x_id = 0) in;`. The macro then makes a third type,
+//! `Constants`, with a field for each, and
+//! [`Runtime::specialized`](crate::Runtime::specialized) makes the kernel with your values.
+//!
 //! # What a mistake looks like
 //!
 //! A kernel cannot touch what was not lent. Here `n` says one element more than there is:

@@ -5,6 +5,10 @@
 //! 3. [`slang`]: kernels in Slang, whose pointers are pointers.
 //! 4. [`functions`]: functions, structures and error types of yours around scopes.
 //! 5. [`choices`]: when to lend, when to lend the process, and when to copy.
+//!
+//! Five whole programs are in the folder `examples` of this crate: a convolution, groups counted
+//! with atomics on a mapped file, look-ups in a tree of pointers, bodies that attract each other,
+//! and an iterative solver that looks at its residual.
 
 pub mod choices;
 pub mod first_kernel;
