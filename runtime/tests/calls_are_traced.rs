@@ -20,7 +20,6 @@ use farptr::{
     AccessMode, Backing, Error, Grid, LaunchOptions, PtrMut, Runtime, RuntimeBuilder, Stats,
     VirtAddr,
 };
-use std::process::Command;
 use std::time::Duration;
 
 /// Elements of four pages.
@@ -229,18 +228,4 @@ fn kernels_of_an_earlier_runtime_are_found_in_the_cache() {
         let [event] = events[..] else { panic!("{events:?}") };
         assert_eq!(event.get("hit"), hit);
     }
-}
-
-#[test]
-fn the_feature_is_off_unless_asked_for() {
-    let tree = |features: &[&str]| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-        cargo.args(["tree", "--offline", "--package", "farptr", "--edges", "normal,build"]);
-        let output = cargo.args(["--prefix", "none"]).args(features).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
-    assert!(!tree(&[]).contains("tracing"));
-    assert!(tree(&["--features", "tracing"]).contains("\ntracing v"));
 }
