@@ -108,9 +108,5 @@ mod ways;
 
 #[test]
 fn results_are_right_however_the_device_reaches_memory() -> Result<(), Error> {
-    for (way, runtime) in ways::ways() {
-        println!("{way}:");
-        run(&runtime, 80, 45)?;
-    }
-    Ok(())
+    ways::in_each(|runtime| run(runtime, 80, 45))
 }

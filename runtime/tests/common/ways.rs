@@ -10,6 +10,15 @@ pub fn ways() -> Vec<(&'static str, Runtime)> {
     ways_of(|builder| builder)
 }
 
+/// Runs a program in each of the [`ways`], until it fails.
+pub fn in_each<E>(run: impl Fn(&Runtime) -> Result<(), E>) -> Result<(), E> {
+    for (way, runtime) in ways() {
+        println!("{way}:");
+        run(&runtime)?;
+    }
+    Ok(())
+}
+
 /// As [`ways`], with options.
 pub fn ways_of(options: impl Fn(RuntimeBuilder) -> RuntimeBuilder) -> Vec<(&'static str, Runtime)> {
     let mirrored = |backing| Runtime::builder().access(AccessMode::Mirrored).backing(backing);
