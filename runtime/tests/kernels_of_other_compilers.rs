@@ -351,12 +351,8 @@ fn the_guides_kernel_is_what_slang_makes_and_runs_as_it_is() {
     let Some(_) = modules() else { return };
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/guide/sum.spv");
     assert_eq!(fs::read(&shipped).unwrap(), fs::read(folder().join("guide/sum.spv")).unwrap());
-    let source: Vec<&str> = include_str!("../src/guide/sum.slang").lines().collect();
-    let chapter = include_str!("../src/guide/slang.rs").lines();
-    let chapter: Vec<&str> =
-        chapter.map(|line| line.trim_start_matches("//!").trim_start_matches(' ')).collect();
-    let unindented: Vec<&str> = source.iter().map(|line| line.trim_start()).collect();
-    assert!(chapter.windows(source.len()).any(|lines| lines == unindented), "the guide shows it");
+    let chapter = include_str!("../src/guide/slang.rs");
+    assert!(chapter.contains(r#"include_str!("sum.slang")"#), "the guide shows it");
 
     let Some(runtime) = common::runtime() else { return };
     // SAFETY: slangc made the words; the validation layer looks at them.

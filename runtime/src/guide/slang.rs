@@ -9,29 +9,7 @@
 //! This kernel is in the file `sum.slang`:
 //!
 //! ```text
-//! struct Node {
-//!     uint value;
-//!     uint reserved;
-//!     Node* next;
-//! };
-//!
-//! struct Push {
-//!     Node* first;
-//!     uint* sums;
-//!     uint n;
-//! };
-//! [[vk::push_constant]] Push push;
-//!
-//! [shader("compute")]
-//! [numthreads(64, 1, 1)]
-//! void main(uint3 id : SV_DispatchThreadID) {
-//!     if (id.x >= push.n) return;
-//!     uint sum = 0;
-//!     for (Node* node = push.first + id.x; node != nullptr; node = node->next) {
-//!         sum += node->value;
-//!     }
-//!     push.sums[id.x] = sum;
-//! }
+#![doc = include_str!("sum.slang")]
 //! ```
 //!
 //! The compiler is in the Vulkan SDK, in Slang's own releases, and on PyPI, in the package
