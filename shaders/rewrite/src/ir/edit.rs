@@ -2,9 +2,10 @@
 
 use crate::contract::{control, error::RewriteError};
 use crate::ir::{
-    instruction::{Id, id_operand, is_specialised},
+    instruction::{Id, id_operand},
     order::order_constants,
 };
+use crate::reflect::constants::is_specialised;
 use rspirv::dr::{Instruction, Module, Operand};
 use rspirv::spirv::{AddressingModel, BuiltIn, Capability, Decoration, Op, StorageClass};
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! The numbers that name results, and finding them among the operands of an instruction.
 
 use rspirv::dr::{Instruction, Operand};
-use rspirv::spirv::{Op, Word};
+use rspirv::spirv::Word;
 
 /// The number that names a result (SPIR-V specification, section 2.2.1, "<id>").
 pub(crate) type Id = Word;
@@ -12,16 +12,4 @@ pub(crate) fn id_operand(instruction: &Instruction, index: usize) -> Option<Id> 
         Operand::IdRef(id) | Operand::IdScope(id) | Operand::IdMemorySemantics(id) => Some(*id),
         _ => None,
     }
-}
-
-/// Whether a declaration can be specialised, or depends on one that can.
-pub(crate) fn is_specialised(op: Op) -> bool {
-    matches!(
-        op,
-        Op::SpecConstant
-            | Op::SpecConstantTrue
-            | Op::SpecConstantFalse
-            | Op::SpecConstantComposite
-            | Op::SpecConstantOp
-    )
 }

@@ -3,8 +3,8 @@
 //! Drivers are given no values beside the words, so these values are the ones that count. The pass
 //! then sees lengths, indices and conditions as constants.
 
-use crate::ir::instruction::{Id, id_operand, is_specialised};
-use crate::reflect::constants::Constants;
+use crate::ir::instruction::{Id, id_operand};
+use crate::reflect::constants::{Constants, is_specialised};
 use crate::reflect::spec::SpecValue;
 use crate::reflect::value::Scalar;
 use rspirv::dr::{Instruction, Module, Operand};

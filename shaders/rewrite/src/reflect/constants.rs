@@ -74,13 +74,7 @@ impl Constants {
                 let value = self.value(i)?;
                 self.values.insert(i.operand(1)?, value);
             }
-            Some(
-                Op::SpecConstant
-                | Op::SpecConstantTrue
-                | Op::SpecConstantFalse
-                | Op::SpecConstantComposite
-                | Op::SpecConstantOp,
-            ) => self.note_specialised(i)?,
+            Some(op) if is_specialised(op) => self.note_specialised(i)?,
             _ => {}
         }
         Ok(())
@@ -196,4 +190,16 @@ impl Constants {
     pub(crate) fn spec_id(&self, result: u32) -> Option<u32> {
         self.spec_ids.get(&result).copied()
     }
+}
+
+/// Whether a declaration can be specialised, or depends on one that can.
+pub(crate) fn is_specialised(op: Op) -> bool {
+    matches!(
+        op,
+        Op::SpecConstant
+            | Op::SpecConstantTrue
+            | Op::SpecConstantFalse
+            | Op::SpecConstantComposite
+            | Op::SpecConstantOp
+    )
 }
