@@ -73,6 +73,28 @@ pub enum Backing {
     Copy,
 }
 
+impl Backing {
+    /// Reads a user's word; the empty word is [`Backing::Auto`].
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        match word.trim().to_lowercase().as_str() {
+            "" | "auto" => Some(Self::Auto),
+            "import" => Some(Self::Import),
+            "copy" => Some(Self::Copy),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Backing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Import => "import",
+            Self::Copy => "copy",
+        })
+    }
+}
+
 /// The place of the bytes that a kernel works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -122,5 +144,15 @@ mod tests {
         }
         assert_eq!(AccessMode::parse(""), Some(AccessMode::Auto));
         assert_eq!(AccessMode::parse("mirror"), None);
+    }
+
+    #[test]
+    fn backings_are_read_as_they_are_printed() {
+        for backing in [Backing::Auto, Backing::Import, Backing::Copy] {
+            let word = format!(" {} ", backing.to_string().to_uppercase());
+            assert_eq!(Backing::parse(&word), Some(backing));
+        }
+        assert_eq!(Backing::parse(""), Some(Backing::Auto));
+        assert_eq!(Backing::parse("imported"), None);
     }
 }

@@ -32,6 +32,8 @@ use std::{path::PathBuf, sync::Arc};
 const DEVICE_VARIABLE: &str = "FARPTR_DEVICE";
 /// Asks for an access mode.
 const ACCESS_VARIABLE: &str = "FARPTR_ACCESS";
+/// Asks for a backing.
+const BACKING_VARIABLE: &str = "FARPTR_BACKING";
 /// Switches validation on when it is set to 1.
 const VALIDATION_VARIABLE: &str = "FARPTR_VALIDATION";
 
@@ -49,12 +51,19 @@ const VALIDATION_VARIABLE: &str = "FARPTR_VALIDATION";
 pub struct RuntimeBuilder {
     device: Option<String>,
     access: Option<AccessMode>,
-    backing: Backing,
+    backing: Option<Backing>,
     device_budget: Option<u64>,
     hooks: Hooks,
     validation: Option<bool>,
     time_kernels: bool,
     cache: CachePlace,
+}
+
+/// The access mode and the backing that were asked for.
+#[derive(Clone, Copy)]
+struct Modes {
+    access: AccessMode,
+    backing: Backing,
 }
 
 /// A device that was opened, and how host memory is reached on it.
@@ -101,10 +110,12 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Says where the bytes are that kernels work on in mirrored access; [`Backing::Auto`] unless
-    /// set.
+    /// Says where the bytes are that kernels work on in mirrored access.
+    ///
+    /// Without it the environment variable `FARPTR_BACKING` decides: auto, import or copy. Without
+    /// that it is [`Backing::Auto`].
     pub fn backing(mut self, backing: Backing) -> Self {
-        self.backing = backing;
+        self.backing = Some(backing);
         self
     }
 
@@ -165,6 +176,7 @@ impl RuntimeBuilder {
     /// * [`BuildError::NoSuchDevice`] when no device has the name or index.
     /// * [`BuildError::NoSuitableDevice`] when every device was refused, with each reason.
     /// * [`BuildError::UnknownAccess`] when `FARPTR_ACCESS` names no access mode.
+    /// * [`BuildError::UnknownBacking`] when `FARPTR_BACKING` names no backing.
     /// * [`BuildError::Forked`] in a child made by `fork` from a process that had a runtime then.
     /// * [`BuildError::Shortage`] when a limit of the process stands behind one of these.
     /// * [`BuildError::Vulkan`] when a call failed for another reason.
@@ -186,13 +198,13 @@ impl RuntimeBuilder {
     }
 
     fn build_somewhere(&self) -> Result<Runtime, BuildError> {
-        let access = self.wanted_access()?;
+        let modes = Modes { access: self.wanted_access()?, backing: self.wanted_backing()? };
         let validation = self.validation.unwrap_or_else(|| variable(VALIDATION_VARIABLE) == "1");
         let wanted =
             Wanted::parse(&self.device.clone().unwrap_or_else(|| variable(DEVICE_VARIABLE)));
-        let instance = Arc::new(Instance::new(validation)?);
+        let instance = Instance::of_process(validation)?;
         let listed = Physical::list(&instance)?;
-        let (opened, judged) = self.take_first(&instance, &listed, &wanted, access);
+        let (opened, judged) = self.take_first(&instance, &listed, &wanted, modes);
         let Some(Opened { launcher, kernels, config, proof, loops, narrow_offsets }) = opened
         else {
             return Err(refusal(&wanted, &judged));
@@ -225,23 +237,31 @@ impl RuntimeBuilder {
         AccessMode::parse(&word).ok_or(BuildError::UnknownAccess { word })
     }
 
+    fn wanted_backing(&self) -> Result<Backing, BuildError> {
+        if let Some(backing) = self.backing {
+            return Ok(backing);
+        }
+        let word = variable(BACKING_VARIABLE);
+        Backing::parse(&word).ok_or(BuildError::UnknownBacking { word })
+    }
+
     /// Tries devices in the order of preference and keeps a verdict on each, in Vulkan's order.
     fn take_first(
         &self,
         instance: &Arc<Instance>,
         listed: &[Physical],
         wanted: &Wanted,
-        access: AccessMode,
+        modes: Modes,
     ) -> (Option<Opened>, Vec<Judged>) {
         let infos: Vec<DeviceInfo> = listed.iter().map(|physical| physical.info.clone()).collect();
-        let needs_import = access == AccessMode::Direct || self.backing == Backing::Import;
+        let needs_import = modes.access == AccessMode::Direct || modes.backing == Backing::Import;
         let mut taken = None;
         let mut judged = Vec::new();
         for info in preference(&infos) {
             let refusal = match judge(info, wanted, needs_import) {
                 Some(refusal) => Some(refusal),
                 None if taken.is_some() => Some(Refusal::RankedLower),
-                None => match self.open_and_prove(instance, &listed[info.index], access) {
+                None => match self.open_and_prove(instance, &listed[info.index], modes) {
                     Ok(opened) => {
                         taken = Some(opened);
                         None
@@ -259,7 +279,7 @@ impl RuntimeBuilder {
         &self,
         instance: &Arc<Instance>,
         physical: &Physical,
-        access: AccessMode,
+        modes: Modes,
     ) -> Result<Opened, String> {
         let opened = |error| format!("cannot be opened: {}", chain(&error));
         let device = Arc::new(Device::open(instance, physical, self.time_kernels).map_err(opened)?);
@@ -275,7 +295,7 @@ impl RuntimeBuilder {
         let ran = litmus::try_loops(&launcher, &original)
             .map_err(|error| format!("the probe kernel does not run: {}", chain(&error)))?;
         let loops = Loops { cut_after: (ran < litmus::ITERATIONS).then_some(ran) };
-        let (config, proof) = self.choose_access(&launcher, &probe, access)?;
+        let (config, proof) = self.choose_access(&launcher, &probe, modes)?;
         let narrow_offsets = litmus::try_offsets(&launcher, &config, &load(OFFSETS)?)
             .map_err(|error| format!("its offsets cannot be tried: {}", chain(&error)))?;
         Ok(Opened { launcher, kernels, config, proof, loops, narrow_offsets })
@@ -286,7 +306,7 @@ impl RuntimeBuilder {
         &self,
         launcher: &Arc<Launcher>,
         probe: &Arc<Code>,
-        access: AccessMode,
+        Modes { access, backing }: Modes,
     ) -> Result<(Arc<Config>, String), String> {
         let mut why = String::new();
         if access != AccessMode::Mirrored {
@@ -299,25 +319,13 @@ impl RuntimeBuilder {
         }
         let config = Arc::new(Config {
             access: ProvedAccess::Mirrored,
-            backing: self.choose_backing(&launcher.device().info),
+            backing: choose_backing(backing, &launcher.device().info),
             device_budget: self.device_budget,
             hooks: self.hooks,
         });
         prove(launcher, &config, probe)?;
         let proof = format!("a rewritten kernel followed {} host pointers{why}", proof::LINKS);
         Ok((config, proof))
-    }
-
-    fn choose_backing(&self, device: &DeviceInfo) -> ChosenBacking {
-        match self.backing {
-            Backing::Auto => {
-                let shares = matches!(device.kind, DeviceKind::Cpu | DeviceKind::Integrated);
-                let import = shares && device.import_alignment.is_some();
-                if import { ChosenBacking::Import } else { ChosenBacking::Copy }
-            }
-            Backing::Import => ChosenBacking::Import,
-            Backing::Copy => ChosenBacking::Copy,
-        }
     }
 
     fn pipelines(&self, device: &Device) -> Result<Pipelines, String> {
@@ -346,6 +354,18 @@ impl TestHooks for RuntimeBuilder {
     fn refuse_imports_above(mut self, bytes: u64) -> Self {
         self.hooks.import_limit = Some(bytes);
         self
+    }
+}
+
+fn choose_backing(wanted: Backing, device: &DeviceInfo) -> ChosenBacking {
+    match wanted {
+        Backing::Auto => {
+            let shares = matches!(device.kind, DeviceKind::Cpu | DeviceKind::Integrated);
+            let import = shares && device.import_alignment.is_some();
+            if import { ChosenBacking::Import } else { ChosenBacking::Copy }
+        }
+        Backing::Import => ChosenBacking::Import,
+        Backing::Copy => ChosenBacking::Copy,
     }
 }
 

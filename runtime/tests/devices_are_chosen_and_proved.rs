@@ -7,7 +7,7 @@
 mod common;
 
 use common::{direct, runtime, runtimes};
-use farptr::{AccessMode, BuildError, Error, ProvedAccess, ResidencyTier, Runtime};
+use farptr::{AccessMode, BuildError, Error, ProvedAccess, ResidencyTier, Runtime, RuntimeBuilder};
 use std::{fs, process::Command};
 
 /// Set in children: what the child is to do.
@@ -21,6 +21,9 @@ fn child() {
         return;
     };
     let builder = Runtime::builder().no_pipeline_cache();
+    if access == "dropped" {
+        return println!("{MARK}a driver is loaded: {}", has_driver_after_drop(builder));
+    }
     let builder = match access.as_str() {
         "mirrored" => builder.access(AccessMode::Mirrored),
         "auto" => builder.access(AccessMode::Auto),
@@ -36,7 +39,10 @@ fn child() {
 fn ask_child(access: &str, variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child", "--nocapture", "--test-threads=1"]).env(CHILD, access);
-    command.env_remove("FARPTR_DEVICE").env_remove("FARPTR_ACCESS").envs(variables.iter().copied());
+    for name in ["FARPTR_DEVICE", "FARPTR_ACCESS", "FARPTR_BACKING"] {
+        command.env_remove(name);
+    }
+    command.envs(variables.iter().copied());
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let said = text.lines().find_map(|line| Some(line.split_once(MARK)?.1));
@@ -96,6 +102,43 @@ fn mirrored_access_is_asked_for_by_the_builder_or_the_environment() {
         said,
         "FARPTR_ACCESS is `mirror`; set it to auto, direct or mirrored, or not at all"
     );
+}
+
+#[test]
+fn a_backing_is_asked_for_by_the_environment() {
+    if runtime().is_none() {
+        return;
+    }
+    for (word, line) in [("copy", "backing     copy: "), ("Import", "backing     import: ")] {
+        let said = ask_child("mirrored", &[("FARPTR_BACKING", word)]);
+        assert!(said.contains(line), "{said}");
+    }
+    let said = ask_child("mirrored", &[("FARPTR_BACKING", "imported")]);
+    let expected = "FARPTR_BACKING is `imported`; set it to auto, import or copy, or not at all";
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn drivers_stay_when_the_last_runtime_is_gone() {
+    // A thread's end runs code of the drivers that it used, so it must still be there.
+    if runtime().is_none() {
+        return;
+    }
+    assert_eq!(ask_child("dropped", &[]), "a driver is loaded: true");
+    let validated = [("FARPTR_VALIDATION", "1")];
+    assert_eq!(ask_child("dropped", &validated), "a driver is loaded: true");
+}
+
+/// Whether a driver is loaded in this process, whose only runtime is gone.
+fn has_driver_after_drop(builder: RuntimeBuilder) -> bool {
+    let loads_driver = || {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        ["libvulkan_", "libvk_swiftshader", "libGLX_nvidia"].iter().any(|name| maps.contains(name))
+    };
+    assert!(!loads_driver(), "Vulkan is loaded by the first runtime");
+    let loaded = std::thread::spawn(move || builder.build().map(|_| loads_driver()));
+    assert!(loaded.join().unwrap().unwrap(), "the driver has another name here");
+    loads_driver()
 }
 
 #[test]

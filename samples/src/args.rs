@@ -3,10 +3,9 @@
 use clap::{Args, ValueEnum};
 
 /// How kernels are to reach host memory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Access {
     /// Whichever the device proves to support, direct first
-    #[default]
     Auto,
     /// Host addresses are device addresses
     Direct,
@@ -14,12 +13,28 @@ pub enum Access {
     Mirrored,
 }
 
+/// Where the bytes are that kernels work on in mirrored access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backing {
+    /// Imports on devices that share the host's memory, copies on others
+    Auto,
+    /// In host memory, which the device imports
+    Import,
+    /// In device memory, to which pages are copied
+    Copy,
+}
+
 /// The arguments that every sample takes; flatten them into a program's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct CommonArgs {
-    /// How kernels reach host memory
-    #[arg(long, value_enum, default_value_t = Access::Auto)]
-    pub access: Access,
+    /// How kernels reach host memory [default: auto, or what FARPTR_ACCESS says]
+    #[arg(long, value_enum)]
+    pub access: Option<Access>,
+
+    /// Where the bytes are that kernels work on in mirrored access [default: auto, or what
+    /// FARPTR_BACKING says]
+    #[arg(long, value_enum)]
+    pub backing: Option<Backing>,
 
     /// Device to use, by part of its name or by its index
     #[arg(long, value_name = "NAME|INDEX")]
@@ -58,9 +73,10 @@ mod tests {
         let plain = Program::try_parse_from(["spmv"]).unwrap();
         assert_eq!(plain.common, CommonArgs::default());
         let line = ["spmv", "--access", "mirrored", "--device", "1", "--explain", "--json"];
-        let line = line.into_iter().chain(["--quiet", "--times"]);
+        let line = line.into_iter().chain(["--quiet", "--times", "--backing", "copy"]);
         let full = Program::try_parse_from(line).unwrap().common;
-        assert_eq!((full.access, full.device.as_deref()), (Access::Mirrored, Some("1")));
+        assert_eq!((full.access, full.device.as_deref()), (Some(Access::Mirrored), Some("1")));
+        assert_eq!(full.backing, Some(Backing::Copy));
         assert!(full.explain && full.json && full.quiet && full.times);
     }
 

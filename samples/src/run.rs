@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use farptr::{AccessMode, Runtime, Stats};
 
-use crate::args::{Access, CommonArgs};
+use crate::args::{Access, Backing, CommonArgs};
 use crate::error::SampleError;
 use crate::progress::Progress;
 use crate::report::{self, Bytes, Faults, Input, KernelTime, Pages, Report};
@@ -114,11 +114,21 @@ fn kernel_time(time: farptr::KernelTime) -> KernelTime {
 }
 
 fn open(args: &CommonArgs) -> Result<Runtime, SampleError> {
-    let mut builder = Runtime::builder().time_kernels(args.times).access(match args.access {
-        Access::Auto => AccessMode::Auto,
-        Access::Direct => AccessMode::Direct,
-        Access::Mirrored => AccessMode::Mirrored,
-    });
+    let mut builder = Runtime::builder().time_kernels(args.times);
+    if let Some(access) = args.access {
+        builder = builder.access(match access {
+            Access::Auto => AccessMode::Auto,
+            Access::Direct => AccessMode::Direct,
+            Access::Mirrored => AccessMode::Mirrored,
+        });
+    }
+    if let Some(backing) = args.backing {
+        builder = builder.backing(match backing {
+            Backing::Auto => farptr::Backing::Auto,
+            Backing::Import => farptr::Backing::Import,
+            Backing::Copy => farptr::Backing::Copy,
+        });
+    }
     if let Some(device) = &args.device {
         builder = builder.device(device);
     }

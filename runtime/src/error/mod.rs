@@ -63,7 +63,13 @@ pub enum BuildError {
         /// Its value.
         word: String,
     },
-    /// The process was forked from one that had a runtime.
+    /// The environment variable `FARPTR_BACKING` names no backing.
+    #[error("FARPTR_BACKING is `{word}`; set it to auto, import or copy, or not at all")]
+    UnknownBacking {
+        /// Its value.
+        word: String,
+    },
+    /// The process was forked from one that had, or has had, a runtime.
     #[error("{FORKED}")]
     Forked,
     /// A limit of the process, which is the likely reason for the failure.

@@ -2,8 +2,9 @@
 //!
 //! A child made by `fork` has the parent's driver in its memory and none of the driver's threads. A
 //! driver that the child set up on its own would hang, or crash when the child exits (all drivers
-//! that were tried). So a process that has inherited an instance makes none; one whose parent had
-//! none left may.
+//! that were tried). So a process that has inherited an instance makes none. An instance from which
+//! a device was opened stays until the process ends, so the children of a process that has had a
+//! runtime make none either.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -21,6 +21,7 @@ impl Handle {
         import: bool,
     ) -> Result<Self, VulkanError> {
         let raw = create(instance, physical, family, import)?;
+        instance.keep();
         Ok(Self { raw, instance: Arc::clone(instance) })
     }
 

@@ -56,7 +56,7 @@ pub(crate) struct DeviceInfo {
     pub(crate) driver: String,
     pub(crate) kind: DeviceKind,
     pub(crate) version: Version,
-    /// The first queue family that can compute.
+    /// The queue family whose queue runs kernels, if the device can compute.
     pub(crate) compute_family: Option<u32>,
     /// The clock of that family's timestamps, if it has some.
     pub(crate) clock: Option<Clock>,

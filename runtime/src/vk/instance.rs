@@ -1,15 +1,23 @@
-//! The Vulkan instance.
+//! The Vulkan instances of the process.
+//!
+//! An instance from which a device was opened stays until the process ends, so its drivers stay
+//! loaded. Drivers have code that runs when a thread ends (Venus of Mesa 25, for one): a thread
+//! that dropped the last runtime would jump into a library that is no longer there.
 
 use super::{claim::Claim, named::Named, validation};
 use crate::BuildError;
 use ash::{ext, vk};
 use farptr_hmm::ForkMark;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The instances that stay: the one without validation, and the one with it.
+static KEPT: Mutex<[Option<Arc<Instance>>; 2]> = Mutex::new([None, None]);
 
 /// A Vulkan instance, with a messenger when validation is on.
 pub(crate) struct Instance {
     loaded: Arc<Loaded>,
     _messenger: Option<Messenger>,
+    validates: bool,
 }
 
 /// The instance itself, which goes after everything that was made from it.
@@ -25,9 +33,24 @@ struct Loaded {
 }
 
 impl Instance {
-    /// Loads Vulkan and makes an instance of version 1.2.
-    pub(crate) fn new(validate: bool) -> Result<Self, BuildError> {
+    /// The instance of this process, or a new one if none has stayed.
+    pub(crate) fn of_process(validate: bool) -> Result<Arc<Self>, BuildError> {
+        // A child made by `fork` gets no claim, so it never waits for the lock below, which another
+        // thread of the parent may have held.
         let claim = Claim::new().ok_or(BuildError::Forked)?;
+        let kept = kept()[usize::from(validate)].clone();
+        kept.map_or_else(|| Self::new(claim, validate).map(Arc::new), Ok)
+    }
+
+    /// Has the instance stay until the process ends; called once a device was opened. Two threads
+    /// that build the first runtimes at once have two instances, of which one stays. Both keep the
+    /// drivers loaded.
+    pub(crate) fn keep(self: &Arc<Self>) {
+        kept()[usize::from(self.validates)].get_or_insert_with(|| Arc::clone(self));
+    }
+
+    /// Loads Vulkan and makes an instance of version 1.2.
+    fn new(claim: Claim, validate: bool) -> Result<Self, BuildError> {
         // SAFETY: 1. the library's initialisers run; the loader installed on the system is trusted
         // as every dynamically linked library is.
         let entry =
@@ -41,7 +64,7 @@ impl Instance {
         let (entry, fork_mark) = (Some(entry), ForkMark::new().ok());
         let loaded = Arc::new(Loaded { raw, entry, fork_mark, _claim: claim });
         let messenger = debug.map(|debug| Messenger::new(&loaded, debug)).transpose()?;
-        Ok(Self { loaded, _messenger: messenger })
+        Ok(Self { loaded, _messenger: messenger, validates: validate })
     }
 
     /// Whether this process was forked from the one that made the instance. Nothing of Vulkan
@@ -53,6 +76,11 @@ impl Instance {
     pub(crate) fn raw(&self) -> &ash::Instance {
         &self.loaded.raw
     }
+}
+
+fn kept() -> MutexGuard<'static, [Option<Arc<Instance>>; 2]> {
+    // Each entry is written at once, so a panic leaves nothing half done.
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Tells of errors that the validation layer finds.
