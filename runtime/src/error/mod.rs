@@ -188,6 +188,21 @@ pub enum LendError {
         /// The pages.
         range: VaRange,
     },
+    /// The device has as many memory allocations as it allows, of which each import is one.
+    #[error(
+        "host memory {range:?} cannot be imported: the device allows {limit} memory allocations \
+         (maxMemoryAllocationCount), {used} are in use, and the rest is kept for farptr's own \
+         buffers; lend fewer and larger slices, end other scopes, or use mirrored access, which \
+         copies what it cannot import"
+    )]
+    TooManyImports {
+        /// The pages.
+        range: VaRange,
+        /// The device's limit.
+        limit: u32,
+        /// The allocations that there are.
+        used: u32,
+    },
     /// A part was to be taken of lent memory, and is not within it.
     #[error("elements {start}..{end} are not within the {len} that were lent")]
     OutOfRange {

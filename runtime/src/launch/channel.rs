@@ -137,8 +137,7 @@ impl Channel {
     /// The log of a launch that has completed.
     pub(crate) fn log(&self, place: LaunchPlace) -> Log {
         let words = &self.reports.words()[place.log as usize..][..LOG_WORDS as usize];
-        let words: Vec<u32> = words.iter().map(|word| word.load(Relaxed)).collect();
-        Log::decode(&words)
+        Log::read(words, LOG_CAPACITY)
     }
 
     /// Makes room for another batch.

@@ -221,6 +221,7 @@ mod tests {
             shared_bytes: 32 << 10,
             push_bytes: 128,
             allocation_bytes: 1 << 30,
+            allocations: 4096,
         }
     }
 

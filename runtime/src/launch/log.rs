@@ -38,6 +38,18 @@ pub(crate) enum Place {
     Index(i32),
 }
 
+/// The memory of a log.
+pub(crate) trait LogMemory {
+    /// The value of a word that is in the memory.
+    fn word(&self, at: usize) -> u32;
+}
+
+impl LogMemory for [AtomicU32] {
+    fn word(&self, at: usize) -> u32 {
+        self[at].load(Relaxed)
+    }
+}
+
 /// Words of a log with room for this many faults.
 pub(crate) const fn log_words(capacity: u32) -> u32 {
     LOG_HEADER_WORDS + capacity * LOG_ENTRY_WORDS
@@ -55,17 +67,18 @@ pub(crate) fn clear(log: &[AtomicU32], capacity: u32) {
 }
 
 impl Log {
-    /// Reads a log as far as it goes.
-    pub(crate) fn decode(words: &[u32]) -> Self {
-        let word = |which: LogWord| words.get(which as usize).copied().unwrap_or(0);
-        let (queued, capacity) = (word(LogWord::Queued), word(LogWord::Capacity));
-        let entries = words.get(LOG_HEADER_WORDS as usize..).unwrap_or(&[]);
-        let entries =
-            entries.chunks_exact(LOG_ENTRY_WORDS as usize).take(queued.min(capacity) as usize);
-        let records: Vec<_> = entries.filter_map(FaultRecord::decode).collect();
+    /// Reads a log with room for so many faults: the numbers in its header, and the entries that
+    /// were queued.
+    pub(crate) fn read<W: LogMemory + ?Sized>(memory: &W, capacity: u32) -> Self {
+        let word = |which: LogWord| memory.word(which as usize);
+        let (faults, queued) = (word(LogWord::Faults), word(LogWord::Queued));
+        let entries = queued.min(capacity);
+        let at = |entry: u32| (LOG_HEADER_WORDS + entry * LOG_ENTRY_WORDS) as usize;
+        let read = |entry| std::array::from_fn(|word| memory.word(at(entry) + word));
+        let records: Vec<_> = (0..entries).filter_map(|at| FaultRecord::decode(read(at))).collect();
         Self {
-            faults: word(LogWord::Faults),
-            overflowed: records.len() < queued.max(u32::from(word(LogWord::Faults) > 0)) as usize,
+            faults,
+            overflowed: records.len() < queued.max(u32::from(faults > 0)) as usize,
             cut: word(LogWord::Cut),
             exhausted: word(LogWord::Exhausted),
             records,
@@ -102,10 +115,8 @@ impl FaultRecord {
     }
 
     /// Reads an entry, unless it was not finished.
-    fn decode(words: &[u32]) -> Option<Self> {
-        let &[low, high, x, y, z, invocation, fault] = words else {
-            unreachable!("entries are cut to this length");
-        };
+    fn decode(words: [u32; LOG_ENTRY_WORDS as usize]) -> Option<Self> {
+        let [low, high, x, y, z, invocation, fault] = words;
         let address = u64::from(low) | u64::from(high) << 32;
         let place = match fault & 1 {
             0 => Place::Address(address),
@@ -120,15 +131,43 @@ impl FaultRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+
+    /// A log, and how many words of it were read.
+    struct Counted {
+        words: Vec<u32>,
+        read: Cell<usize>,
+    }
+
+    impl LogMemory for Counted {
+        fn word(&self, at: usize) -> u32 {
+            self.read.set(self.read.get() + 1);
+            self.words[at]
+        }
+    }
+
+    fn read(words: Vec<u32>, capacity: u32) -> Log {
+        Log::read(&Counted { words, read: Cell::new(0) }, capacity)
+    }
 
     fn log(queued: u32, capacity: u32, entries: &[[u32; 7]]) -> Log {
         let mut words = vec![0; LOG_HEADER_WORDS as usize];
-        words[LogWord::Capacity as usize] = capacity;
         words[LogWord::Queued as usize] = queued;
         words[LogWord::Faults as usize] = queued;
         words.extend(entries.iter().flatten());
         words.resize(log_words(capacity) as usize, 0);
-        Log::decode(&words)
+        read(words, capacity)
+    }
+
+    #[test]
+    fn a_clean_log_is_read_by_its_header_alone() {
+        let mut log = Counted { words: vec![0; log_words(1023) as usize], read: Cell::new(0) };
+        assert!(Log::read(&log, 1023).is_clean());
+        assert_eq!(log.read.take(), 4, "of {} words", log.words.len());
+        log.words[LogWord::Faults as usize] = 2;
+        log.words[LogWord::Queued as usize] = 2;
+        Log::read(&log, 1023);
+        assert_eq!(log.read.get(), 4 + 2 * LOG_ENTRY_WORDS as usize);
     }
 
     #[test]
@@ -182,8 +221,7 @@ mod tests {
         for queued in [0, 3] {
             // The invocations reserved entries of the queue, or not even that, and filled none.
             words[LogWord::Queued as usize] = queued;
-            words[LogWord::Capacity as usize] = 4;
-            let mut log = Log::decode(&words);
+            let mut log = read(words.clone(), 4);
             log.count_failures(0);
             assert_eq!((log.faults, log.cut), (3, 3));
         }
@@ -203,11 +241,5 @@ mod tests {
         clear(&words, 3);
         let values: Vec<u32> = words.iter().map(|word| word.load(Relaxed)).collect();
         assert_eq!(values.iter().sum::<u32>(), 3, "the capacity alone");
-    }
-
-    #[test]
-    fn a_log_that_is_too_short_is_read_as_far_as_it_goes() {
-        assert!(Log::decode(&[]).is_clean());
-        assert_eq!(Log::decode(&[1, 9, 9, 0, 0, 0, 0, 0, 1, 2]).records, []);
     }
 }

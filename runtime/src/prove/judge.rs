@@ -125,6 +125,7 @@ mod tests {
                 shared_bytes: 32 << 10,
                 push_bytes: 128,
                 allocation_bytes: 1 << 30,
+                allocations: 4096,
             },
             cache_key: String::new(),
         }

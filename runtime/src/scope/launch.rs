@@ -45,6 +45,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// * [`LendError::AddressDiffers`] when the device sees this memory at another address.
     /// * [`LendError::NoMemoryType`] or [`LendError::Vulkan`] when it cannot be imported.
+    /// * [`LendError::TooManyImports`] when the device allows no more imports. Like these two, it
+    ///   is of direct access: in mirrored access such memory is copied.
     pub fn lend<T: Lendable<Kind>, Kind>(
         &mut self,
         memory: &'env [T],

@@ -2,6 +2,7 @@
 
 use super::{
     Instance, Physical,
+    allocations::Allocations,
     command_buffer::CommandBuffer,
     handle::Handle,
     info::{DeviceInfo, Traits},
@@ -26,6 +27,8 @@ pub(crate) struct Device {
     handle: Arc<Handle>,
     queue: Arc<Queue>,
     memory: Arc<Memory>,
+    /// Those of `memory` and of imports.
+    allocations: Arc<Allocations>,
     control_layout: SetLayout,
     /// Command buffers that are free: a lock-free list, because threads launch side by side.
     free: SegQueue<CommandBuffer>,
@@ -55,10 +58,12 @@ impl Device {
         let memory = unsafe { instance.raw().get_physical_device_memory_properties(physical.raw) };
         let host_memory =
             import.then(|| ext::external_memory_host::Device::new(instance.raw(), handle.raw()));
+        let allocations = Allocations::new(physical.info.limits.allocations);
         let clock = physical.info.clock.filter(|_| time_kernels);
         Ok(Self {
             queue: Arc::new(Queue::new(&handle, family)?),
-            memory: Arc::new(Memory::new(&handle, physical.raw)?),
+            memory: Arc::new(Memory::new(&handle, physical.raw, &allocations)?),
+            allocations,
             control_layout: SetLayout::new(&handle)?,
             free: SegQueue::new(),
             host_memory,
@@ -144,6 +149,11 @@ impl Device {
 
     pub(super) fn memory(&self) -> &Arc<Memory> {
         &self.memory
+    }
+
+    /// The memory allocations of the device, for those that are made beside [`Memory`].
+    pub(super) fn allocations(&self) -> &Arc<Allocations> {
+        &self.allocations
     }
 
     pub(super) fn control_layout(&self) -> &SetLayout {

@@ -1,6 +1,11 @@
 //! Host memory imported into a device (`VK_EXT_external_memory_host`).
 
-use super::{Device, handle::Handle, named::Named};
+use super::{
+    Device,
+    allocations::{Full, Purpose, Slot},
+    handle::Handle,
+    named::Named,
+};
 use crate::LendError;
 use ash::vk;
 use farptr_hmm::VaRange;
@@ -21,6 +26,8 @@ pub(crate) struct HostImport {
     /// The device address of the first byte.
     address: u64,
     handle: Arc<Handle>,
+    // Given back after Drop has freed the memory.
+    _slot: Slot,
 }
 
 impl HostImport {
@@ -38,6 +45,8 @@ impl HostImport {
         identity: bool,
     ) -> Result<Self, LendError> {
         let failed = |source| LendError::Vulkan { range, source };
+        let too_many = |Full { limit, used }| LendError::TooManyImports { range, limit, used };
+        let slot = device.allocations().take(Purpose::Import).map_err(too_many)?;
         let mut external = vk::ExternalMemoryBufferCreateInfo::default().handle_types(HANDLE);
         let info = vk::BufferCreateInfo::default()
             .size(range.len_bytes())
@@ -50,7 +59,7 @@ impl HostImport {
             .named("vkCreateBuffer")
             .map_err(failed)?;
         let (memory, handle) = (vk::DeviceMemory::null(), Arc::clone(device.handle()));
-        let mut import = Self { range, buffer, memory, address: 0, handle };
+        let mut import = Self { range, buffer, memory, address: 0, handle, _slot: slot };
         // SAFETY: the caller's promises.
         unsafe { import.allocate_and_bind(device) }?;
         import.look_up_address(device, identity)?;

@@ -45,6 +45,8 @@ pub(crate) struct Limits {
     pub(crate) push_bytes: u32,
     /// Bytes of one allocation or import.
     pub(crate) allocation_bytes: u64,
+    /// Allocations and imports at a time.
+    pub(crate) allocations: u32,
 }
 
 /// A device as the Vulkan layer found it.

@@ -1,6 +1,9 @@
 //! The memory of a device.
 
-use super::handle::Handle;
+use super::{
+    allocations::{Allocations, Purpose, Slot},
+    handle::Handle,
+};
 use crate::VulkanError;
 use ash::vk;
 use farptr_hmm::file_limit_as_error;
@@ -13,7 +16,10 @@ use rustix::{
     mm::{Advice, madvise},
     process::{Resource, getrlimit},
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    cmp::Ordering,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// Bytes of the allocations that small buffers share.
 const BLOCK_BYTES: u64 = 4 << 20;
@@ -21,14 +27,37 @@ const BLOCK_BYTES: u64 = 4 << 20;
 /// The memory of a device.
 pub(crate) struct Memory {
     /// There until Drop.
-    allocator: Mutex<Option<Allocator>>,
+    allocator: Mutex<Option<Blocks>>,
+    allocations: Arc<Allocations>,
     handle: Arc<Handle>,
+}
+
+/// The allocator, and a slot for each block that it has taken from the device.
+struct Blocks {
+    allocator: Allocator,
+    slots: Vec<Slot>,
+}
+
+impl Blocks {
+    /// Lets the allocator take one block at most from the device, or give one back, and keeps
+    /// count: it tells how many bytes all its blocks have.
+    fn change<R>(&mut self, slot: Option<Slot>, act: impl FnOnce(&mut Allocator) -> R) -> R {
+        let before = self.allocator.capacity();
+        let done = act(&mut self.allocator);
+        match self.allocator.capacity().cmp(&before) {
+            Ordering::Greater => self.slots.extend(slot),
+            Ordering::Equal => {}
+            Ordering::Less => drop(self.slots.pop()),
+        }
+        done
+    }
 }
 
 impl Memory {
     pub(crate) fn new(
         handle: &Arc<Handle>,
         physical_device: vk::PhysicalDevice,
+        allocations: &Arc<Allocations>,
     ) -> Result<Self, VulkanError> {
         let made = Allocator::new(&AllocatorCreateDesc {
             instance: handle.instance().raw().clone(),
@@ -38,8 +67,12 @@ impl Memory {
             buffer_device_address: true,
             allocation_sizes: AllocationSizes::new(BLOCK_BYTES, BLOCK_BYTES),
         });
-        let allocator = Mutex::new(Some(made.map_err(|error| refused(&error))?));
-        Ok(Self { allocator, handle: Arc::clone(handle) })
+        let allocator = made.map_err(|error| refused(&error))?;
+        Ok(Self {
+            allocator: Mutex::new(Some(Blocks { allocator, slots: Vec::new() })),
+            allocations: Arc::clone(allocations),
+            handle: Arc::clone(handle),
+        })
     }
 
     pub(super) fn handle(&self) -> &Handle {
@@ -49,16 +82,16 @@ impl Memory {
     /// Bytes that were taken from the device, in use or not.
     #[cfg(test)]
     pub(crate) fn allocated_bytes(&self) -> u64 {
-        self.with_allocator(|allocator| allocator.generate_report().total_allocated_bytes)
+        self.with_blocks(|blocks| blocks.allocator.generate_report().total_allocated_bytes)
     }
 
-    fn with_allocator<R>(&self, act: impl FnOnce(&mut Allocator) -> R) -> R {
+    fn with_blocks<R>(&self, act: impl FnOnce(&mut Blocks) -> R) -> R {
         // The allocator's own state may be half changed after a panic in it; it has none but that
         // of a wrong call, which would be found by tests.
-        let mut allocator = self.allocator.lock().unwrap_or_else(PoisonError::into_inner);
-        let allocator = allocator.as_mut().expect("there until Drop");
+        let mut blocks = self.allocator.lock().unwrap_or_else(PoisonError::into_inner);
+        let blocks = blocks.as_mut().expect("there until Drop");
         // Some drivers have files for the memory of their devices.
-        file_limit_as_error(|| act(allocator))
+        file_limit_as_error(|| act(blocks))
     }
 
     /// Allocates memory of which the mapped part can be touched.
@@ -66,7 +99,12 @@ impl Memory {
         &self,
         desc: &AllocationCreateDesc<'_>,
     ) -> Result<Allocation, VulkanError> {
-        let allocated = self.with_allocator(|allocator| allocator.allocate(desc));
+        // The allocator does not say beforehand whether it has room.
+        let large = desc.requirements.size > BLOCK_BYTES;
+        let slot = self.allocations.take(if large { Purpose::Large } else { Purpose::Shared });
+        let slot = slot.map_err(|_| too_many())?;
+        let allocate = |allocator: &mut Allocator| allocator.allocate(desc);
+        let allocated = self.with_blocks(|blocks| blocks.change(Some(slot), allocate));
         let allocation = allocated.map_err(|error| refused(&error))?;
         if is_there(&allocation) {
             return Ok(allocation);
@@ -78,9 +116,9 @@ impl Memory {
 
     /// Takes back memory that came from [`allocate`](Self::allocate).
     pub(super) fn free(&self, allocation: Allocation) {
-        self.with_allocator(|allocator| {
+        self.with_blocks(|blocks| {
             // The only error is that of a foreign allocation, and this one came from here.
-            let _ = allocator.free(allocation);
+            let _ = blocks.change(None, |allocator| allocator.free(allocation));
         });
     }
 }
@@ -113,6 +151,11 @@ fn is_there(allocation: &Allocation) -> bool {
     let populated = unsafe { madvise(start, bytes, Advice::LinuxPopulateRead) };
     // Other errors: memory of a card, or a kernel that does not know the advice (Linux 5.14 does).
     populated != Err(Errno::FAULT)
+}
+
+/// The error of an allocation beyond the device's limit on their number, as drivers have it.
+fn too_many() -> VulkanError {
+    VulkanError { call: "vkAllocateMemory", result: vk::Result::ERROR_TOO_MANY_OBJECTS }
 }
 
 /// The allocator's errors in Vulkan's words.

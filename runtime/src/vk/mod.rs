@@ -19,6 +19,7 @@
 //! `# Safety` what they need.
 #![allow(unsafe_code, reason = "this is the layer that calls Vulkan")]
 
+pub(crate) mod allocations;
 pub(crate) mod block;
 mod bound;
 pub(crate) mod buffer;

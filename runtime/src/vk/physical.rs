@@ -244,6 +244,7 @@ fn limits(limits: &vk::PhysicalDeviceLimits, details: Option<&Details>) -> Limit
         shared_bytes: limits.max_compute_shared_memory_size,
         push_bytes: limits.max_push_constants_size,
         allocation_bytes: details.map_or(0, |details| details.allocation_bytes),
+        allocations: limits.max_memory_allocation_count,
     }
 }
 
