@@ -16,6 +16,11 @@ pub struct Stats {
     pub rounds: u64,
     /// Submissions to the device's queue; a submission carries one launch or more.
     pub submissions: u64,
+    /// Submissions that carry copies between host memory and memory that the host cannot map, or
+    /// reads slowly: those of rounds whose pages come with them, and others that only copy.
+    pub transfers: u64,
+    /// Stretches of memory that these copied.
+    pub transfer_regions: u64,
     /// Slices lent.
     pub lends: u64,
     /// Host pages imported into the device, counted again for every scope that lends them.
@@ -47,6 +52,8 @@ impl Stats {
             launches: self.launches.saturating_sub(earlier.launches),
             rounds: self.rounds.saturating_sub(earlier.rounds),
             submissions: self.submissions.saturating_sub(earlier.submissions),
+            transfers: self.transfers.saturating_sub(earlier.transfers),
+            transfer_regions: self.transfer_regions.saturating_sub(earlier.transfer_regions),
             lends: self.lends.saturating_sub(earlier.lends),
             pages_imported: self.pages_imported.saturating_sub(earlier.pages_imported),
             faults: self.faults.saturating_sub(earlier.faults),
@@ -67,6 +74,8 @@ pub(crate) struct Counters {
     pub(crate) launches: AtomicU64,
     pub(crate) rounds: AtomicU64,
     pub(crate) submissions: AtomicU64,
+    pub(crate) transfers: AtomicU64,
+    pub(crate) transfer_regions: AtomicU64,
     pub(crate) lends: AtomicU64,
     pub(crate) pages_imported: AtomicU64,
     pub(crate) faults: AtomicU64,
@@ -95,6 +104,8 @@ impl Counters {
             launches,
             rounds,
             submissions,
+            transfers,
+            transfer_regions,
             lends,
             pages_imported,
             faults,
@@ -106,7 +117,8 @@ impl Counters {
         } = self;
         kernel_times.iter().for_each(KernelTimes::begin);
         let counted = [launches, rounds, submissions, lends, pages_imported, faults, undone_rounds];
-        for counter in counted.into_iter().chain([bytes_in, bytes_home]) {
+        let copied = [transfers, transfer_regions, bytes_in, bytes_home];
+        for counter in counted.into_iter().chain(copied) {
             counter.store(0, Relaxed);
         }
         host_faults_before.store(host_faults(), Relaxed);
@@ -120,6 +132,8 @@ impl Counters {
             bytes_in: self.bytes_in.load(Relaxed),
             bytes_home: self.bytes_home.load(Relaxed),
             submissions: self.submissions.load(Relaxed),
+            transfers: self.transfers.load(Relaxed),
+            transfer_regions: self.transfer_regions.load(Relaxed),
             lends: self.lends.load(Relaxed),
             pages_imported: self.pages_imported.load(Relaxed),
             faults: self.faults.load(Relaxed),

@@ -46,18 +46,20 @@ pub(crate) struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// The form of the kernel for a launch on lent memory, and where its control rows are.
+    /// The form of the kernel for a launch on lent memory, of which it reaches so many segments, and
+    /// where its control rows are.
     pub(crate) fn form(
         &self,
         device: &Device,
         arguments: &Arguments,
         translation: Translation,
         lends: &Lends,
+        reached: usize,
     ) -> Result<(Variant, Layout), LaunchError> {
         let (traits, fold) = (device.traits(), self.dispatch.fold());
         let (analysis, windows) = (&arguments.facts.analysis, &arguments.windows);
-        let chosen = variant::choose(analysis, traits, translation, windows, lends, fold);
-        chosen.ok_or(LaunchError::TooManyLends { kernel: self.kernel, lends: lends.len() })
+        let chosen = variant::choose(analysis, traits, translation, windows, lends, reached, fold);
+        chosen.ok_or(LaunchError::TooManyLends { kernel: self.kernel, lends: reached })
     }
 
     /// The parts of the head of the control block that follow from the launch and its stop word.
@@ -92,7 +94,8 @@ impl Checks {
         arguments: Arguments,
         lends: &Lends,
     ) -> Result<Self, LaunchError> {
-        let (variant, layout) = request.form(device, &arguments, translation, lends)?;
+        let (variant, layout) =
+            request.form(device, &arguments, translation, lends, lends.len())?;
         Ok(Self { arguments, variant, layout })
     }
 }

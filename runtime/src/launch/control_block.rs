@@ -64,6 +64,26 @@ impl Arguments {
         self.roots.iter().all(reached)
     }
 
+    /// The segments that the kernel may touch, or write if `writes` is set; nothing if it may touch
+    /// any, because it follows pointers from memory, or one that leads into no lend.
+    pub(crate) fn reach(&self, writes: bool) -> Option<Vec<Segment>> {
+        let analysis = &self.facts.analysis;
+        if !analysis.is_roots_only() {
+            return None;
+        }
+        let checks = analysis.index_checks.iter();
+        let roots = checks
+            .filter(|check| !writes || check.access.writes())
+            .filter_map(|check| Some(self.roots.get(check.root)?.segment));
+        // Into no lend, an index passes its check only where the memory of the process is open.
+        let roots: Vec<Option<Segment>> =
+            roots.filter(|segment| segment.is_some() || self.open).collect();
+        let mut segments = roots.into_iter().collect::<Option<Vec<Segment>>>()?;
+        segments.sort_unstable_by_key(|segment| segment.range.start());
+        segments.dedup();
+        Some(segments)
+    }
+
     /// The segments of arguments that the kernel writes through.
     pub(crate) fn written(&self) -> impl Iterator<Item = Segment> {
         let writes = self.facts.analysis.index_checks.iter().filter(|check| check.access.writes());

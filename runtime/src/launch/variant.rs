@@ -7,8 +7,8 @@ use farptr_rewrite::{Analysis, Fold, Search, Translation, Variant, control::Layo
 /// The cheapest variant of a kernel that checks all accesses of the launch, and the layout of its
 /// control block.
 ///
-/// `segments` are the segments that a pointer from memory may lead into. Returns `None` if the
-/// kernel has more kinds of access than a control block has rows for, or the scope has more lends
+/// `segments` are the segments that a pointer from memory may lead into; an access is in one of
+/// `reached` many. Returns `None` if the kernel has more kinds of access than a control block has rows for, or the scope has more lends
 /// than a search can tell apart.
 pub(crate) fn choose(
     analysis: &Analysis,
@@ -16,6 +16,7 @@ pub(crate) fn choose(
     translation: Translation,
     windows: &[Window],
     segments: &Lends,
+    reached: usize,
     fold: Fold,
 ) -> Option<(Variant, Layout)> {
     let joint = analysis.joint_bytes();
@@ -23,7 +24,7 @@ pub(crate) fn choose(
     // Each segment has a page table of its own, so an access that is checked by its index searches
     // for its segment too.
     let unsearched = analysis.is_roots_only() && !translation.faults();
-    let searched = if unsearched { 0 } else { segments.len() };
+    let searched = if unsearched { 0 } else { reached };
     let variant = Variant {
         translation,
         search: Search::among(searched)?,
@@ -68,7 +69,8 @@ mod tests {
     fn chosen(traits: Traits, windows: &[Window], segments: u64) -> Variant {
         let analysis = Analysis::default();
         let segments = lends(segments, 4096);
-        choose(&analysis, traits, Translation::None, windows, &segments, Fold::None).unwrap().0
+        let (translation, reached) = (Translation::None, segments.len());
+        choose(&analysis, traits, translation, windows, &segments, reached, Fold::None).unwrap().0
     }
 
     #[test]
@@ -86,7 +88,8 @@ mod tests {
         assert_eq!(analysis.joint_bytes(), 12, "the next link and the payload behind it");
         let joint = |translation, gap_bytes| {
             let (segments, traits) = (lends(3, gap_bytes), Traits::default());
-            choose(analysis, traits, translation, &[], &segments, Fold::None).unwrap().0.joint
+            let chosen = choose(analysis, traits, translation, &[], &segments, 3, Fold::None);
+            chosen.unwrap().0.joint
         };
         assert!(joint(Translation::None, 12) && joint(Translation::Segments, 4096));
         assert!(!joint(Translation::None, 11) && !joint(Translation::Segments, 0));

@@ -12,12 +12,14 @@ pub(crate) mod pages;
 pub(crate) mod plan;
 mod prefetch;
 pub(crate) mod process;
+pub(crate) mod reach;
 pub(crate) mod report;
 pub(crate) mod rounds;
 pub(crate) mod run;
 pub(crate) mod shared;
 #[cfg(test)]
 pub(crate) mod soft;
+mod states;
 pub(crate) mod table;
 pub(crate) mod view;
 

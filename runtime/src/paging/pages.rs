@@ -5,8 +5,10 @@
 
 use super::{
     PAGE_BYTES,
+    reach::Reach,
     report::Missing,
     shared::Shared,
+    states::{State, States},
     table::{Entry, Flat, Table},
 };
 use crate::residency::memory::Span;
@@ -15,20 +17,6 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     ops::Range,
 };
-
-/// The state of a page on the device, from least to most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
-    /// Nothing.
-    Absent,
-    /// A copy to read.
-    Read,
-    /// A copy that the device may write. Home has the same bytes, except those that the running
-    /// launch has written.
-    Write,
-    /// A copy that is newer than home.
-    Dirty,
-}
 
 /// The frames of a lend.
 #[derive(Debug)]
@@ -44,7 +32,7 @@ enum Frames {
 pub(crate) struct LendPages {
     range: VaRange,
     writable: bool,
-    states: Vec<State>,
+    states: States,
     frames: Frames,
     flat: Flat,
     /// The running launch has missed a page for writing, or its arguments say that it will write.
@@ -65,8 +53,6 @@ struct LentPage {
 #[derive(Debug, Default)]
 pub(crate) struct Dirty {
     pages: Vec<LentPage>,
-    /// There are no others.
-    all: bool,
     pub(crate) spans: Vec<Span>,
 }
 
@@ -75,10 +61,6 @@ pub(crate) struct Dirty {
 pub(crate) struct Pages {
     pub(crate) table: Table,
     lends: Vec<LendPages>,
-    /// A page may be [`State::Write`]. If this is false, none is.
-    any_write: bool,
-    /// A page may be [`State::Dirty`]. If this is false, none is.
-    any_dirty: bool,
     /// Positions by start, then by end.
     by_address: BTreeMap<(u64, u64), usize>,
     /// The length of the longest lend. The lend that contains an address starts at most this far
@@ -104,7 +86,6 @@ impl LendPages {
     }
 
     /// The lent bytes.
-    #[cfg(test)]
     pub(crate) fn range(&self) -> VaRange {
         self.range
     }
@@ -128,7 +109,7 @@ impl LendPages {
     pub(crate) fn lacks(&self, page: usize, write: bool) -> bool {
         let needed = if write { State::Write } else { State::Read };
         let allowed = self.writable || !write;
-        allowed && self.states.get(page).is_some_and(|&state| state < needed)
+        allowed && self.states.get(page).is_some_and(|state| state < needed)
     }
 
     /// The host addresses of the lent bytes of a page.
@@ -142,7 +123,7 @@ impl LendPages {
     pub(crate) fn resident_delta(&self) -> Option<u64> {
         let needed = if self.writable { State::Write } else { State::Read };
         let base = self.run_start()?;
-        let all = self.states.iter().all(|&state| state >= needed);
+        let all = self.states.all_at_least(needed);
         all.then(|| base.wrapping_sub(self.first_page() * PAGE_BYTES))
     }
 
@@ -165,18 +146,6 @@ impl LendPages {
         let Range { start, end } = self.lent_bytes(page);
         let device = self.frame(page) + start % PAGE_BYTES;
         Span { home: start, device, bytes: end - start }
-    }
-
-    /// Adds a span for each page in a state, joined with its neighbour. Spans of two lends are not
-    /// joined: each lend is checked and copied by itself.
-    fn spans_of(&self, wanted: impl Fn(State) -> bool, spans: &mut Vec<Span>) {
-        let mut own = Vec::new();
-        for (page, &state) in self.states.iter().enumerate() {
-            if wanted(state) {
-                join(&mut own, self.span(page));
-            }
-        }
-        spans.append(&mut own);
     }
 }
 
@@ -207,7 +176,7 @@ impl Pages {
         let pages = pages_of(range);
         let flat = self.table.add_flat(pages, table);
         let frames = frames.map_or_else(|| Frames::Single(vec![0; pages]), Frames::Run);
-        let states = vec![State::Absent; pages];
+        let states = States::absent(pages);
         let aliases = HashMap::new();
         self.lends.push(LendPages {
             range,
@@ -303,11 +272,10 @@ impl Pages {
                 if !lend.lacks(page, write) {
                     continue;
                 }
-                if lend.states[page] == State::Absent {
+                if lend.states.at(page) == State::Absent {
                     join(&mut own, lend.span(page));
                 }
-                lend.states[page] = if write { State::Write } else { State::Read };
-                self.any_write |= write;
+                lend.states.set(page, if write { State::Write } else { State::Read });
                 self.table.set(lend.flat, page, Entry::new(lend.frame(page), write));
             }
             spans.append(&mut own);
@@ -316,43 +284,54 @@ impl Pages {
     }
 
     /// The bytes that the launch under way may have written, to be copied from home again.
-    pub(crate) fn writable(&self) -> Vec<Span> {
+    pub(crate) fn writable(&self, reach: &Reach) -> Vec<Span> {
         let mut spans = Vec::new();
-        for lend in &self.lends {
-            debug_assert!(!lend.states.contains(&State::Dirty), "home is the pre-image");
-            lend.spans_of(|state| state == State::Write, &mut spans);
+        for lend in self.reached(reach) {
+            debug_assert_eq!(lend.states.count(State::Dirty), 0, "home is the pre-image");
+            // Spans of two lends are not joined: each lend is checked and copied by itself.
+            let mut own = Vec::new();
+            lend.states.at_least(State::Write).for_each(|page| join(&mut own, lend.span(page)));
+            spans.append(&mut own);
         }
         spans
     }
 
     /// Ends a launch that counts, or notes that one was recorded: frames that the device may write
-    /// are newer than home.
-    pub(crate) fn commit(&mut self) {
-        if !std::mem::take(&mut self.any_write) {
-            return;
-        }
-        self.any_dirty = true;
-        for state in self.lends.iter_mut().flat_map(|lend| &mut lend.states) {
-            if *state == State::Write {
-                *state = State::Dirty;
-            }
+    /// in the lends that the launch may write are newer than home.
+    pub(crate) fn commit(&mut self, reach: &Reach) {
+        for position in reach.among(self.lends.len()) {
+            self.lends[position].states.replace(State::Write, State::Dirty);
         }
     }
 
-    /// Ends a launch that does not count: drops the pages that it may have written. Dirty pages
-    /// were written back before it.
-    pub(crate) fn discard(&mut self) {
-        for position in 0..self.lends.len() {
-            self.drop_pages(position, |state| state >= State::Write);
+    /// Ends a launch that does not count: drops the pages that it may have written. Dirty pages of
+    /// these lends were written back before it.
+    pub(crate) fn discard(&mut self, reach: &Reach) {
+        for position in reach.among(self.lends.len()) {
+            self.drop_pages(position, State::Write);
         }
         // A frame may have been written through another page of it.
         self.forget_aliases();
     }
 
+    /// Drops all pages that are not newer than home, after the device has failed: what was queued
+    /// to be copied to them, or to the table, may not have come there.
+    pub(crate) fn doubt(&mut self) {
+        for lend in &mut self.lends {
+            let pages = lend.states.at_least(State::Read);
+            let doubted = pages.filter(|&page| lend.states.at(page) != State::Dirty);
+            for page in doubted.collect::<Vec<_>>() {
+                lend.states.set(page, State::Absent);
+                self.table.set(lend.flat, page, Entry::ABSENT);
+            }
+        }
+        self.table.doubt();
+    }
+
     /// Drops all pages of a lend, because home has changed. Dirty ones were written back before,
     /// those of memory that lies at several addresses too.
     pub(crate) fn forget(&mut self, lend: usize) {
-        self.drop_pages(lend, |_| true);
+        self.drop_pages(lend, State::Read);
         self.forget_aliases();
     }
 
@@ -367,6 +346,9 @@ impl Pages {
     /// Drops all pages of memory that lies at several addresses, because home has changed at one of
     /// them, or a frame has. Dirty ones were written back before.
     pub(crate) fn forget_aliases(&mut self) {
+        if !self.has_aliases() {
+            return;
+        }
         for lend in 0..self.lends.len() {
             let aliased: Vec<usize> = self.lends[lend].aliases.keys().copied().collect();
             aliased.into_iter().for_each(|page| self.drop_page(LentPage { lend, page }));
@@ -381,7 +363,7 @@ impl Pages {
         let range = lend.range;
         self.by_address.remove(&(range.start().get(), range.end().get()));
         let aliases = std::mem::take(&mut lend.aliases);
-        lend.states.clear();
+        lend.states = States::absent(0);
         match std::mem::replace(&mut lend.frames, Frames::Single(Vec::new())) {
             Frames::Run(start) => Some(start),
             Frames::Single(frames) => {
@@ -392,18 +374,16 @@ impl Pages {
         }
     }
 
-    fn drop_pages(&mut self, lend: usize, dropped: impl Fn(State) -> bool) {
-        for page in 0..self.lends[lend].pages() {
-            if dropped(self.lends[lend].states[page]) {
-                self.drop_page(LentPage { lend, page });
-            }
-        }
+    /// Drops the pages of a lend that are in this state or a higher one.
+    fn drop_pages(&mut self, lend: usize, least: State) {
+        let pages: Vec<usize> = self.lends[lend].states.at_least(least).collect();
+        pages.into_iter().for_each(|page| self.drop_page(LentPage { lend, page }));
     }
 
     fn drop_page(&mut self, LentPage { lend, page }: LentPage) {
         let lend = &mut self.lends[lend];
-        debug_assert_ne!(lend.states[page], State::Dirty, "it was written back before");
-        lend.states[page] = State::Absent;
+        debug_assert_ne!(lend.states.at(page), State::Dirty, "it was written back before");
+        lend.states.set(page, State::Absent);
         self.table.set(lend.flat, page, Entry::ABSENT);
     }
 
@@ -424,30 +404,32 @@ impl Pages {
         pages.map(|page| LentPage { lend, page }).chain(others).collect()
     }
 
-    /// Whether a page may be newer on the device than at home.
+    /// Whether a page is newer on the device than at home.
     pub(crate) fn any_dirty(&self) -> bool {
-        self.any_dirty
+        self.lends.iter().any(|lend| lend.states.count(State::Dirty) > 0)
     }
 
-    /// All pages that are newer on the device than at home.
-    pub(crate) fn dirty(&self) -> Dirty {
-        if !self.any_dirty {
-            return Dirty::default();
-        }
-        let lends = self.lends.iter().enumerate();
-        let pages = lends.flat_map(|(lend, LendPages { states, .. })| {
-            (0..states.len()).map(move |page| LentPage { lend, page })
-        });
-        Dirty { all: true, ..self.dirty_of(pages) }
+    /// The pages of some lends that are newer on the device than at home.
+    pub(crate) fn dirty(&self, reach: &Reach) -> Dirty {
+        self.dirty_of(reach.among(self.lends.len()).flat_map(|lend| {
+            let pages = self.lends[lend].states.at_least(State::Dirty);
+            pages.map(move |page| LentPage { lend, page })
+        }))
     }
 
     /// The pages that are newer on the device than at home, of some pages of a lend and of those
     /// that are the same memory at other addresses: these share a frame, so they go home together.
     pub(crate) fn dirty_among(&self, lend: usize, pages: Range<usize>) -> Dirty {
-        if !self.any_dirty {
+        let LendPages { states, aliases, .. } = &self.lends[lend];
+        if aliases.is_empty() && states.count(State::Dirty) == 0 {
             return Dirty::default();
         }
         self.dirty_of(self.with_aliases(lend, pages).into_iter())
+    }
+
+    /// The lends that a launch reaches.
+    fn reached(&self, reach: &Reach) -> impl Iterator<Item = &LendPages> {
+        reach.among(self.lends.len()).map(|position| &self.lends[position])
     }
 
     /// Those of some pages that are newer on the device than at home.
@@ -455,7 +437,7 @@ impl Pages {
         let mut dirty = Dirty::default();
         for at in pages {
             let lend = &self.lends[at.lend];
-            if lend.states[at.page] != State::Dirty {
+            if lend.states.at(at.page) != State::Dirty {
                 continue;
             }
             let span = lend.span(at.page);
@@ -473,10 +455,8 @@ impl Pages {
     /// Notes that pages were copied home.
     pub(crate) fn written_back(&mut self, dirty: &Dirty) {
         for &LentPage { lend, page } in &dirty.pages {
-            self.lends[lend].states[page] = State::Write;
-            self.any_write = true;
+            self.lends[lend].states.set(page, State::Write);
         }
-        self.any_dirty &= !dirty.all;
     }
 }
 

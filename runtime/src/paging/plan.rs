@@ -1,7 +1,7 @@
 //! The plan of a launch in rounds, its costs, and the ways in which it ends without a result.
 
-use super::report::Denial;
-use crate::{launch::log::FaultRecord, test_hooks::ServeFaults};
+use super::{reach::Reach, report::Denial};
+use crate::{launch::log::FaultRecord, stats::Counters, test_hooks::ServeFaults};
 use farptr_rewrite::{Analysis, Effects};
 use std::fmt;
 
@@ -51,6 +51,8 @@ pub(crate) struct Plan {
     /// The positions of the lends that the kernel is known to write to: their pages come for
     /// writing at once.
     pub(crate) written: Vec<usize>,
+    /// The lends that the kernel may write to. The others stay as they are.
+    pub(crate) writes: Reach,
     /// The most rounds.
     pub(crate) max_rounds: u32,
     /// The most faults.
@@ -75,6 +77,7 @@ impl Plan {
             transactional: false,
             follows: true,
             written: Vec::new(),
+            writes: Reach::All,
             max_rounds: u32::MAX,
             max_faults: u64::MAX,
             serve_faults: None,
@@ -102,6 +105,18 @@ pub(crate) struct Costs {
     pub(crate) bytes_in: u64,
     /// Bytes copied home.
     pub(crate) bytes_home: u64,
+}
+
+impl Costs {
+    /// Counts a launch that had these costs.
+    pub(crate) fn add_to(&self, counters: &Counters) {
+        Counters::add(&counters.launches, 1);
+        Counters::add(&counters.rounds, self.rounds);
+        Counters::add(&counters.undone_rounds, self.undone);
+        Counters::add(&counters.faults, self.faults);
+        Counters::add(&counters.bytes_in, self.bytes_in);
+        Counters::add(&counters.bytes_home, self.bytes_home);
+    }
 }
 
 /// Why a launch ended without a result.

@@ -3,6 +3,7 @@ use crate::{
     paging::{
         pages::pages_of,
         plan::{Costs, Plan, Replay},
+        reach::Reach,
         rounds,
         soft::{Home, Launch, Op, Soft, Words},
     },
@@ -68,7 +69,7 @@ fn a_chain_through_scattered_pages_takes_few_rounds() {
         let (mut launch, mut pages, nodes) = chain(count, visible);
         let costs = run(&mut launch, &mut pages, Replay::Undo, follows);
         assert!(costs.rounds <= count / 64, "{costs:?} for {visible}");
-        let dirty = pages.dirty();
+        let dirty = pages.dirty(&Reach::All);
         rounds::write_back(&mut launch.device, &mut pages, &dirty).unwrap();
         assert!(nodes.iter().all(|&node| launch.device.home.load(node + 8, false) == 1));
     }

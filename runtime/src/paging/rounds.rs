@@ -8,6 +8,7 @@ use super::{
     plan::{Costs, Ended, Plan, Replay},
     prefetch,
     process::{Access, Change, Limits, ProcessPages},
+    reach::Reach,
     report::{Denial, Missing, Report},
     table::Frozen,
 };
@@ -66,9 +67,12 @@ pub(crate) fn launch<R: Run>(
     process: Option<&mut ProcessPages>,
     mut plan: Plan,
 ) -> (Outcome<(), R>, Costs) {
-    if pages.has_aliases() && plan.replay == Replay::Overwrite {
+    if pages.has_aliases() {
         // Bytes that are written at one address may be read at another.
-        plan.replay = Replay::Undo;
+        plan.writes = Reach::All;
+        if plan.replay == Replay::Overwrite {
+            plan.replay = Replay::Undo;
+        }
     }
     let random = plan.serve_faults.map_or(0, |order| order.seed);
     let costs = Costs::default();
@@ -95,15 +99,15 @@ impl<R: Run> Rounds<'_, R> {
         // A page that is brought in must find at home the bytes that the device has of it at
         // another address.
         if self.plan.needs_home() || self.pages.has_aliases() {
-            let dirty = self.pages.dirty();
+            let dirty = self.pages.dirty(&self.plan.writes);
             let bytes = write_back(self.run.memory(), self.pages, &dirty);
             self.costs.bytes_home += bytes.map_err(Ended::Device)?;
         }
         self.pages.begin(&self.plan.written);
         let outcome = self.until_clean();
         match outcome {
-            Err(_) if self.plan.needs_home() => self.pages.discard(),
-            _ if self.plan.replay != Replay::ReadOnly => self.pages.commit(),
+            Err(_) if self.plan.needs_home() => self.pages.discard(&self.plan.writes),
+            _ if self.plan.replay != Replay::ReadOnly => self.pages.commit(&self.plan.writes),
             _ => {}
         }
         if let Some(process) = &mut self.process {
@@ -164,7 +168,7 @@ impl<R: Run> Rounds<'_, R> {
     /// Undoes the writes of a round.
     fn undo(&mut self) -> Outcome<(), R> {
         if self.plan.replay == Replay::Undo {
-            self.copy_in(&self.pages.writable())?;
+            self.copy_in(&self.pages.writable(&self.plan.writes))?;
         }
         if let Some(process) = &mut self.process {
             process.undo(self.run.memory()).map_err(Ended::Device)?;

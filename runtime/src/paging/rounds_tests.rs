@@ -67,7 +67,7 @@ fn go(
 }
 
 fn finish(launch: &mut Launch, pages: &mut Pages) {
-    let dirty = pages.dirty();
+    let dirty = pages.dirty(&Reach::All);
     write_back(&mut launch.device, pages, &dirty).unwrap();
 }
 
@@ -112,6 +112,16 @@ fn op(lends: &[Lent]) -> BoxedStrategy<Op> {
     prop_oneof![4 => load, 4 => write, 3 => set, 2 => mix, 1 => guard].boxed()
 }
 
+/// The lends that programs without pointers write to.
+fn written(lends: &[Lent], programs: &[Vec<Op>]) -> Reach {
+    let base = |op: &Op| match *op {
+        Op::Store { base, .. } | Op::Add { base, .. } => Some(base),
+        _ => None,
+    };
+    let bases: Vec<u64> = programs.iter().flatten().filter_map(base).collect();
+    Reach::these((0..lends.len()).filter(|&lend| bases.contains(&lends[lend].start)))
+}
+
 type Launches = Vec<Vec<Vec<Op>>>;
 
 fn cases() -> impl Strategy<Value = (Vec<Lent>, Launches, Option<(u64, usize)>)> {
@@ -129,7 +139,8 @@ proptest! {
     /// Random programs on random lends: every byte, lent or not, is what one plain run leaves.
     #[test]
     fn rounds_give_the_bytes_of_an_uninterrupted_run(
-        (lends, launches, order) in cases(), capacity in 0..8usize, writes_back in any::<bool>()
+        (lends, launches, order) in cases(), capacity in 0..8usize, writes_back in any::<bool>(),
+        knows_writes in any::<bool>()
     ) {
         let bytes = 8 * 6 * 2300;
         let mut oracle = home(bytes);
@@ -139,10 +150,11 @@ proptest! {
             for program in &programs {
                 interpret(program, &mut oracle);
             }
+            let writes = if knows_writes { written(&lends, &programs) } else { Reach::All };
             launch.device.programs = programs;
             let serve_faults =
                 order.map(|(seed, most_per_round)| ServeFaults { seed, most_per_round });
-            let plan = Plan { serve_faults, ..plan(Replay::Undo) };
+            let plan = Plan { serve_faults, writes, ..plan(Replay::Undo) };
             let (result, costs) = go(&mut launch, &mut pages, plan);
             prop_assert_eq!(result, Ok(()));
             prop_assert_eq!(costs.rounds, costs.undone + 1);
@@ -176,6 +188,35 @@ fn a_second_launch_on_the_same_pages_takes_one_round_and_one_pass_home() {
     assert_eq!((result, costs.rounds, costs.bytes_home), (Ok(()), 1, 0));
     finish(&mut launch, &mut pages);
     assert!((0..8).all(|page| launch.device.home.load(HOME + page * PAGE_BYTES, false) == 3));
+}
+
+#[test]
+fn a_launch_brings_home_what_it_may_write_alone() {
+    let lends = [0, 4].map(|page| Lent {
+        start: HOME + page * PAGE_BYTES,
+        words: 4 * 512,
+        writable: true,
+        run: true,
+    });
+    let add = |lend: &Lent| {
+        let Lent { start: base, words: count, .. } = *lend;
+        vec![Op::Set { to: 1, value: 1 }, Op::Add { value: 1, old: 2, base, index: 0, count }]
+    };
+    let zeroes = Home { start: HOME, bytes: vec![0; 8 * PAGE_BYTES as usize] };
+    let (mut launch, mut pages) = device(zeroes, &lends, Vec::new());
+    let mut costs_of = |lend: usize| {
+        launch.device.programs = vec![add(&lends[lend])];
+        let plan = Plan { writes: Reach::these([lend]), ..plan(Replay::Undo) };
+        let (result, costs) = go(&mut launch, &mut pages, plan);
+        assert_eq!(result, Ok(()));
+        (costs.rounds, costs.bytes_in, costs.bytes_home)
+    };
+    assert_eq!(costs_of(0), (2, PAGE_BYTES, 0));
+    assert_eq!(costs_of(1), (2, PAGE_BYTES, 0), "the other page stays newer");
+    assert_eq!(costs_of(1), (1, 0, PAGE_BYTES));
+    assert_eq!(costs_of(0), (1, 0, PAGE_BYTES));
+    finish(&mut launch, &mut pages);
+    assert_eq!(lends.map(|lend| launch.device.home.load(lend.start, false)), [2, 2]);
 }
 
 #[test]

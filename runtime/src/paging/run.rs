@@ -98,7 +98,6 @@ impl<'r> Run for Runner<'r> {
     }
 
     fn run(&mut self, _table: &Frozen<'_>) -> Result<Report, Ended<VulkanError>> {
-        self.memory.frames.finish_writes().map_err(Ended::Device)?;
         let (log, stop) = (self.round.log.words(), self.launch.stop);
         log::clear(log, LOG_CAPACITY);
         stop.clear();
@@ -149,12 +148,14 @@ impl<'r> Runner<'r> {
 
     /// Runs the kernel and says whether it had to be stopped; it has ended in any case.
     fn submit_and_wait(&mut self) -> Result<Option<Overdue>, VulkanError> {
-        let mut recording = Recording::begin(self.device)?;
-        // SAFETY: 1. groups and push constants keep the limits (`Request`), and pipeline and
-        // control block belong to this device and to each other; 2. both outlive this call, which
-        // waits; 3. the module's argument.
-        unsafe { recording.launch(&self.work) };
-        let submitted = recording.submit(None)?;
+        let work = &self.work;
+        let launch = |recording: &mut Recording| {
+            // SAFETY: 1. groups and push constants keep the limits (`Request`), and pipeline and
+            // control block belong to this device and to each other; 2. both outlive this call,
+            // which waits; 3. the module's argument.
+            unsafe { recording.launch(work) };
+        };
+        let submitted = self.memory.frames.submit_before(launch)?;
         Counters::add(&self.device.counters.submissions, 1);
         let overdue = wait_or_stop(&submitted, Some(&mut self.allowance), || {
             self.launch.stop.raise();

@@ -241,12 +241,8 @@ impl Memory for Soft {
         Ok(())
     }
 
-    fn read(&mut self, device: u64, bytes: &mut [u8]) -> Result<(), Infallible> {
-        for (done, at, length) in Self::pieces(device, bytes.len() as u64) {
-            let (done, length) = (done as usize, length as usize);
-            bytes[done..done + length].copy_from_slice(self.bytes(at, length as u64));
-        }
-        Ok(())
+    fn read_pages(&mut self, pages: &[u64]) -> Result<Vec<u8>, Infallible> {
+        Ok(pages.iter().flat_map(|&page| self.bytes(page, PAGE_BYTES).to_vec()).collect())
     }
 }
 

@@ -91,13 +91,8 @@ pub(crate) struct Frozen<'t>(#[cfg_attr(not(test), expect(dead_code, reason = "h
 
 impl Slab {
     fn new(address: u64, words: usize, fill: u64) -> Self {
-        let blocks = words.div_ceil(BLOCK);
         // The device's memory holds anything at first.
-        let mut changed = vec![u64::MAX; blocks.div_ceil(64)];
-        if let (Some(last), spare @ 1..) = (changed.last_mut(), blocks % 64) {
-            *last = (1 << spare) - 1;
-        }
-        Self { address, words: vec![fill; words], changed }
+        Self { address, words: vec![fill; words], changed: all_blocks(words) }
     }
 
     fn set(&mut self, index: usize, word: u64) {
@@ -126,6 +121,16 @@ impl Slab {
         }
         ranges
     }
+}
+
+/// A bit for each block of so many words.
+fn all_blocks(words: usize) -> Vec<u64> {
+    let blocks = words.div_ceil(BLOCK);
+    let mut all = vec![u64::MAX; blocks.div_ceil(64)];
+    if let (Some(last), spare @ 1..) = (all.last_mut(), blocks % 64) {
+        *last = (1 << spare) - 1;
+    }
+    all
 }
 
 impl Table {
@@ -225,11 +230,19 @@ impl Table {
         Ok(true)
     }
 
+    /// Forgets what the device has: the next upload passes all words.
+    pub(crate) fn doubt(&mut self) {
+        for slab in &mut self.slabs {
+            slab.changed = all_blocks(slab.words.len());
+        }
+    }
+
     /// Passes changed words and their addresses to `write`, and freezes the table for a round.
     ///
     /// # Errors
     ///
-    /// Those of `write`. The device's table is then of no use; the scope ends its launches.
+    /// Those of `write`. The device's table is then of no use until [`doubt`](Self::doubt) and
+    /// another upload.
     pub(crate) fn upload<E>(
         &mut self,
         mut write: impl FnMut(u64, &[u64]) -> Result<(), E>,

@@ -5,8 +5,9 @@ use super::{
     areas::Areas,
     bitmap::FaultBitmap,
     pages::{Dirty, Pages, pages_of},
-    plan::{Costs, Plan, Replay},
+    plan::{Ended, Plan, Replay},
     process::{LentProcess, ProcessPages, address_width},
+    reach::Reach,
     rounds,
     run::{Launch, Prepared, Round, Runner},
     shared::is_shared,
@@ -16,7 +17,7 @@ use crate::{
     config::Config,
     launch::{
         channel::Channel,
-        control_block::{self, Head, Record, Row},
+        control_block::{self, Arguments, Head, Record, Row},
         launcher::Launcher,
         pool::Pooled,
     },
@@ -124,28 +125,43 @@ impl View {
         lends: &mut Lends,
         homes: &mut Homes,
     ) -> Result<(), LaunchError> {
-        let placed = self.place(lends, homes);
-        // Segments that were placed anew have moved, even if others could not be placed.
-        if !self.config.imports() {
-            self.note_resident(lends);
+        let new = self.unplaced(lends);
+        if !new.is_empty() {
+            let placed = self.place(&new, lends, homes);
+            // Segments that were placed anew have moved, even if others could not be placed.
+            if !self.config.imports() {
+                self.note_resident(lends, &Reach::All);
+            }
+            placed?;
         }
-        placed?;
-        let prepared = self.prepare(launch, lends)?;
-        let outcome = self.run(launch, &prepared, lends, homes);
-        let finished = self.finish(lends, homes);
+        let reached = launch.arguments.reach(false);
+        let reached = reached.unwrap_or_else(|| lends.iter().copied().collect());
+        let prepared = self.prepare(launch, lends, &reached)?;
+        let outcome = self.run(launch, &prepared, lends, &reached, homes);
+        // Where memory lies at several addresses, other lends lose pages with it, and after a failure
+        // any may.
+        let all = outcome.is_err() || self.pages.has_aliases();
+        let reach = self.reach((!all).then_some(&reached));
+        let finished = self.finish(lends, &reach, homes);
         outcome.and(finished)
     }
 
-    /// The kernel's form for a launch, and its control block.
-    fn prepare(&mut self, launch: &Launch<'_>, lends: &Lends) -> Result<Prepared, LaunchError> {
+    /// The kernel's form for a launch that reaches some segments, and its control block.
+    fn prepare(
+        &mut self,
+        launch: &Launch<'_>,
+        lends: &Lends,
+        reached: &[Segment],
+    ) -> Result<Prepared, LaunchError> {
         let &Launch { request, arguments, .. } = launch;
         let translation = Translation::Table { tree: arguments.open };
         let device = self.launcher.device();
-        let (variant, layout) = request.form(device, arguments, translation, lends)?;
+        let (variant, layout) =
+            request.form(device, arguments, translation, lends, reached.len())?;
         let pipeline = request.code.rewritten(request.kernel, &variant)?;
         let analysis = &arguments.facts.analysis;
         let records =
-            control_block::records(&layout, analysis, variant.search, self.records(lends));
+            control_block::records(&layout, analysis, variant.search, self.records(reached));
         let (segments, inline) = match variant.search {
             Search::Unrolled(_) => (0, records),
             Search::Bisected { .. } => (self.store_list(&records)?, Vec::new()),
@@ -175,6 +191,7 @@ impl View {
             replay,
             transactional: request.options.transactional,
             written: arguments.written().filter_map(lend).collect(),
+            writes: self.reach(arguments.reach(true).as_ref()),
             max_rounds: request.options.max_rounds,
             max_faults: request.options.max_faults,
             serve_faults: self.config.hooks.serve_faults,
@@ -182,42 +199,52 @@ impl View {
         }
     }
 
+    /// The lends of segments, or all.
+    fn reach(&self, segments: Option<&Vec<Segment>>) -> Reach {
+        let Some(segments) = segments else { return Reach::All };
+        let lend = |segment: &Segment| Some(self.bitmaps.get(&segment.range.start())?.lend);
+        Reach::these(segments.iter().filter_map(lend))
+    }
+
     fn run(
         &mut self,
         launch: &Launch<'_>,
         prepared: &Prepared,
         lends: &Lends,
+        reached: &[Segment],
         homes: &mut Homes,
     ) -> Result<(), LaunchError> {
         let plan = self.plan(launch);
         let Self { launcher, pages, frames, bitmaps, log, channel, process, .. } = self;
-        let bitmaps = lends.iter().filter_map(|s| bitmaps.get(&s.range.start())).collect();
+        let bitmaps = reached.iter().filter_map(|s| bitmaps.get(&s.range.start())).collect();
         let memory = Copies { frames, homes };
         let round = Round { log, channel, bitmaps };
         let mut runner = Runner::new(launcher.device(), launch, prepared, memory, round);
         let (outcome, costs) = rounds::launch(&mut runner, pages, process.as_mut(), plan);
+        let device_failed = matches!(outcome, Err(Ended::Device(_)));
         let outcome = outcome.map_err(|why| runner.error(&why, lends)).inspect_err(trace::failure);
         runner.finish(costs.undone);
-        self.count(&costs);
+        costs.add_to(&self.launcher.device().counters);
+        if device_failed {
+            self.frames.forget_writes();
+            self.pages.doubt();
+        }
         outcome
-    }
-
-    fn count(&self, costs: &Costs) {
-        let counters = &self.launcher.device().counters;
-        Counters::add(&counters.launches, 1);
-        Counters::add(&counters.rounds, costs.rounds);
-        Counters::add(&counters.undone_rounds, costs.undone);
-        Counters::add(&counters.faults, costs.faults);
-        Counters::add(&counters.bytes_in, costs.bytes_in);
-        Counters::add(&counters.bytes_home, costs.bytes_home);
     }
 
     /// Leaves memory as launches without rounds need it. With imports, the newest bytes are written
     /// home, and the device drops its pages of imported segments. With copies, segments of which
     /// the device has all pages get the distance to their frames.
-    fn finish(&mut self, lends: &mut Lends, homes: &mut Homes) -> Result<(), LaunchError> {
+    fn finish(
+        &mut self,
+        lends: &mut Lends,
+        reach: &Reach,
+        homes: &mut Homes,
+    ) -> Result<(), LaunchError> {
+        // The last round may have brought pages that no other round has taken along.
+        self.frames.finish_writes()?;
         if !self.config.imports() {
-            self.note_resident(lends);
+            self.note_resident(lends, reach);
             return Ok(());
         }
         self.bring_home(homes)?;
@@ -230,22 +257,28 @@ impl View {
         Ok(())
     }
 
-    /// Gives every segment a table and a bitmap.
-    fn place(&mut self, lends: &Lends, homes: &mut Homes) -> Result<(), VulkanError> {
+    /// The segments that have no table and bitmap.
+    fn unplaced(&self, lends: &Lends) -> Vec<Segment> {
         let is_new = |segment: &&Segment| {
             let known = self.bitmaps.get(&segment.range.start());
             known.is_none_or(|bitmap| bitmap.range != segment.range)
         };
-        let new: Vec<Segment> = lends.iter().filter(is_new).copied().collect();
-        if new.is_empty() {
-            return Ok(());
-        }
+        lends.iter().filter(is_new).copied().collect()
+    }
+
+    /// Gives every segment a table and a bitmap; some are new.
+    fn place(
+        &mut self,
+        new: &[Segment],
+        lends: &Lends,
+        homes: &mut Homes,
+    ) -> Result<(), VulkanError> {
         self.refresh_areas();
         if self.pages.has_aliases() {
             self.bring_home(homes)?;
         }
         let mut aliased = BTreeSet::new();
-        for segment in &new {
+        for segment in new {
             self.retire_within(segment.range)?;
             let areas = self.areas_of(segment.range);
             aliased.extend(self.pages.shared.add(segment.range, segment.writable, &areas));
@@ -325,9 +358,9 @@ impl View {
         areas.unwrap_or_default()
     }
 
-    /// The segments for a kernel that looks up pages.
-    fn records<'a>(&'a self, lends: &'a Lends) -> impl Iterator<Item = Record> + 'a {
-        lends.iter().filter_map(|segment| {
+    /// The records of segments for a kernel that looks up pages.
+    fn records<'a>(&'a self, segments: &'a [Segment]) -> impl Iterator<Item = Record> + 'a {
+        segments.iter().filter_map(|segment| {
             let bitmap = self.bitmaps.get(&segment.range.start())?;
             let lend = &self.pages.lends()[bitmap.lend];
             let table = self.pages.table.address(lend.flat());
@@ -355,14 +388,18 @@ impl View {
         Ok(address)
     }
 
-    /// Notes that a launch without rounds may write to all pages that have write permission.
-    pub(crate) fn note_written(&mut self) {
-        self.pages.commit();
+    /// Notes that a launch without rounds may write to all pages that have write permission, in the
+    /// lends that it reaches.
+    pub(crate) fn note_written(&mut self, arguments: &Arguments) {
+        let all = self.pages.has_aliases();
+        let written = if all { None } else { arguments.reach(true) };
+        let reach = self.reach(written.as_ref());
+        self.pages.commit(&reach);
     }
 
     /// Writes home all bytes that are newer on the device, once nothing is running.
     pub(crate) fn bring_home(&mut self, homes: &mut Homes) -> Result<(), VulkanError> {
-        let dirty = self.pages.dirty();
+        let dirty = self.pages.dirty(&Reach::All);
         self.write_back(&dirty, homes)
     }
 
@@ -377,7 +414,9 @@ impl View {
     ) -> Result<(), VulkanError> {
         let dirty = match self.place_of(range) {
             Some((lend, pages)) if self.areas.is_some() => self.pages.dirty_among(lend, pages),
-            _ if self.pages.any_dirty() && self.may_be_shared(range) => self.pages.dirty(),
+            _ if self.pages.any_dirty() && self.may_be_shared(range) => {
+                self.pages.dirty(&Reach::All)
+            }
             _ => return Ok(()),
         };
         let unseen = dirty.spans.iter().all(|span| !shown.overlap(span.home, span.bytes));
@@ -418,7 +457,7 @@ impl View {
             None => {}
         }
         if !self.config.imports() {
-            self.note_resident(lends);
+            self.note_resident(lends, &Reach::All);
         }
         Ok(())
     }
@@ -443,12 +482,21 @@ impl View {
         areas.is_none_or(|areas| areas.iter().any(is_shared))
     }
 
-    /// Notes which segments the device has whole, and their distance to it.
-    fn note_resident(&self, lends: &mut Lends) {
-        let now = |segment: &Segment| Segment { delta: self.delta(segment), ..*segment };
-        let changed = lends.iter().filter(|segment| now(segment) != **segment);
-        let changed: Vec<Segment> = changed.map(now).collect();
-        changed.into_iter().for_each(|segment| lends.insert(segment));
+    /// Notes which segments the device has whole, and their distance to it: those of some lends.
+    fn note_resident(&self, lends: &mut Lends, reach: &Reach) {
+        let noted: Vec<Segment> = match reach {
+            Reach::All => lends.iter().copied().collect(),
+            Reach::These(positions) => {
+                let start = |&position: &usize| self.pages.lends()[position].range().start();
+                positions.iter().filter_map(|at| lends.containing(start(at)).copied()).collect()
+            }
+        };
+        for segment in noted {
+            let now = Segment { delta: self.delta(&segment), ..segment };
+            if now != segment {
+                lends.insert(now);
+            }
+        }
     }
 
     /// The number that is added to host addresses of a segment, if the device has all of it.

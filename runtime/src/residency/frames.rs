@@ -1,18 +1,23 @@
 //! Frames and tables in device memory, and copies to and from them.
 //!
 //! The host writes device memory that it can map, and reads it if the mapping is cached. For all
-//! other memory the device copies, from one staging block for writes and to another for reads;
-//! several copies share a submission. There are two blocks because a card's own memory is fast to
-//! write for the host and slow to read: 124 MB/s on an NVIDIA H200.
+//! other memory the device copies, from one staging block for writes and to another for reads. There
+//! are two blocks because a card's own memory is fast to write for the host and slow to read: 124
+//! MB/s on an NVIDIA H200. Writes are queued, and go in the submission of the round that needs them.
+//! Reads of one call share a submission. Each staging block that is full takes one more.
 
-use super::memory::{Memory, Span};
+use super::{
+    memory::{Memory, Span},
+    queue::{Queue, Queued, STAGING_BYTES},
+};
 use crate::{
     VulkanError,
     lend::homes::Homes,
     vk::{
         Device,
         block::Block,
-        transfer::{Region, transfer},
+        command::{Recording, Submitted},
+        transfer::{Region, Transfer},
     },
 };
 use farptr_rewrite::control::PAGE_BYTES;
@@ -21,8 +26,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// Bytes of the blocks that single pages come from.
 const CHUNK_BYTES: u64 = 1 << 20;
-/// Bytes of the staging block.
-const STAGING_BYTES: u64 = 4 << 20;
 
 /// The device memory of one scope.
 pub(crate) struct Frames {
@@ -33,7 +36,8 @@ pub(crate) struct Frames {
     budget: u64,
     /// The rest of the chunk that single pages come from.
     free: std::ops::Range<u64>,
-    staging: Option<Staging>,
+    /// Writes to memory that the host does not map.
+    queue: Option<Queue>,
     /// The staging block for reads: host memory that the device copies to.
     reading: Option<Block>,
     /// Whether the device copies also where the host could, for tests.
@@ -46,14 +50,6 @@ pub(crate) struct Copies<'c> {
     pub(crate) homes: &'c mut Homes,
 }
 
-/// Copies to the device that are collected.
-struct Staging {
-    block: Block,
-    used: u64,
-    /// By device address: the length, and where the bytes are in the staging block.
-    queued: BTreeMap<u64, (u64, u64)>,
-}
-
 impl Frames {
     pub(crate) fn new(device: &Arc<Device>, budget: Option<u64>, staged: bool) -> Self {
         Self {
@@ -61,7 +57,7 @@ impl Frames {
             blocks: BTreeMap::new(),
             budget: budget.unwrap_or(u64::MAX),
             free: 0..0,
-            staging: None,
+            queue: None,
             reading: None,
             staged,
         }
@@ -132,7 +128,8 @@ impl Frames {
         pieces
     }
 
-    /// Writes device memory, at the latest when [`finish_writes`](Self::finish_writes) returns.
+    /// Writes device memory, at the latest when [`submit_before`](Self::submit_before) hands over
+    /// commands that read it.
     pub(crate) fn write(&mut self, device: u64, bytes: &[u8]) -> Result<(), VulkanError> {
         let staged = self.staged;
         let (block, offset) = find_mut(&mut self.blocks, device);
@@ -140,68 +137,57 @@ impl Frames {
             host[offset..offset + bytes.len()].copy_from_slice(bytes);
             return Ok(());
         }
+        let start = block.address();
         let mut done = 0;
         while done < bytes.len() {
-            done += self.stage(device + done as u64, &bytes[done..])?;
+            if self.queue.as_ref().is_some_and(Queue::is_full) {
+                self.finish_writes()?;
+            }
+            let queue = match &mut self.queue {
+                Some(queue) => queue,
+                none => none.insert(Queue::new(&self.device)?),
+            };
+            done += queue.push(start, device + done as u64, &bytes[done..]);
         }
         Ok(())
     }
 
-    /// Puts as many bytes into the staging block as fit, and returns how many.
-    fn stage(&mut self, device: u64, bytes: &[u8]) -> Result<usize, VulkanError> {
-        let end = device + bytes.len() as u64;
-        let staging = self.staging()?;
-        let below = staging.queued.range(..end).next_back();
-        // Copies of one submission have no order, so none may overlap another.
-        let overlaps = below.is_some_and(|(start, (length, _))| start + length > device);
-        if overlaps || staging.used == STAGING_BYTES {
-            self.finish_writes()?;
+    /// The writes that are queued, as copies from the staging block.
+    fn writes(&self) -> Transfer<'_> {
+        let mut transfer = Transfer::default();
+        for (staging, step) in self.queue.iter().flat_map(Queue::steps) {
+            transfer.step(step.map(|Queued { device, bytes, at }| {
+                let (block, offset) = find(&self.blocks, device);
+                Region { from: (staging, at), to: (block, offset as u64), bytes }
+            }));
         }
-        let staging = self.staging()?;
-        let start = usize::try_from(staging.used).expect("staging is small");
-        let host = staging.block.host_mut().expect("staging was made for the host");
-        let length = bytes.len().min(host.len() - start);
-        host[start..start + length].copy_from_slice(&bytes[..length]);
-        staging.queued.insert(device, (length as u64, staging.used));
-        staging.used += length as u64;
-        Ok(length)
+        transfer
     }
 
-    fn staging(&mut self) -> Result<&mut Staging, VulkanError> {
-        match &mut self.staging {
-            Some(staging) => Ok(staging),
-            none => {
-                let block = Block::new(&self.device, STAGING_BYTES, MemoryLocation::CpuToGpu)?;
-                Ok(none.insert(Staging { block, used: 0, queued: BTreeMap::new() }))
-            }
-        }
+    /// Hands over what `then` records, with the writes that are queued before it. The caller waits
+    /// for the commands before it writes again.
+    ///
+    /// An error means that nothing was submitted; the writes stay queued.
+    pub(crate) fn submit_before(
+        &mut self,
+        then: impl FnOnce(&mut Recording),
+    ) -> Result<Submitted, VulkanError> {
+        let submitted = self.writes().submit_before(&self.device, then)?;
+        self.forget_writes();
+        Ok(submitted)
     }
 
     /// Makes sure that everything that was written is on the device.
     pub(crate) fn finish_writes(&mut self) -> Result<(), VulkanError> {
-        let Some(staging) = self.staging.as_mut().filter(|staging| staging.used > 0) else {
-            return Ok(());
-        };
-        let queued = std::mem::take(&mut staging.queued);
-        staging.used = 0;
-        let staging = &staging.block;
-        let regions: Vec<Region<'_>> = queued
-            .into_iter()
-            .map(|(device, (bytes, at))| {
-                let (block, offset) = find(&self.blocks, device);
-                Region { from: (staging, at), to: (block, offset as u64), bytes }
-            })
-            .collect();
-        transfer(&self.device, &regions)
+        if self.queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
+            self.submit_before(|_| {})?.finish();
+        }
+        Ok(())
     }
 
-    /// Reads device memory.
-    fn read(&mut self, device: u64, bytes: &mut [u8]) -> Result<(), VulkanError> {
-        // In place of a home address, the span has the position among `bytes`.
-        let whole = Span { home: 0, device, bytes: bytes.len() as u64 };
-        self.read_each(&[whole], |Span { home, .. }, read| {
-            bytes[home as usize..][..read.len()].copy_from_slice(read);
-        })
+    /// Drops the writes that are queued.
+    pub(crate) fn forget_writes(&mut self) {
+        self.queue.iter_mut().for_each(Queue::clear);
     }
 
     /// Reads device memory and gives each part to `put`: the host reads memory that it caches, and
@@ -223,21 +209,23 @@ impl Frames {
         if hidden.is_empty() {
             return Ok(());
         }
-        self.finish_writes()?;
-        let reading = match &mut self.reading {
-            Some(reading) => reading,
-            none => none.insert(Block::new(&self.device, STAGING_BYTES, MemoryLocation::GpuToCpu)?),
-        };
+        if self.reading.is_none() {
+            let reading = Block::new(&self.device, STAGING_BYTES, MemoryLocation::GpuToCpu)?;
+            self.reading = Some(reading);
+        }
+        let reading = self.reading.as_ref().expect("made just now if it was not there");
         for parts in batches(&hidden) {
-            let mut regions = Vec::new();
+            // The first submission takes the queued writes along.
+            let mut transfer = self.writes();
             let mut at = 0;
-            for part in &parts {
+            transfer.step(parts.iter().map(|part| {
                 let (block, offset) = find(&self.blocks, part.device);
-                let (from, to) = ((block, offset as u64), (&*reading, at));
-                regions.push(Region { from, to, bytes: part.bytes });
+                let (from, to) = ((block, offset as u64), (reading, at));
                 at += part.bytes;
-            }
-            transfer(&self.device, &regions)?;
+                Region { from, to, bytes: part.bytes }
+            }));
+            transfer.submit(&self.device)?.finish();
+            self.queue.iter_mut().for_each(Queue::clear);
             let mut rest = reading.host().expect("the block was made for the host");
             for part in parts {
                 let (bytes, behind) = rest.split_at(part.bytes as usize);
@@ -297,8 +285,15 @@ impl Memory for Copies<'_> {
         self.frames.write(device, bytes)
     }
 
-    fn read(&mut self, device: u64, bytes: &mut [u8]) -> Result<(), VulkanError> {
-        self.frames.read(device, bytes)
+    fn read_pages(&mut self, pages: &[u64]) -> Result<Vec<u8>, VulkanError> {
+        let mut bytes = vec![0; pages.len() * PAGE_BYTES as usize];
+        // In place of a home address, each span has the position among `bytes`.
+        let place = |(home, &device): (u64, &u64)| Span { home, device, bytes: PAGE_BYTES };
+        let spans: Vec<Span> = (0..).step_by(PAGE_BYTES as usize).zip(pages).map(place).collect();
+        self.frames.read_each(&spans, |Span { home, .. }, read| {
+            bytes[home as usize..][..read.len()].copy_from_slice(read);
+        })?;
+        Ok(bytes)
     }
 }
 

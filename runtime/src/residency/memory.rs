@@ -38,6 +38,6 @@ pub(crate) trait Memory {
     /// Writes device memory.
     fn write(&mut self, device: u64, bytes: &[u8]) -> Result<(), Self::Error>;
 
-    /// Reads device memory.
-    fn read(&mut self, device: u64, bytes: &mut [u8]) -> Result<(), Self::Error>;
+    /// The bytes of whole pages of device memory, one behind the other.
+    fn read_pages(&mut self, pages: &[u64]) -> Result<Vec<u8>, Self::Error>;
 }

@@ -4,3 +4,4 @@
 
 pub(crate) mod frames;
 pub(crate) mod memory;
+mod queue;

@@ -202,7 +202,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         }
         // With imports, launches without rounds work at home and never in frames.
         if let Some(view) = self.view.as_mut().filter(|_| !self.config.imports()) {
-            view.note_written();
+            view.note_written(&arguments);
         }
         let (device, translation) = (self.stream.device(), self.config.translation());
         let checks = Checks::new(device, request, translation, arguments, &self.lends)?;

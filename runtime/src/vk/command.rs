@@ -175,21 +175,20 @@ impl Recording {
         Ok(Submitted { commands, value, launches, device: Arc::clone(&self.device) })
     }
 
-    /// Records a copy between buffers, without any order among copies.
+    /// Records copies between two buffers, without any order among copies.
     ///
     /// # Safety
     ///
-    /// The buffers belong to this device, hold the bytes from their offsets on, may be copied from
-    /// and to, and live until the commands were submitted or dropped.
-    pub(crate) unsafe fn copy(
+    /// The buffers belong to this device, have the bytes of all copies, of which there is one at
+    /// least, may be copied from and to, and live until the commands were submitted or dropped.
+    pub(super) unsafe fn copy(
         &mut self,
-        (from, src_offset): (vk::Buffer, u64),
-        (to, dst_offset): (vk::Buffer, u64),
-        size: u64,
+        from: vk::Buffer,
+        to: vk::Buffer,
+        copies: &[vk::BufferCopy],
     ) {
-        let regions = [vk::BufferCopy { src_offset, dst_offset, size }];
         // SAFETY: 1. all handles are live; 3. the caller's promises.
-        unsafe { self.device.raw().cmd_copy_buffer(self.raw(), from, to, &regions) };
+        unsafe { self.device.raw().cmd_copy_buffer(self.raw(), from, to, copies) };
     }
 
     /// Records a barrier between everything before and everything after it, the host included.
@@ -213,8 +212,10 @@ impl Recording {
     /// Both words are live until these commands were submitted or dropped.
     unsafe fn copy_word(&mut self, WordCopy { from, to }: WordCopy) {
         self.barrier(Side::WRITTEN, Side::COPY_READ);
+        let (src_offset, dst_offset) = (from.offset, to.offset);
+        let word = [vk::BufferCopy { src_offset, dst_offset, size: 4 }];
         // SAFETY: the buffers are live, as the caller promises, and have these words.
-        unsafe { self.copy((from.buffer, from.offset), (to.buffer, to.offset), 4) };
+        unsafe { self.copy(from.buffer, to.buffer, &word) };
     }
 
     fn barrier(&mut self, from: Side, to: Side) {

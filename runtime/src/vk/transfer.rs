@@ -1,7 +1,12 @@
-//! Copies by the device, which the host waits for.
+//! Copies by the device between its blocks and the host's, collected to share a submission.
 
-use super::{Device, block::Block, command::Recording};
-use crate::VulkanError;
+use super::{
+    Device,
+    block::Block,
+    command::{Recording, Submitted},
+};
+use crate::{VulkanError, stats::Counters};
+use ash::vk;
 use std::sync::Arc;
 
 /// A copy from block to block: each block with the offset of the first byte of its pages.
@@ -11,21 +16,75 @@ pub(crate) struct Region<'b> {
     pub(crate) bytes: u64,
 }
 
-/// Runs copies that do not overlap, after all earlier commands, and waits for them.
-pub(crate) fn transfer(device: &Arc<Device>, regions: &[Region<'_>]) -> Result<(), VulkanError> {
-    let mut recording = Recording::begin(device)?;
-    recording.full_barrier();
-    for region in regions {
-        let side = |(block, offset): (&Block, u64)| {
-            let end = offset.checked_add(region.bytes);
-            assert!(end.is_some_and(|end| end <= block.bytes()), "the bytes are in the block");
-            (block.raw(), block.place(offset))
-        };
-        let (from, to) = (side(region.from), side(region.to));
-        // SAFETY: both buffers hold the bytes, and live until the wait below.
-        unsafe { recording.copy(from, to, region.bytes) };
+/// Copies that are handed to the device together, in steps. Copies of one step have no order, so
+/// they must not overlap; each step sees what those before it have written.
+#[derive(Default)]
+pub(crate) struct Transfer<'b> {
+    steps: Vec<Vec<Region<'b>>>,
+}
+
+impl<'b> Transfer<'b> {
+    /// Adds a step behind the others.
+    pub(crate) fn step(&mut self, regions: impl IntoIterator<Item = Region<'b>>) {
+        let regions: Vec<_> = regions.into_iter().collect();
+        if !regions.is_empty() {
+            self.steps.push(regions);
+        }
     }
-    recording.full_barrier();
-    recording.submit(None)?.finish();
-    Ok(())
+
+    /// Hands the copies to the device, behind everything that was handed to it before. When the
+    /// submission has completed, the host sees the bytes that were copied to it.
+    ///
+    /// An error means that nothing was submitted.
+    pub(crate) fn submit(&self, device: &Arc<Device>) -> Result<Submitted, VulkanError> {
+        self.submit_before(device, |_| {})
+    }
+
+    /// As [`submit`](Self::submit), with what `then` records: it sees what was copied.
+    pub(crate) fn submit_before(
+        &self,
+        device: &Arc<Device>,
+        then: impl FnOnce(&mut Recording),
+    ) -> Result<Submitted, VulkanError> {
+        let mut recording = Recording::begin(device)?;
+        self.record(&mut recording);
+        then(&mut recording);
+        let submitted = recording.submit(None)?;
+        if !self.steps.is_empty() {
+            let regions = self.steps.iter().map(Vec::len).sum::<usize>() as u64;
+            Counters::add(&device.counters.transfers, 1);
+            Counters::add(&device.counters.transfer_regions, regions);
+        }
+        Ok(submitted)
+    }
+
+    fn record(&self, recording: &mut Recording) {
+        for regions in &self.steps {
+            recording.full_barrier();
+            let buffers = |region: &Region<'_>| (region.from.0.raw(), region.to.0.raw());
+            for regions in regions.chunk_by(|a, b| buffers(a) == buffers(b)) {
+                let copies: Vec<_> = regions.iter().map(Region::copy).collect();
+                let (from, to) = buffers(&regions[0]);
+                // SAFETY: both buffers belong to blocks that `self` borrows until the commands were
+                // submitted; each has the bytes, which `copy` compares.
+                unsafe { recording.copy(from, to, &copies) };
+            }
+        }
+        if !self.steps.is_empty() {
+            recording.full_barrier();
+        }
+    }
+}
+
+impl Region<'_> {
+    /// The copy, between the buffers of the two blocks.
+    fn copy(&self) -> vk::BufferCopy {
+        let place = |(block, offset): (&Block, u64)| {
+            let end = offset.checked_add(self.bytes);
+            assert!(end.is_some_and(|end| end <= block.bytes()), "the bytes are in the block");
+            block.place(offset)
+        };
+        let (src_offset, dst_offset) = (place(self.from), place(self.to));
+        vk::BufferCopy { src_offset, dst_offset, size: self.bytes }
+    }
 }

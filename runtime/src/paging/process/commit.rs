@@ -114,14 +114,16 @@ impl ProcessPages {
     /// first: bytes written through a shared one may show in a private one of the same file.
     fn changes<M: Memory>(&self, memory: &mut M) -> Result<Vec<Written>, M::Error> {
         let mut changes = Vec::new();
-        let mut bytes = vec![0; PAGE_BYTES as usize];
         let mut frames = HashSet::new();
         let written = || self.pages.iter().filter(|(_, open)| open.write);
         let private = written().filter(|(_, open)| open.offset.is_none());
         let shared = written().filter(|(_, open)| open.offset.is_some());
         // Memory that lies at several addresses is written through one of them.
-        for (&page, open) in private.chain(shared).filter(|(_, open)| frames.insert(open.frame)) {
-            memory.read(open.frame, &mut bytes)?;
+        let once = private.chain(shared).filter(|(_, open)| frames.insert(open.frame));
+        let once: Vec<_> = once.collect();
+        let read = once.iter().map(|(_, open)| open.frame).collect::<Vec<_>>();
+        let read = memory.read_pages(&read)?;
+        for ((&page, open), bytes) in once.into_iter().zip(read.chunks(PAGE_BYTES as usize)) {
             let mut offset = 0;
             let pairs = || bytes.iter().zip(&open.snapshot);
             while let Some(skip) = pairs().skip(offset).position(|(new, old)| new != old) {
