@@ -117,6 +117,7 @@ mod tests {
             buffer_device_address: true,
             timeline_semaphore: true,
             import_alignment: Some(4096),
+            dedicated_imports: false,
             capabilities: Vec::new(),
             limits: Limits {
                 groups: [65_535; 3],

@@ -34,6 +34,9 @@ impl Buffer {
             | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS
             | vk::BufferUsageFlags::TRANSFER_SRC
             | vk::BufferUsageFlags::TRANSFER_DST;
+        if bytes > device.info.limits.allocation_bytes {
+            return Err(too_large());
+        }
         let info = vk::BufferCreateInfo::default().size(bytes).usage(usage);
         // SAFETY: 1. the device is live; 3. its features include bufferDeviceAddress.
         let raw = unsafe { device.raw().create_buffer(&info, None) }.named("vkCreateBuffer")?;
@@ -69,8 +72,7 @@ impl Bound {
         // SAFETY: 1. the buffer is live.
         let requirements = unsafe { device.raw().get_buffer_memory_requirements(raw) };
         if requirements.size > device.info.limits.allocation_bytes {
-            let result = vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
-            return Err(VulkanError { call: "vkAllocateMemory", result });
+            return Err(too_large());
         }
         let allocation = self.allocation.insert(self.memory.allocate(&AllocationCreateDesc {
             name: "farptr",
@@ -86,6 +88,11 @@ impl Bound {
         unsafe { device.raw().bind_buffer_memory(raw, memory, allocation.offset()) }
             .named("vkBindBufferMemory")
     }
+}
+
+/// The error of a buffer, or of its memory, that no allocation may be as long as.
+fn too_large() -> VulkanError {
+    VulkanError { call: "vkAllocateMemory", result: vk::Result::ERROR_OUT_OF_DEVICE_MEMORY }
 }
 
 impl Drop for Bound {

@@ -1,7 +1,7 @@
 //! Host memory imported into a device (`VK_EXT_external_memory_host`).
 
 use super::{
-    Device,
+    Device, Instance,
     allocations::{Full, Purpose, Slot},
     handle::Handle,
     named::Named,
@@ -13,6 +13,32 @@ use std::{ffi::c_void, sync::Arc};
 
 const HANDLE: vk::ExternalMemoryHandleTypeFlags =
     vk::ExternalMemoryHandleTypeFlags::HOST_ALLOCATION_EXT;
+
+/// The uses of the buffers that imports are bound to.
+const USAGE: vk::BufferUsageFlags = vk::BufferUsageFlags::from_raw(
+    vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS.as_raw()
+        | vk::BufferUsageFlags::STORAGE_BUFFER.as_raw(),
+);
+
+/// What a driver promises about the import of host memory for these uses.
+#[derive(Clone, Copy)]
+pub(super) struct Promise {
+    /// An import has to be an allocation for one buffer alone.
+    pub(super) dedicated: bool,
+}
+
+/// Asks whether a device imports host memory for buffers of farptr's.
+pub(super) fn promised(instance: &Instance, raw: vk::PhysicalDevice) -> Option<Promise> {
+    let info = vk::PhysicalDeviceExternalBufferInfo::default().usage(USAGE).handle_type(HANDLE);
+    let mut properties = vk::ExternalBufferProperties::default();
+    // SAFETY: 1. `raw` belongs to this live instance, which has Vulkan 1.1.
+    unsafe {
+        instance.raw().get_physical_device_external_buffer_properties(raw, &info, &mut properties);
+    };
+    let features = properties.external_memory_properties.external_memory_features;
+    let dedicated = features.contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY);
+    features.contains(vk::ExternalMemoryFeatureFlags::IMPORTABLE).then_some(Promise { dedicated })
+}
 
 /// Host pages that a device can address, as one buffer bound to one imported allocation.
 ///
@@ -50,9 +76,7 @@ impl HostImport {
         let mut external = vk::ExternalMemoryBufferCreateInfo::default().handle_types(HANDLE);
         let info = vk::BufferCreateInfo::default()
             .size(range.len_bytes())
-            .usage(
-                vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS | vk::BufferUsageFlags::STORAGE_BUFFER,
-            )
+            .usage(USAGE)
             .push_next(&mut external);
         // SAFETY: 1. the device is live; 3. its features include bufferDeviceAddress.
         let buffer = unsafe { device.raw().create_buffer(&info, None) }
@@ -79,13 +103,18 @@ impl HostImport {
             vk::MemoryAllocateFlagsInfo::default().flags(vk::MemoryAllocateFlags::DEVICE_ADDRESS);
         let mut import =
             vk::ImportMemoryHostPointerInfoEXT::default().handle_type(HANDLE).host_pointer(pointer);
-        let info = vk::MemoryAllocateInfo::default()
+        let mut dedicated = vk::MemoryDedicatedAllocateInfo::default().buffer(self.buffer);
+        let mut info = vk::MemoryAllocateInfo::default()
             .allocation_size(range.len_bytes())
             .memory_type_index(memory_type)
             .push_next(&mut flags)
             .push_next(&mut import);
-        // SAFETY: 1. the device is live; 3. pointer and size are aligned as the import extension
-        // demands (caller's promise 2) and mapped (promise 1).
+        if device.info.dedicated_imports {
+            info = info.push_next(&mut dedicated);
+        }
+        // SAFETY: 1. the device is live, and so is the buffer; 3. pointer and size are aligned as
+        // the import extension demands (caller's promise 2) and mapped (promise 1); the size of a
+        // dedicated allocation is that of its buffer (`memory_type`).
         self.memory = unsafe { device.raw().allocate_memory(&info, None) }
             .named("vkAllocateMemory")
             .map_err(failed)?;
@@ -107,7 +136,8 @@ impl HostImport {
         };
         // SAFETY: 1. the buffer is live.
         let needs = unsafe { device.raw().get_buffer_memory_requirements(self.buffer) };
-        if needs.size > self.range.len_bytes() {
+        let bytes = self.range.len_bytes();
+        if needs.size > bytes || (device.info.dedicated_imports && needs.size != bytes) {
             return Err(none);
         }
         let mut properties = vk::MemoryHostPointerPropertiesEXT::default();

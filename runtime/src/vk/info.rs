@@ -30,7 +30,7 @@ pub(crate) enum DeviceKind {
     Other,
 }
 
-/// The limits that launches and imports have to keep.
+/// The limits that launches, buffers and imports have to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Workgroups per dimension.
@@ -43,7 +43,7 @@ pub(crate) struct Limits {
     pub(crate) shared_bytes: u32,
     /// Bytes of push constants.
     pub(crate) push_bytes: u32,
-    /// Bytes of one allocation or import.
+    /// Bytes of one buffer and its allocation or import.
     pub(crate) allocation_bytes: u64,
     /// Allocations and imports at a time.
     pub(crate) allocations: u32,
@@ -64,8 +64,11 @@ pub(crate) struct DeviceInfo {
     pub(crate) clock: Option<Clock>,
     pub(crate) buffer_device_address: bool,
     pub(crate) timeline_semaphore: bool,
-    /// The alignment in bytes of imported host memory; absent without the import extension.
+    /// The alignment in bytes of imported host memory; absent if the driver does not promise to
+    /// import any.
     pub(crate) import_alignment: Option<u64>,
+    /// An import has to be an allocation for one buffer alone.
+    pub(crate) dedicated_imports: bool,
     /// The SPIR-V capabilities that farptr enables on the device.
     pub(crate) capabilities: Vec<Capability>,
     pub(crate) limits: Limits,

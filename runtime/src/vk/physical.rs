@@ -1,12 +1,12 @@
 //! Physical devices and what they can do.
 
 use super::{
-    Instance,
+    Instance, import,
     info::{DeviceInfo, DeviceKind, Limits, OLDEST_VULKAN, Version},
     named::Named,
 };
 use crate::{VulkanError, times::Clock};
-use ash::{ext, vk};
+use ash::{ext, khr, vk};
 use farptr_rewrite::Capability;
 use std::{ffi::CStr, fmt::Write};
 
@@ -70,15 +70,16 @@ impl Physical {
             minor: vk::api_version_minor(basic.api_version),
         };
         let modern = version >= OLDEST_VULKAN;
-        let import = modern && has_import_extension(instance, raw)?;
+        let extensions = Extensions::of(instance, raw)?;
         let features = if modern { features(instance, raw) } else { Features::default() };
-        let details = modern.then(|| details(instance, raw, import));
+        let kind = kind(basic.device_type);
+        let details = modern.then(|| details(instance, raw, (kind, version), extensions));
         let family = compute_family(instance, raw);
         let info = DeviceInfo {
             index,
             name: text(&basic.device_name),
             driver: details.as_ref().map_or_else(String::new, |details| details.driver.clone()),
-            kind: kind(basic.device_type),
+            kind,
             version,
             compute_family: family.map(|(index, _)| index),
             clock: family.and_then(|(_, family)| {
@@ -87,6 +88,7 @@ impl Physical {
             buffer_device_address: features.v12.buffer_device_address,
             timeline_semaphore: features.v12.timeline_semaphore,
             import_alignment: details.as_ref().and_then(|details| details.import_alignment),
+            dedicated_imports: details.as_ref().is_some_and(|details| details.dedicated_imports),
             capabilities: capabilities(&features),
             limits: limits(&basic.limits, details.as_ref()),
             cache_key: cache_key(&basic),
@@ -100,36 +102,69 @@ struct Details {
     driver: String,
     allocation_bytes: u64,
     import_alignment: Option<u64>,
+    dedicated_imports: bool,
 }
 
-fn details(instance: &Instance, raw: vk::PhysicalDevice, import: bool) -> Details {
+/// The device extensions that farptr looks for.
+#[derive(Clone, Copy)]
+struct Extensions {
+    host_memory: bool,
+    maintenance_4: bool,
+}
+
+fn details(
+    instance: &Instance,
+    raw: vk::PhysicalDevice,
+    (kind, version): (DeviceKind, Version),
+    extensions: Extensions,
+) -> Details {
     let mut driver = vk::PhysicalDeviceDriverProperties::default();
-    let mut maintenance = vk::PhysicalDeviceMaintenance3Properties::default();
+    let mut maintenance_3 = vk::PhysicalDeviceMaintenance3Properties::default();
+    let mut maintenance_4 = vk::PhysicalDeviceMaintenance4Properties::default();
     let mut host = vk::PhysicalDeviceExternalMemoryHostPropertiesEXT::default();
-    let mut properties =
-        vk::PhysicalDeviceProperties2::default().push_next(&mut driver).push_next(&mut maintenance);
-    if import {
+    let mut properties = vk::PhysicalDeviceProperties2::default()
+        .push_next(&mut driver)
+        .push_next(&mut maintenance_3);
+    if extensions.host_memory {
         properties = properties.push_next(&mut host);
     }
+    let limits_buffers = extensions.maintenance_4 || version >= Version { major: 1, minor: 3 };
+    if limits_buffers {
+        properties = properties.push_next(&mut maintenance_4);
+    }
     // SAFETY: 1. `raw` belongs to this live instance; 2. the device has Vulkan 1.2, which knows the
-    // first two structures, and the third is chained only when its extension is there.
+    // first two structures, and each other one is chained only when its extension is there, or the
+    // version that it became a part of.
     unsafe {
         instance.raw().get_physical_device_properties2(raw, &mut properties);
     };
     let (name, info) = (text(&driver.driver_name), text(&driver.driver_info));
+    let buffer_bytes = if limits_buffers { maintenance_4.max_buffer_size } else { u64::MAX };
+    // SwiftShader imports all host memory, and answers that buffers cannot have any.
+    let promised = match import::promised(instance, raw) {
+        None if kind == DeviceKind::Cpu => Some(import::Promise { dedicated: false }),
+        promised => promised,
+    };
+    let promised = promised.filter(|_| extensions.host_memory);
     Details {
         driver: if info.is_empty() { name } else { format!("{name} {info}") },
-        allocation_bytes: maintenance.max_memory_allocation_size,
-        import_alignment: import.then_some(host.min_imported_host_pointer_alignment),
+        allocation_bytes: maintenance_3.max_memory_allocation_size.min(buffer_bytes),
+        import_alignment: promised.map(|_| host.min_imported_host_pointer_alignment),
+        dedicated_imports: promised.is_some_and(|promised| promised.dedicated),
     }
 }
 
-fn has_import_extension(instance: &Instance, raw: vk::PhysicalDevice) -> Result<bool, VulkanError> {
-    // SAFETY: 1. `raw` belongs to this live instance.
-    let extensions = unsafe { instance.raw().enumerate_device_extension_properties(raw) }
-        .named("vkEnumerateDeviceExtensionProperties")?;
-    let wanted = Ok(ext::external_memory_host::NAME);
-    Ok(extensions.iter().any(|extension| extension.extension_name_as_c_str() == wanted))
+impl Extensions {
+    fn of(instance: &Instance, raw: vk::PhysicalDevice) -> Result<Self, VulkanError> {
+        // SAFETY: 1. `raw` belongs to this live instance.
+        let all = unsafe { instance.raw().enumerate_device_extension_properties(raw) }
+            .named("vkEnumerateDeviceExtensionProperties")?;
+        let has = |name: &CStr| all.iter().any(|each| each.extension_name_as_c_str() == Ok(name));
+        Ok(Self {
+            host_memory: has(ext::external_memory_host::NAME),
+            maintenance_4: has(khr::maintenance4::NAME),
+        })
+    }
 }
 
 fn features(instance: &Instance, raw: vk::PhysicalDevice) -> Features {
