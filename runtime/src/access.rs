@@ -62,12 +62,12 @@ impl fmt::Display for ProvedAccess {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backing {
-    /// Imported host memory on software and integrated devices that have the extension for it,
-    /// otherwise copies.
+    /// Imported host memory on software and integrated devices that import single pages, otherwise
+    /// copies.
     #[default]
     Auto,
-    /// Host memory itself, imported with `VK_EXT_external_memory_host`. Memory that the
-    /// driver refuses to import is copied.
+    /// Host memory itself, imported with `VK_EXT_external_memory_host`. Memory that cannot be
+    /// imported is copied: see [`Scope::lend`](crate::Scope::lend).
     Import,
     /// Memory of the device, to which pages are copied when a kernel first touches them.
     Copy,

@@ -5,7 +5,7 @@ use crate::{
     ResidencyTier, Runtime,
     config::Config,
     error::chain,
-    explain::{self, Judged, Loops, Timing},
+    explain::{self, ImportRules, Judged, Loops, Timing},
     kernel::{
         cache_file::CacheFile, code::Code, kernels::Kernels, known::Keep, pipelines::Pipelines,
     },
@@ -24,7 +24,7 @@ use crate::{
         info::{DeviceInfo, DeviceKind},
     },
 };
-use farptr_hmm::file_limit_as_error;
+use farptr_hmm::{PageSize, file_limit_as_error};
 use farptr_rewrite::Fold;
 use std::{path::PathBuf, sync::Arc};
 
@@ -218,6 +218,8 @@ impl RuntimeBuilder {
             devices: judged,
             access: config.access,
             backing: config.backing,
+            imports: ImportRules::of(&launcher.device().info),
+            pages_imported: 0,
             tier: ResidencyTier::None,
             proof,
             loops,
@@ -361,7 +363,9 @@ fn choose_backing(wanted: Backing, device: &DeviceInfo) -> ChosenBacking {
     match wanted {
         Backing::Auto => {
             let shares = matches!(device.kind, DeviceKind::Cpu | DeviceKind::Integrated);
-            let import = shares && device.import_alignment.is_some();
+            // Few lends fill pieces that are larger than pages.
+            let page = PageSize::host().bytes();
+            let import = shares && device.import_alignment.is_some_and(|bytes| bytes <= page);
             if import { ChosenBacking::Import } else { ChosenBacking::Copy }
         }
         Backing::Import => ChosenBacking::Import,

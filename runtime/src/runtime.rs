@@ -44,7 +44,11 @@ impl Runtime {
     /// Says what was chosen and why: devices, access mode, tier.
     #[must_use]
     pub fn explain(&self) -> Explanation {
-        Explanation { cache: self.kernels.place(), ..self.explanation.clone() }
+        Explanation {
+            cache: self.kernels.place(),
+            pages_imported: self.launcher.pages_imported(),
+            ..self.explanation.clone()
+        }
     }
 
     /// The device's name.

@@ -23,7 +23,8 @@ pub struct Stats {
     pub transfer_regions: u64,
     /// Slices lent.
     pub lends: u64,
-    /// Host pages imported into the device, counted again for every scope that lends them.
+    /// Host pages imported into the device. Pages that a scope has imported are not imported again
+    /// for other lends while it lasts, but where an import has to be divided.
     pub pages_imported: u64,
     /// Faults that checked launches reported, one per invocation with a fault.
     pub faults: u64,

@@ -156,10 +156,10 @@ fn pages_are_imported_once_per_scope() {
         .scope(|s| {
             s.lend(&pages[100..20_000])?; // pages 0 to 4
             s.lend(&pages[4096..8192])?; // page 1 again
-            s.lend(&pages[20_000..])?; // pages 4 to 7: not covered by the first
+            s.lend(&pages[20_000..])?; // pages 4 to 7, of which the first has page 4
             Ok(())
         })
         .unwrap();
     let done = runtime.stats().since(&before);
-    assert_eq!((done.lends, done.pages_imported), (3, 5 + 4));
+    assert_eq!((done.lends, done.pages_imported), (3, 5 + 3));
 }

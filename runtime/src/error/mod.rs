@@ -15,7 +15,7 @@ use farptr_hmm::{MapsError, VaRange};
 use farptr_rewrite::{Capability, ReflectError, SpecializeError};
 use forked::FORKED;
 use launch::LaunchError;
-use std::fmt;
+use std::{fmt, time::Duration};
 use vulkan::VulkanError;
 
 /// Why no [`Runtime`](crate::Runtime) could be built.
@@ -202,6 +202,42 @@ pub enum LendError {
         limit: u32,
         /// The allocations that there are.
         used: u32,
+    },
+    /// The driver cannot be given this kind of memory to import.
+    #[error(
+        "host memory {range:?} cannot be imported by this device: {why}; copy it to memory from \
+         the allocator, or use mirrored access, which copies what cannot be imported"
+    )]
+    NotImportable {
+        /// The bytes that were lent.
+        range: VaRange,
+        /// The reason in words.
+        why: &'static str,
+    },
+    /// The device imports larger pieces of memory than the host's pages, and other memory lies in
+    /// the same piece.
+    #[error(
+        "host memory {range:?} cannot be imported alone: the device imports pieces of \
+         {granule_bytes} bytes; align the memory and its length to that, or use mirrored access, \
+         which copies what cannot be imported"
+    )]
+    PartOfGranule {
+        /// The bytes that were lent.
+        range: VaRange,
+        /// The alignment and the unit of imports, in bytes.
+        granule_bytes: u64,
+    },
+    /// Another scope has imported some of the pages together with others, and the device was busy
+    /// for too long to divide that import.
+    #[error(
+        "host memory {range:?} shares pages with memory that another scope has lent, and the \
+         device was busy for {waited:?}; lend it before that scope launches, or when it is done"
+    )]
+    Occupied {
+        /// The bytes that were lent.
+        range: VaRange,
+        /// The time after which the lend gave up.
+        waited: Duration,
     },
     /// A part was to be taken of lent memory, and is not within it.
     #[error("elements {start}..{end} are not within the {len} that were lent")]

@@ -5,9 +5,10 @@ mod kernel;
 pub use kernel::KernelExplanation;
 
 use crate::{
-    ChosenBacking, ProvedAccess, ResidencyTier, prove::judge::Refusal, times::Clock,
-    vk::info::DeviceInfo,
+    ChosenBacking, ProvedAccess, ResidencyTier, lend::kinds::imports_all, prove::judge::Refusal,
+    times::Clock, vk::info::DeviceInfo,
 };
+use farptr_hmm::PageSize;
 use std::fmt;
 
 /// The choices of a runtime, with their reasons: printable, one fact per line.
@@ -19,6 +20,8 @@ pub struct Explanation {
     pub(crate) devices: Vec<Judged>,
     pub(crate) access: ProvedAccess,
     pub(crate) backing: ChosenBacking,
+    pub(crate) imports: ImportRules,
+    pub(crate) pages_imported: u64,
     pub(crate) tier: ResidencyTier,
     pub(crate) proof: String,
     pub(crate) loops: Loops,
@@ -40,6 +43,39 @@ pub(crate) struct Judged {
 pub(crate) struct Loops {
     /// The number of iterations after which the driver ended a loop without an error, if it did.
     pub(crate) cut_after: Option<u32>,
+}
+
+/// What the device can be given to import.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ImportRules {
+    /// Memory of every kind, also of files.
+    all_kinds: bool,
+    /// Bytes of the pieces that are imported, if they are larger than pages.
+    granule_bytes: Option<u64>,
+}
+
+impl ImportRules {
+    pub(crate) fn of(info: &DeviceInfo) -> Self {
+        let granule = info.import_alignment;
+        Self {
+            all_kinds: imports_all(info.kind),
+            granule_bytes: granule.filter(|&bytes| bytes > PageSize::host().bytes()),
+        }
+    }
+}
+
+impl fmt::Display for ImportRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(bytes) = self.granule_bytes {
+            write!(f, ", in whole pieces of {bytes} bytes")?;
+        }
+        if !self.all_kinds {
+            f.write_str(
+                ", but not memory of files, shared memory and memory without permission to write",
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether kernels are timed.
@@ -72,6 +108,13 @@ impl Explanation {
     #[must_use]
     pub fn backing(&self) -> ChosenBacking {
         self.backing
+    }
+
+    /// Pages of host memory that were imported when this was asked for. Each page is imported once,
+    /// however many scopes lend it.
+    #[must_use]
+    pub fn pages_imported(&self) -> u64 {
+        self.pages_imported
     }
 
     /// Whether the driver was seen to cut long loops short, so that launches guard against it.
@@ -117,13 +160,19 @@ impl fmt::Display for Explanation {
             }
         }
         writeln!(f, "access      {}: {}", self.access, self.proof)?;
-        let memory = match self.backing {
+        write!(f, "backing     {}: ", self.backing)?;
+        match self.backing {
             ChosenBacking::Copy => {
-                "pages are copied to the device when a kernel first touches them"
+                writeln!(f, "pages are copied to the device when a kernel first touches them")?;
             }
-            ChosenBacking::Import => "kernels work on host memory itself",
-        };
-        writeln!(f, "backing     {}: {memory}", self.backing)?;
+            ChosenBacking::Import => {
+                let Self { imports, pages_imported: pages, .. } = self;
+                writeln!(
+                    f,
+                    "kernels work on host memory itself{imports}; {pages} pages are imported now"
+                )?;
+            }
+        }
         match self.loops.cut_after {
             None => writeln!(f, "loops       not cut")?,
             Some(count) => writeln!(

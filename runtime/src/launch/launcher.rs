@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     VulkanError,
+    lend::imports::DeviceImports,
     vk::{Device, buffer::SharedBuffer},
 };
 use farptr_rewrite::control::SPARE_BYTES;
@@ -18,6 +19,7 @@ pub(crate) struct Launcher {
     spare: SharedBuffer,
     channels: Arc<Pool<Channel>>,
     stops: Arc<Pool<StopWord>>,
+    imports: Arc<DeviceImports>,
     device: Arc<Device>,
 }
 
@@ -29,12 +31,23 @@ impl Launcher {
             spare,
             channels: Arc::new(Pool::new(device)),
             stops: Arc::new(Pool::new(device)),
+            imports: Arc::default(),
             device: Arc::clone(device),
         })
     }
 
     pub(crate) fn device(&self) -> &Arc<Device> {
         &self.device
+    }
+
+    /// The host memory that scopes of the device have imported.
+    pub(crate) fn imports(&self) -> &Arc<DeviceImports> {
+        &self.imports
+    }
+
+    /// Pages of host memory that are imported now; 0 in a child made by `fork`.
+    pub(crate) fn pages_imported(&self) -> u64 {
+        if self.device.is_inherited() { 0 } else { self.imports.pages() }
     }
 
     /// The device addresses of zeroes to read and of memory to write.

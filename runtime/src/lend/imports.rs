@@ -1,110 +1,195 @@
-//! The host memory that a scope has imported.
+//! The host memory that scopes have imported.
 //!
 //! # Safety
 //!
-//! The scope keeps the memory borrowed, and waits for its launches before the imports go.
+//! An import needs memory that stays mapped until the import was dropped. A scope keeps what it
+//! lends borrowed, and waits for its launches before it ends its holds of imports. Each import lies
+//! within the pages of every scope that holds it, and none outlives the last of these scopes
+//! ([`Registry`], which is checked by a model). So each of its pages has a byte that is borrowed,
+//! and a page with a mapped byte is mapped whole.
 #![allow(unsafe_code, reason = "it imports memory, with the argument above")]
 
+use super::{
+    kinds,
+    registry::{Held, Importer, Refused, Registry},
+};
 use crate::{
     LendError,
     stats::Counters,
+    trace,
     vk::{Device, import::HostImport},
 };
-use farptr_hmm::{PageSize, VaRange, VirtAddr};
-use std::collections::BTreeMap;
+use farptr_hmm::{Maps, PageSize, VaRange};
+use std::{
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
-/// The imports of a scope.
+/// How long a lend waits for launches of other scopes, if it needs a part of what they imported.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The live imports of a device, which its scopes share.
 #[derive(Default)]
+pub(crate) struct DeviceImports {
+    registry: Mutex<Registry<HostImport>>,
+    /// The areas of the process, if a lend had to look and the kernel tells.
+    maps: OnceLock<Option<Maps>>,
+}
+
+impl DeviceImports {
+    /// Pages that are imported now.
+    pub(crate) fn pages(&self) -> u64 {
+        self.with(|registry| {
+            registry.iter().map(|pages| pages.page_count(PageSize::host()).get()).sum()
+        })
+    }
+
+    fn with<R>(&self, act: impl FnOnce(&mut Registry<HostImport>) -> R) -> R {
+        // Nothing in the registry panics; its tests would have found it.
+        act(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Why a device with hardware is not given memory to import, if it is not.
+    fn obstacle(&self, range: VaRange) -> Option<&'static str> {
+        let maps = self.maps.get_or_init(|| Maps::open().ok());
+        let areas = maps.as_ref().and_then(|maps| maps.vmas(range).ok());
+        kinds::obstacle(range, &areas.unwrap_or_default())
+    }
+}
+
+/// The imports that a scope holds. They are given back when no scope holds them.
 pub(crate) struct Imports {
-    list: Vec<HostImport>,
-    /// Stretches of pages with one distance from host address to device address: from the start to
-    /// the end and the distance. No stretch lies within another, so only the last stretch that
-    /// starts at or before a page can contain it.
-    stretches: BTreeMap<VirtAddr, (VirtAddr, u64)>,
+    held: Held,
+    all: Arc<DeviceImports>,
+    device: Arc<Device>,
 }
 
 impl Imports {
-    /// Imports the pages that cover a range, unless an earlier import covers them, and gives what
-    /// is to be added to a host address to get the device address; nothing where the device does
-    /// not see the pages as one range.
+    pub(crate) fn new(all: &Arc<DeviceImports>, device: &Arc<Device>) -> Self {
+        Self { held: Held::default(), all: Arc::clone(all), device: Arc::clone(device) }
+    }
+
+    /// Imports the pages that cover a range, unless live imports have them, and gives what is to be
+    /// added to a host address to get the device address; nothing where the device does not see the
+    /// pages as one range.
     ///
     /// With `identity`, device addresses must equal host addresses.
     ///
     /// # Safety
     ///
     /// The range is not empty and stays mapped until this value was dropped; no pending command
-    /// uses the imports then.
+    /// uses the range on the device then.
     pub(crate) unsafe fn import(
         &mut self,
-        device: &Device,
         range: VaRange,
         identity: bool,
     ) -> Result<Option<u64>, LendError> {
-        let no_type = LendError::NoMemoryType { range };
-        let granule = device.info.import_alignment.and_then(PageSize::new).ok_or(no_type)?;
-        let pages = range.pages_covering(granule);
-        let before = self.stretches.range(..=pages.start()).next_back();
-        if let Some((_, &(end, delta))) = before
-            && end >= pages.end()
-        {
+        let pages = range.pages_covering(PageSize::host());
+        if let Some(delta) = self.held.find(pages) {
             return Ok(Some(delta));
         }
-        let first = self.list.len();
-        let limit = device.info.limits.allocation_bytes;
-        // SAFETY: the caller's promise; pieces are within the allocation limit.
-        let mut done = unsafe { self.import_all(device, pieces(pages, limit, granule), identity) };
-        if done.is_err() && pages.len_bytes() >= limit {
-            // Some drivers refuse an import of exactly the limit's length.
-            let halves = pieces(pages, limit / 2, granule);
-            // SAFETY: as above.
-            done = unsafe { self.import_all(device, halves, identity) };
+        let info = &self.device.info;
+        let no_type = LendError::NoMemoryType { range };
+        let granule = info.import_alignment.and_then(PageSize::new).ok_or(no_type)?;
+        let granule = granule.max(PageSize::host());
+        if range.pages_covering(granule) != pages {
+            return Err(LendError::PartOfGranule { range, granule_bytes: granule.bytes() });
         }
-        done?;
-        let count = pages.page_count(PageSize::host()).get();
-        Counters::add(&device.counters.pages_imported, count);
-        let delta = self.list[first].delta();
-        if self.list[first..].iter().any(|import| import.delta() != delta) {
-            return Ok(None);
+        if !kinds::imports_all(info.kind)
+            && let Some(why) = self.all.obstacle(range)
+        {
+            return Err(LendError::NotImportable { range, why });
         }
-        let below = self.stretches.range(pages.start()..pages.end());
-        let within = below.filter(|(_, (end, _))| *end <= pages.end());
-        for start in within.map(|(&start, _)| start).collect::<Vec<_>>() {
-            self.stretches.remove(&start);
-        }
-        self.stretches.insert(pages.start(), (pages.end(), delta));
-        Ok(Some(delta))
-    }
-
-    /// Imports all pieces, or none.
-    ///
-    /// # Safety
-    ///
-    /// The pieces are whole granules within the allocation limit, and each page of them has a byte
-    /// that stays mapped until this value was dropped; no pending command uses the imports then.
-    unsafe fn import_all(
-        &mut self,
-        device: &Device,
-        pieces: impl Iterator<Item = VaRange>,
-        identity: bool,
-    ) -> Result<(), LendError> {
-        let first = self.list.len();
-        for piece in pieces {
-            // SAFETY: 1. the caller's promise: a page with a mapped byte is mapped whole; 2. and 3.
-            // the caller's promise, or it is dropped below and was never used.
-            match unsafe { HostImport::new(device, piece, identity) } {
-                Ok(import) => self.list.push(import),
-                Err(error) => {
-                    self.list.truncate(first);
-                    return Err(error);
-                }
+        let device = &*self.device;
+        let mut importer = DeviceImporter { device, range, granule, identity, pages: 0 };
+        let held = &mut self.held;
+        match self.all.with(|registry| registry.cover(held, pages, &mut importer)) {
+            Ok(delta) => {
+                Counters::add(&device.counters.pages_imported, importer.pages);
+                Ok(Some(delta))
+            }
+            Err(Refused::Device(error)) => Err(error),
+            Err(refused) => {
+                let (bytes, why) = (range.len_bytes(), trace::debug(refused));
+                trace::event!(DEBUG, "not imported as one", bytes = bytes, why = why);
+                Ok(None)
             }
         }
-        Ok(())
+    }
+}
+
+impl Drop for Imports {
+    fn drop(&mut self) {
+        // In a child made by `fork` the imports are the parent's, and the lock may be held by a
+        // thread that did not come along.
+        if self.device.is_inherited() {
+            return;
+        }
+        self.all.with(|registry| registry.release(&mut self.held));
+    }
+}
+
+/// The device, while a range is lent.
+struct DeviceImporter<'d> {
+    // Invariant: made by `Imports::import`, for pages under its promise.
+    device: &'d Device,
+    range: VaRange,
+    granule: PageSize,
+    identity: bool,
+    /// Host pages that were imported.
+    pages: u64,
+}
+
+impl DeviceImporter<'_> {
+    /// Imports all pieces, or none.
+    fn import_all(
+        &self,
+        pieces: impl Iterator<Item = VaRange>,
+    ) -> Result<Vec<(VaRange, HostImport)>, LendError> {
+        let import = |piece| {
+            // SAFETY: 1. the registry asks for pages of the range that is lent, or of an import
+            // that it has just given back, and drops the import before their last holder ends (the
+            // module's argument); 2. pieces are whole granules within the limit; 3. a scope ends
+            // its holds when its launches are complete, and a part of an import is dropped while
+            // the device is idle.
+            let made = unsafe { HostImport::new(self.device, piece, self.identity) };
+            made.map(|made| (piece, made))
+        };
+        pieces.map(import).collect()
+    }
+}
+
+impl Importer for DeviceImporter<'_> {
+    type Import = HostImport;
+    type Error = LendError;
+
+    fn import(&mut self, pages: VaRange) -> Result<Vec<(VaRange, HostImport)>, LendError> {
+        let limit = self.device.info.limits.allocation_bytes;
+        let mut done = self.import_all(pieces(pages, limit, self.granule));
+        if done.is_err() && pages.len_bytes() >= limit {
+            // Some drivers refuse an import of exactly the limit's length.
+            done = self.import_all(pieces(pages, limit / 2, self.granule));
+        }
+        self.pages += done.as_ref().map_or(0, |_| pages.page_count(PageSize::host()).get());
+        done
     }
 
-    /// The number of imports.
-    pub(crate) fn len(&self) -> usize {
-        self.list.len()
+    fn delta(import: &HostImport) -> u64 {
+        import.delta()
+    }
+
+    fn is_identity(&self) -> bool {
+        self.identity
+    }
+
+    fn while_idle<R>(&mut self, act: impl FnOnce(&mut Self) -> R) -> Result<R, LendError> {
+        let (device, range) = (self.device, self.range);
+        let done = device.while_idle(PATIENCE, || act(self));
+        done.ok_or(LendError::Occupied { range, waited: PATIENCE })
+    }
+
+    fn lose(&mut self) {
+        self.device.refuse_work();
     }
 }
 
@@ -125,6 +210,7 @@ fn pieces(pages: VaRange, limit_bytes: u64, granule: PageSize) -> impl Iterator<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use farptr_hmm::VirtAddr;
 
     #[test]
     fn pieces_tile_the_pages_within_the_limit() {

@@ -2,8 +2,10 @@
 
 pub(crate) mod homes;
 pub(crate) mod imports;
+pub(crate) mod kinds;
 pub(crate) mod lendable;
 pub(crate) mod lends;
 pub(crate) mod process;
+mod registry;
 pub(crate) mod shown;
 pub(crate) mod token;

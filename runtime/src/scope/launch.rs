@@ -28,8 +28,12 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// `T` is [`Lendable`]: plain data, or pointers, references and structures of them.
     ///
     /// The bytes stay where they are; nothing is copied, and pages that are not resident stay so
-    /// until a kernel touches them. The pages under the slice are imported once per scope. An empty
-    /// slice can be lent.
+    /// until a kernel touches them. The pages under the slice are imported, unless a lend that lasts
+    /// has imported them, in this scope or another one of the runtime. An empty slice can be lent.
+    ///
+    /// In mirrored access, what cannot be imported is copied: pages that several lends share on a
+    /// device with other addresses, and on devices with hardware memory of files and memory that
+    /// the process may not write.
     ///
     /// Shared mappings of one file, or of one piece of shared memory, at several addresses are
     /// one memory to kernels too: what a kernel writes at one address that this scope has lent, it
@@ -43,10 +47,16 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// # Errors
     ///
+    /// In direct access:
+    ///
     /// * [`LendError::AddressDiffers`] when the device sees this memory at another address.
-    /// * [`LendError::NoMemoryType`] or [`LendError::Vulkan`] when it cannot be imported.
-    /// * [`LendError::TooManyImports`] when the device allows no more imports. Like these two, it
-    ///   is of direct access: in mirrored access such memory is copied.
+    /// * [`LendError::NoMemoryType`], [`LendError::NotImportable`], [`LendError::PartOfGranule`] or
+    ///   [`LendError::Vulkan`] when it cannot be imported.
+    /// * [`LendError::TooManyImports`] when the device allows no more imports.
+    /// * [`LendError::Occupied`] when another scope has lent memory on the same pages and its
+    ///   launches take more than a minute.
+    ///
+    /// In either access [`LendError::Forked`] in a child of the process that built the runtime.
     pub fn lend<T: Lendable<Kind>, Kind>(
         &mut self,
         memory: &'env [T],

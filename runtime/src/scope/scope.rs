@@ -76,7 +76,7 @@ pub(crate) fn with_scope<'env, R>(
         stream: Stream::new(launcher),
         view: None,
         homes: Homes::default(),
-        imports: Imports::default(),
+        imports: Imports::new(launcher.imports(), launcher.device()),
         config: Arc::clone(config),
         scope: PhantomData,
         env: PhantomData,
@@ -172,7 +172,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             return Ok(None);
         }
         // SAFETY: the caller's promise.
-        match unsafe { self.imports.import(self.stream.device(), range, identity) } {
+        match unsafe { self.imports.import(range, identity) } {
             Err(error) if !identity => {
                 // Memory that cannot be imported is copied.
                 let error: &(dyn std::error::Error + 'static) = &error;
@@ -266,9 +266,6 @@ impl Drop for Scope<'_, '_> {
 
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scope")
-            .field("stream", &self.stream)
-            .field("imports", &self.imports.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Scope").field("stream", &self.stream).finish_non_exhaustive()
     }
 }

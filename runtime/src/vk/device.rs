@@ -17,6 +17,7 @@ use farptr_rewrite::Capability;
 use std::{
     fmt,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 /// An opened device.
@@ -127,6 +128,17 @@ impl Device {
         if !self.is_inherited() {
             self.free.push(commands);
         }
+    }
+
+    /// Runs `act` while nothing is pending and nothing can be submitted; absent if something was
+    /// pending for so long.
+    pub(crate) fn while_idle<R>(&self, at_most: Duration, act: impl FnOnce() -> R) -> Option<R> {
+        self.queue.while_idle(at_most, act)
+    }
+
+    /// Makes all submissions fail from now on.
+    pub(crate) fn refuse_work(&self) {
+        self.queue.refuse();
     }
 
     /// Bytes of device memory that farptr's own buffers have taken.

@@ -15,7 +15,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{
-            AtomicU64,
+            AtomicBool, AtomicU64,
             Ordering::{AcqRel, Acquire, Release},
         },
     },
@@ -34,6 +34,8 @@ pub(crate) struct Queue {
     newest: AtomicU64,
     /// A value that the timeline has reached; it may have reached a higher one.
     reached: AtomicU64,
+    /// Nothing may be submitted any more, since memory that kernels may use is not imported.
+    refuses: AtomicBool,
     retired: Mutex<Retired>,
     handle: Arc<Handle>,
 }
@@ -55,6 +57,7 @@ impl Queue {
             timeline,
             newest: AtomicU64::new(0),
             reached: AtomicU64::new(0),
+            refuses: AtomicBool::new(false),
             retired: Mutex::new(Retired::default()),
             handle: Arc::clone(handle),
         })
@@ -73,6 +76,10 @@ impl Queue {
         // A panic while the lock was held leaves at worst a value that is never signalled or waited
         // for, so a poisoned lock is as good as any.
         let queue = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.refuses.load(Acquire) {
+            let result = vk::Result::ERROR_OUT_OF_HOST_MEMORY;
+            return Err(VulkanError { call: "vkQueueSubmit", result });
+        }
         let value = self.newest.load(Acquire) + 1;
         let values = [value];
         let mut timeline =
@@ -92,6 +99,26 @@ impl Queue {
         drop(queue);
         self.reap();
         Ok(value)
+    }
+
+    /// Runs `act` while no command is pending and none can be submitted; absent if commands were
+    /// pending for so long.
+    pub(crate) fn while_idle<R>(&self, at_most: Duration, act: impl FnOnce() -> R) -> Option<R> {
+        // The long wait is without the lock, under which only the newest submissions are left.
+        let newest = self.newest.load(Acquire);
+        if !self.wait_at_most(newest, at_most) {
+            return None;
+        }
+        let queue = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = self.newest.load(Acquire);
+        let done = self.wait_at_most(newest, at_most).then(act);
+        drop(queue);
+        done
+    }
+
+    /// Makes all submissions fail from now on.
+    pub(crate) fn refuse(&self) {
+        self.refuses.store(true, Release);
     }
 
     /// Waits for a submission, so long at most, and says whether it is complete.
