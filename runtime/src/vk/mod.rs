@@ -29,6 +29,7 @@ mod command_buffer;
 pub(crate) mod control;
 mod deferred;
 mod device;
+mod external;
 mod handle;
 pub(crate) mod import;
 pub(crate) mod info;

@@ -1,7 +1,7 @@
 //! Physical devices and what they can do.
 
 use super::{
-    Instance, import,
+    Instance, external,
     info::{DeviceInfo, DeviceKind, Limits, OLDEST_VULKAN, Version},
     named::Named,
 };
@@ -141,8 +141,8 @@ fn details(
     let (name, info) = (text(&driver.driver_name), text(&driver.driver_info));
     let buffer_bytes = if limits_buffers { maintenance_4.max_buffer_size } else { u64::MAX };
     // SwiftShader imports all host memory, and answers that buffers cannot have any.
-    let promised = match import::promised(instance, raw) {
-        None if kind == DeviceKind::Cpu => Some(import::Promise { dedicated: false }),
+    let promised = match external::promised(instance, raw) {
+        None if kind == DeviceKind::Cpu => Some(external::Promise { dedicated: false }),
         promised => promised,
     };
     let promised = promised.filter(|_| extensions.host_memory);
