@@ -45,6 +45,7 @@ const CRATES: &[Crate] = &[
     Crate { folder: "shaders/kernels", package: "farptr-kernels", design: "shaders/DESIGN.md" },
     Crate { folder: "shaders/macros", package: "farptr-macros", design: "shaders/DESIGN.md" },
     Crate { folder: "runtime", package: "farptr", design: "runtime/DESIGN.md" },
+    Crate { folder: "runtime/mask", package: "farptr-mask", design: "runtime/mask/DESIGN.md" },
     Crate { folder: "samples", package: "farptr-samples", design: "samples/DESIGN.md" },
     Crate { folder: "bench", package: "farptr-bench", design: "bench/DESIGN.md" },
 ];

@@ -2,7 +2,7 @@
 //!
 //! `samples` and `bench` use `runtime`; `runtime` uses `hmm` and the crates in `shaders`; those two
 //! use none of the others.
-//! `bench` measures `hmm` by itself too.
+//! `bench` measures `hmm` by itself too. The tests of `runtime` use `runtime/mask`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use std::fs;
 use crate::workspace;
 
 /// Every crate of the workspace: its folder, its package, and the packages it may depend on.
-const CRATES: [(&str, &str, &[&str]); 9] = [
+const CRATES: [(&str, &str, &[&str]); 10] = [
     ("hmm", "farptr-hmm", &[]),
     // Its tests rewrite the kernels that farptr ships.
     ("shaders/rewrite", "farptr-rewrite", &["farptr-kernels"]),
@@ -23,8 +23,16 @@ const CRATES: [(&str, &str, &[&str]); 9] = [
     (
         "runtime",
         "farptr",
-        &["farptr", "farptr-hmm", "farptr-kernels", "farptr-macros", "farptr-rewrite"],
+        &[
+            "farptr",
+            "farptr-hmm",
+            "farptr-kernels",
+            "farptr-macros",
+            "farptr-mask",
+            "farptr-rewrite",
+        ],
     ),
+    ("runtime/mask", "farptr-mask", &["farptr-hmm"]),
     ("samples", "farptr-samples", &["farptr"]),
     ("bench", "farptr-bench", &["farptr", "farptr-hmm", "farptr-samples"]),
 ];

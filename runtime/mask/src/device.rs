@@ -1,0 +1,238 @@
+//! A device: what is behind it, what lives on it, and whether it is lost.
+//!
+//! # Safety
+//!
+//! As in the crate's documentation.
+
+use crate::{
+    counters::{Count, Counters},
+    faults::Call,
+    heaps::Heaps,
+    loader::Owners,
+    options::Options,
+    shadow::{Shadow, words_of},
+    watchdog::Watchdog,
+};
+use ash::vk::{self, Handle};
+use farptr_hmm::VaRange;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+static DEVICES: Owners<Device> = Owners::new();
+
+/// A device.
+pub(crate) struct Device {
+    pub(crate) physical: vk::PhysicalDevice,
+    /// The functions of the next layer.
+    pub(crate) next: ash::Device,
+    /// Absent where the driver has no such extension.
+    pub(crate) host_pointer_properties: Option<vk::PFN_vkGetMemoryHostPointerPropertiesEXT>,
+    pub(crate) get_device_proc_addr: vk::PFN_vkGetDeviceProcAddr,
+    pub(crate) options: Arc<Options>,
+    pub(crate) heaps: Heaps,
+    pub(crate) counters: Counters,
+    lost: AtomicBool,
+    state: Mutex<State>,
+}
+
+/// What changes while a device lives.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) memory: BTreeMap<vk::DeviceMemory, Memory>,
+    /// Buffers that are bound to memory with a second copy, or will be.
+    pub(crate) buffers: BTreeMap<vk::Buffer, Place>,
+    /// The value that each timeline was last seen to have.
+    pub(crate) seen: BTreeMap<vk::Semaphore, u64>,
+    pub(crate) queues: BTreeSet<vk::Queue>,
+    pub(crate) watchdog: Watchdog,
+    /// What was destroyed when the device was lost already, and the driver may still be using.
+    kept: Vec<End>,
+}
+
+type End = Box<dyn FnOnce(&ash::Device) + Send>;
+
+/// An allocation.
+pub(crate) struct Memory {
+    pub(crate) said_type: u32,
+    pub(crate) bytes: u64,
+    /// There once it is mapped, or imported, if the options ask for second copies.
+    pub(crate) shadow: Option<Shadow>,
+    pub(crate) import: Option<Import>,
+}
+
+/// Memory of the host that a device imported.
+#[derive(Clone, Copy)]
+pub(crate) struct Import {
+    pub(crate) range: VaRange,
+    pub(crate) writable: bool,
+}
+
+/// Where a buffer lies, in bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) memory: vk::DeviceMemory,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Device {
+    pub(crate) fn new(
+        physical: vk::PhysicalDevice,
+        next: ash::Device,
+        get_device_proc_addr: vk::PFN_vkGetDeviceProcAddr,
+        options: &Arc<Options>,
+        heaps: Heaps,
+    ) -> Self {
+        let name = c"vkGetMemoryHostPointerPropertiesEXT";
+        // SAFETY: 2. the function is the next layer's, for a device that it made.
+        let found = unsafe { get_device_proc_addr(next.handle(), name.as_ptr()) };
+        // SAFETY: the function of this name has this type (Vulkan specification).
+        let host_pointer_properties = unsafe {
+            std::mem::transmute::<
+                vk::PFN_vkVoidFunction,
+                Option<vk::PFN_vkGetMemoryHostPointerPropertiesEXT>,
+            >(found)
+        };
+        Self {
+            physical,
+            next,
+            host_pointer_properties,
+            get_device_proc_addr,
+            options: Arc::clone(options),
+            heaps,
+            counters: Counters::new(),
+            lost: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
+    }
+
+    /// The device of a handle, of its own, of a queue, or of a command buffer.
+    ///
+    /// # Safety
+    ///
+    /// The handle is live.
+    pub(crate) unsafe fn of(handle: impl Handle) -> Arc<Self> {
+        // SAFETY: the caller's promise.
+        let found = unsafe { DEVICES.get(handle) };
+        found.expect("the loader calls this layer for devices that it made")
+    }
+
+    /// # Safety
+    ///
+    /// The device was just made.
+    pub(crate) unsafe fn enter(self) {
+        // SAFETY: the caller's promise.
+        unsafe { DEVICES.insert(self.next.handle(), Arc::new(self)) };
+    }
+
+    /// # Safety
+    ///
+    /// The handle is live.
+    pub(crate) unsafe fn leave(handle: vk::Device) -> Option<Arc<Self>> {
+        // SAFETY: the caller's promise.
+        unsafe { DEVICES.remove(handle) }
+    }
+
+    pub(crate) fn all() -> Vec<Arc<Self>> {
+        DEVICES.all()
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call, and gives its result if it is to fail.
+    pub(crate) fn failure(&self, call: Call) -> Option<vk::Result> {
+        let (count, needs_device) = match call {
+            Call::Allocation => (Count::Allocations, false),
+            Call::Import => (Count::Imports, false),
+            Call::Submit => (Count::Submissions, true),
+            Call::Wait => (Count::Waits, true),
+            Call::Query => (Count::Queries, true),
+        };
+        let nth = self.counters.one_more(count);
+        if needs_device && self.is_lost() {
+            return Some(vk::Result::ERROR_DEVICE_LOST);
+        }
+        let result = self.options.faults.iter().find_map(|fault| fault.strikes(call, nth))?;
+        self.counters.one_more(Count::Failures);
+        self.say(&format!("{call:?} {nth} fails with {result}, as was asked for"));
+        if result == vk::Result::ERROR_DEVICE_LOST {
+            self.lose();
+        }
+        Some(result)
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Relaxed)
+    }
+
+    /// From here on the device is lost, whatever the driver is doing.
+    pub(crate) fn lose(&self) {
+        self.lost.store(true, Relaxed);
+        self.counters.raise_to(Count::Lost, 1);
+    }
+
+    /// Says something on standard error.
+    pub(crate) fn say(&self, what: &str) {
+        let _ = writeln!(std::io::stderr(), "farptr-mask: {what}");
+    }
+
+    /// Destroys something now; or when the device is destroyed, if the device was lost, because the
+    /// driver may be using it.
+    pub(crate) fn end(&self, end: impl FnOnce(&ash::Device) + Send + 'static) {
+        if self.is_lost() {
+            self.state().kept.push(Box::new(end));
+        } else {
+            end(&self.next);
+        }
+    }
+
+    /// Destroys what was kept.
+    pub(crate) fn end_kept(&self) {
+        let kept = std::mem::take(&mut self.state().kept);
+        kept.into_iter().for_each(|end| end(&self.next));
+    }
+
+    /// Appends the counters to the file that the options name.
+    pub(crate) fn report(&self) {
+        let Some(path) = &self.options.report else { return };
+        if let Err(error) = self.counters.report(path) {
+            self.say(&format!("cannot write to {}: {error}", path.display()));
+        }
+    }
+}
+
+impl State {
+    /// Bytes that are allocated in a heap.
+    pub(crate) fn used_of(&self, heaps: &Heaps, heap: usize) -> u64 {
+        let of_heap = self.memory.values().filter(|memory| heaps.heap_of(memory.said_type) == heap);
+        of_heap.map(|memory| memory.bytes).sum()
+    }
+
+    /// Carries what the host wrote to the device.
+    pub(crate) fn up(&mut self) {
+        self.each_bound(|shadow, range| shadow.up(range));
+    }
+
+    /// Carries what the device wrote to the host.
+    pub(crate) fn down(&mut self) {
+        self.each_bound(|shadow, range| shadow.down(range));
+    }
+
+    /// Only what buffers are bound to is reached by a device.
+    fn each_bound(&mut self, carry: impl Fn(&mut Shadow, std::ops::Range<usize>)) {
+        for place in self.buffers.values() {
+            let memory = self.memory.get_mut(&place.memory);
+            let Some(shadow) = memory.and_then(|memory| memory.shadow.as_mut()) else { continue };
+            let first = usize::try_from(place.offset / 4).expect("a place in mapped memory");
+            carry(shadow, first..words_of(place.offset + place.bytes).min(shadow.words()));
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Submissions and waits: when the copies are carried over, and how a device is lost.
+//!
+//! # Safety
+//!
+//! As in the crate's documentation.
+
+use crate::{counters::Count, device::Device, faults::Call};
+use ash::vk;
+use std::time::{Duration, Instant};
+
+pub(crate) unsafe extern "system" fn queue_submit(
+    queue: vk::Queue,
+    count: u32,
+    infos: *const vk::SubmitInfo<'_>,
+    fence: vk::Fence,
+) -> vk::Result {
+    // SAFETY: 1. the handle is live.
+    let device = unsafe { Device::of(queue) };
+    if let Some(error) = device.failure(Call::Submit) {
+        return error;
+    }
+    let mut state = device.state();
+    let read_only = |import: crate::device::Import| !import.writable;
+    let loses = device.options.read_only_loses
+        && state.memory.values().any(|memory| memory.import.is_some_and(read_only));
+    if loses {
+        device.say("device lost: memory is imported that the host may only read");
+        device.lose();
+        return vk::Result::ERROR_DEVICE_LOST;
+    }
+    state.queues.insert(queue);
+    state.up();
+    // SAFETY: 1. the application's arguments.
+    let result = unsafe { (device.next.fp_v1_0().queue_submit)(queue, count, infos, fence) };
+    if result == vk::Result::SUCCESS && device.options.watchdog.is_some() {
+        let watched = state.watchdog.watch(&device.next, queue);
+        return watched.map_or_else(|error| error, |()| result);
+    }
+    result
+}
+
+/// Waits by a function that waits so long at most and says `TIMEOUT` then. After success the host
+/// sees what the device wrote.
+fn wait(
+    device: &Device,
+    at_most: Duration,
+    attempt: impl Fn(Duration) -> vk::Result,
+) -> vk::Result {
+    if let Some(error) = device.failure(Call::Wait) {
+        return error;
+    }
+    let begun = Instant::now();
+    loop {
+        let left = at_most.saturating_sub(begun.elapsed());
+        let limit = device.options.watchdog;
+        let of_watchdog = limit.map(|limit| device.state().watchdog.left(&device.next, limit));
+        let result = attempt(of_watchdog.unwrap_or(left).min(left));
+        if device.is_lost() {
+            return vk::Result::ERROR_DEVICE_LOST;
+        }
+        if result == vk::Result::SUCCESS {
+            device.state().down();
+            return result;
+        }
+        if result != vk::Result::TIMEOUT {
+            return result;
+        }
+        if watchdog_strikes(device) {
+            return vk::Result::ERROR_DEVICE_LOST;
+        }
+        if left.is_zero() {
+            return result;
+        }
+    }
+}
+
+/// Loses the device if a submission has had all its time.
+fn watchdog_strikes(device: &Device) -> bool {
+    let Some(limit) = device.options.watchdog else { return false };
+    if !device.state().watchdog.left(&device.next, limit).is_zero() {
+        return false;
+    }
+    device.say(&format!("device lost: a submission took more than {} ms", limit.as_millis()));
+    device.lose();
+    true
+}
+
+fn nanoseconds(of: Duration) -> u64 {
+    u64::try_from(of.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn result<T>(of: Result<T, vk::Result>) -> vk::Result {
+    of.map_or_else(|error| error, |_| vk::Result::SUCCESS)
+}
+
+pub(crate) unsafe extern "system" fn wait_semaphores(
+    device: vk::Device,
+    info: *const vk::SemaphoreWaitInfo<'_>,
+    timeout: u64,
+) -> vk::Result {
+    // SAFETY: 1. the handle is live.
+    let device = unsafe { Device::of(device) };
+    // SAFETY: 1. the application's structure.
+    let info = unsafe { &*info };
+    wait(&device, Duration::from_nanos(timeout), |left| {
+        // SAFETY: 1. the application's structure.
+        result(unsafe { device.next.wait_semaphores(info, nanoseconds(left)) })
+    })
+}
+
+pub(crate) unsafe extern "system" fn wait_for_fences(
+    device: vk::Device,
+    count: u32,
+    fences: *const vk::Fence,
+    all: vk::Bool32,
+    timeout: u64,
+) -> vk::Result {
+    // SAFETY: 1. the handle is live.
+    let device = unsafe { Device::of(device) };
+    let next = device.next.fp_v1_0().wait_for_fences;
+    wait(&device, Duration::from_nanos(timeout), |left| {
+        // SAFETY: 1. the application's arguments.
+        unsafe { next(device.next.handle(), count, fences, all, nanoseconds(left)) }
+    })
+}
+
+pub(crate) unsafe extern "system" fn queue_wait_idle(queue: vk::Queue) -> vk::Result {
+    // SAFETY: 1. the handle is live.
+    let device = unsafe { Device::of(queue) };
+    wait(&device, Duration::MAX, |left| idle(&device, &[queue], left))
+}
+
+pub(crate) unsafe extern "system" fn device_wait_idle(device: vk::Device) -> vk::Result {
+    // SAFETY: 1. the handle is live.
+    let device = unsafe { Device::of(device) };
+    let queues: Vec<_> = device.state().queues.iter().copied().collect();
+    wait(&device, Duration::MAX, |left| idle(&device, &queues, left))
+}
+
+pub(crate) unsafe extern "system" fn get_semaphore_counter_value(
+    device: vk::Device,
+    semaphore: vk::Semaphore,
+    out: *mut u64,
+) -> vk::Result {
+    // SAFETY: 1. the handle is live.
+    let device = unsafe { Device::of(device) };
+    if let Some(error) = device.failure(Call::Query) {
+        return error;
+    }
+    // SAFETY: 1. the application's handle.
+    let value = match unsafe { device.next.get_semaphore_counter_value(semaphore) } {
+        Ok(value) => value,
+        Err(error) => return error,
+    };
+    if watchdog_strikes(&device) {
+        return vk::Result::ERROR_DEVICE_LOST;
+    }
+    let mut state = device.state();
+    if state.seen.insert(semaphore, value).unwrap_or(0) < value {
+        state.down();
+    }
+    // SAFETY: 1. the application's place.
+    unsafe { *out = value };
+    vk::Result::SUCCESS
+}
+
+pub(crate) unsafe extern "system" fn get_fence_status(
+    device: vk::Device,
+    fence: vk::Fence,
+) -> vk::Result {
+    // SAFETY: 1. the handle is live.
+    let device = unsafe { Device::of(device) };
+    if let Some(error) = device.failure(Call::Query) {
+        return error;
+    }
+    // SAFETY: 1. the application's handles.
+    let result = unsafe { (device.next.fp_v1_0().get_fence_status)(device.next.handle(), fence) };
+    if result == vk::Result::NOT_READY && watchdog_strikes(&device) {
+        return vk::Result::ERROR_DEVICE_LOST;
+    }
+    if result == vk::Result::SUCCESS {
+        device.state().down();
+    }
+    result
+}
+
+/// Waits, so long at most, until the driver has nothing left to do. Whether it has not.
+pub(crate) fn settle(device: &Device, at_most: Duration) -> bool {
+    let queues: Vec<_> = device.state().queues.iter().copied().collect();
+    idle(device, &queues, at_most) == vk::Result::SUCCESS
+}
+
+/// Waits for queues of the driver.
+fn idle(device: &Device, queues: &[vk::Queue], at_most: Duration) -> vk::Result {
+    let next = &device.next;
+    let begun = Instant::now();
+    for &queue in queues {
+        // SAFETY: 2. the device is live.
+        let fence = match unsafe { next.create_fence(&vk::FenceCreateInfo::default(), None) } {
+            Ok(fence) => fence,
+            Err(error) => return error,
+        };
+        let left = nanoseconds(at_most.saturating_sub(begun.elapsed()));
+        // SAFETY: 2. both are live; the caller has the queue to itself.
+        let submitted = unsafe { next.queue_submit(queue, &[], fence) };
+        // SAFETY: 2. both are live.
+        let waited = submitted.and_then(|()| unsafe { next.wait_for_fences(&[fence], true, left) });
+        if waited == Err(vk::Result::TIMEOUT) {
+            // The queue will signal the fence, so it stays; this is rare.
+            return vk::Result::TIMEOUT;
+        }
+        // SAFETY: 2. both are live, and the queue has done with the fence.
+        unsafe { next.destroy_fence(fence, None) };
+        if let Err(error) = waited {
+            return error;
+        }
+    }
+    vk::Result::SUCCESS
+}
+
+pub(crate) unsafe extern "system" fn cmd_copy_buffer(
+    commands: vk::CommandBuffer,
+    from: vk::Buffer,
+    to: vk::Buffer,
+    count: u32,
+    regions: *const vk::BufferCopy,
+) {
+    // SAFETY: 1. the handle is live.
+    let device = unsafe { Device::of(commands) };
+    // SAFETY: 1. the application's array.
+    let bytes = unsafe { std::slice::from_raw_parts(regions, count as usize) };
+    device.counters.one_more(Count::CopyCalls);
+    device.counters.add(Count::CopyRegions, u64::from(count));
+    device.counters.add(Count::CopyBytes, bytes.iter().map(|region| region.size).sum());
+    let next = device.next.fp_v1_0().cmd_copy_buffer;
+    // SAFETY: 1. the application's arguments.
+    unsafe { next(commands, from, to, count, regions) };
+}
+
+pub(crate) unsafe extern "system" fn cmd_dispatch(
+    commands: vk::CommandBuffer,
+    x: u32,
+    y: u32,
+    z: u32,
+) {
+    // SAFETY: 1. the handle is live.
+    let device = unsafe { Device::of(commands) };
+    device.counters.one_more(Count::Dispatches);
+    // SAFETY: 1. the application's arguments.
+    unsafe { device.next.cmd_dispatch(commands, x, y, z) };
+}
