@@ -119,8 +119,12 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Limits the device memory that copied pages take, in bytes; the rest of them stays in memory
-    /// of the host that the device can read. Without it all of the device's memory is used.
+    /// Limits the device memory that copied pages take in all scopes of the runtime together, in
+    /// bytes; the rest of them stays in memory of the host that the device can read.
+    ///
+    /// Without it the limit is four fifths of what is free when the runtime is built, as the driver
+    /// reports it (`VK_EXT_memory_budget`), or of all memory of the device if it does not; farptr's
+    /// other buffers in that memory count, too. [`Explanation::device_budget`] is the number.
     pub fn device_budget(mut self, bytes: u64) -> Self {
         self.device_budget = Some(bytes);
         self
@@ -224,6 +228,7 @@ impl RuntimeBuilder {
             proof,
             loops,
             narrow_offsets,
+            budget: launcher.device().budget().limit(),
             validation,
             times,
             cache: String::new(),
@@ -284,7 +289,9 @@ impl RuntimeBuilder {
         modes: Modes,
     ) -> Result<Opened, String> {
         let opened = |error| format!("cannot be opened: {}", chain(&error));
-        let device = Arc::new(Device::open(instance, physical, self.time_kernels).map_err(opened)?);
+        let (timed, copied) = (self.time_kernels, self.device_budget);
+        let device = Device::open(instance, physical, timed, copied).map_err(opened)?;
+        let device = Arc::new(device);
         let launcher = Arc::new(Launcher::new(&device).map_err(opened)?);
         let kernels = Kernels::new(&device, self.pipelines(&device)?);
         let load = |checked_in: CheckedIn| {
@@ -322,7 +329,6 @@ impl RuntimeBuilder {
         let config = Arc::new(Config {
             access: ProvedAccess::Mirrored,
             backing: choose_backing(backing, &launcher.device().info),
-            device_budget: self.device_budget,
             hooks: self.hooks,
         });
         prove(launcher, &config, probe)?;

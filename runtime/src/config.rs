@@ -11,8 +11,6 @@ pub(crate) struct Config {
     pub(crate) access: ProvedAccess,
     /// Import or copy.
     pub(crate) backing: ChosenBacking,
-    /// Bytes of device frames, if limited.
-    pub(crate) device_budget: Option<u64>,
     /// Options for tests.
     pub(crate) hooks: Hooks,
 }
@@ -22,7 +20,6 @@ impl Config {
     pub(crate) const DIRECT: Self = Self {
         access: ProvedAccess::Direct,
         backing: ChosenBacking::Import,
-        device_budget: None,
         hooks: Hooks { staged_copies: false, serve_faults: None, import_limit: None },
     };
 

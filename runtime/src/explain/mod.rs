@@ -5,8 +5,11 @@ mod kernel;
 pub use kernel::KernelExplanation;
 
 use crate::{
-    ChosenBacking, ProvedAccess, ResidencyTier, lend::kinds::imports_all, prove::judge::Refusal,
-    times::Clock, vk::info::DeviceInfo,
+    ChosenBacking, ProvedAccess, ResidencyTier,
+    lend::kinds::imports_all,
+    prove::judge::Refusal,
+    times::Clock,
+    vk::{budget::Limit, info::DeviceInfo},
 };
 use farptr_hmm::PageSize;
 use std::fmt;
@@ -26,6 +29,7 @@ pub struct Explanation {
     pub(crate) proof: String,
     pub(crate) loops: Loops,
     pub(crate) narrow_offsets: bool,
+    pub(crate) budget: Limit,
     pub(crate) validation: bool,
     pub(crate) times: Timing,
     pub(crate) cache: String,
@@ -130,6 +134,12 @@ impl Explanation {
         self.narrow_offsets
     }
 
+    /// The most bytes of the device's memory that copied pages may take, in all scopes together.
+    #[must_use]
+    pub fn device_budget(&self) -> u64 {
+        self.budget.bytes()
+    }
+
     /// Whether kernels are timed: it was asked for, and the device has timestamps.
     #[must_use]
     pub fn times_kernels(&self) -> bool {
@@ -173,6 +183,7 @@ impl fmt::Display for Explanation {
                 )?;
             }
         }
+        writeln!(f, "budget      {}", self.budget)?;
         match self.loops.cut_after {
             None => writeln!(f, "loops       not cut")?,
             Some(count) => writeln!(

@@ -16,6 +16,7 @@ use crate::{
     vk::{
         Device,
         block::Block,
+        budget::Share,
         command::{Recording, Submitted},
         transfer::{Region, Transfer},
     },
@@ -31,9 +32,7 @@ const CHUNK_BYTES: u64 = 1 << 20;
 pub(crate) struct Frames {
     device: Arc<Device>,
     /// By address.
-    blocks: BTreeMap<u64, Block>,
-    /// Bytes of device-local memory that may still be taken.
-    budget: u64,
+    blocks: BTreeMap<u64, Held>,
     /// The rest of the chunk that single pages come from.
     free: std::ops::Range<u64>,
     /// Writes to memory that the host does not map.
@@ -44,6 +43,12 @@ pub(crate) struct Frames {
     staged: bool,
 }
 
+/// A block, and what it takes of the device's budget if it is in the device's own memory.
+struct Held {
+    block: Block,
+    _share: Option<Share>,
+}
+
 /// Frames, and the lent memory that they hold copies of.
 pub(crate) struct Copies<'c> {
     pub(crate) frames: &'c mut Frames,
@@ -51,11 +56,10 @@ pub(crate) struct Copies<'c> {
 }
 
 impl Frames {
-    pub(crate) fn new(device: &Arc<Device>, budget: Option<u64>, staged: bool) -> Self {
+    pub(crate) fn new(device: &Arc<Device>, staged: bool) -> Self {
         Self {
             device: Arc::clone(device),
             blocks: BTreeMap::new(),
-            budget: budget.unwrap_or(u64::MAX),
             free: 0..0,
             queue: None,
             reading: None,
@@ -65,18 +69,15 @@ impl Frames {
 
     /// Whole pages in one stretch of device-local memory, if the budget and the device have them.
     pub(crate) fn reserve(&mut self, bytes: u64) -> Option<u64> {
-        let left = self.budget.checked_sub(bytes)?;
+        let share = self.device.budget().take(bytes)?;
         let block = Block::new(&self.device, bytes, MemoryLocation::GpuOnly).ok()?;
-        self.budget = left;
-        Some(self.keep(block))
+        Some(self.keep(block, Some(share)))
     }
 
     /// Gives back what [`reserve`](Self::reserve) returned, after all copies to and from it.
     pub(crate) fn release(&mut self, start: u64) -> Result<(), VulkanError> {
         self.finish_writes()?;
-        if let Some(block) = self.blocks.remove(&start) {
-            self.budget = self.budget.saturating_add(block.bytes());
-        }
+        self.blocks.remove(&start);
         Ok(())
     }
 
@@ -88,7 +89,7 @@ impl Frames {
         }
         if self.free.end - self.free.start < bytes {
             // Small budgets are used to the last page.
-            let within = self.budget / PAGE_BYTES * PAGE_BYTES;
+            let within = self.device.budget().left() / PAGE_BYTES * PAGE_BYTES;
             let chunk = if within < bytes { CHUNK_BYTES } else { CHUNK_BYTES.min(within) };
             let start = self.block(chunk)?;
             self.free = start..start + chunk;
@@ -103,12 +104,12 @@ impl Frames {
             return Ok(address);
         }
         let block = Block::new(&self.device, bytes, MemoryLocation::GpuToCpu)?;
-        Ok(self.keep(block))
+        Ok(self.keep(block, None))
     }
 
-    fn keep(&mut self, block: Block) -> u64 {
+    fn keep(&mut self, block: Block, share: Option<Share>) -> u64 {
         let address = block.address();
-        self.blocks.insert(address, block);
+        self.blocks.insert(address, Held { block, _share: share });
         address
     }
 
@@ -298,15 +299,15 @@ impl Memory for Copies<'_> {
 }
 
 /// The block that has a device address, and the address's place in it.
-fn find(blocks: &BTreeMap<u64, Block>, device: u64) -> (&Block, usize) {
-    let (&start, block) =
+fn find(blocks: &BTreeMap<u64, Held>, device: u64) -> (&Block, usize) {
+    let (&start, Held { block, .. }) =
         blocks.range(..=device).next_back().expect("addresses come from these frames");
     (block, place(start, block, device))
 }
 
 /// As [`find`], for writing.
-fn find_mut(blocks: &mut BTreeMap<u64, Block>, device: u64) -> (&mut Block, usize) {
-    let (&start, block) =
+fn find_mut(blocks: &mut BTreeMap<u64, Held>, device: u64) -> (&mut Block, usize) {
+    let (&start, Held { block, .. }) =
         blocks.range_mut(..=device).next_back().expect("addresses come from these frames");
     let place = place(start, block, device);
     (block, place)

@@ -1,5 +1,10 @@
 //! Scopes: what soundness rests on, and what a program does inside one.
 
+#[cfg(test)]
+mod budget_tests;
+#[cfg(test)]
+#[path = "../../tests/common/mod.rs"]
+mod common;
 mod idle;
 mod launch;
 #[allow(clippy::module_inception, reason = "the type `Scope` and its argument have a file alone")]

@@ -3,10 +3,8 @@
 
 #[path = "../../tests/common/checked.rs"]
 mod checked;
-#[path = "../../tests/common/mod.rs"]
-mod common;
 
-use super::Scope;
+use super::{Scope, common};
 use crate::test_hooks::TestHooks;
 use crate::{
     AccessMode, Backing, Kernel, LaunchOptions, PtrMut, Runtime, RuntimeBuilder, VirtAddr,

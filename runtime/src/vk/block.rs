@@ -1,6 +1,6 @@
 //! Stretches of device memory with device addresses, on page boundaries.
 
-use super::{Device, bound::Buffer};
+use super::{Device, bound::Buffer, budget::BESIDE_BYTES};
 use crate::VulkanError;
 use ash::vk;
 use farptr_rewrite::control::PAGE_BYTES;
@@ -33,7 +33,7 @@ impl Block {
     ) -> Result<Self, VulkanError> {
         // A page more, because nothing says how far addresses are aligned.
         let none = vk::BufferUsageFlags::empty();
-        let buffer = Buffer::new(device, bytes + PAGE_BYTES, none, location)?;
+        let buffer = Buffer::new(device, bytes + BESIDE_BYTES, none, location)?;
         let start = buffer.look_up_address(device);
         let address = start.next_multiple_of(PAGE_BYTES);
         let skipped = address - start;

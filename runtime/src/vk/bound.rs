@@ -1,12 +1,9 @@
 //! Buffers that are bound to memory of their own.
 
-use super::{Device, deferred::Deferred, memory::Memory, named::Named};
+use super::{Device, budget::Share, deferred::Deferred, memory::Memory, named::Named};
 use crate::VulkanError;
 use ash::vk;
-use gpu_allocator::{
-    MemoryLocation,
-    vulkan::{Allocation, AllocationCreateDesc, AllocationScheme},
-};
+use gpu_allocator::{MemoryLocation, vulkan::Allocation};
 use std::sync::Arc;
 
 /// A buffer bound to memory of its own, with a device address.
@@ -19,6 +16,8 @@ struct Bound {
     raw: vk::Buffer,
     allocation: Option<Allocation>,
     memory: Arc<Memory>,
+    /// What the buffer takes of the device's memory, if it is no copy.
+    _charge: Option<Share>,
 }
 
 impl Buffer {
@@ -40,7 +39,8 @@ impl Buffer {
         let info = vk::BufferCreateInfo::default().size(bytes).usage(usage);
         // SAFETY: 1. the device is live; 3. its features include bufferDeviceAddress.
         let raw = unsafe { device.raw().create_buffer(&info, None) }.named("vkCreateBuffer")?;
-        let mut bound = Bound { raw, allocation: None, memory: Arc::clone(device.memory()) };
+        let mut bound =
+            Bound { raw, allocation: None, memory: Arc::clone(device.memory()), _charge: None };
         bound.allocate_and_bind(device, location)?;
         Ok(Self(Deferred::new(bound, device.queue())))
     }
@@ -74,13 +74,12 @@ impl Bound {
         if requirements.size > device.info.limits.allocation_bytes {
             return Err(too_large());
         }
-        let allocation = self.allocation.insert(self.memory.allocate(&AllocationCreateDesc {
-            name: "farptr",
-            requirements,
-            location,
-            linear: true,
-            allocation_scheme: AllocationScheme::GpuAllocatorManaged,
-        })?);
+        let allocation = self.memory.allocate(raw, requirements, location)?;
+        // Copies have taken their share before.
+        let local = allocation.memory_properties().contains(vk::MemoryPropertyFlags::DEVICE_LOCAL);
+        let charged = local && location != MemoryLocation::GpuOnly;
+        self._charge = charged.then(|| device.budget().charge(allocation.size()));
+        let allocation = self.allocation.insert(allocation);
         // SAFETY: 1. the memory is live until the allocation is freed.
         let memory = unsafe { allocation.memory() };
         // SAFETY: 1. buffer and memory are live; 2. the buffer is new and bound once, to a part of

@@ -3,6 +3,7 @@
 use super::{
     Instance, Physical,
     allocations::Allocations,
+    budget::{Budget, Heap, Limit},
     command_buffer::CommandBuffer,
     handle::Handle,
     info::{DeviceInfo, Traits},
@@ -30,6 +31,8 @@ pub(crate) struct Device {
     memory: Arc<Memory>,
     /// Those of `memory` and of imports.
     allocations: Arc<Allocations>,
+    /// What copies may take of `memory`.
+    budget: Arc<Budget>,
     control_layout: SetLayout,
     /// Command buffers that are free: a lock-free list, because threads launch side by side.
     free: SegQueue<CommandBuffer>,
@@ -45,11 +48,13 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// Opens a device that `prove::judge` found fit. If asked to, it times kernels where it can.
+    /// Opens a device that `prove::judge` found fit. If asked to, it times kernels where it can. So
+    /// many bytes of copies may be in its memory, or a part of what it has free now.
     pub(crate) fn open(
         instance: &Arc<Instance>,
         physical: &Physical,
         time_kernels: bool,
+        copied_bytes: Option<u64>,
     ) -> Result<Self, VulkanError> {
         let family = physical.info.compute_family;
         let family = family.expect("devices without a compute queue are refused");
@@ -60,11 +65,14 @@ impl Device {
         let host_memory =
             import.then(|| ext::external_memory_host::Device::new(instance.raw(), handle.raw()));
         let allocations = Allocations::new(physical.info.limits.allocations);
+        let heap = local_heap(instance, physical);
+        let limit = copied_bytes.map_or(Limit::Derived(heap), Limit::Asked);
         let clock = physical.info.clock.filter(|_| time_kernels);
         Ok(Self {
             queue: Arc::new(Queue::new(&handle, family)?),
-            memory: Arc::new(Memory::new(&handle, physical.raw, &allocations)?),
+            memory: Arc::new(Memory::new(&handle, physical.raw, heap, &allocations)?),
             allocations,
+            budget: Budget::new(limit),
             control_layout: SetLayout::new(&handle)?,
             free: SegQueue::new(),
             host_memory,
@@ -163,6 +171,11 @@ impl Device {
         &self.memory
     }
 
+    /// The memory of the device that copies may take.
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
     /// The memory allocations of the device, for those that are made beside [`Memory`].
     pub(super) fn allocations(&self) -> &Arc<Allocations> {
         &self.allocations
@@ -179,6 +192,31 @@ impl Device {
     pub(super) fn memory_types(&self) -> &[vk::MemoryType] {
         &self.memory_types
     }
+}
+
+/// The heap of the memory that kernels reach fastest, as it is now.
+///
+/// Of all types that are device-local, the allocator takes the first one, which has no property
+/// that others lack.
+fn local_heap(instance: &Instance, physical: &Physical) -> Heap {
+    let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
+    let mut all = vk::PhysicalDeviceMemoryProperties2::default();
+    if physical.extensions.memory_budget {
+        all = all.push_next(&mut budget);
+    }
+    // SAFETY: 1. `physical` was listed by this live instance; 2. the device has Vulkan 1.2, and the
+    // extension of the chained structure.
+    unsafe { instance.raw().get_physical_device_memory_properties2(physical.raw, &mut all) };
+    let memory = all.memory_properties;
+    let is_local = |kind: &&vk::MemoryType| {
+        kind.property_flags.contains(vk::MemoryPropertyFlags::DEVICE_LOCAL)
+    };
+    let local = memory.memory_types_as_slice().iter().find(is_local);
+    let index = local.map_or(0, |kind| kind.heap_index as usize);
+    // A driver that reports nothing reports 0.
+    let reported = Some(budget.heap_budget[index]).filter(|&bytes| bytes > 0);
+    let free_bytes = reported.map(|bytes| bytes.saturating_sub(budget.heap_usage[index]));
+    Heap { bytes: memory.memory_heaps[index].size, free_bytes }
 }
 
 impl fmt::Debug for Device {

@@ -2,7 +2,7 @@
 
 use super::{Instance, Physical, named::Named, physical::Features};
 use crate::VulkanError;
-use ash::{ext, vk};
+use ash::{amd, ext, vk};
 use std::{fmt, sync::Arc};
 
 /// The handle of an opened device. Everything that was made from it has an [`Arc`] of it.
@@ -66,7 +66,15 @@ fn create(
     let queues = [vk::DeviceQueueCreateInfo::default()
         .queue_family_index(family)
         .queue_priorities(&priorities)];
-    let extension = [ext::external_memory_host::NAME.as_ptr()];
+    let overallocation = physical.extensions.overallocation;
+    let wanted = [
+        (import, ext::external_memory_host::NAME),
+        (overallocation, amd::memory_overallocation_behavior::NAME),
+    ];
+    let extensions: Vec<_> =
+        wanted.iter().filter(|(wanted, _)| *wanted).map(|(_, name)| name.as_ptr()).collect();
+    let mut no_overallocation = vk::DeviceMemoryOverallocationCreateInfoAMD::default()
+        .overallocation_behavior(vk::MemoryOverallocationBehaviorAMD::DISALLOWED);
     let Features { core, storage_16, push_16, v12, .. } = physical.features;
     let mut v11 = vk::PhysicalDeviceVulkan11Features::default()
         .storage_buffer16_bit_access(storage_16)
@@ -82,12 +90,15 @@ fn create(
         .shader_buffer_int64_atomics(v12.int64_atomics)
         .vulkan_memory_model(v12.memory_model)
         .vulkan_memory_model_device_scope(v12.memory_model_device_scope);
-    let info = vk::DeviceCreateInfo::default()
+    let mut info = vk::DeviceCreateInfo::default()
         .queue_create_infos(&queues)
-        .enabled_extension_names(if import { &extension } else { &[] })
+        .enabled_extension_names(&extensions)
         .enabled_features(&core)
         .push_next(&mut v11)
         .push_next(&mut v12);
+    if overallocation {
+        info = info.push_next(&mut no_overallocation);
+    }
     // SAFETY: 1. `physical` was listed by this live instance; 3. only features and the extension
     // that it reports are enabled.
     unsafe { instance.raw().create_device(physical.raw, &info, None) }.named("vkCreateDevice")

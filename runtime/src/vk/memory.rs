@@ -2,14 +2,15 @@
 
 use super::{
     allocations::{Allocations, Purpose, Slot},
+    budget::Heap,
     handle::Handle,
 };
 use crate::VulkanError;
 use ash::vk;
 use farptr_hmm::file_limit_as_error;
 use gpu_allocator::{
-    AllocationError, AllocationSizes, AllocatorDebugSettings,
-    vulkan::{Allocation, AllocationCreateDesc, Allocator, AllocatorCreateDesc},
+    AllocationError, AllocationSizes, AllocatorDebugSettings, MemoryLocation,
+    vulkan::{Allocation, AllocationCreateDesc, AllocationScheme, Allocator, AllocatorCreateDesc},
 };
 use rustix::{
     io::Errno,
@@ -23,12 +24,16 @@ use std::{
 
 /// Bytes of the allocations that small buffers share.
 const BLOCK_BYTES: u64 = 4 << 20;
+/// Memory of fewer blocks is not given out in blocks.
+const SMALL_BLOCKS: u64 = 16;
 
 /// The memory of a device.
 pub(crate) struct Memory {
     /// There until Drop.
     allocator: Mutex<Option<Blocks>>,
     allocations: Arc<Allocations>,
+    /// The device's memory is too small for blocks that buffers share.
+    small: bool,
     handle: Arc<Handle>,
 }
 
@@ -57,6 +62,7 @@ impl Memory {
     pub(crate) fn new(
         handle: &Arc<Handle>,
         physical_device: vk::PhysicalDevice,
+        heap: Heap,
         allocations: &Arc<Allocations>,
     ) -> Result<Self, VulkanError> {
         let made = Allocator::new(&AllocatorCreateDesc {
@@ -71,6 +77,7 @@ impl Memory {
         Ok(Self {
             allocator: Mutex::new(Some(Blocks { allocator, slots: Vec::new() })),
             allocations: Arc::clone(allocations),
+            small: heap.bytes < SMALL_BLOCKS * BLOCK_BYTES,
             handle: Arc::clone(handle),
         })
     }
@@ -94,16 +101,25 @@ impl Memory {
         file_limit_as_error(|| act(blocks))
     }
 
-    /// Allocates memory of which the mapped part can be touched.
+    /// Allocates memory for a buffer, of which the mapped part can be touched.
     pub(super) fn allocate(
         &self,
-        desc: &AllocationCreateDesc<'_>,
+        buffer: vk::Buffer,
+        requirements: vk::MemoryRequirements,
+        location: MemoryLocation,
     ) -> Result<Allocation, VulkanError> {
+        let alone = self.small && location == MemoryLocation::GpuOnly;
+        let allocation_scheme = match alone {
+            true => AllocationScheme::DedicatedBuffer(buffer),
+            false => AllocationScheme::GpuAllocatorManaged,
+        };
+        let (name, linear) = ("farptr", true);
+        let desc = AllocationCreateDesc { name, requirements, location, linear, allocation_scheme };
         // The allocator does not say beforehand whether it has room.
-        let large = desc.requirements.size > BLOCK_BYTES;
+        let large = alone || requirements.size > BLOCK_BYTES;
         let slot = self.allocations.take(if large { Purpose::Large } else { Purpose::Shared });
         let slot = slot.map_err(|_| too_many())?;
-        let allocate = |allocator: &mut Allocator| allocator.allocate(desc);
+        let allocate = |allocator: &mut Allocator| allocator.allocate(&desc);
         let allocated = self.with_blocks(|blocks| blocks.change(Some(slot), allocate));
         let allocation = allocated.map_err(|error| refused(&error))?;
         if is_there(&allocation) {

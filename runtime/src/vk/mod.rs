@@ -22,6 +22,7 @@
 pub(crate) mod allocations;
 pub(crate) mod block;
 mod bound;
+pub(crate) mod budget;
 pub(crate) mod buffer;
 mod claim;
 pub(crate) mod command;

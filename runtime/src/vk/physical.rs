@@ -6,7 +6,7 @@ use super::{
     named::Named,
 };
 use crate::{VulkanError, times::Clock};
-use ash::{ext, khr, vk};
+use ash::{amd, ext, khr, vk};
 use farptr_rewrite::Capability;
 use std::{ffi::CStr, fmt::Write};
 
@@ -15,7 +15,21 @@ use std::{ffi::CStr, fmt::Write};
 pub(crate) struct Physical {
     pub(crate) raw: vk::PhysicalDevice,
     pub(crate) features: Features,
+    pub(crate) extensions: Extensions,
     pub(crate) info: DeviceInfo,
+}
+
+/// The extensions that farptr uses where they exist.
+#[derive(Clone, Copy)]
+pub(crate) struct Extensions {
+    /// Host memory can be imported.
+    pub(crate) host_memory: bool,
+    /// The driver says how long buffers may be.
+    pub(crate) maintenance_4: bool,
+    /// The driver says how much memory is free.
+    pub(crate) memory_budget: bool,
+    /// The driver can be told not to promise more memory than there is.
+    pub(crate) overallocation: bool,
 }
 
 /// The features that farptr enables where they exist. The first two are required.
@@ -93,7 +107,7 @@ impl Physical {
             limits: limits(&basic.limits, details.as_ref()),
             cache_key: cache_key(&basic),
         };
-        Ok(Self { raw, features, info })
+        Ok(Self { raw, features, extensions, info })
     }
 }
 
@@ -103,13 +117,6 @@ struct Details {
     allocation_bytes: u64,
     import_alignment: Option<u64>,
     dedicated_imports: bool,
-}
-
-/// The device extensions that farptr looks for.
-#[derive(Clone, Copy)]
-struct Extensions {
-    host_memory: bool,
-    maintenance_4: bool,
 }
 
 fn details(
@@ -163,6 +170,8 @@ impl Extensions {
         Ok(Self {
             host_memory: has(ext::external_memory_host::NAME),
             maintenance_4: has(khr::maintenance4::NAME),
+            memory_budget: has(ext::memory_budget::NAME),
+            overallocation: has(amd::memory_overallocation_behavior::NAME),
         })
     }
 }
