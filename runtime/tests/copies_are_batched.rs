@@ -61,8 +61,8 @@ fn each_of_many_pages_goes_in_once_and_home_once() {
     assert_eq!(stats.transfer_regions, 4 * LENDS);
 }
 
-/// Kernels that follow pointers may write to every lend. A launch of them that may have to be undone
-/// takes all home together before it.
+/// Kernels that follow pointers may write to every lend. A launch of them that may have to be
+/// undone takes all home together before it.
 #[test]
 fn each_round_of_any_kernel_copies_once_each_way() {
     const LENDS: usize = 40;

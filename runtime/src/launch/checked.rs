@@ -46,8 +46,8 @@ pub(crate) struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// The form of the kernel for a launch on lent memory, of which it reaches so many segments, and
-    /// where its control rows are.
+    /// The form of the kernel for a launch on lent memory, of which it reaches so many segments,
+    /// and where its control rows are.
     pub(crate) fn form(
         &self,
         device: &Device,

@@ -7,9 +7,9 @@ use farptr_rewrite::{Analysis, Fold, Search, Translation, Variant, control::Layo
 /// The cheapest variant of a kernel that checks all accesses of the launch, and the layout of its
 /// control block.
 ///
-/// `segments` are the segments that a pointer from memory may lead into; an access is in one of
-/// `reached` many. Returns `None` if the kernel has more kinds of access than a control block has rows for, or the scope has more lends
-/// than a search can tell apart.
+/// `segments` are the segments that a pointer from memory may lead into; the kernel reaches
+/// `reached` many. Returns `None` if the kernel has more kinds of access than a control block has
+/// rows for, or reaches more lends than a search can tell apart.
 pub(crate) fn choose(
     analysis: &Analysis,
     traits: Traits,

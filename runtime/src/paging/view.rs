@@ -138,8 +138,8 @@ impl View {
         let reached = reached.unwrap_or_else(|| lends.iter().copied().collect());
         let prepared = self.prepare(launch, lends, &reached)?;
         let outcome = self.run(launch, &prepared, lends, &reached, homes);
-        // Where memory lies at several addresses, other lends lose pages with it, and after a failure
-        // any may.
+        // Other lends lose pages too if memory lies at several addresses, and any may after a
+        // failure.
         let all = outcome.is_err() || self.pages.has_aliases();
         let reach = self.reach((!all).then_some(&reached));
         let finished = self.finish(lends, &reach, homes);

@@ -1,10 +1,10 @@
 //! Frames and tables in device memory, and copies to and from them.
 //!
 //! The host writes device memory that it can map, and reads it if the mapping is cached. For all
-//! other memory the device copies, from one staging block for writes and to another for reads. There
-//! are two blocks because a card's own memory is fast to write for the host and slow to read: 124
-//! MB/s on an NVIDIA H200. Writes are queued, and go in the submission of the round that needs them.
-//! Reads of one call share a submission. Each staging block that is full takes one more.
+//! other memory the device copies, from one staging block for writes and to another for reads.
+//! There are two blocks because a card's own memory is fast to write for the host and slow to read:
+//! 124 MB/s on an NVIDIA H200. Writes are queued, and go in the submission of the round that needs
+//! them. Reads of one call share a submission. Each staging block that is full takes one more.
 
 use super::{
     memory::{Memory, Span},

@@ -28,8 +28,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// `T` is [`Lendable`]: plain data, or pointers, references and structures of them.
     ///
     /// The bytes stay where they are; nothing is copied, and pages that are not resident stay so
-    /// until a kernel touches them. The pages under the slice are imported, unless a lend that lasts
-    /// has imported them, in this scope or another one of the runtime. An empty slice can be lent.
+    /// until a kernel touches them. The pages under the slice are imported, unless a lend that
+    /// lasts has imported them, in this scope or another one of the runtime. An empty slice can be
+    /// lent.
     ///
     /// In mirrored access, what cannot be imported is copied: pages that several lends share on a
     /// device with other addresses, and on devices with hardware memory of files and memory that

@@ -1,8 +1,8 @@
 //! Tests on devices that are made to look and to fail like others.
 //!
-//! The layer `farptr-mask` (`runtime/mask`) works for a whole process, so a test runs itself again in
-//! a child, on the device that `FARPTR_MASK` describes: a row, and options (`runtime/mask/DESIGN.md`
-//! lists them).
+//! The layer `farptr-mask` (`runtime/mask`) works for a whole process, so a test runs itself again
+//! in a child, on the device that `FARPTR_MASK` describes: a row, and options
+//! (`runtime/mask/DESIGN.md` lists them).
 //!
 //! ```ignore
 //! #[test]
@@ -15,8 +15,8 @@
 //! }
 //! ```
 //!
-//! A child that takes longer than [`LIMIT`] is killed, and counts as one that failed. Its runtimes may
-//! have validation on. Put it in a test as `#[path = "common/masked.rs"] mod masked;`.
+//! A child that takes longer than [`LIMIT`] is killed, and counts as one that failed. Its runtimes
+//! may have validation on. Put it in a test as `#[path = "common/masked.rs"] mod masked;`.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use std::io::Read;
@@ -48,8 +48,8 @@ pub struct Ended {
     pub report: String,
 }
 
-/// Runs a test of this binary again, alone, on a masked device. `None` in that child, which is to do
-/// the test.
+/// Runs a test of this binary again, alone, on a masked device. `None` in that child, which is to
+/// do the test.
 pub fn again(mask: &str, test: &str) -> Option<Ended> {
     let mut command = Command::new(std::env::current_exe().expect("this test is a program"));
     command.args(["--exact", test, "--nocapture", "--test-threads=1", "--include-ignored"]);
