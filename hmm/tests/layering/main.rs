@@ -46,6 +46,7 @@ const CRATES: &[Crate] = &[
     Crate { folder: "shaders/macros", package: "farptr-macros", design: "shaders/DESIGN.md" },
     Crate { folder: "runtime", package: "farptr", design: "runtime/DESIGN.md" },
     Crate { folder: "runtime/mask", package: "farptr-mask", design: "runtime/mask/DESIGN.md" },
+    Crate { folder: "runtime/radv", package: "farptr-radv", design: "runtime/radv/DESIGN.md" },
     Crate { folder: "samples", package: "farptr-samples", design: "samples/DESIGN.md" },
     Crate { folder: "bench", package: "farptr-bench", design: "bench/DESIGN.md" },
 ];

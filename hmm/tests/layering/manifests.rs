@@ -1,8 +1,8 @@
 //! The direction of dependencies between the crates of the workspace.
 //!
 //! `samples` and `bench` use `runtime`; `runtime` uses `hmm` and the crates in `shaders`; those two
-//! use none of the others.
-//! `bench` measures `hmm` by itself too. The tests of `runtime` use `runtime/mask`.
+//! use none of the others. `bench` measures `hmm` by itself too. The tests of `runtime` use
+//! `runtime/mask`; they and `bench` use `runtime/radv`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use std::fs;
 use crate::workspace;
 
 /// Every crate of the workspace: its folder, its package, and the packages it may depend on.
-const CRATES: [(&str, &str, &[&str]); 10] = [
+const CRATES: [(&str, &str, &[&str]); 11] = [
     ("hmm", "farptr-hmm", &[]),
     // Its tests rewrite the kernels that farptr ships.
     ("shaders/rewrite", "farptr-rewrite", &["farptr-kernels"]),
@@ -29,12 +29,14 @@ const CRATES: [(&str, &str, &[&str]); 10] = [
             "farptr-kernels",
             "farptr-macros",
             "farptr-mask",
+            "farptr-radv",
             "farptr-rewrite",
         ],
     ),
     ("runtime/mask", "farptr-mask", &["farptr-hmm"]),
+    ("runtime/radv", "farptr-radv", &["farptr-rewrite"]),
     ("samples", "farptr-samples", &["farptr"]),
-    ("bench", "farptr-bench", &["farptr", "farptr-hmm", "farptr-samples"]),
+    ("bench", "farptr-bench", &["farptr", "farptr-hmm", "farptr-radv", "farptr-samples"]),
 ];
 
 fn manifest(folder: &str) -> String {

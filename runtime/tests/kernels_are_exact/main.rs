@@ -15,9 +15,14 @@
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 #![allow(clippy::cast_possible_truncation, reason = "numbers of invocations and elements, small")]
 
-/// Makes a test of each case: a function that gives a [`Case`](crate::case::Case).
+/// Makes a test of each case, a function that gives a [`Case`](crate::case::Case), and a list.
 macro_rules! cases {
     ($($case:ident,)*) => {
+        /// Every case of this file, with its name.
+        pub(crate) fn all() -> Vec<(&'static str, crate::case::Case)> {
+            vec![$((stringify!($case), $case()),)*]
+        }
+
         mod tests {
             $(
                 #[test]
@@ -29,6 +34,7 @@ macro_rules! cases {
     };
 }
 
+mod amd;
 mod arena;
 mod assembly;
 mod atomics;

@@ -10,15 +10,20 @@ use crate::run::check_words;
 use nest::Nest;
 
 /// How many nests run.
-const NESTS: u32 = 120;
+pub(crate) const NESTS: u32 = 120;
 /// Invocations, in workgroups of 8.
 const LANES: usize = 64;
+
+/// The words of the nest of a seed.
+pub(crate) fn words(seed: u32) -> Vec<u32> {
+    Nest::new(seed.into()).words()
+}
 
 #[test]
 fn nests_take_the_same_way_however_they_run() {
     let Some(rigs) = quick_rigs() else { return };
     for seed in 0..NESTS {
-        let words = Nest::new(seed.into()).words();
+        let words = words(seed);
         // The seed lies in a lend of its own, for the oracle alone.
         let case = Case::assembly("")
             .lend(Buffer::random(u64::from(seed) + 500, LANES).writable())

@@ -89,13 +89,24 @@ fn run_share(share: u64) {
     // Straight to the stream: what a passing test prints with macros is captured.
     let _ = writeln!(std::io::stderr(), "programs: seeds {first} + {share} + 4k, {count} in all");
     for seed in (first + share..first + count).step_by(4) {
-        let words = statements::write(Writer::new(seed, features));
+        let words = words(seed, features);
         let rigs = if seed % VALIDATED == 0 { validated } else { &quick };
         check_words(&format!("program {seed}"), &case(seed), rigs, &words);
     }
 }
 
-fn number(variable: &str) -> Option<u64> {
+/// The words of the program of a seed.
+fn words(seed: u64, features: Features) -> Vec<u32> {
+    statements::write(Writer::new(seed, features))
+}
+
+/// The words of the program of a seed, for a device that has everything that programs use.
+pub(crate) fn full(seed: u64) -> Vec<u32> {
+    words(seed, Features { long: true, pointers: true })
+}
+
+/// The number that a variable of the environment holds.
+pub(crate) fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
 }

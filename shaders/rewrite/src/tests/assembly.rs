@@ -1,6 +1,7 @@
 //! Modules in assembly: what compilers other than glslang emit, and what has to be refused.
 
-use super::tools::{assemble, validate, variants};
+use super::forms::variants;
+use super::tools::{assemble, validate};
 use crate::contract::analysis::Check;
 use crate::contract::error::RewriteError;
 use crate::program::Program;

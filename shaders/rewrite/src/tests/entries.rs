@@ -1,6 +1,7 @@
 //! Modules with several entry points: what is declared for each, and each rewritten by itself.
 
-use super::tools::{assemble, validate, variants};
+use super::forms::variants;
+use super::tools::{assemble, validate};
 use crate::contract::error::RewriteError;
 use crate::program::Program;
 use crate::{ReflectError, Reflection};

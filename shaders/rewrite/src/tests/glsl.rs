@@ -1,6 +1,7 @@
 //! Kernels of every kind of access, compiled by glslang.
 
-use super::tools::{compile, optimise, validate, variants};
+use super::forms::variants;
+use super::tools::{compile, optimise, validate};
 use crate::contract::analysis::{AccessKind, Analysis, Check};
 use crate::contract::error::RewriteError;
 use crate::program::Program;

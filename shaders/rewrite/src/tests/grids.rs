@@ -1,6 +1,7 @@
 //! Folded launches: the kernel's built-in values are those of the virtual grid.
 
-use super::tools::{assemble, validate, variants};
+use super::forms::variants;
+use super::tools::{assemble, validate};
 use crate::Reflection;
 use crate::contract::error::RewriteError;
 use crate::contract::variant::{Fold, Integers, Variant};

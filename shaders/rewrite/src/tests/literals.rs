@@ -1,6 +1,7 @@
 //! Instructions whose literals have a length or number that depends on something else.
 
-use super::tools::{assemble, specialise, validate, variants};
+use super::forms::variants;
+use super::tools::{assemble, specialise, validate};
 use crate::contract::error::RewriteError;
 use crate::contract::variant::{Fold, Integers, Search, Translation, Variant};
 use crate::program::Program;

@@ -3,6 +3,7 @@
 mod arguments;
 mod assembly;
 mod entries;
+mod forms;
 mod glsl;
 mod grids;
 mod joints;
@@ -17,3 +18,6 @@ mod shipped;
 mod size;
 mod specialize;
 mod tools;
+
+// Where `forms` finds the variants.
+use crate as rewrite;

@@ -1,6 +1,7 @@
 //! Words that are no valid module: no panic, no endless work.
 
-use super::tools::{is_valid, torture, validate, variants};
+use super::forms::variants;
+use super::tools::{is_valid, torture, validate};
 use crate::contract::variant::{Fold, Integers, Search, Translation, Variant};
 use crate::program::Program;
 use farptr_kernels::{KernelDesc, saxpy};

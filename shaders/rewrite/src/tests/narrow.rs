@@ -1,6 +1,7 @@
 //! Kernels that store numbers of 8 and 16 bits without being able to compute with them.
 
-use super::tools::{compile, is_valid, optimise, validate, variants};
+use super::forms::variants;
+use super::tools::{compile, is_valid, optimise, validate};
 use crate::contract::variant::Integers;
 use crate::program::Program;
 

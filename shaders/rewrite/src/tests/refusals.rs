@@ -4,7 +4,8 @@
 //! In each module one instruction is the culprit. An OpLine with a number of its own stands before
 //! the culprit, so the test finds the culprit's position without the pass.
 
-use super::tools::{assemble, compile, variants};
+use super::forms::variants;
+use super::tools::{assemble, compile};
 use crate::contract::error::RewriteError;
 use crate::program::Program;
 use rspirv::spirv::Op;

@@ -1,6 +1,7 @@
 //! The kernels that farptr ships, analysed and rewritten in every form.
 
-use super::tools::{validate, variants};
+use super::forms::variants;
+use super::tools::validate;
 use crate::contract::analysis::{AccessKind, Analysis, Check, Root};
 use crate::contract::error::RewriteError;
 use crate::program::Program;

@@ -1,7 +1,8 @@
 //! Forms do not outgrow their bound.
 
+use super::forms::variants;
 use super::glsl::HEAD;
-use super::tools::{compile, torture, variants};
+use super::tools::{compile, torture};
 use crate::contract::error::RewriteError;
 use crate::contract::variant::{Fold, Integers, Search, Translation, Variant};
 use crate::emit::size::most_words;

@@ -1,8 +1,9 @@
 //! Values for specialisation constants: the words before and after, judged by SPIRV-Tools and
 //! compared with what spirv-opt makes of the same values.
 
+use super::forms::variants;
 use super::run::{run, to_bytes, to_words};
-use super::tools::{assemble, compile, validate, variants};
+use super::tools::{assemble, compile, validate};
 use crate::program::Program;
 use crate::{
     ReflectError, Reflection, SpecConstant, SpecKey, SpecValue, SpecializeError, specialize,

@@ -1,6 +1,5 @@
 //! SPIRV-Tools as an independent judge: assembler and validator, found on the path.
 
-use crate::contract::variant::{Fold, Integers, Search, Translation, Variant};
 use crate::tests::run::{run, to_bytes, to_words};
 
 /// The validator's verdict on words as a module for Vulkan.
@@ -44,43 +43,6 @@ pub(crate) fn assemble(text: &str, target: &str) -> Option<Vec<u32>> {
     let arguments = ["--target-env", target, "-", "-o", "-"];
     let bytes = run("spirv-as", &arguments, text.as_bytes())?.expect("the module assembles");
     Some(to_words(&bytes))
-}
-
-/// Every form of a kernel.
-pub(crate) fn variants() -> Vec<Variant> {
-    let mut variants = Vec::new();
-    let translations = [
-        Translation::None,
-        Translation::Segments,
-        Translation::Table { tree: false },
-        Translation::Table { tree: true },
-    ];
-    let searches = [
-        Search::Unrolled(0),
-        Search::Unrolled(1),
-        Search::Unrolled(4),
-        Search::Bisected { steps: 5 },
-    ];
-    for translation in translations {
-        for search in searches {
-            for integers in [Integers::Native, Integers::Pairs] {
-                for flags in 0..2 {
-                    variants.push(Variant {
-                        translation,
-                        search,
-                        integers,
-                        offset_roots: flags == 1,
-                        joint: flags == 1,
-                        loop_guard: flags == 1,
-                        subgroup_faults: flags == 1,
-                        wide_offsets: flags == 1,
-                        fold: if flags == 1 { Fold::Space } else { Fold::None },
-                    });
-                }
-            }
-        }
-    }
-    variants
 }
 
 /// Compiles GLSL with glslang, if that is installed.
