@@ -76,6 +76,39 @@ pub(crate) enum Failure {
     /// The results could not be turned into JSON.
     #[error("cannot write the results as JSON")]
     Json(#[from] serde_json::Error),
+    /// There is no driver for AMD's GPUs. Other targets can still be compiled for.
+    #[error(transparent)]
+    NoDriver(#[from] farptr_radv::NoDriver),
+    /// The process that compiles for a target could not be started.
+    #[error("cannot start the process that compiles for {target}")]
+    Process {
+        target: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The process that compiles for a target failed.
+    #[error("the process that compiles for {target} failed ({ended}): {said}")]
+    Ended { target: String, ended: std::process::ExitStatus, said: String },
+    /// The compiler for AMD's GPUs could not be opened.
+    #[error("the compiler for AMD's GPUs cannot be opened")]
+    Compiler(#[from] farptr_radv::OpenError),
+    /// The rewriting pass refused a shipped kernel.
+    #[error("cannot rewrite {what}")]
+    Form {
+        what: String,
+        #[source]
+        source: farptr::RewriteError,
+    },
+    /// A family lacks what a shipped kernel needs.
+    #[error("the device lacks {capability:?}, which {what} needs")]
+    Lacks { what: String, capability: farptr::rewrite::Capability },
+    /// The driver refused a form.
+    #[error("the driver cannot compile {what}")]
+    Compile {
+        what: String,
+        #[source]
+        source: farptr_radv::Call,
+    },
     /// Some variants computed a wrong result.
     #[error("wrong answers, so their times mean nothing: {which}")]
     Wrong { which: String },

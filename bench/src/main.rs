@@ -3,6 +3,7 @@
 //!
 //! `bench/README.md` has the method and the results, `bench/DESIGN.md` how a case is built.
 
+mod amd;
 mod case;
 mod cases;
 mod episode;
@@ -17,6 +18,7 @@ mod report;
 mod rival;
 mod stats;
 mod suite;
+mod table;
 
 use clap::{Parser, Subcommand};
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -34,6 +36,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Compile every form of the shipped kernels for AMD's GPUs, without one, and compare registers,
+    /// spills and code: no figure is a time
+    AmdCompile(amd::Options),
     /// List the cases and their variants
     List,
     /// Run cases, all of them unless some are named
@@ -62,6 +67,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::AmdCompile(options) => finish(amd::run(&options)),
         Command::List => finish(suite::list()),
         Command::Run { names, quick, json, budget_ms, max_size } => match cases::select(&names) {
             Ok(cases) => finish(suite::run(&suite::Options {

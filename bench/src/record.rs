@@ -1,8 +1,7 @@
 //! The results as JSON, in the form that later versions keep.
 
-use crate::{failure::Failure, machine::Machine, output::UntilClosed};
+use crate::machine::Machine;
 use serde::Serialize;
-use std::{fs::File, io::Write, path::Path};
 
 /// One variant at one size.
 #[derive(Clone, Debug, Serialize)]
@@ -41,25 +40,6 @@ pub(crate) struct Record {
 pub(crate) struct NotRun {
     pub(crate) case: &'static str,
     pub(crate) reason: String,
-}
-
-impl Record {
-    /// Writes the record to a file, or to stdout for `-`.
-    pub(crate) fn write(&self, path: &Path) -> Result<(), Failure> {
-        let mut text = serde_json::to_vec_pretty(self)?;
-        text.push(b'\n');
-        let written = if is_stdout(path) {
-            UntilClosed(std::io::stdout()).write_all(&text)
-        } else {
-            File::create(path).and_then(|mut file| file.write_all(&text))
-        };
-        written.map_err(|source| Failure::Write { path: path.to_owned(), source })
-    }
-}
-
-/// Whether a path means stdout.
-pub(crate) fn is_stdout(path: &Path) -> bool {
-    path == Path::new("-")
 }
 
 #[cfg(test)]
@@ -105,17 +85,5 @@ mod tests {
         let text = serde_json::to_string(&Record { not_run, ..record() }).unwrap();
         let end = r#"],"not_run":[{"case":"hmm-fault-home","reason":"r"}]}"#;
         assert!(text.ends_with(end), "{text}");
-    }
-
-    #[test]
-    fn a_file_gets_one_object_and_a_bad_place_a_clear_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("record.json");
-        record().write(&path).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(value["results"][0]["ratio_to"], "raw-address");
-        let error = record().write(folder.path()).unwrap_err();
-        assert!(error.to_string().starts_with("cannot write /"), "{error}");
     }
 }

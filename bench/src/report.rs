@@ -4,6 +4,7 @@ use crate::{
     case::Case,
     machine::Machine,
     record::{NotRun, Row},
+    table,
 };
 use std::io::{self, Write};
 
@@ -51,18 +52,7 @@ pub(crate) fn print_case(out: &mut dyn Write, case: &dyn Case, rows: &[Row]) -> 
         out,
         "ratio = time / time of {baseline} in the same round, median ± MAD of the rounds"
     )?;
-    let widths: [usize; 7] = std::array::from_fn(|column| {
-        let width = |row: &[String; 7]| row[column].chars().count();
-        cells.iter().map(width).max().unwrap_or(0)
-    });
-    for row in &cells {
-        let mut line = format!("{:<width$}", row[0], width = widths[0]);
-        for (cell, width) in row.iter().zip(widths).skip(1) {
-            line.push_str(&format!("  {cell:>width$}"));
-        }
-        writeln!(out, "{line}")?;
-    }
-    Ok(())
+    table::print(out, &cells)
 }
 
 /// Says why a case has no rows.

@@ -32,7 +32,7 @@ pub(crate) fn paired_ratio(values: &[f64], baseline: &[f64]) -> Estimate {
     estimate(&ratios)
 }
 
-fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     assert!(!values.is_empty(), "a median needs at least one value");
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

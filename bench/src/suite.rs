@@ -6,9 +6,9 @@ use crate::{
     episode::{self, Effort, Outcome},
     failure::{self, Failure},
     machine::{self, Machine},
-    output::UntilClosed,
+    output::{self, UntilClosed},
     progress::Progress,
-    record::{self, NotRun, Record, Row},
+    record::{NotRun, Record, Row},
     report, stats,
 };
 use farptr::Runtime;
@@ -67,10 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let runtime = needs_device.then(|| Runtime::builder().build()).transpose()?;
     let machine = Machine::describe(runtime.as_ref());
     drop(runtime);
-    let mut out: Box<dyn Write> = match &options.json {
-        Some(path) if record::is_stdout(path) => Box::new(UntilClosed(std::io::stderr())),
-        _ => Box::new(UntilClosed(std::io::stdout())),
-    };
+    let mut out = output::tables(options.json.as_deref());
     let (results, not_run) = (Vec::new(), Vec::new());
     let mut record = Record { machine, commit: machine::commit(), results, not_run };
     report::print_machine(&mut out, &record.machine, &record.commit, load)?;
@@ -91,7 +88,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         }
     }
     if let Some(path) = &options.json {
-        record.write(path)?;
+        output::write_json(&record, path)?;
     }
     match missing {
         Some(failure) if record.results.is_empty() => Err(failure),

@@ -113,6 +113,59 @@ fn list_names_cases_and_variants() {
 }
 
 #[test]
+fn forms_are_compiled_for_amd_without_a_gpu() {
+    let output = bench(&["amd-compile", "--form", "copy", "--json", "-"]);
+    if text(&output.stderr).contains("there is no manifest") && output.stdout.is_empty() {
+        assert!(std::env::var_os("CI").is_none(), "in CI the driver has to be there");
+        return skip("forms_are_compiled_for_amd_without_a_gpu", &"there is no driver for AMD");
+    }
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let record: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON object");
+    let drivers = record["drivers"].as_array().expect("an array");
+    assert!(!drivers.is_empty());
+    let results = record["results"].as_array().expect("an array");
+    let promised = [
+        "code_bytes",
+        "code_ratio",
+        "form",
+        "instructions",
+        "instructions_ratio",
+        "kernel",
+        "ratio_to",
+        "scratch_bytes",
+        "sgprs",
+        "sgprs_ratio",
+        "spilled_sgprs",
+        "spilled_vgprs",
+        "subgroups_per_simd",
+        "target",
+        "vgprs",
+        "vgprs_ratio",
+    ];
+    for row in results {
+        assert_eq!(keys(row), promised);
+        assert_eq!(row["ratio_to"], "original");
+        let figures = ["vgprs", "sgprs", "code_bytes", "instructions", "subgroups_per_simd"];
+        assert!(figures.iter().all(|figure| row[figure].as_u64() > Some(0)), "{row}");
+    }
+    let of = |form: &str| results.iter().filter(|row| row["form"] == form).collect::<Vec<_>>();
+    assert!(of("original").iter().all(|row| row["code_ratio"] == 1.0));
+    // Checks are code.
+    for ((original, direct), copy) in of("original").iter().zip(of("direct")).zip(of("copy")) {
+        let code = |row: &Value| row["code_bytes"].as_u64();
+        assert!(code(original) < code(direct).min(code(copy)), "{copy}");
+    }
+    assert_eq!(of("copy").len(), 12 * drivers.len());
+}
+
+#[test]
+fn an_unknown_form_is_bad_usage() {
+    let output = bench(&["amd-compile", "--form", "copies"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("the forms are: original, "));
+}
+
+#[test]
 fn an_unknown_case_is_bad_usage() {
     let output = bench(&["run", "saxpi"]);
     let message = text(&output.stderr);
