@@ -125,38 +125,50 @@ impl<I> Registry<I> {
         pages: VaRange,
         device: &mut D,
     ) -> Result<u64, Refused<D::Error>> {
+        // Disjoint imports are in the order of their ends, too.
+        let below = self.live.range(..pages.end()).next_back();
+        if below.is_some_and(|(_, below)| below.end > pages.start()) {
+            return self.cover_rest(held, pages, device);
+        }
+        let new = device.import(pages)?;
+        let delta = one(new.iter().map(|(_, import)| D::delta(import)))?;
+        self.insert(new, 1);
+        held.add(pages, delta);
+        Ok(delta)
+    }
+
+    /// As [`cover`](Self::cover), where some of the pages are imported.
+    fn cover_rest<D: Importer<Import = I>>(
+        &mut self,
+        held: &mut Held,
+        pages: VaRange,
+        device: &mut D,
+    ) -> Result<u64, Refused<D::Error>> {
         for import in self.reaching_out(held, pages) {
             if !device.is_identity() {
                 return Err(Refused::Shared);
             }
             self.split(import, pages, device)?;
         }
-        let mut deltas: Vec<u64> =
-            self.among(pages).map(|(_, live)| D::delta(&live.import)).collect();
-        if differ(&deltas) {
-            return Err(Refused::Apart);
-        }
+        let shared = one(self.among(pages).map(|(_, live)| D::delta(&live.import)))?;
         let mut new = Vec::new();
         for gap in self.gaps(pages) {
             new.extend(device.import(gap)?);
         }
-        deltas.extend(new.iter().map(|(_, import)| D::delta(import)));
-        match deltas.first() {
-            Some(&delta) if !differ(&deltas) => {
-                self.take(held, pages, new);
-                held.add(pages, delta);
-                Ok(delta)
-            }
-            _ => Err(Refused::Apart),
-        }
+        let made = new.iter().map(|(_, import)| D::delta(import));
+        let delta = one(made.chain([shared]))?;
+        self.take(held, pages, new);
+        held.add(pages, delta);
+        Ok(delta)
     }
 
     /// Ends the holds of a scope, and drops the imports that no scope holds any more.
     pub(crate) fn release(&mut self, held: &mut Held) {
         for pages in std::mem::take(held).pages() {
-            self.live.range_mut(pages.start()..pages.end()).for_each(|(_, live)| live.holders -= 1);
-            let ended =
-                |start: &VirtAddr, live: &mut Live<I>| pages.contains(*start) && live.holders == 0;
+            let ended = |_: &VirtAddr, live: &mut Live<I>| {
+                live.holders -= 1;
+                live.holders == 0
+            };
             self.live.extract_if(pages.start()..pages.end(), ended).for_each(drop);
         }
     }
@@ -245,8 +257,10 @@ impl<I> Registry<I> {
     }
 }
 
-fn differ(deltas: &[u64]) -> bool {
-    deltas.windows(2).any(|pair| pair[0] != pair[1])
+/// The one distance that all pages have.
+fn one<E>(mut deltas: impl Iterator<Item = u64>) -> Result<u64, Refused<E>> {
+    let first = deltas.next().ok_or(Refused::Apart)?;
+    if deltas.all(|other| other == first) { Ok(first) } else { Err(Refused::Apart) }
 }
 
 fn range(start: VirtAddr, end: VirtAddr) -> VaRange {
