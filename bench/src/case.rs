@@ -1,6 +1,6 @@
 //! The trait of a case, and the devices that a case gets.
 
-use crate::{failure::Failure, measure::Variant, rival};
+use crate::{failure::Failure, measure::Variant, vulkan};
 use farptr::{AccessMode, Backing, Runtime};
 use std::rc::Rc;
 
@@ -44,7 +44,7 @@ pub(crate) struct Context {
 /// The device, opened by farptr and, a second time, by hand.
 pub(crate) struct Devices {
     pub(crate) runtime: Runtime,
-    pub(crate) rival: Rc<rival::Device>,
+    pub(crate) rival: Rc<vulkan::Device>,
 }
 
 /// The side that opens the device first.
@@ -71,7 +71,7 @@ impl Devices {
     /// Opens the device that farptr chooses, twice. `name` is what farptr calls it.
     fn open(name: &str, first: First) -> Result<Self, Failure> {
         let farptr = || Runtime::builder().build();
-        let rival = || rival::Device::open(name).map(Rc::new);
+        let rival = || vulkan::Device::open(name).map(Rc::new);
         let (runtime, rival) = match first {
             First::Farptr => (farptr()?, rival()?),
             First::Rival => {

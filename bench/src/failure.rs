@@ -28,6 +28,12 @@ pub(crate) enum Failure {
         #[source]
         source: farptr::Error,
     },
+    /// A sample of farptr failed.
+    #[error(transparent)]
+    Sample(#[from] farptr_samples::SampleError),
+    /// farptr refused a kernel.
+    #[error(transparent)]
+    KernelRefused(#[from] farptr::KernelError),
     /// A system call of a rival failed.
     #[error("{call} failed in a hand-written program")]
     Linux {
@@ -54,6 +60,9 @@ pub(crate) enum Failure {
     /// farptr's device is not in the rivals' list.
     #[error("hand-written Vulkan finds no device named `{name}`, which farptr chose")]
     DeviceNotFound { name: String },
+    /// A child of `farptr doctor` was asked for something that does not exist.
+    #[error("there is no probe `{name}`")]
+    NoSuchProbe { name: String },
     /// the device has no memory of the kind that a rival needs.
     #[error("the device has no {kind} memory for {size_bytes} bytes")]
     NoMemoryType { kind: &'static str, size_bytes: u64 },

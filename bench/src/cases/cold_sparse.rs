@@ -9,7 +9,8 @@ use crate::{
     failure::Failure,
     line::{Line, elements_of, lines_of, unwritten},
     measure::Variant,
-    rival::{self, StagedSparse},
+    rival::StagedSparse,
+    vulkan,
 };
 use farptr::{AccessMode, Backing, Error, Grid, Kernel, Ptr, PtrMut, Runtime, shaders::sparse};
 use rand::{SeedableRng, rngs::StdRng};
@@ -112,7 +113,7 @@ struct Staged {
 }
 
 impl Staged {
-    fn new(rival: &Rc<rival::Device>, data: &Rc<Data>) -> Result<Self, Failure> {
+    fn new(rival: &Rc<vulkan::Device>, data: &Rc<Data>) -> Result<Self, Failure> {
         let sums = unwritten::<u32>(data.sums.len());
         let sizes = [&data.words, &data.pages, &sums].map(|array| array.len() * Line::BYTES);
         Ok(Self { sparse: StagedSparse::new(rival, sizes)?, data: Rc::clone(data), sums })

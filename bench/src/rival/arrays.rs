@@ -6,13 +6,11 @@
 //! just the arrays; they belong to the value, which a launch borrows mutably, so that nothing
 //! looks at an element while the device may change it.
 
-use super::{
-    Device,
-    buffer::HostBuffer,
-    kernel::Kernel,
-    launch::{HOST, KERNEL, KERNEL_WRITES, Lane},
+use crate::{
+    failure::Failure,
+    line::Line,
+    vulkan::{Device, HOST, HostBuffer, KERNEL, KERNEL_WRITES, Kernel, Lane},
 };
-use crate::{failure::Failure, line::Line};
 use farptr::KernelDesc;
 use std::rc::Rc;
 

@@ -6,8 +6,10 @@
 //! side by side and end together, the buffer first. The host's bytes of a buffer are lent out
 //! through `&mut self`, while no run is under way.
 
-use super::{Device, Named};
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    vulkan::{Device, Named},
+};
 use ash::vk;
 use gpu_allocator::{
     MemoryLocation,

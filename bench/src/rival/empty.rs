@@ -4,12 +4,10 @@
 //!
 //! Rule 1 of the parent module. The kernel touches no memory.
 
-use super::{
-    Device,
-    kernel::Kernel,
-    launch::{HOST, KERNEL, KERNEL_WRITES, Lane},
+use crate::{
+    failure::Failure,
+    vulkan::{Device, HOST, KERNEL, KERNEL_WRITES, Kernel, Lane},
 };
-use crate::failure::Failure;
 use farptr::shaders::empty;
 use std::rc::Rc;
 

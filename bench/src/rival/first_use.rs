@@ -7,13 +7,11 @@
 //! nothing looks at an element while the device may change it. The pipeline ends behind the run
 //! that used it.
 
-use super::{
-    Device,
-    buffer::HostBuffer,
-    kernel::Kernel,
-    launch::{HOST, KERNEL, KERNEL_WRITES, Lane},
+use crate::{
+    failure::Failure,
+    line::Line,
+    vulkan::{Device, HOST, HostBuffer, KERNEL, KERNEL_WRITES, Kernel, Lane},
 };
-use crate::{failure::Failure, line::Line};
 use farptr::KernelDesc;
 use std::{
     marker::PhantomData,

@@ -1,61 +1,28 @@
 //! Hand-written Vulkan: what a careful programmer would write without farptr. Raw system calls are
 //! in the module `linux`, which has its own rules.
 //!
-//! The rivals are meant to be hard to beat. All objects are made once and used again, waiting is on
-//! a timeline semaphore, and the barriers are those that farptr records.
+//! The rivals are meant to be hard to beat: they are made of the types of `crate::vulkan`.
 //!
 //! # Safety
 //!
-//! Vulkan checks nothing, so each call below rests on these rules; the proofs name them by number.
-//!
-//! 1. *What is named exists.* A handle is a private field. Its owner made it, keeps an `Rc` of the
-//!    [`Device`] and destroys it in `Drop` and nowhere else. A handle that could not be made is
-//!    null, which every destroying function ignores.
-//! 2. *One thread.* The device is shared by `Rc`, so all objects stay on the thread that opened it,
-//!    and nothing that Vulkan wants synchronised is used from two threads.
-//! 3. *The device is idle between runs.* Commands run through [`Lane::run`](launch::Lane::run)
-//!    only, which returns when they have completed, or ends the process if that cannot be known. So
-//!    code that is not inside `run` may read, write and destroy.
-//! 4. *Structures are those that ash's builders make*, and their lifetimes keep alive what they
-//!    point to; chained ones belong to Vulkan 1.2, which was asked of the loader and the device.
-//!
-//! The functions that this module gives to the rest of the crate are safe, but for those that run
-//! kernels on arguments or words of the caller's choice.
+//! The rules of `crate::vulkan`, by their numbers. The functions that this module gives to the rest
+//! of the crate are safe, but for those that run kernels on arguments or words of the caller's
+//! choice.
 #![allow(unsafe_code, reason = "hand-written calls are what farptr is compared with")]
 
 mod arrays;
-mod buffer;
-mod device;
 mod device_memory;
 mod empty;
 mod first_use;
-mod kernel;
-mod launch;
 mod linux;
-mod physical;
 mod raw;
 mod staged;
 mod staged_sparse;
 
 pub(crate) use arrays::RawArrays;
-pub(crate) use device::Device;
 pub(crate) use empty::EmptyLaunch;
 pub(crate) use first_use::RawFirstUse;
 pub(crate) use linux::{CopyingDevice, HugePages, Memory, Pages, Scanner, Userfault};
 pub(crate) use raw::RawSaxpy;
 pub(crate) use staged::StagedSaxpy;
 pub(crate) use staged_sparse::StagedSparse;
-
-use crate::failure::Failure;
-use ash::vk;
-
-/// Names the call that a Vulkan result came from.
-trait Named<T> {
-    fn named(self, call: &'static str) -> Result<T, Failure>;
-}
-
-impl<T> Named<T> for Result<T, vk::Result> {
-    fn named(self, call: &'static str) -> Result<T, Failure> {
-        self.map_err(|result| Failure::Vulkan { call, result })
-    }
-}

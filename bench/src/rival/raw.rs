@@ -5,13 +5,10 @@
 //! Rules 1 and 3 of the parent module. The kernel touches the elements below the length of both
 //! buffers, which belong to the value; a run borrows it mutably.
 
-use super::{
-    Device,
-    buffer::HostBuffer,
-    kernel::Kernel,
-    launch::{HOST, KERNEL, KERNEL_WRITES, Lane},
+use crate::{
+    failure::Failure,
+    vulkan::{Device, HOST, HostBuffer, KERNEL, KERNEL_WRITES, Kernel, Lane},
 };
-use crate::failure::Failure;
 use farptr::{KernelDesc, Ptr, PtrMut, shaders::saxpy};
 use std::rc::Rc;
 

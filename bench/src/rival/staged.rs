@@ -6,13 +6,11 @@
 //! The kernel touches the elements below the length of both arrays, which belong to the value; a
 //! run borrows it mutably.
 
-use super::{
-    Device,
-    device_memory::{Buffer, DeviceLocalMemory},
-    kernel::Kernel,
-    launch::{COPY_READS, COPY_WRITES, HOST, KERNEL, KERNEL_WRITES, Lane},
+use super::device_memory::{Buffer, DeviceLocalMemory};
+use crate::{
+    failure::Failure,
+    vulkan::{COPY_READS, COPY_WRITES, Device, HOST, KERNEL, KERNEL_WRITES, Kernel, Lane},
 };
-use crate::failure::Failure;
 use farptr::{KernelDesc, Ptr, PtrMut, shaders::saxpy};
 use gpu_allocator::MemoryLocation;
 use std::rc::Rc;

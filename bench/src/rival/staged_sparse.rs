@@ -5,13 +5,12 @@
 //! Rules 1 and 3 of the parent module. Copies stay within buffers that have memory of their own.
 //! The caller that runs the kernel promises that the page numbers are those of pages that exist.
 
-use super::{
-    Device,
-    device_memory::{Buffer, DeviceLocalMemory},
-    kernel::Kernel,
-    launch::{COPY_READS, COPY_WRITES, HOST, KERNEL, KERNEL_WRITES, Lane},
+use super::device_memory::{Buffer, DeviceLocalMemory};
+use crate::{
+    failure::Failure,
+    line::Line,
+    vulkan::{COPY_READS, COPY_WRITES, Device, HOST, KERNEL, KERNEL_WRITES, Kernel, Lane},
 };
-use crate::{failure::Failure, line::Line};
 use farptr::{KernelDesc, Ptr, PtrMut, shaders::sparse};
 use gpu_allocator::MemoryLocation;
 use std::rc::Rc;

@@ -113,7 +113,7 @@ struct Raw<W: Workload> {
 }
 
 impl<W: Workload> Raw<W> {
-    fn new(rival: &Rc<crate::rival::Device>, workload: &Rc<W>) -> Result<Self, Failure> {
+    fn new(rival: &Rc<crate::vulkan::Device>, workload: &Rc<W>) -> Result<Self, Failure> {
         let mut arrays = RawArrays::new(rival, &workload.arrays(), workload.invocations())?;
         let addresses = arrays.addresses();
         for index in 0..addresses.len() {

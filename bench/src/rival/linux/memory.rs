@@ -104,6 +104,11 @@ impl Memory {
         self.start.cast()
     }
 
+    /// The word that [`fill`](Self::fill) writes at a place.
+    pub(crate) fn content(seed: u64, word: usize) -> u64 {
+        content(seed, word)
+    }
+
     fn words(&self) -> usize {
         self.len_bytes / size_of::<u64>()
     }

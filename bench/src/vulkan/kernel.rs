@@ -12,19 +12,19 @@ use farptr::{KernelDesc, rewrite::Reflection};
 use std::{marker::PhantomData, rc::Rc};
 
 /// A pipeline and its layout: the same words that farptr gives to the driver.
-pub(super) struct Kernel<K> {
+pub(crate) struct Kernel<K> {
     // Invariant: both are null or made from `device`, and destroyed by Drop only. The layout has
     // room for one `K::Push`.
     pipeline: vk::Pipeline,
     layout: vk::PipelineLayout,
     device: Rc<Device>,
     /// Invocations per workgroup in the first dimension.
-    pub(super) width: u32,
+    pub(crate) width: u32,
     desc: PhantomData<fn() -> K>,
 }
 
 impl<K: KernelDesc> Kernel<K> {
-    pub(super) fn new(device: &Rc<Device>) -> Result<Self, Failure> {
+    pub(crate) fn new(device: &Rc<Device>) -> Result<Self, Failure> {
         // SAFETY: the words are the kernel's own.
         unsafe { Self::from_words(device, K::words()) }
     }
@@ -34,7 +34,7 @@ impl<K: KernelDesc> Kernel<K> {
     /// # Safety
     ///
     /// The words are as valid as the kernel's own, and declare the same push constants.
-    pub(super) unsafe fn from_words(device: &Rc<Device>, words: &[u32]) -> Result<Self, Failure> {
+    pub(crate) unsafe fn from_words(device: &Rc<Device>, words: &[u32]) -> Result<Self, Failure> {
         let reflection = Reflection::of(words)?;
         let mut kernel = Self {
             pipeline: vk::Pipeline::null(),
@@ -48,11 +48,11 @@ impl<K: KernelDesc> Kernel<K> {
         Ok(kernel)
     }
 
-    pub(super) fn pipeline(&self) -> vk::Pipeline {
+    pub(crate) fn pipeline(&self) -> vk::Pipeline {
         self.pipeline
     }
 
-    pub(super) fn layout(&self) -> vk::PipelineLayout {
+    pub(crate) fn layout(&self) -> vk::PipelineLayout {
         self.layout
     }
 }

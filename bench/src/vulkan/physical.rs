@@ -14,13 +14,13 @@ use std::ffi::CStr;
 const DEVICE_VARIABLE: &str = "FARPTR_DEVICE";
 
 /// A physical device and what the rivals need to know of it.
-pub(super) struct Physical {
-    pub(super) raw: vk::PhysicalDevice,
+pub(crate) struct Physical {
+    pub(crate) raw: vk::PhysicalDevice,
     /// A queue family that can compute.
-    pub(super) family: u32,
+    pub(crate) family: u32,
     /// Workgroups in the first dimension.
-    pub(super) groups_max: u32,
-    pub(super) memory: vk::PhysicalDeviceMemoryProperties,
+    pub(crate) groups_max: u32,
+    pub(crate) memory: vk::PhysicalDeviceMemoryProperties,
 }
 
 /// The device with this name; of several, the one whose index `FARPTR_DEVICE` gives, or the first.
@@ -35,6 +35,41 @@ pub(super) fn find(instance: &ash::Instance, name: &str) -> Result<Physical, Fai
     matching.sort_by_key(|&(index, _)| wanted != Some(index));
     let described = matching.first().and_then(|&(_, raw)| describe(instance, raw));
     described.ok_or_else(|| Failure::DeviceNotFound { name: name.to_owned() })
+}
+
+/// The device at this place in Vulkan's list.
+pub(super) fn at(instance: &ash::Instance, index: usize) -> Result<Physical, Failure> {
+    // SAFETY: 1. the caller's reference shows that the instance lives.
+    let listed =
+        unsafe { instance.enumerate_physical_devices() }.named("vkEnumeratePhysicalDevices")?;
+    let described = listed.get(index).and_then(|&raw| describe(instance, raw));
+    described.ok_or_else(|| Failure::DeviceNotFound { name: index.to_string() })
+}
+
+/// What is switched on beside the features that farptr needs.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Extras {
+    /// `VK_EXT_external_memory_host`.
+    pub(super) import: bool,
+    pub(super) int64: bool,
+    pub(super) int64_atomics: bool,
+}
+
+/// The extras that a device has; it has Vulkan 1.2.
+pub(super) fn extras(instance: &ash::Instance, device: &Physical) -> Result<Extras, Failure> {
+    // SAFETY: 1. the device was listed by this instance.
+    let extensions = unsafe { instance.enumerate_device_extension_properties(device.raw) }
+        .named("vkEnumerateDeviceExtensionProperties")?;
+    let wanted = Ok(ash::ext::external_memory_host::NAME);
+    let mut v12 = vk::PhysicalDeviceVulkan12Features::default();
+    let mut features = vk::PhysicalDeviceFeatures2::default().push_next(&mut v12);
+    // SAFETY: 1. as above; 4. the device has Vulkan 1.2, which knows the structure.
+    unsafe { instance.get_physical_device_features2(device.raw, &mut features) };
+    Ok(Extras {
+        import: extensions.iter().any(|found| found.extension_name_as_c_str() == wanted),
+        int64: features.features.shader_int64 != 0,
+        int64_atomics: v12.shader_buffer_int64_atomics != 0,
+    })
 }
 
 fn has_name(instance: &ash::Instance, raw: vk::PhysicalDevice, name: &str) -> bool {

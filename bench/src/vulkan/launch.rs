@@ -10,10 +10,15 @@ use super::{Device, Named, kernel::Kernel};
 use crate::failure::{self, Failure};
 use ash::vk;
 use farptr::KernelDesc;
-use std::{io::Write, rc::Rc};
+use std::{
+    io::Write,
+    rc::Rc,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// A command buffer that is recorded anew for each run, and the timeline on which runs complete.
-pub(super) struct Lane {
+pub(crate) struct Lane {
     // Invariant: the handles are null or made from `device`, and destroyed by Drop only; `commands`
     // comes from `pool`. Every run that was submitted has completed.
     device: Rc<Device>,
@@ -25,7 +30,7 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(device: &Rc<Device>) -> Result<Self, Failure> {
+    pub(crate) fn new(device: &Rc<Device>) -> Result<Self, Failure> {
         let mut lane = Self {
             device: Rc::clone(device),
             pool: vk::CommandPool::null(),
@@ -54,14 +59,40 @@ impl Lane {
     }
 
     /// The device that runs the commands.
-    pub(super) fn device(&self) -> &Device {
+    pub(crate) fn device(&self) -> &Device {
         &self.device
     }
 
     /// Records commands, submits them and returns when they have completed.
     ///
     /// If the device is lost, the process ends: nothing else is safe while commands may still run.
-    pub(super) fn run(&mut self, record: impl FnOnce(&Recorder<'_>)) -> Result<(), Failure> {
+    pub(crate) fn run(&mut self, record: impl FnOnce(&Recorder<'_>)) -> Result<(), Failure> {
+        self.start(record)?;
+        self.wait();
+        Ok(())
+    }
+
+    /// As [`run`](Self::run), and calls `during` over and over while the commands run, with the
+    /// time since they were submitted.
+    pub(crate) fn run_while(
+        &mut self,
+        record: impl FnOnce(&Recorder<'_>),
+        mut during: impl FnMut(Duration),
+    ) -> Result<(), Failure> {
+        self.start(record)?;
+        let began = Instant::now();
+        // The counter, and no wait with a limit: on llvmpipe (Mesa 22.3) such waits end late. If it
+        // cannot be read, the wait finds out why.
+        while self.completed().unwrap_or(self.newest) < self.newest {
+            during(began.elapsed());
+            thread::sleep(PAUSE);
+        }
+        self.wait();
+        Ok(())
+    }
+
+    /// Records commands and submits them. The caller waits.
+    fn start(&mut self, record: impl FnOnce(&Recorder<'_>)) -> Result<(), Failure> {
         let raw = self.device.raw();
         // SAFETY: 1. the pool lives; 3. its commands have completed.
         unsafe { raw.reset_command_pool(self.pool, vk::CommandPoolResetFlags::empty()) }
@@ -73,9 +104,7 @@ impl Lane {
         record(&Recorder { device: raw, commands: self.commands });
         // SAFETY: 1. the command buffer lives and is recording since the call above.
         unsafe { raw.end_command_buffer(self.commands) }.named("vkEndCommandBuffer")?;
-        self.submit()?;
-        self.wait();
-        Ok(())
+        self.submit()
     }
 
     /// Hands over what is recorded. The caller waits.
@@ -111,10 +140,14 @@ impl Lane {
     }
 
     /// How many runs were submitted, and how many the device says have completed.
-    pub(super) fn submitted_and_completed(&self) -> Result<(u64, u64), Failure> {
+    pub(crate) fn submitted_and_completed(&self) -> Result<(u64, u64), Failure> {
+        Ok((self.newest, self.completed()?))
+    }
+
+    fn completed(&self) -> Result<u64, Failure> {
         // SAFETY: 1. the semaphore lives and is a timeline.
         let value = unsafe { self.device.raw().get_semaphore_counter_value(self.timeline) };
-        Ok((self.newest, value.named("vkGetSemaphoreCounterValue")?))
+        value.named("vkGetSemaphoreCounterValue")
     }
 }
 
@@ -127,34 +160,40 @@ impl Drop for Lane {
     }
 }
 
+/// The time between two looks at a run beside which something goes on.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// The exit code of a process that cannot know whether its commands have completed.
+pub(crate) const EXIT_LOST: u8 = 3;
+
 /// Ends the process with a message, because commands may still be running.
 fn end_process(result: vk::Result) -> ! {
-    let failure = Failure::Vulkan { call: "Waiting for the device", result };
+    let failure = Failure::Vulkan { call: "waiting for the device", result };
     let _ = writeln!(std::io::stderr(), "farptr-bench: {}", failure::chain(&failure));
-    std::process::exit(1)
+    std::process::exit(EXIT_LOST.into())
 }
 
 /// One side of a barrier: a stage and its accesses.
-pub(super) type Side = (vk::PipelineStageFlags, vk::AccessFlags);
+pub(crate) type Side = (vk::PipelineStageFlags, vk::AccessFlags);
 
 /// A kernel's writes.
-pub(super) const KERNEL_WRITES: Side =
+pub(crate) const KERNEL_WRITES: Side =
     (vk::PipelineStageFlags::COMPUTE_SHADER, vk::AccessFlags::SHADER_WRITE);
 /// A kernel's reads and writes.
-pub(super) const KERNEL: Side = (
+pub(crate) const KERNEL: Side = (
     vk::PipelineStageFlags::COMPUTE_SHADER,
     vk::AccessFlags::from_raw(
         vk::AccessFlags::SHADER_READ.as_raw() | vk::AccessFlags::SHADER_WRITE.as_raw(),
     ),
 );
 /// The reads of copies.
-pub(super) const COPY_READS: Side =
+pub(crate) const COPY_READS: Side =
     (vk::PipelineStageFlags::TRANSFER, vk::AccessFlags::TRANSFER_READ);
 /// The writes of copies.
-pub(super) const COPY_WRITES: Side =
+pub(crate) const COPY_WRITES: Side =
     (vk::PipelineStageFlags::TRANSFER, vk::AccessFlags::TRANSFER_WRITE);
 /// The host's reads and writes after it has waited.
-pub(super) const HOST: Side = (
+pub(crate) const HOST: Side = (
     vk::PipelineStageFlags::HOST,
     vk::AccessFlags::from_raw(
         vk::AccessFlags::HOST_READ.as_raw() | vk::AccessFlags::HOST_WRITE.as_raw(),
@@ -162,7 +201,7 @@ pub(super) const HOST: Side = (
 );
 
 /// A command buffer that is being recorded.
-pub(super) struct Recorder<'a> {
+pub(crate) struct Recorder<'a> {
     // Invariant: `commands` belongs to `device` and is recording while this value lives; `run`
     // makes the only one.
     device: &'a ash::Device,
@@ -171,7 +210,7 @@ pub(super) struct Recorder<'a> {
 
 impl Recorder<'_> {
     /// Makes what came before and accessed `from` visible to what comes after and accesses `to`.
-    pub(super) fn barrier(&self, from: Side, to: Side) {
+    pub(crate) fn barrier(&self, from: Side, to: Side) {
         let barriers = [vk::MemoryBarrier::default().src_access_mask(from.1).dst_access_mask(to.1)];
         let none = vk::DependencyFlags::empty();
         // SAFETY: 1. the command buffer is recording (invariant); 4. the constants above pair
@@ -197,7 +236,7 @@ impl Recorder<'_> {
     ///    the device's limits.
     /// 2. With this `push`, it touches only memory that stays valid until `run` returns and that
     ///    nothing else uses meanwhile.
-    pub(super) unsafe fn launch<K: KernelDesc>(
+    pub(crate) unsafe fn launch<K: KernelDesc>(
         &self,
         kernel: &Kernel<K>,
         push: &K::Push,
@@ -223,7 +262,7 @@ impl Recorder<'_> {
     ///
     /// Both buffers live until `run` returns, are bound to different memory, were made for
     /// transfers, and have room for `size_bytes` at the offsets; nothing else uses them meanwhile.
-    pub(super) unsafe fn copy(
+    pub(crate) unsafe fn copy(
         &self,
         from: (vk::Buffer, u64),
         to: (vk::Buffer, u64),

@@ -10,12 +10,17 @@ use super::{Device, Named};
 use crate::failure::Failure;
 use ash::vk;
 use bytemuck::Pod;
-use std::{ptr::NonNull, rc::Rc};
+use std::{
+    ptr::NonNull,
+    rc::Rc,
+    sync::atomic::{AtomicU32, AtomicU64},
+};
 
 /// Elements that host and device share, mapped for good.
 ///
-/// The memory is cached by the CPU where the device offers that, as ordinary memory is.
-pub(super) struct HostBuffer<T> {
+/// Without a wish the memory is cached by the CPU where the device offers that, as ordinary memory
+/// is.
+pub(crate) struct HostBuffer<T> {
     // Invariant: buffer and memory are null or made from `device`, and destroyed by Drop only.
     // Once `new` has returned, `mapped` points to `count` elements in `memory`, all written.
     device: Rc<Device>,
@@ -28,8 +33,25 @@ pub(super) struct HostBuffer<T> {
 }
 
 impl<T: Pod> HostBuffer<T> {
-    /// A buffer that holds a copy of `elements`.
-    pub(super) fn new(device: &Rc<Device>, elements: &[T]) -> Result<Self, Failure> {
+    /// A buffer that holds a copy of `elements`, cached by the CPU where the device offers that.
+    pub(crate) fn new(device: &Rc<Device>, elements: &[T]) -> Result<Self, Failure> {
+        Self::made(device, elements, None)
+    }
+
+    /// As [`new`](Self::new), in memory of one type, which the host sees without flushes.
+    pub(crate) fn new_in(
+        device: &Rc<Device>,
+        elements: &[T],
+        memory_type: u32,
+    ) -> Result<Self, Failure> {
+        Self::made(device, elements, Some(memory_type))
+    }
+
+    fn made(
+        device: &Rc<Device>,
+        elements: &[T],
+        memory_type: Option<u32>,
+    ) -> Result<Self, Failure> {
         let mut made = Self {
             device: Rc::clone(device),
             buffer: vk::Buffer::null(),
@@ -43,7 +65,7 @@ impl<T: Pod> HostBuffer<T> {
         );
         // SAFETY: 1. the device lives; 4. it was made with buffer device addresses.
         made.buffer = unsafe { device.raw().create_buffer(&info, None) }.named("vkCreateBuffer")?;
-        made.allocate()?;
+        made.allocate(memory_type)?;
         made.fill(elements)?;
         let info = vk::BufferDeviceAddressInfo::default().buffer(made.buffer);
         // SAFETY: 1. the buffer lives and is bound to memory allocated for addresses.
@@ -51,7 +73,7 @@ impl<T: Pod> HostBuffer<T> {
         Ok(made)
     }
 
-    fn allocate(&mut self) -> Result<(), Failure> {
+    fn allocate(&mut self, wanted: Option<u32>) -> Result<(), Failure> {
         let raw = self.device.raw();
         // SAFETY: 1. the buffer lives.
         let needs = unsafe { raw.get_buffer_memory_requirements(self.buffer) };
@@ -59,7 +81,7 @@ impl<T: Pod> HostBuffer<T> {
             vk::MemoryAllocateFlagsInfo::default().flags(vk::MemoryAllocateFlags::DEVICE_ADDRESS);
         let info = vk::MemoryAllocateInfo::default()
             .allocation_size(needs.size)
-            .memory_type_index(memory_type(&self.device, &needs)?)
+            .memory_type_index(memory_type(&self.device, &needs, wanted)?)
             .push_next(&mut flags);
         // SAFETY: 1. the device lives; 4. the type is one of its own.
         self.memory = unsafe { raw.allocate_memory(&info, None) }.named("vkAllocateMemory")?;
@@ -91,8 +113,13 @@ impl<T: Pod> HostBuffer<T> {
     }
 
     /// The device address of the first element.
-    pub(super) fn address(&self) -> u64 {
+    pub(crate) fn address(&self) -> u64 {
         self.address
+    }
+
+    /// The host address of the first element.
+    pub(crate) fn host_address(&self) -> u64 {
+        self.mapped.as_ptr().expose_provenance() as u64
     }
 
     /// The elements as they are between runs.
@@ -100,7 +127,7 @@ impl<T: Pod> HostBuffer<T> {
     /// # Safety
     ///
     /// No run that writes them is pending while the slice lives.
-    pub(super) unsafe fn elements(&self) -> &[T] {
+    pub(crate) unsafe fn elements(&self) -> &[T] {
         // SAFETY: `mapped` points to `count` written elements that live as long as `self`
         // (invariant), every bit pattern is one (Pod), and nothing writes them, as the caller
         // promises.
@@ -112,7 +139,7 @@ impl<T: Pod> HostBuffer<T> {
     /// # Safety
     ///
     /// No run that touches them is pending while the slice lives.
-    pub(super) unsafe fn elements_mut(&mut self) -> &mut [T] {
+    pub(crate) unsafe fn elements_mut(&mut self) -> &mut [T] {
         // SAFETY: as in `elements`; the borrow is exclusive, and the device is no other user, as
         // the caller promises.
         unsafe { std::slice::from_raw_parts_mut(self.mapped.as_ptr(), self.count) }
@@ -128,8 +155,36 @@ impl<T> Drop for HostBuffer<T> {
     }
 }
 
-/// A coherent memory type for the buffer, cached by the CPU if there is one.
-fn memory_type(device: &Device, needs: &vk::MemoryRequirements) -> Result<u32, Failure> {
+impl HostBuffer<u32> {
+    /// A word that the device may use meanwhile.
+    pub(crate) fn word(&self, index: usize) -> &AtomicU32 {
+        assert!(index < self.count, "no such word");
+        // SAFETY: the buffer has `count` words at `mapped` (invariant).
+        let word = unsafe { self.mapped.add(index) };
+        // SAFETY: the word lives as long as `self` and is aligned; code of this crate that makes
+        // other references promises that nothing writes meanwhile.
+        unsafe { AtomicU32::from_ptr(word.as_ptr()) }
+    }
+}
+
+impl HostBuffer<u64> {
+    /// As for words of 32 bits.
+    pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
+        assert!(index < self.count, "no such word");
+        // SAFETY: the buffer has `count` words at `mapped` (invariant).
+        let word = unsafe { self.mapped.add(index) };
+        // SAFETY: as for words of 32 bits.
+        unsafe { AtomicU64::from_ptr(word.as_ptr()) }
+    }
+}
+
+/// A coherent memory type for the buffer: the one that is wanted, or one that is cached by the CPU
+/// if there is one.
+fn memory_type(
+    device: &Device,
+    needs: &vk::MemoryRequirements,
+    wanted: Option<u32>,
+) -> Result<u32, Failure> {
     let shared = vk::MemoryPropertyFlags::HOST_VISIBLE | vk::MemoryPropertyFlags::HOST_COHERENT;
     let cached = shared | vk::MemoryPropertyFlags::HOST_CACHED;
     let types = device.physical().memory.memory_types_as_slice();
@@ -137,7 +192,9 @@ fn memory_type(device: &Device, needs: &vk::MemoryRequirements) -> Result<u32, F
         (0u32..)
             .zip(types)
             .find(|&(index, kind)| {
-                needs.memory_type_bits & (1 << index) != 0 && kind.property_flags.contains(flags)
+                wanted.is_none_or(|wanted| wanted == index)
+                    && needs.memory_type_bits & (1 << index) != 0
+                    && kind.property_flags.contains(flags)
             })
             .map(|(index, _)| index)
     };

@@ -1,0 +1,210 @@
+//! `farptr-doctor` as a user runs it. Times are never judged here.
+
+use serde_json::Value;
+use std::process::{Command, Output};
+
+/// Runs the program; an examination of few steps takes seconds.
+fn doctor(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_farptr-doctor"))
+        .args(arguments)
+        .env_remove("FARPTR_DEVICE")
+        .output()
+        .expect("the program was built for this test")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Says that a test does not run, straight to standard error, which the harness does not hold back.
+fn skip(test: &str, reason: &str) {
+    assert!(std::env::var_os("CI").is_none(), "in CI {test} must run, but: {reason}");
+    let line = format!("SKIP {test}: {reason}\n");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+}
+
+/// The document of an examination, with the exit code that it ended with; nothing where Vulkan
+/// lists no device.
+fn document(test: &str, steps: &[&str]) -> Option<(Value, i32)> {
+    let steps: Vec<_> = steps.iter().flat_map(|step| ["--only", step]).collect();
+    let output = doctor(&[&steps[..], &["--json"]].concat());
+    let document: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    if document["device"].is_null() {
+        assert_eq!(output.status.code(), Some(2), "{document}");
+        skip(test, &document["verdict"]["reasons"][0].to_string());
+        return None;
+    }
+    Some((document, output.status.code().expect("no signal")))
+}
+
+fn keys(object: &Value) -> Vec<&str> {
+    let object = object.as_object().expect("an object");
+    object.keys().map(String::as_str).collect()
+}
+
+fn checks<'d>(document: &'d Value, step: &str) -> Vec<&'d Value> {
+    let checks = document["checks"].as_array().expect("an array");
+    checks.iter().filter(|check| check["step"] == step).collect()
+}
+
+fn check<'d>(document: &'d Value, step: &str, name: &str) -> &'d Value {
+    let found = checks(document, step).into_iter().find(|check| check["name"] == name);
+    found.unwrap_or_else(|| panic!("no check {step}: {name} in {document}"))
+}
+
+#[test]
+fn the_document_has_the_promised_fields_and_the_exit_code_of_its_verdict() {
+    let Some((document, code)) = document("the_document", &["modes"]) else { return };
+    let promised =
+        ["checks", "commit", "device", "format", "modes", "system", "verdict", "version"];
+    assert_eq!(keys(&document), promised);
+    assert_eq!(document["format"], 1);
+    let device = [
+        "api_version",
+        "bar_bytes",
+        "conformance",
+        "device_id",
+        "driver_id",
+        "driver_info",
+        "driver_name",
+        "driver_version",
+        "extensions",
+        "features",
+        "heaps",
+        "import_alignment",
+        "index",
+        "kind",
+        "limits",
+        "memory_types",
+        "name",
+        "queue_families",
+        "vendor_id",
+    ];
+    assert_eq!(keys(&document["device"]), device);
+    let modes = document["modes"].as_array().expect("an array");
+    let names: Vec<_> = modes.iter().map(|mode| mode["name"].as_str()).collect();
+    assert_eq!(names, [Some("direct"), Some("import"), Some("copy")]);
+    for mode in modes {
+        let promised = ["automatic", "cuts_loops", "name", "narrow_offsets", "proved", "words"];
+        assert_eq!(keys(mode), promised);
+        assert!(!mode["words"].as_array().expect("an array").is_empty(), "{mode}");
+    }
+    let verdict = &document["verdict"];
+    assert_eq!(keys(verdict), ["exit_code", "grade", "modes", "reasons", "table_row"]);
+    assert_eq!(verdict["exit_code"], code);
+    let grades = ["certified", "degraded", "failed"];
+    let grade = grades.iter().position(|grade| verdict["grade"] == *grade);
+    assert_eq!(grade, usize::try_from(code).ok());
+    assert_eq!(verdict["reasons"].as_array().map(Vec::is_empty), Some(code == 0));
+}
+
+#[test]
+fn a_step_that_crashes_hangs_or_prints_is_a_line() {
+    let Some((document, code)) = document("a_step_that_crashes", &["trial"]) else { return };
+    let expected = [
+        ("abort", "died", "signal 6 (SIGABRT), at: the last stage"),
+        ("hang", "did_not_end", "killed after 1 s, at: the last stage"),
+        ("exit", "died", "exit code 7, at: the last stage: the last words"),
+        ("print", "right", "an answer"),
+        ("skip", "not_tried", "there is no reason to"),
+    ];
+    for (name, outcome, detail) in expected {
+        let check = check(&document, "trial", name);
+        assert_eq!(check["outcome"], outcome, "{check}");
+        assert_eq!(check["detail"], detail, "{check}");
+        assert_eq!(
+            keys(check),
+            ["detail", "figures", "mode", "name", "outcome", "seconds", "step"]
+        );
+    }
+    assert_eq!(check(&document, "trial", "print")["figures"]["number"], 3);
+    assert_eq!(check(&document, "trial", "fail")["outcome"], "failed");
+    // They belong to no mode, so what farptr can do is not judged by them.
+    assert_ne!(code, 0);
+    let reasons = document["verdict"]["reasons"].to_string();
+    assert!(reasons.contains("trial: hang: did not end"), "{reasons}");
+}
+
+#[test]
+fn text_has_a_line_for_each_check_and_the_verdict_at_the_end() {
+    let output = doctor(&["--only", "trial"]);
+    let said = text(&output.stdout);
+    if said.contains("verdict    failed: ") {
+        return skip("text_has_a_line", &said);
+    }
+    for word in ["== device", "== modes", "== trial", "abort  ", "did not end", "README     | "] {
+        assert!(said.contains(word), "{word} is missing: {said}");
+    }
+    assert!(!said.contains('\u{1b}'), "no control characters in a pipe: {said}");
+}
+
+#[test]
+fn bad_usage_is_told_from_a_bad_device() {
+    for arguments in [&["--fast"][..], &["--only", "nothing"], &["--device"]] {
+        let output = doctor(arguments);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+    assert_eq!(doctor(&["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_device_that_does_not_exist_is_bad_usage_and_the_others_are_named() {
+    let output = doctor(&["--device", "no such device", "--only", "modes"]);
+    let said = text(&output.stderr);
+    if output.status.code() == Some(2) {
+        return skip("a_device_that_does_not_exist", &said);
+    }
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    let expected = "farptr doctor: no device is `no such device`; there are: 0 (";
+    assert!(said.starts_with(expected), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn without_a_driver_the_verdict_is_failed() {
+    let output = Command::new(env!("CARGO_BIN_EXE_farptr-doctor"))
+        .arg("--json")
+        .envs([("VK_DRIVER_FILES", "/no driver"), ("VK_ICD_FILENAMES", "/no driver")])
+        .output()
+        .expect("the program was built for this test");
+    assert_eq!(output.status.code(), Some(2));
+    let document: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    assert_eq!(document["device"], Value::Null);
+    assert_eq!(document["verdict"]["grade"], "failed");
+    assert_eq!(document["verdict"]["reasons"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn imports_and_behaviour_are_tried_one_by_one() {
+    let steps = ["imports", "behaviour"];
+    let Some((document, _)) = document("imports_and_behaviour", &steps) else { return };
+    let outcome = |step, name: &str| {
+        let outcome = &check(&document, step, name)["outcome"];
+        outcome.as_str().unwrap_or_default().to_owned()
+    };
+    for access in ["read", "write"] {
+        let name = format!("anonymous: {access}");
+        let of_device = outcome("imports", name.as_str());
+        let imports = !document["device"]["import_alignment"].is_null();
+        assert_eq!(of_device == "not_tried", !imports, "{document}");
+    }
+    assert_eq!(outcome("imports", "anonymous, read-only: write"), "not_tried");
+    assert_eq!(outcome("behaviour", "64 launches in a batch"), "right");
+    let longest = &check(&document, "behaviour", "the longest loop")["figures"];
+    let cuts = document["modes"].as_array().expect("an array").iter();
+    // farptr found it out by itself, and so does this step.
+    for mode in cuts.filter(|mode| mode["proved"] == true) {
+        assert_eq!(mode["cuts_loops"], longest["cut"], "{document}");
+    }
+    let in_each_type = |what: &str| {
+        let all = checks(&document, "behaviour").into_iter();
+        all.filter(|check| check["name"].as_str().is_some_and(|name| name.starts_with(what)))
+            .count()
+    };
+    let types = document["device"]["memory_types"].as_array().expect("an array").iter();
+    let visible = types.filter(|kind| kind["flags"].to_string().contains("host_visible")).count();
+    assert_eq!(in_each_type("atomics of the device, 32 bits, memory type"), visible);
+    assert_eq!(in_each_type("a stop word is seen, memory type"), visible);
+}
