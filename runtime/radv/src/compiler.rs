@@ -5,8 +5,8 @@
 //! Vulkan checks nothing, so each call below rests on these rules; the proofs name them by number.
 //!
 //! 1. *What is named exists.* A handle is a private field. Its owner made it and destroys it in
-//!    `Drop` and nowhere else. The device goes before its instance, and what is made from the device
-//!    within a function goes in that function.
+//!    `Drop` and nowhere else. The device goes before its instance, and what is made from the
+//!    device within a function goes in that function.
 //! 2. *One thread.* A [`Compiler`] makes no object by two threads at a time: its functions take it
 //!    exclusively.
 //! 3. *Structures are those that ash's builders make*, and their lifetimes keep alive what they
@@ -291,8 +291,8 @@ fn pipeline_layout(
     let info = vk::PipelineLayoutCreateInfo::default()
         .push_constant_ranges(if push_bytes > 0 { &ranges } else { &[] })
         .set_layouts(sets);
-    // SAFETY: 1. device and set layout are live; 3. an empty range is left out, and every device allows
-    // the bytes that the caller of `compile` keeps to.
+    // SAFETY: 1. device and set layout are live; 3. an empty range is left out, and every device
+    // allows the bytes that the caller of `compile` keeps to.
     let made = unsafe { device.create_pipeline_layout(&info, None) };
     made.map_err(called("vkCreatePipelineLayout"))
 }

@@ -1,14 +1,14 @@
 //! AMD's compiler takes every form of every kernel.
 //!
 //! The kernels are those of this suite, unoptimised and optimised, and those that farptr ships.
-//! The null device of Mesa's driver compiles them, and runs nothing. This process makes the modules,
-//! once for all families of GPUs, and gives them to one process for each family, which is this
-//! program again: the driver learns the family from the environment.
+//! The null device of Mesa's driver compiles them, and runs nothing. This process makes the
+//! modules, once for all families of GPUs, and gives them to one process for each family, which is
+//! this program again: the driver learns the family from the environment.
 //!
 //! `FARPTR_AMD_EVERY` is the distance from one module that is compiled to the next. It is a prime
-//! number, so that every form of some kernel is compiled, and every kernel in some forms; 1 compiles
-//! all. `./farptr test` has this test as a stage of its own, because the driver does not differ from
-//! pass to pass.
+//! number, so that every form of some kernel is compiled, and every kernel in some forms; 1
+//! compiles all. `./farptr test` has this test as a stage of its own, because the driver does not
+//! differ from pass to pass.
 
 mod form;
 mod kernels;

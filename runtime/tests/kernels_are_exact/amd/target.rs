@@ -1,7 +1,8 @@
 //! A process that compiles for one family of GPUs.
 //!
 //! It reads modules from its standard input, and writes the name of each to its standard output
-//! before the driver sees it, so that the last name is that of the module on which a driver crashed.
+//! before the driver sees it, so that the last name is that of the module on which a driver
+//! crashed.
 //!
 //! # Safety
 //!
