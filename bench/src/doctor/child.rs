@@ -4,7 +4,7 @@
 //! Protocol: the program runs itself with the name of a probe. The child writes its answer as JSON
 //! to a pipe that it finds in place of its standard input, one line each: what it is about to do,
 //! and at the end the answer. The parent reads until the pipe is closed or the time is over; then
-//! the child is killed. What a child prints goes to a second pipe, of which the last line is kept
+//! the child is killed. The output of a child goes to a second pipe, of which the last line is kept
 //! for the report of its death.
 //!
 //! *Rejected:* answers on standard output, to which drivers print; a time limit inside the child,

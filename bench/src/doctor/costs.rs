@@ -1,4 +1,4 @@
-//! What things cost here, to be compared with other machines. No cost is judged.
+//! Costs, to be compared with those of other machines. No cost is judged.
 //!
 //! # Safety
 //!

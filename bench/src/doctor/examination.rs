@@ -137,7 +137,7 @@ fn look(probe: &str, device: Option<usize>) -> Answer {
     child::ask(&Question { probe, device, mode: None, limit: LOOK })
 }
 
-/// What a child said in place of what it was asked.
+/// The words of a child that did not answer its question.
 fn said(answer: Answer) -> String {
     match answer {
         Answer::Finding(finding) => format!("{}: {}", finding.outcome, finding.detail),
@@ -145,7 +145,7 @@ fn said(answer: Answer) -> String {
     }
 }
 
-/// What came of a probe.
+/// The result of a probe.
 enum Found {
     Mode(Mode),
     Check(Check),

@@ -1,4 +1,4 @@
-//! What came of the things that were tried, as plain data.
+//! Findings about the things that were tried, as plain data.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,7 +18,7 @@ pub(super) struct Mode {
     pub(super) automatic: bool,
     pub(super) cuts_loops: bool,
     pub(super) narrow_offsets: bool,
-    /// What `Runtime::explain` says, line by line; why not, if it is not proved.
+    /// The lines of `Runtime::explain`; the reason, if the mode is not proved.
     pub(super) words: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Check {
     pub(super) finding: Finding,
 }
 
-/// What came of a thing that was tried.
+/// The end of a thing that was tried.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Finding {
     pub(super) outcome: Outcome,

@@ -1,4 +1,4 @@
-//! Which kinds of host memory can be imported, and whether kernels then read and write its bytes.
+//! Imports host memory of each kind, and has kernels read and write its bytes.
 //!
 //! # Safety
 //!

@@ -17,7 +17,7 @@ pub(super) struct Listed {
     pub(super) kind: String,
 }
 
-/// What a driver says of its device.
+/// A device as its driver describes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Inventory {
     pub(super) index: usize,

@@ -1,4 +1,4 @@
-//! `farptr-doctor`: what a device and its driver do of what farptr needs.
+//! `farptr-doctor` tries what farptr needs of a device and its driver.
 //!
 //! Each thing is tried in a process of its own ([`child`]), in the order of a table ([`steps`]).
 //! What comes of it is plain data ([`report`]), which is judged by a function of that data

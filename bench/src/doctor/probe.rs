@@ -3,7 +3,7 @@
 use super::{child::Channel, finding::Mode, inventory::Inventory};
 use std::time::Duration;
 
-/// What is known before a step.
+/// The facts that are known before a step.
 pub(super) struct Situation<'s> {
     pub(super) device: &'s Inventory,
     pub(super) modes: &'s [Mode],

@@ -1,4 +1,4 @@
-//! What an examination found: the JSON document is this, field by field.
+//! The report of an examination: the JSON document is this, field by field.
 
 use super::{
     finding::{Check, Mode},

@@ -1,4 +1,4 @@
-//! What was found, as text for a person.
+//! A report as text for a person.
 
 use super::{
     finding::{Check, Mode},

@@ -17,7 +17,7 @@ pub(crate) struct Listing {
     devices: Vec<vk::PhysicalDevice>,
 }
 
-/// What a device says of itself.
+/// A device as it describes itself.
 pub(crate) struct Facts {
     pub(crate) basic: vk::PhysicalDeviceProperties,
     pub(crate) name: String,
@@ -30,7 +30,7 @@ pub(crate) struct Facts {
     pub(crate) modern: Option<Modern>,
 }
 
-/// What structures of Vulkan 1.1 and 1.2 say.
+/// The part that structures of Vulkan 1.1 and 1.2 say.
 pub(crate) struct Modern {
     pub(crate) driver_id: vk::DriverId,
     pub(crate) driver_name: String,

@@ -46,7 +46,7 @@ pub(super) fn at(instance: &ash::Instance, index: usize) -> Result<Physical, Fai
     described.ok_or_else(|| Failure::DeviceNotFound { name: index.to_string() })
 }
 
-/// What is switched on beside the features that farptr needs.
+/// The features that are switched on beside those that farptr needs.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Extras {
     /// `VK_EXT_external_memory_host`.

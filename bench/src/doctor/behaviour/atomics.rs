@@ -20,9 +20,9 @@ use std::{rc::Rc, sync::atomic::Ordering::Relaxed};
 
 const GROUPS: u32 = 256;
 const GROUP: u32 = 64;
-/// What a launch adds.
+/// Additions of a launch.
 const BY_DEVICE: u32 = GROUPS * GROUP * COUNTED;
-/// What the host adds between two looks at the device.
+/// Additions of the host between two looks at the device.
 const AT_A_TIME: u32 = 64;
 
 pub(super) fn device_alone(subject: &mut Subject, kind: u32) -> Result<Finding, Failure> {

@@ -1,4 +1,4 @@
-//! What the device and its driver do where Vulkan's specification leaves it open.
+//! The behaviour of device and driver where Vulkan's specification leaves it open.
 
 mod addresses;
 mod atomics;
@@ -19,7 +19,7 @@ const LOOP: &str = "the longest loop";
 /// Seconds that kernels are to run, where that was asked for.
 const LONG: [u32; 6] = [2, 4, 8, 16, 32, 64];
 
-/// What is tried in memory of each type.
+/// The things that are tried in memory of each type.
 const BY_TYPE: [&str; 5] = [
     "addresses",
     "a stop word is seen",
@@ -84,7 +84,7 @@ pub(super) fn ask(subject: &mut Subject, name: &str) -> Result<Answer, Failure> 
     Ok(Answer::Finding(found?))
 }
 
-/// What is tried, and the index of the memory type.
+/// The thing that is tried, and the index of the memory type.
 fn parse(name: &str) -> Option<(&str, u32)> {
     let (what, kind) = name.split_once(", memory type ")?;
     Some((what, kind.parse().ok()?))

@@ -31,5 +31,5 @@ pub(super) fn stamped(index: u32, k: u32) -> u32 {
     index.wrapping_mul(0x9e37_79b9) ^ k
 }
 
-/// What an invocation of `count` adds.
+/// Additions of an invocation of `count`.
 pub(super) const COUNTED: u32 = 64;
