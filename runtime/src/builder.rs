@@ -1,4 +1,8 @@
 //! Builds a runtime: finds a device and proves what it can do.
+//!
+//! # Safety
+//!
+//! The one unsafe function takes a promise about lent memory, which `scope::scope` relies on.
 
 use crate::{
     AccessMode, Backing, BuildError, ChosenBacking, Error, Explanation, ProvedAccess,
@@ -56,6 +60,7 @@ pub struct RuntimeBuilder {
     hooks: Hooks,
     validation: Option<bool>,
     time_kernels: bool,
+    assumes_stopped: bool,
     cache: CachePlace,
 }
 
@@ -147,6 +152,32 @@ impl RuntimeBuilder {
     /// says whether the device can do it.
     pub fn time_kernels(mut self, on: bool) -> Self {
         self.time_kernels = on;
+        self
+    }
+
+    /// Makes the loss of a device that works on host memory itself an error, in place of the end of
+    /// the process.
+    ///
+    /// A device that was lost, or that does not end a launch, may go on writing. In direct access,
+    /// and in mirrored access with [`Backing::Import`], it writes to lent memory, so a scope must
+    /// not give that back. Unless completion can be proved within five seconds, the scope ends the
+    /// process with a message. With this option it returns
+    /// [`LaunchError::DeviceLost`](crate::LaunchError::DeviceLost) instead.
+    ///
+    /// [`Backing::Copy`] needs no promise: there the loss is an error, and lent memory is intact.
+    ///
+    /// # Safety
+    ///
+    /// From such an error of a scope on, for as long as the process lives:
+    ///
+    /// 1. Memory that was lent to the scope for writing, or that an unchecked kernel was to write,
+    ///    is neither read, nor written, nor given back to an allocator, nor unmapped.
+    /// 2. Memory that was lent to the scope for reading, or that an unchecked kernel was to read,
+    ///    is not unmapped, and of its bytes the program does not rely on any: Vulkan calls the
+    ///    content of imported memory undefined after the loss.
+    #[allow(unsafe_code, reason = "public; its promise goes to `scope::scope`")]
+    pub unsafe fn assume_stopped_when_lost(mut self) -> Self {
+        self.assumes_stopped = true;
         self
     }
 
@@ -319,7 +350,8 @@ impl RuntimeBuilder {
     ) -> Result<(Arc<Config>, String), String> {
         let mut why = String::new();
         if access != AccessMode::Mirrored {
-            let config = Arc::new(Config::DIRECT);
+            let config =
+                Arc::new(Config { assumes_stopped: self.assumes_stopped, ..Config::DIRECT });
             match prove(launcher, &config, probe) {
                 Ok(()) => return Ok((config, direct_proof())),
                 Err(no) if access == AccessMode::Direct => return Err(no),
@@ -329,6 +361,7 @@ impl RuntimeBuilder {
         let config = Arc::new(Config {
             access: ProvedAccess::Mirrored,
             backing: choose_backing(backing, &launcher.device().info),
+            assumes_stopped: self.assumes_stopped,
             hooks: self.hooks,
         });
         prove(launcher, &config, probe)?;

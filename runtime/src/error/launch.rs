@@ -247,9 +247,30 @@ pub enum LaunchError {
     /// The process was forked from the one that built the runtime.
     #[error("{FORKED}")]
     Forked,
+    /// The device was lost, or did not end a launch that it was told to end. Every later operation
+    /// on it has this error, too.
+    ///
+    /// Results that had not been brought home are gone. Where the device works on copies, lent
+    /// memory is otherwise as it was: [`Runtime::scope`](crate::Runtime::scope) says more.
+    #[error(
+        "the device is lost, with all results that were not home; build another runtime. A driver \
+         resets a device if a launch takes too long for its watchdog, often some seconds: split \
+         such a launch"
+    )]
+    DeviceLost {
+        /// The call that said so. `VK_TIMEOUT` is that of work that does not end.
+        #[source]
+        source: VulkanError,
+    },
     /// A Vulkan call failed.
     #[error("the launch could not be handed to the device")]
-    Vulkan(#[from] VulkanError),
+    Vulkan(#[source] VulkanError),
+}
+
+impl From<VulkanError> for LaunchError {
+    fn from(source: VulkanError) -> Self {
+        if source.is_loss() { Self::DeviceLost { source } } else { Self::Vulkan(source) }
+    }
 }
 
 /// Says that a launch waited, if it did.

@@ -282,6 +282,13 @@ pub enum LendError {
     /// The process was forked from the one that built the runtime.
     #[error("{FORKED}")]
     Forked,
+    /// The device was lost before: see [`LaunchError::DeviceLost`].
+    #[error("memory cannot be lent to a device that is lost; build another runtime")]
+    DeviceLost {
+        /// The call that said so.
+        #[source]
+        source: VulkanError,
+    },
     /// A Vulkan call failed.
     #[error("host memory {range:?} could not be imported; is it mapped from a device or a driver?")]
     Vulkan {

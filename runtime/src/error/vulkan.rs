@@ -16,6 +16,11 @@ impl VulkanError {
         self.call
     }
 
+    /// Whether the device is lost, in one of the two ways in which `vk` notes it.
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self.result, ash::vk::Result::ERROR_DEVICE_LOST | ash::vk::Result::TIMEOUT)
+    }
+
     /// The `VkResult` that it returned.
     #[must_use]
     pub fn code(&self) -> i32 {

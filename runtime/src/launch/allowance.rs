@@ -51,11 +51,14 @@ pub(crate) struct Overdue {
 
 /// A submission in the device's queue.
 pub(crate) trait Submission {
+    /// Why its end cannot be known.
+    type Error;
+
     /// Waits for its end, so long at most, and says whether it has ended.
-    fn wait(&mut self, at_most: Duration) -> bool;
+    fn wait(&mut self, at_most: Duration) -> Result<bool, Self::Error>;
 
     /// Whether all submissions before it have ended, so that nothing keeps it from running.
-    fn is_first(&mut self) -> bool;
+    fn is_first(&mut self) -> Result<bool, Self::Error>;
 }
 
 impl Allowance {
@@ -82,43 +85,47 @@ impl Allowance {
     /// A slice of waiting never counts as longer than its planned length: if the process was paused
     /// meanwhile, the clock may say that hours have passed in which nothing ran. A slice counts
     /// only if no earlier submission was running when it began.
-    pub(crate) fn wait(
+    pub(crate) fn wait<S: Submission>(
         &mut self,
-        submission: &mut impl Submission,
+        submission: &mut S,
         clock: impl Fn() -> Duration,
-    ) -> bool {
+    ) -> Result<bool, S::Error> {
         self.open = None;
-        let mut first = submission.is_first();
+        let mut first = submission.is_first()?;
         loop {
             if first && self.is_spent() {
                 return submission.wait(Duration::ZERO);
             }
             let slice = self.slice(clock(), first);
-            let ended = submission.wait(slice.at_most);
+            let ended = submission.wait(slice.at_most)?;
             self.count(slice, clock());
             if ended {
-                return true;
+                return Ok(true);
             }
-            first = first || submission.is_first();
+            first = first || submission.is_first()?;
         }
     }
 
     /// Looks whether a submission has ended, without waiting for it.
     ///
     /// The time since the last poll counts as a slice of waiting does, and as no more than one.
-    pub(crate) fn poll(&mut self, submission: &mut impl Submission, now: Duration) -> Polled {
+    pub(crate) fn poll<S: Submission>(
+        &mut self,
+        submission: &mut S,
+        now: Duration,
+    ) -> Result<Polled, S::Error> {
         if let Some(slice) = self.open.take() {
             self.count(slice, now);
         }
-        let first = submission.is_first();
-        if submission.wait(Duration::ZERO) {
-            return Polled::Ended;
+        let first = submission.is_first()?;
+        if submission.wait(Duration::ZERO)? {
+            return Ok(Polled::Ended);
         }
         if first && self.is_spent() {
-            return Polled::Overdue;
+            return Ok(Polled::Overdue);
         }
         self.open = Some(self.slice(now, first));
-        Polled::Running
+        Ok(Polled::Running)
     }
 
     /// The time to wait without a look at the clock.
@@ -138,7 +145,7 @@ impl Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{cell::Cell, rc::Rc};
+    use std::{cell::Cell, convert::Infallible, rc::Rc};
 
     const SECOND: Duration = Duration::from_secs(1);
     const HOUR: Duration = Duration::from_secs(3600);
@@ -163,7 +170,14 @@ mod tests {
         /// Waits with an allowance, and tells whether it was enough.
         fn ends(&mut self, allowance: &mut Allowance) -> bool {
             let clock = Rc::clone(&self.clock);
-            allowance.wait(self, || clock.get())
+            let Ok(ended) = allowance.wait(self, || clock.get());
+            ended
+        }
+
+        /// Polls with an allowance.
+        fn poll(&mut self, allowance: &mut Allowance, now: Duration) -> Polled {
+            let Ok(polled) = allowance.poll(self, now);
+            polled
         }
 
         fn passed(&self) -> Duration {
@@ -172,7 +186,9 @@ mod tests {
     }
 
     impl Submission for Device {
-        fn wait(&mut self, at_most: Duration) -> bool {
+        type Error = Infallible;
+
+        fn wait(&mut self, at_most: Duration) -> Result<bool, Infallible> {
             self.waits += 1;
             let before = self.before.min(at_most);
             let own = self.own.min(at_most - before);
@@ -181,11 +197,11 @@ mod tests {
             let rest = if ended { Duration::ZERO } else { at_most - before - own };
             let pause = if self.pauses.contains(&self.waits) { HOUR } else { Duration::ZERO };
             self.clock.set(self.clock.get() + before + own + rest + pause);
-            ended
+            Ok(ended)
         }
 
-        fn is_first(&mut self) -> bool {
-            self.before == Duration::ZERO
+        fn is_first(&mut self) -> Result<bool, Infallible> {
+            Ok(self.before == Duration::ZERO)
         }
     }
 
@@ -220,7 +236,7 @@ mod tests {
             let mut now = HOUR;
             let mut poll = |device: &mut Device, allowance: &mut Allowance| {
                 now += between;
-                allowance.poll(device, now)
+                device.poll(allowance, now)
             };
             for _ in 0..1000 {
                 assert_eq!(poll(&mut device, &mut allowance), Polled::Running);
@@ -245,7 +261,7 @@ mod tests {
         let mut device = Device::new(Duration::ZERO, SECOND);
         let mut allowance = Allowance::new(SECOND);
         for poll in 0..51u32 {
-            assert_eq!(allowance.poll(&mut device, HOUR + LONGEST_SLICE * poll), Polled::Running);
+            assert_eq!(device.poll(&mut allowance, HOUR + LONGEST_SLICE * poll), Polled::Running);
         }
         assert_eq!(allowance.spent, SECOND / 2);
         assert!(!device.ends(&mut allowance), "half a second was left");

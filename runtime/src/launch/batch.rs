@@ -8,7 +8,7 @@ use super::{
     pending::Pending,
     pool::Pooled,
     stop::StopWord,
-    wait::{poll, wait_or_stop},
+    wait::{GRACE, poll, wait_or_stop, wait_stopped},
 };
 use crate::{
     LaunchError, VulkanError,
@@ -45,7 +45,8 @@ pub(crate) struct InFlight {
     /// The time that the launches may take together, and what they have used of it; without a limit
     /// if there is no checked kernel.
     allowance: Option<Allowance>,
-    /// The time for the error, once the launches were told to end because it was over.
+    /// The time for the error, once the launches were told to end because it was over. What is
+    /// allowed then is the grace.
     overdue: Option<Overdue>,
     since: Instant,
 }
@@ -169,19 +170,22 @@ impl Launches {
 
 impl InFlight {
     /// Waits for the launches, all earlier ones being complete, and reads their logs. Launches that
-    /// are not in time are ended.
+    /// are not in time are ended. An error means that the device is lost.
     pub(crate) fn finish(
-        self,
+        mut self,
         device: &Device,
         lends: &Lends,
         stop: Option<&StopWord>,
-    ) -> Option<LaunchError> {
-        // Launches that were told to end need no limit.
-        let mut allowance = self.allowance.filter(|_| self.overdue.is_none());
-        let overdue =
-            wait_or_stop(&self.submitted, allowance.as_mut(), || self.launches.stop(stop));
+    ) -> Result<Option<LaunchError>, VulkanError> {
+        let Self { submitted, launches, allowance, overdue, .. } = &mut self;
+        let end = || launches.stop(stop);
+        if overdue.is_some() {
+            wait_stopped(submitted, end)?;
+        } else {
+            *overdue = wait_or_stop(submitted, allowance.as_mut(), end)?;
+        }
         self.note_times(device);
-        self.failure(device, lends, self.overdue.or(overdue))
+        Ok(self.failure(device, lends))
     }
 
     /// Adds the times of the launches, which are complete, if they were taken.
@@ -194,17 +198,25 @@ impl InFlight {
 
     /// Looks whether the launches have completed, all earlier ones being complete, and does not
     /// wait. Launches whose time is over are told to end.
-    pub(crate) fn poll(&mut self, stop: Option<&StopWord>) -> bool {
-        let allowance = self.allowance.as_mut().filter(|_| self.overdue.is_none());
+    /// So that a program that only polls does not wait for ever, the grace of these is limited, too.
+    pub(crate) fn poll(&mut self, stop: Option<&StopWord>) -> Result<bool, VulkanError> {
+        let Self { submitted, launches, allowance, overdue, .. } = self;
         let Some(allowance) = allowance else {
-            return self.submitted.wait_at_most(Duration::ZERO);
+            return submitted.wait_at_most(Duration::ZERO);
         };
-        let polled = poll(&self.submitted, allowance, self.since.elapsed());
-        if polled == Polled::Overdue {
-            self.overdue = Some(allowance.overdue());
-            self.launches.stop(stop);
+        let polled = poll(submitted, allowance, self.since.elapsed())?;
+        if polled == Polled::Overdue && overdue.is_some() {
+            submitted.give_up()?;
+            return Ok(true);
         }
-        polled == Polled::Ended
+        if polled == Polled::Overdue {
+            *overdue = Some(allowance.overdue());
+            *allowance = Allowance::new(GRACE);
+        }
+        if overdue.is_some() {
+            launches.stop(stop);
+        }
+        Ok(polled == Polled::Ended)
     }
 
     /// The failure of the first launch that failed, the batch being complete.
@@ -212,12 +224,8 @@ impl InFlight {
     /// Launches of one scope run one after the other, and those after a failed one do nothing, so
     /// that the logs after the first that is not clean are empty. A launch that was stopped before
     /// its first workgroup has an empty log too: if the time was over, something did not run.
-    fn failure(
-        &self,
-        device: &Device,
-        lends: &Lends,
-        overdue: Option<Overdue>,
-    ) -> Option<LaunchError> {
+    fn failure(&self, device: &Device, lends: &Lends) -> Option<LaunchError> {
+        let overdue = self.overdue;
         let checked = self.launches.checked.as_ref()?;
         for (at, &(place, ref pending)) in checked.pending.iter().enumerate() {
             let mut log = checked.channel.log(place);

@@ -4,7 +4,8 @@
 //!
 //! A stream knows nothing of borrows. The callers of its unsafe functions promise that the memory
 //! stays valid until the stream is idle: after [`Stream::finish`], [`Stream::abandon`] or `Drop`,
-//! each of which waits for everything that was submitted.
+//! each of which waits for everything that was submitted. If the device is lost, it may have to
+//! stay valid for longer: [`Stream::is_unproved`] says so.
 #![allow(unsafe_code, reason = "it records kernels, with the argument above")]
 
 use super::{
@@ -51,6 +52,8 @@ pub(crate) struct Stream {
     has_checked: bool,
     /// The first failure that was not yet reported.
     failure: Option<LaunchError>,
+    /// Whether the device was lost while it had launches of this stream.
+    unproved: bool,
     /// The segments that launches in flight bisect.
     pub(crate) tables: Tables,
     launcher: Arc<Launcher>,
@@ -64,6 +67,7 @@ impl Stream {
             stop: None,
             has_checked: false,
             failure: None,
+            unproved: false,
             tables: Tables::default(),
             launcher: Arc::clone(launcher),
         }
@@ -97,7 +101,7 @@ impl Stream {
         if self.has_checked {
             self.finish(lends)?;
         }
-        self.check_process()?;
+        self.check()?;
         let batch = match &mut self.recording {
             Some(batch) => batch,
             none => none.insert(Batch::begin(&self.launcher)?),
@@ -146,23 +150,27 @@ impl Stream {
 
     /// Hands the launches that are recorded to the device.
     pub(crate) fn submit(&mut self, lends: &Lends) -> Result<(), LaunchError> {
-        self.check_process()?;
+        self.check()?;
         let Some(batch) = self.recording.take() else { return Ok(()) };
         if self.in_flight.len() >= IN_FLIGHT {
             self.complete_oldest(lends);
         }
-        let in_flight = batch.submit(self.launcher.device(), self.stop.as_deref())?;
-        self.in_flight.push_back(in_flight);
+        let submitted = batch.submit(self.launcher.device(), self.stop.as_deref());
+        self.note_loss(submitted.as_ref().err());
+        self.in_flight.push_back(submitted?);
         Ok(())
     }
 
     /// Hands over the launches that are recorded, and says whether all have completed, without
     /// waiting. The logs of those that have are read; a failure is kept until it is reported.
     pub(crate) fn poll(&mut self, lends: &Lends) -> Result<bool, LaunchError> {
-        self.check_process()?;
-        while let Some(oldest) = self.in_flight.front_mut()
-            && oldest.poll(self.stop.as_deref())
-        {
+        self.check()?;
+        while let Some(oldest) = self.in_flight.front_mut() {
+            let polled = oldest.poll(self.stop.as_deref());
+            self.note_loss(polled.as_ref().err());
+            if !polled? {
+                break;
+            }
             self.complete_oldest(lends);
         }
         // With as many in flight as there may be, submitting would wait.
@@ -206,9 +214,22 @@ impl Stream {
         self.in_flight.is_empty()
     }
 
-    /// Refuses to work in a child made by `fork`.
-    pub(crate) fn check_process(&self) -> Result<(), LaunchError> {
-        if self.device().is_inherited() { Err(LaunchError::Forked) } else { Ok(()) }
+    /// Refuses to work in a child made by `fork`, and on a lost device.
+    pub(crate) fn check(&self) -> Result<(), LaunchError> {
+        if self.device().is_inherited() {
+            return Err(LaunchError::Forked);
+        }
+        Ok(self.device().check()?)
+    }
+
+    /// Whether the device was lost while it had launches of this stream, so that they may be
+    /// running.
+    pub(crate) fn is_unproved(&self) -> bool {
+        self.unproved || (!self.is_idle() && self.device().check().is_err())
+    }
+
+    fn note_loss(&mut self, error: Option<&VulkanError>) {
+        self.unproved |= error.is_some_and(VulkanError::is_loss);
     }
 
     fn drain(&mut self, lends: &Lends) {
@@ -220,7 +241,9 @@ impl Stream {
     /// Waits for the oldest batch and reads its logs.
     fn complete_oldest(&mut self, lends: &Lends) {
         let Some(batch) = self.in_flight.pop_front() else { return };
-        let failure = batch.finish(self.launcher.device(), lends, self.stop.as_deref());
+        let finished = batch.finish(self.launcher.device(), lends, self.stop.as_deref());
+        self.note_loss(finished.as_ref().err());
+        let failure = finished.unwrap_or_else(|lost| Some(lost.into()));
         failure.iter().for_each(trace::failure);
         if self.failure.is_none() {
             self.failure = failure;

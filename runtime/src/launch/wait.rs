@@ -1,42 +1,60 @@
 //! Waits for launches, and stops those that have not ended in their allowed time.
 
 use super::allowance::{Allowance, Overdue, Polled, Submission};
-use crate::vk::command::Submitted;
+use crate::{VulkanError, vk::command::Submitted};
 use std::time::{Duration, Instant};
 
-/// Waits for launches. If they have not ended when their time is over, calls `stop`, which has to
-/// make them end, waits for the end without a limit, and returns the times for the error.
+/// The time in which launches have to end once they were told to. It counts as that of the launches
+/// themselves does. Kernels look at the stop word every few microseconds, so that even a machine
+/// that is very busy needs far less.
+pub(crate) const GRACE: Duration = Duration::from_secs(30);
+
+/// Waits for launches. If they have not ended when their time is over, calls `stop` again and
+/// again, which has to make them end, and returns the times for the error.
+///
+/// Launches that do not end in the [`GRACE`] after it are an error: the device is taken for lost.
 pub(crate) fn wait_or_stop(
     submitted: &Submitted,
     allowance: Option<&mut Allowance>,
-    stop: impl FnOnce(),
-) -> Option<Overdue> {
-    let overdue = allowance.and_then(|allowance| {
-        let begun = Instant::now();
-        let ended = allowance.wait(&mut Waited(submitted), || begun.elapsed());
-        (!ended).then(|| allowance.overdue())
-    });
-    if overdue.is_some() {
-        stop();
+    stop: impl FnMut(),
+) -> Result<Option<Overdue>, VulkanError> {
+    let Some(allowance) = allowance else { return submitted.wait().map(|()| None) };
+    let begun = Instant::now();
+    if allowance.wait(&mut Waited(submitted, || {}), || begun.elapsed())? {
+        return Ok(None);
     }
-    submitted.wait();
-    overdue
+    wait_stopped(submitted, stop)?;
+    Ok(Some(allowance.overdue()))
+}
+
+/// The second half of [`wait_or_stop`], for launches whose time is over.
+pub(crate) fn wait_stopped(submitted: &Submitted, stop: impl FnMut()) -> Result<(), VulkanError> {
+    let begun = Instant::now();
+    let ended = Allowance::new(GRACE).wait(&mut Waited(submitted, stop), || begun.elapsed())?;
+    if ended { Ok(()) } else { submitted.give_up() }
 }
 
 /// Looks whether launches have completed, without waiting; time may have run out instead.
-pub(crate) fn poll(submitted: &Submitted, allowance: &mut Allowance, now: Duration) -> Polled {
-    allowance.poll(&mut Waited(submitted), now)
+pub(crate) fn poll(
+    submitted: &Submitted,
+    allowance: &mut Allowance,
+    now: Duration,
+) -> Result<Polled, VulkanError> {
+    allowance.poll(&mut Waited(submitted, || {}), now)
 }
 
-/// A submission, as an [`Allowance`] waits for it.
-struct Waited<'s>(&'s Submitted);
+/// A submission, as an [`Allowance`] waits for it, and what is done before each wait.
+struct Waited<'s, F>(&'s Submitted, F);
 
-impl Submission for Waited<'_> {
-    fn wait(&mut self, at_most: Duration) -> bool {
+impl<F: FnMut()> Submission for Waited<'_, F> {
+    type Error = VulkanError;
+
+    fn wait(&mut self, at_most: Duration) -> Result<bool, VulkanError> {
+        (self.1)();
         self.0.wait_at_most(at_most)
     }
 
-    fn is_first(&mut self) -> bool {
+    fn is_first(&mut self) -> Result<bool, VulkanError> {
         self.0.is_first()
     }
 }

@@ -160,7 +160,7 @@ impl<'r> Runner<'r> {
         let overdue = wait_or_stop(&submitted, Some(&mut self.allowance), || {
             self.launch.stop.raise();
             self.round.channel.stop();
-        });
+        })?;
         self.ticks.extend(submitted.ticks());
         Ok(overdue)
     }

@@ -13,15 +13,24 @@
 //! # Safety
 //!
 //! The probe kernel is farptr's own; it touches the chain that it is given and the words of its
-//! result.
+//! result. What is lent is leaked if the device is lost meanwhile.
 #![allow(unsafe_code, reason = "it launches the probe, with the argument above")]
 
 use crate::{
     Error, LaunchError, LaunchOptions,
     config::Config,
     kernel::code::Code,
-    launch::{checked::Request, grid::Dispatch, launcher::Launcher, stream::Plain},
-    prove::kernels::{OFFSETS, OffsetsPush, PROBE, ProbePush},
+    launch::{
+        checked::Request,
+        grid::Dispatch,
+        launcher::Launcher,
+        stream::{Plain, Stream},
+    },
+    lend::lends::Lends,
+    prove::{
+        kernels::{OFFSETS, OffsetsPush, PROBE, ProbePush},
+        proof::returning,
+    },
     scope::with_scope,
     vk::{Pipeline, buffer::SharedBuffer},
 };
@@ -44,16 +53,15 @@ pub(crate) fn try_loops(launcher: &Arc<Launcher>, probe: &Arc<Pipeline>) -> Resu
     let result = address + RESULT_WORD as u64 * 4;
     let (head, result) = (Ptr::from_address(address), PtrMut::from_address(result));
     let push = ProbePush::new(head, result, ITERATIONS);
-    let run = with_scope(launcher, &Arc::new(Config::DIRECT), |scope| {
-        let (push, dispatch) = (bytemuck::bytes_of(&push), Dispatch::of([1, 1, 1]));
-        let launch = Plain { kernel: PROBE.name, pipeline: probe, push, dispatch };
-        // SAFETY: 1. the probe was compiled as it is for this device and its push constants, and
-        // one group keeps every limit; 2. it reads the one link and writes two words, all in
-        // `buffer`, at its device address.
-        Ok(unsafe { scope.launch_as_is(&launch) }?)
-    });
+    let (push, dispatch) = (bytemuck::bytes_of(&push), Dispatch::of([1, 1, 1]));
+    let launch = Plain { kernel: PROBE.name, pipeline: probe, push, dispatch };
+    let (mut stream, lends) = (Stream::new(launcher), Lends::default());
+    // SAFETY: 1. the probe was compiled as it is for this device and its push constants, and one
+    // group keeps every limit; 2. it reads the one link and writes two words, all in `buffer`, at
+    // its device address; a buffer stays while the device may be using it.
+    unsafe { stream.record_unchecked(&launch, &lends) }?;
+    stream.finish(&lends)?;
     let links = words[RESULT_WORD].load(Relaxed);
-    run?;
     launcher.device().note_cut_after((links < ITERATIONS).then_some(links));
     Ok(links)
 }
@@ -72,7 +80,7 @@ pub(crate) fn try_offsets(
     let mut narrow = false;
     for index in [1u32 << 29, 1 << 30] {
         let (memory, mut result) = (vec![NOWHERE], vec![0u32]);
-        let ran = with_scope(launcher, config, |scope| {
+        let ran = with_scope(launcher, &returning(config), |scope| {
             scope.import(&memory)?;
             let result = scope.import_mut(&mut result)?.ptr();
             let address = Ptr::from_address(memory.as_ptr().expose_provenance() as u64);
@@ -82,6 +90,10 @@ pub(crate) fn try_offsets(
             let dispatch = Dispatch::of([1, 1, 1]);
             Ok(scope.launch_request(&Request { kernel, code, dispatch, push, options })?)
         });
+        if launcher.device().check().is_err() {
+            // The device may still be using them.
+            std::mem::forget((memory, result));
+        }
         match ran {
             Err(Error::Launch(LaunchError::Fault(fault))) => {
                 narrow |= fault.address != NOWHERE + u64::from(index) * 4;

@@ -15,7 +15,7 @@
 //! # Safety
 //!
 //! The probe kernel is farptr's own; it touches the chain that it is given and the words of its
-//! result.
+//! result. Both are leaked if the device is lost meanwhile.
 #![allow(unsafe_code, reason = "it launches the probe, with the argument above")]
 
 use crate::{
@@ -73,16 +73,27 @@ pub(crate) fn prove(
     let mut result = MmapMut::map_anon(page_bytes).map_err(Disproof::NoMemory)?;
     let (head, expected) = lay_chain(&mut pages, page_bytes);
     let seen: &mut [u32] = bytemuck::cast_slice_mut(&mut result[..8]);
-    let followed = with_scope(launcher, config, |scope| {
+    let followed = with_scope(launcher, &returning(config), |scope| {
         scope.import(&pages[..])?;
         let result = scope.import_mut(seen)?.ptr();
         let push = ProbePush::new(Ptr::from_address(head), result, LIMIT);
         Ok(follow(scope, probe, bytemuck::bytes_of(&push), config)?)
     });
+    if launcher.device().check().is_err() {
+        // The device may still be using them.
+        std::mem::forget((pages, result));
+        return Err(followed.map_or_else(Disproof::Failed, |()| Disproof::WrongChain { saw: 0 }));
+    }
     followed.map_err(Disproof::Failed)?;
     let seen: &[u32] = bytemuck::cast_slice(&result[..8]);
     let saw = Sighting { links: seen[0], mix: seen[1] };
     if saw == expected { Ok(()) } else { Err(Disproof::WrongChain { saw: saw.links }) }
+}
+
+/// A configuration whose scopes return if the device is lost, so that another one can be tried.
+/// What is lent to them has to be leaked then.
+pub(super) fn returning(config: &Config) -> Arc<Config> {
+    Arc::new(Config { assumes_stopped: true, ..config.clone() })
 }
 
 /// Writes one link at the start of each page, each with the address of the next.

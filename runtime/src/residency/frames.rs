@@ -198,6 +198,8 @@ impl Frames {
         spans: &[Span],
         mut put: impl FnMut(Span, &[u8]),
     ) -> Result<(), VulkanError> {
+        // What the host sees of the memory of a lost device is undefined.
+        self.device.check()?;
         let staged = self.staged;
         let mut hidden = Vec::new();
         for part in self.pieces(spans) {

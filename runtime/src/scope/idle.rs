@@ -137,7 +137,7 @@ impl Inner<'_, '_, '_> {
     /// Brings bytes home and notes that the host has a slice of them.
     fn show(&mut self, range: VaRange) -> Result<(), LaunchError> {
         let Self { scope, shown } = self;
-        scope.stream.check_process()?;
+        scope.stream.check()?;
         let Scope { view, homes, .. } = &mut **scope;
         if let Some(view) = view.as_mut().filter(|_| !range.is_empty()) {
             view.bring_home_range(range, homes, shown)?;
@@ -150,7 +150,7 @@ impl Inner<'_, '_, '_> {
     fn take(&mut self, range: VaRange) -> Result<(), LaunchError> {
         let Self { scope, shown } = self;
         shown.clear();
-        scope.stream.check_process()?;
+        scope.stream.check()?;
         let Scope { view, homes, lends, .. } = &mut **scope;
         match view {
             Some(view) if !range.is_empty() => Ok(view.take_home(range, lends, homes)?),

@@ -198,9 +198,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 
     /// Launches a rewritten kernel, or reports the failure of an earlier launch.
     pub(crate) fn launch_request(&mut self, request: &Request<'_>) -> Result<(), LaunchError> {
-        if self.device().is_inherited() {
-            return Err(LaunchError::Forked);
-        }
+        self.stream.check()?;
         let _launch = launch_span(request.kernel, &request.dispatch, true);
         if self.stream.has_failed() {
             self.finish()?;
@@ -241,7 +239,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         self.finish()?;
         let saved = self.homes.save();
         let done = self.launch_with_checks(request, checks).and_then(|()| self.finish());
-        if done.is_err() {
+        // On a lost device the launch may still be running, and the end of the scope deals with it.
+        if done.is_err() && self.is_over() {
             self.homes.restore(&saved);
         }
         done
@@ -338,6 +337,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         grid: Grid,
         push: &[u8],
     ) -> Result<(), LaunchError> {
+        self.stream.check()?;
         let dispatch = self.dispatch(kernel, code, grid)?;
         let push = checked_push(kernel, code, push)?;
         let _launch = launch_span(kernel, &dispatch, false);
@@ -438,7 +438,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// [`launch`](Self::launch) lists about earlier launches: if one is known to have failed, the
     /// call waits for all, reports it, and the launches after it do nothing.
     pub fn submit(&mut self) -> Result<(), LaunchError> {
-        self.stream.check_process()?;
+        self.stream.check()?;
         if self.stream.has_failed() { self.finish() } else { self.stream.submit(&self.lends) }
     }
 

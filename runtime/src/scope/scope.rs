@@ -9,9 +9,11 @@
 //!    neither make one, nor move it out, nor forget it: it is a variable of that function.
 //! 2. Memory is lent for `'env`, a lifetime parameter of [`with_scope`], so it stays borrowed until
 //!    that function has returned or unwound.
-//! 3. `Drop` waits for everything submitted, before the imports are dropped. If completion cannot
-//!    be proved it aborts the process, because returning would give memory back that a kernel may
-//!    still write.
+//! 3. `Drop` waits for everything submitted, before the imports are dropped. If the device was
+//!    lost, and completion cannot be proved in a grace, it aborts the process, because returning
+//!    would give memory back that a kernel may still write. There are two exceptions: a device that
+//!    works on copies touches no lent memory, and a caller may have promised to leave lent memory
+//!    alone then ([`assume_stopped_when_lost`](crate::RuntimeBuilder::assume_stopped_when_lost)).
 //!
 //! In a child made by `fork` nothing is pending: the device works on the parent's memory, of which
 //! the child has a copy. There every operation is refused and `Drop` leaves all to the parent.
@@ -35,7 +37,7 @@ use crate::{
     paging::{run::Launch, view::View},
     stats::Counters,
     trace,
-    vk::Device,
+    vk::{Device, lost::end_process},
 };
 use farptr_hmm::VaRange;
 use std::{fmt, marker::PhantomData, sync::Arc};
@@ -71,6 +73,7 @@ pub(crate) fn with_scope<'env, R>(
     if launcher.device().is_inherited() {
         return Err(LaunchError::Forked.into());
     }
+    launcher.device().check().map_err(LaunchError::from)?;
     let mut scope = Scope {
         lends: Lends::default(),
         stream: Stream::new(launcher),
@@ -124,6 +127,14 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         bytes.sum::<u128>() > i32::MAX.unsigned_abs().into()
     }
 
+    /// Refuses to lend in a child made by `fork`, and to a lost device.
+    fn check_lend(&self) -> Result<(), LendError> {
+        if self.device().is_inherited() {
+            return Err(LendError::Forked);
+        }
+        self.device().check().map_err(|source| LendError::DeviceLost { source })
+    }
+
     /// Notes a range as lent and, where the device works on host memory, imports its pages unless
     /// an earlier import of this scope covers them.
     ///
@@ -134,9 +145,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// 2. Its bytes are initialised. If they are not `writable`, they do not change meanwhile; if
     ///    they are, any bytes are values of the type that they have.
     unsafe fn import_range(&mut self, range: VaRange, writable: bool) -> Result<(), LendError> {
-        if self.device().is_inherited() {
-            return Err(LendError::Forked);
-        }
+        self.check_lend()?;
         let bytes = range.len_bytes();
         let lend =
             trace::span!("lend", bytes = bytes, writable = writable, imported = trace::LATER);
@@ -227,9 +236,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// As [`ProcessMemory::open`] asks for, until this scope ends.
     pub(super) unsafe fn open_process(&mut self) -> Result<(), LendError> {
-        if self.device().is_inherited() {
-            return Err(LendError::Forked);
-        }
+        self.check_lend()?;
         let view = View::of(&mut self.view, self.stream.launcher(), &self.config);
         let view = view.map_err(|source| LendError::Process { source })?;
         // SAFETY: the caller's promise.
@@ -240,6 +247,13 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// time. After a failure launches work again.
     pub(super) fn finish(&mut self) -> Result<(), LaunchError> {
         self.stream.finish(&self.lends)
+    }
+
+    /// Whether no kernel of this scope touches host memory any more, once it was waited for. On a
+    /// lost device that has to be proved.
+    pub(super) fn is_over(&self) -> bool {
+        let touches = self.stream.is_unproved() && self.config.imports();
+        !touches || self.device().has_ended()
     }
 
     /// Writes home the bytes that are newer on the device, once nothing is running.
@@ -258,6 +272,12 @@ impl Drop for Scope<'_, '_> {
             return;
         }
         self.stream.abandon(&self.lends);
+        if let Err(lost) = self.device().check()
+            && !self.is_over()
+            && !self.config.assumes_stopped
+        {
+            end_process(lost);
+        }
         // After an error or a panic too, host memory gets what completed launches wrote. Bytes that
         // the device cannot bring any more are lost with it.
         let _ = self.bring_home();

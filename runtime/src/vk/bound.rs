@@ -97,7 +97,7 @@ fn too_large() -> VulkanError {
 impl Drop for Bound {
     fn drop(&mut self) {
         let handle = self.memory.handle();
-        if handle.is_inherited() {
+        if handle.leaves_object() {
             return;
         }
         // SAFETY: 1. the buffer is live; 4. the device has done with it, which `Deferred` ensures,

@@ -159,7 +159,7 @@ impl Recording {
     /// Ends recording, with the copy of a word, if one is given, and a barrier that makes
     /// everything that was written visible to the host; and hands the commands to the device.
     ///
-    /// An error means that nothing was submitted.
+    /// An error means that nothing was submitted, or that the device is lost.
     pub(crate) fn submit(mut self, copy: Option<WordCopy>) -> Result<Submitted, VulkanError> {
         if let Some(copy) = copy {
             // SAFETY: the caller of `launch` promised that the words are live until now.
@@ -170,9 +170,16 @@ impl Recording {
         unsafe { self.device.raw().end_command_buffer(self.raw()) }.named("vkEndCommandBuffer")?;
         // SAFETY: the commands were ended just now; the callers of `launch` and `copy` promised
         // the rest.
-        let value = unsafe { self.device.queue().submit(self.raw()) }?;
+        let submitted = unsafe { self.device.queue().submit(self.raw()) };
+        let (value, lost) = match submitted {
+            Ok(value) => (value, None),
+            Err((lost, Some(value))) => (value, Some(lost)),
+            Err((error, None)) => return Err(error),
+        };
         let (commands, launches) = (self.commands.take(), self.launches);
-        Ok(Submitted { commands, value, launches, device: Arc::clone(&self.device) })
+        let submitted = Submitted { commands, value, launches, device: Arc::clone(&self.device) };
+        // Commands that may be pending are no longer those of a recording.
+        lost.map_or(Ok(submitted), Err)
     }
 
     /// Records copies between two buffers, without any order among copies.
@@ -238,51 +245,66 @@ impl Drop for Recording {
     }
 }
 
-/// Commands that were handed to the device. Dropping them waits until they have completed.
+/// Commands that were handed to the device. Dropping them waits until they have completed, or until
+/// the device is known to be lost.
 pub(crate) struct Submitted {
-    // Invariant: the commands are pending until `value` is reached; they are there until Drop.
+    // Invariant: the commands are pending until `value` is reached, or until the lost device is at
+    // rest; they are there until Drop.
     commands: Option<CommandBuffer>,
     value: u64,
     launches: u32,
     device: Arc<Device>,
 }
 
+/// The time that farptr's own copies and probes may take once the device could begin them: far more
+/// than they need.
+const OWN_WORK: Duration = Duration::from_secs(60);
+
 impl Submitted {
     /// Launches of one submission that can be timed.
     pub(crate) const TIMED_LAUNCHES: u32 = Timestamps::LAUNCHES;
 
     /// Waits for the commands, so long at most, and says whether they have completed.
-    pub(crate) fn wait_at_most(&self, at_most: Duration) -> bool {
+    pub(crate) fn wait_at_most(&self, at_most: Duration) -> Result<bool, VulkanError> {
         self.device.queue().wait_at_most(self.value, at_most)
     }
 
     /// Whether all commands that were submitted before these have completed.
-    pub(crate) fn is_first(&self) -> bool {
+    pub(crate) fn is_first(&self) -> Result<bool, VulkanError> {
         // Each submission signals the next value, and values are signalled in their order.
         self.device.queue().has_completed(self.value - 1)
     }
 
-    /// Waits until the commands have completed, as long as it takes.
-    pub(crate) fn wait(&self) {
-        self.device.queue().wait(self.value);
+    /// Waits until the commands have completed, as long as it takes; a device that is being tried
+    /// runs probes alone.
+    pub(crate) fn wait(&self) -> Result<(), VulkanError> {
+        let limit = (!self.device.is_tried()).then_some(OWN_WORK);
+        self.device.queue().wait(self.value, limit)
     }
 
-    /// Waits, and gives the ticks of each launch, in their order; none on a device that does not
-    /// time kernels, or that cannot read its timestamps.
+    /// Takes the device for lost, since the commands do not end, unless they have ended by now.
+    pub(crate) fn give_up(&self) -> Result<(), VulkanError> {
+        self.device.queue().give_up(self.value)
+    }
+
+    /// The ticks of each launch of commands that have completed, in their order; none on a device
+    /// that does not time kernels, or that cannot read its timestamps.
     pub(crate) fn ticks(&self) -> Vec<u64> {
         let timestamps = self.commands.as_ref().and_then(CommandBuffer::timestamps);
         let Some((timestamps, times)) = timestamps.zip(self.device.times()) else {
             return Vec::new();
         };
-        self.wait();
+        if self.wait().is_err() {
+            return Vec::new();
+        }
         let launches = self.launches.min(Timestamps::LAUNCHES);
         // SAFETY: the commands have completed; each of these launches wrote two.
         unsafe { timestamps.read(launches, times.clock) }.unwrap_or_default()
     }
 
-    /// As [`wait`](Self::wait); the command buffer is free for others then.
-    pub(crate) fn finish(self) {
-        drop(self);
+    /// Waits for commands that only copy; the command buffer is free for others then.
+    pub(crate) fn finish(self) -> Result<(), VulkanError> {
+        self.device.queue().wait(self.value, Some(OWN_WORK))
     }
 }
 
@@ -292,8 +314,9 @@ impl Drop for Submitted {
         if self.device.is_inherited() {
             return;
         }
-        self.wait();
-        if let Some(commands) = self.commands.take() {
+        let ended = self.wait();
+        // A lost device uses no command buffer again, and this one knows by itself whether to stay.
+        if let Some(commands) = self.commands.take().filter(|_| ended.is_ok()) {
             self.device.recycle(commands);
         }
     }

@@ -46,7 +46,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        if self.handle.is_inherited() {
+        if self.handle.leaves_object() {
             return;
         }
         // SAFETY: 1. the pool is live; 4. the device has done with its set, which `Deferred`

@@ -117,6 +117,22 @@ impl Device {
         self.handle.is_inherited()
     }
 
+    /// Whether all that is tried on a device at start-up was tried; offsets come last.
+    pub(super) fn is_tried(&self) -> bool {
+        self.narrow_offsets.get().is_some()
+    }
+
+    /// The loss of the device as an error, if it is lost.
+    pub(crate) fn check(&self) -> Result<(), VulkanError> {
+        self.queue.check()
+    }
+
+    /// Whether everything that a lost device was given has completed, as far as it can be known
+    /// after a grace.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.queue.has_ended()
+    }
+
     /// The times of kernels, if they are taken.
     pub(crate) fn times(&self) -> Option<&KernelTimes> {
         self.counters.kernel_times.as_ref()

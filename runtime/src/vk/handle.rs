@@ -1,6 +1,6 @@
 //! The handle of an opened device, which goes after everything that was made from it.
 
-use super::{Instance, Physical, named::Named, physical::Features};
+use super::{Instance, Physical, lost::Loss, named::Named, physical::Features};
 use crate::VulkanError;
 use ash::{amd, ext, vk};
 use std::{fmt, sync::Arc};
@@ -8,6 +8,7 @@ use std::{fmt, sync::Arc};
 /// The handle of an opened device. Everything that was made from it has an [`Arc`] of it.
 pub(crate) struct Handle {
     raw: ash::Device,
+    loss: Loss,
     // Vulkan has to be there until the device is destroyed.
     instance: Arc<Instance>,
 }
@@ -22,7 +23,7 @@ impl Handle {
     ) -> Result<Self, VulkanError> {
         let raw = create(instance, physical, family, import)?;
         instance.keep();
-        Ok(Self { raw, instance: Arc::clone(instance) })
+        Ok(Self { raw, loss: Loss::default(), instance: Arc::clone(instance) })
     }
 
     pub(crate) fn raw(&self) -> &ash::Device {
@@ -37,6 +38,17 @@ impl Handle {
     pub(crate) fn is_inherited(&self) -> bool {
         self.instance.is_inherited()
     }
+
+    /// Whether the device is lost, and what follows from it.
+    pub(super) fn loss(&self) -> &Loss {
+        &self.loss
+    }
+
+    /// Whether an object that is dropped now stays with the device: in a child made by `fork` it
+    /// is the parent's, and a lost device may be using it.
+    pub(super) fn leaves_object(&self) -> bool {
+        self.is_inherited() || self.loss.leaves_object()
+    }
 }
 
 impl fmt::Debug for Handle {
@@ -48,6 +60,11 @@ impl fmt::Debug for Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if self.is_inherited() {
+            return;
+        }
+        if self.loss.leaves_object() || self.loss.has_left_objects() {
+            // What was left belongs to the device, and the device to its instance.
+            std::mem::forget(Arc::clone(&self.instance));
             return;
         }
         // SAFETY: 1. every object that was made from the device had an Arc of this handle and is

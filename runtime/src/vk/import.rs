@@ -150,7 +150,7 @@ impl HostImport {
 
 impl Drop for HostImport {
     fn drop(&mut self) {
-        if self.handle.is_inherited() {
+        if self.handle.leaves_object() {
             return;
         }
         // SAFETY: 1. the buffer is live; 4. promise 3 to `new`.

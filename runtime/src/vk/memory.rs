@@ -141,8 +141,8 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        if self.handle.is_inherited() {
-            // Everything is the parent's.
+        if self.handle.leaves_object() || self.handle.loss().has_left_objects() {
+            // Everything is the parent's, or the lost device's.
             let allocator = self.allocator.get_mut().unwrap_or_else(PoisonError::into_inner);
             std::mem::forget(allocator.take());
         }

@@ -35,6 +35,7 @@ mod handle;
 pub(crate) mod import;
 pub(crate) mod info;
 mod instance;
+pub(crate) mod lost;
 mod memory;
 mod named;
 mod physical;

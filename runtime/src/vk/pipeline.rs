@@ -58,7 +58,7 @@ impl fmt::Debug for Pipeline {
 
 impl Drop for Compiled {
     fn drop(&mut self) {
-        if self.handle.is_inherited() {
+        if self.handle.leaves_object() {
             return;
         }
         // SAFETY: 1. the pipeline is live; 4. the device has done with it, which `Deferred`
@@ -96,7 +96,7 @@ impl Layout {
 
 impl Drop for Layout {
     fn drop(&mut self) {
-        if self.handle.is_inherited() {
+        if self.handle.leaves_object() {
             return;
         }
         // SAFETY: 1. the layout is live; 4. it goes with its pipeline, or was never used.
@@ -177,7 +177,7 @@ impl PipelineCache {
 
 impl Drop for PipelineCache {
     fn drop(&mut self) {
-        if self.handle.is_inherited() {
+        if self.handle.leaves_object() {
             return;
         }
         // SAFETY: 1. the cache is live, and `&mut self` shows that no compilation uses it.

@@ -4,14 +4,13 @@
 //! value waits for that submission and all before it. One semaphore serves all threads, because the
 //! queue's mutex hands out values in the order of submission.
 //!
-//! If completion cannot be proved, since the device was lost, the process ends: lent memory would
-//! be given back that a kernel may still write.
+//! A lost device completes nothing. Whoever notices the loss notes it, and every later call gives the
+//! error of it. `DESIGN.md`, "A lost device", says what becomes of commands and objects then.
 
-use super::{handle::Handle, named::Named, retire::Retired};
+use super::{handle::Handle, lost::Answer, named::Named, retire::Retired};
 use crate::VulkanError;
 use ash::vk;
 use std::{
-    io::Write,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{
@@ -19,11 +18,18 @@ use std::{
             Ordering::{AcqRel, Acquire, Release},
         },
     },
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// The time of one wait.
 const SLICE: Duration = Duration::from_secs(1);
+/// The time between two questions to a driver that has no memory for an answer.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Such answers in a row after which a wait without a limit asks in another way.
+const SILENCE: u32 = 100;
+/// How long after a loss the driver is asked whether submitted commands have ended.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// The one queue of a device.
 pub(crate) struct Queue {
@@ -63,23 +69,33 @@ impl Queue {
         })
     }
 
+    /// The loss of the device as an error, if it is lost.
+    pub(crate) fn check(&self) -> Result<(), VulkanError> {
+        self.handle.loss().why().map_or(Ok(()), Err)
+    }
+
     /// Hands commands to the queue and returns the timeline value that they will signal.
     ///
-    /// An error means that nothing was submitted. A lost device may have begun, so the process ends
-    /// then; every other failure submitted nothing (Vulkan specification, vkQueueSubmit).
+    /// An error means that nothing was submitted, with one exception: a device that was lost by
+    /// the call may have begun. Then the value is given with the error.
     ///
     /// # Safety
     ///
     /// The commands belong to this device, and are recorded and ended; what they use is as
     /// [`Recording::launch`](super::command::Recording::launch) asks for.
-    pub(crate) unsafe fn submit(&self, commands: vk::CommandBuffer) -> Result<u64, VulkanError> {
+    pub(crate) unsafe fn submit(
+        &self,
+        commands: vk::CommandBuffer,
+    ) -> Result<u64, (VulkanError, Option<u64>)> {
         // A panic while the lock was held leaves at worst a value that is never signalled or waited
         // for, so a poisoned lock is as good as any.
         let queue = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
         if self.refuses.load(Acquire) {
             let result = vk::Result::ERROR_OUT_OF_HOST_MEMORY;
-            return Err(VulkanError { call: "vkQueueSubmit", result });
+            return Err((VulkanError { call: "vkQueueSubmit", result }, None));
         }
+        // Under the lock, so that nothing is submitted once `settle` has had it.
+        self.check().map_err(|lost| (lost, None))?;
         let value = self.newest.load(Acquire) + 1;
         let values = [value];
         let mut timeline =
@@ -90,28 +106,37 @@ impl Queue {
             .signal_semaphores(&semaphores)
             .push_next(&mut timeline);
         // SAFETY: 1. handles are live; 2. the mutex guards the queue; 4. the caller's promise.
-        unsafe { self.handle.raw().queue_submit(*queue, &[info], vk::Fence::null()) }
-            .named("vkQueueSubmit")
-            .map_err(unsubmitted)?;
-        // Pairs with the load in `retire`: a thread that drops objects of these commands has
-        // seen this.
-        self.newest.store(value, Release);
+        let submitted =
+            unsafe { self.handle.raw().queue_submit(*queue, &[info], vk::Fence::null()) }
+                .named("vkQueueSubmit");
+        let lost = submitted.err().filter(|error| error.result == vk::Result::ERROR_DEVICE_LOST);
+        if submitted.is_ok() || lost.is_some() {
+            // Pairs with the load in `retire`: a thread that drops objects of these commands has
+            // seen this.
+            self.newest.store(value, Release);
+        }
         drop(queue);
+        if let Some(lost) = lost {
+            return Err((self.lose(lost), Some(value)));
+        }
+        // Every other failure submitted nothing (Vulkan specification, vkQueueSubmit).
+        submitted.map_err(|error| (error, None))?;
         self.reap();
         Ok(value)
     }
 
     /// Runs `act` while no command is pending and none can be submitted; absent if commands were
-    /// pending for so long.
+    /// pending for so long, or the device is lost.
     pub(crate) fn while_idle<R>(&self, at_most: Duration, act: impl FnOnce() -> R) -> Option<R> {
         // The long wait is without the lock, under which only the newest submissions are left.
         let newest = self.newest.load(Acquire);
-        if !self.wait_at_most(newest, at_most) {
+        if !self.wait_at_most(newest, at_most).unwrap_or(false) {
             return None;
         }
         let queue = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = self.newest.load(Acquire);
-        let done = self.wait_at_most(newest, at_most).then(act);
+        // A loss is noted by someone who does not have the lock.
+        let is_idle = self.check().is_ok() && self.ask(self.newest.load(Acquire), at_most).is_ok();
+        let done = is_idle.then(act);
         drop(queue);
         done
     }
@@ -121,46 +146,153 @@ impl Queue {
         self.refuses.store(true, Release);
     }
 
-    /// Waits for a submission, so long at most, and says whether it is complete.
-    pub(crate) fn wait_at_most(&self, value: u64, at_most: Duration) -> bool {
-        if self.reached.load(Acquire) >= value {
-            return true;
-        }
+    /// Asks for a submission, for so long at most.
+    fn ask(&self, value: u64, at_most: Duration) -> Result<(), VulkanError> {
         let nanos = u64::try_from(at_most.as_nanos()).unwrap_or(u64::MAX);
         let (semaphores, values) = ([self.timeline], [value]);
         let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
         // SAFETY: 1. the semaphore is live and a timeline.
-        match unsafe { self.handle.raw().wait_semaphores(&info, nanos) } {
-            Err(vk::Result::TIMEOUT) => false,
-            waited => {
-                waited.named("vkWaitSemaphores").unwrap_or_else(|error| abort_unproved(error));
-                self.reached.fetch_max(value, AcqRel);
-                true
-            }
-        }
+        unsafe { self.handle.raw().wait_semaphores(&info, nanos) }.named("vkWaitSemaphores")
     }
 
-    /// Waits for a submission and all before it.
+    /// Waits for a submission, for so long at most.
+    fn answer(&self, value: u64, at_most: Duration) -> Result<Answer, VulkanError> {
+        if self.reached.load(Acquire) >= value {
+            return Ok(Answer::Reached);
+        }
+        self.check()?;
+        let asked = self.ask(value, at_most);
+        let answer = asked.err().map_or(Answer::Reached, |error| Answer::of(error.result));
+        match (answer, asked) {
+            (Answer::Lost, Err(error)) => return Err(self.lose(error)),
+            (Answer::Silent, _) => thread::sleep(at_most.min(PAUSE)),
+            (Answer::Reached, _) => self.note_reached(value),
+            _ => {}
+        }
+        Ok(answer)
+    }
+
+    fn note_reached(&self, value: u64) {
+        self.reached.fetch_max(value, AcqRel);
+    }
+
+    /// Waits for a submission, so long at most, and says whether it is complete.
+    pub(crate) fn wait_at_most(&self, value: u64, at_most: Duration) -> Result<bool, VulkanError> {
+        self.answer(value, at_most).map(|answer| answer == Answer::Reached)
+    }
+
+    /// Waits for a submission and all before it. With a limit, work that the device could begin so
+    /// long ago and has not ended is a loss.
     ///
     /// After the device is lost, a driver must return from a wait with a limit in time, and need
     /// not return from a wait without one (Vulkan specification, "Lost Device"). So this wait is
     /// made of short waits.
-    pub(crate) fn wait(&self, value: u64) {
-        while !self.wait_at_most(value, SLICE) {}
+    pub(crate) fn wait(&self, value: u64, limit: Option<Duration>) -> Result<(), VulkanError> {
+        let (mut silence, mut waited) = (0, Duration::ZERO);
+        while limit.is_none_or(|limit| waited < limit) {
+            let first = self.has_completed(value - 1)?;
+            match self.answer(value, SLICE)? {
+                Answer::Reached => return Ok(()),
+                Answer::Silent => silence += 1,
+                _ => {
+                    silence = 0;
+                    waited += if first { SLICE } else { Duration::ZERO };
+                }
+            }
+            if silence == SILENCE {
+                return self.wait_idle(value);
+            }
+        }
+        self.give_up(value)
+    }
+
+    /// Ends a wait for a submission that does not end: the device is lost, unless the submission
+    /// has ended by now.
+    pub(crate) fn give_up(&self, value: u64) -> Result<(), VulkanError> {
+        match self.answer(value, Duration::ZERO)? {
+            Answer::Reached => Ok(()),
+            Answer::Silent => self.wait_idle(value),
+            _ => {
+                let (call, result) = ("vkWaitSemaphores", vk::Result::TIMEOUT);
+                Err(self.handle.loss().note(VulkanError { call, result }))
+            }
+        }
+    }
+
+    /// Waits in a way that needs no memory, where the driver had none for another. It must return
+    /// in time also if the device is lost.
+    fn wait_idle(&self, value: u64) -> Result<(), VulkanError> {
+        let queue = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: 1. the queue is live; 2. the mutex guards it.
+        let waited = unsafe { self.handle.raw().queue_wait_idle(*queue) };
+        drop(queue);
+        waited.named("vkQueueWaitIdle").map_err(|error| self.lose(error))?;
+        self.note_reached(value);
+        Ok(())
     }
 
     /// Whether a submission and all before it are complete.
-    pub(crate) fn has_completed(&self, value: u64) -> bool {
-        self.reached.load(Acquire) >= value || self.look() >= value
+    pub(crate) fn has_completed(&self, value: u64) -> Result<bool, VulkanError> {
+        Ok(self.reached.load(Acquire) >= value || self.look()? >= value)
     }
 
-    /// The newest value that was reached.
-    fn look(&self) -> u64 {
+    /// The newest value that is known to be reached.
+    fn look(&self) -> Result<u64, VulkanError> {
+        self.check()?;
+        match self.counter() {
+            Ok(value) => Ok(value),
+            Err(error) if Answer::of(error.result) == Answer::Lost => Err(self.lose(error)),
+            Err(_) => Ok(self.reached.load(Acquire)),
+        }
+    }
+
+    /// The value of the timeline.
+    fn counter(&self) -> Result<u64, VulkanError> {
         // SAFETY: 1. the semaphore is live and a timeline.
-        let reached = unsafe { self.handle.raw().get_semaphore_counter_value(self.timeline) };
-        let reached = reached.named("vkGetSemaphoreCounterValue");
-        let reached = reached.unwrap_or_else(|error| abort_unproved(error));
-        self.reached.fetch_max(reached, AcqRel).max(reached)
+        let reached = unsafe { self.handle.raw().get_semaphore_counter_value(self.timeline) }
+            .named("vkGetSemaphoreCounterValue")?;
+        Ok(self.reached.fetch_max(reached, AcqRel).max(reached))
+    }
+
+    /// Notes that the device is lost, and finds out whether anything is pending. Gives the first
+    /// error that told of the loss.
+    fn lose(&self, error: VulkanError) -> VulkanError {
+        let first = self.handle.loss().note(error);
+        if self.settles(|answer| matches!(answer, Answer::Reached | Answer::Lost)) {
+            self.handle.loss().come_to_rest();
+        }
+        first
+    }
+
+    /// Whether the driver says of everything that was submitted, in the [`GRACE`] after a loss,
+    /// what is wanted.
+    fn settles(&self, is_wanted: impl Fn(Answer) -> bool) -> bool {
+        // Whoever has the lock later sees the loss and submits nothing, so the value is the last.
+        drop(self.raw.lock().unwrap_or_else(PoisonError::into_inner));
+        let (newest, begun) = (self.newest.load(Acquire), Instant::now());
+        loop {
+            let asked = self.ask(newest, PAUSE);
+            let answer = asked.err().map_or(Answer::Reached, |error| Answer::of(error.result));
+            if is_wanted(answer) {
+                return true;
+            }
+            if begun.elapsed() >= GRACE {
+                return false;
+            }
+            if answer != Answer::Pending {
+                thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    /// Whether everything that was submitted to a lost device has completed, as the timeline says
+    /// in the [`GRACE`] that it gets.
+    ///
+    /// That the driver calls the device lost is no answer here: one that failed to submit says so
+    /// while earlier commands still run.
+    pub(crate) fn has_ended(&self) -> bool {
+        let ended = |value| value >= self.newest.load(Acquire);
+        self.settles(|answer| answer == Answer::Reached || self.counter().is_ok_and(ended))
     }
 
     /// Destroys an object when all commands that were submitted so far are complete.
@@ -171,7 +303,8 @@ impl Queue {
             return drop(object);
         }
         let value = self.newest.load(Acquire);
-        if self.reached.load(Acquire) >= value {
+        // Objects of a lost device know by themselves whether to stay.
+        if self.reached.load(Acquire) >= value || self.check().is_err() {
             return drop(object);
         }
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(value, object);
@@ -184,7 +317,7 @@ impl Queue {
         if retired.is_empty() {
             return;
         }
-        let done = retired.take_until(self.look());
+        let done = retired.take_until(self.look().unwrap_or(u64::MAX));
         // Destroying takes other locks.
         drop(retired);
         drop(done);
@@ -198,27 +331,16 @@ impl Drop for Queue {
             return;
         }
         if !retired.is_empty() {
+            // Kernels that are not checked may take any time. Objects of a lost device know by
+            // themselves whether to stay.
             let newest = self.newest.load(Acquire);
-            self.wait(newest);
+            let _ = self.wait(newest, None);
+        }
+        if self.handle.leaves_object() {
+            return;
         }
         // SAFETY: 1. the semaphore is live; 4. `Submitted` has an Arc of this queue and waits, so
         // no submission is pending that would signal it.
         unsafe { self.handle.raw().destroy_semaphore(self.timeline, None) };
     }
-}
-
-/// The error of a submission that has begun nothing.
-fn unsubmitted(error: VulkanError) -> VulkanError {
-    if error.result == vk::Result::ERROR_DEVICE_LOST { abort_unproved(error) } else { error }
-}
-
-/// Ends the process because the device may still be using lent memory.
-fn abort_unproved(error: VulkanError) -> ! {
-    let _ = writeln!(
-        std::io::stderr(),
-        "farptr: cannot prove that the device has stopped ({error}: {}); aborting, because a \
-         kernel may still write to memory that would be given back",
-        error.result
-    );
-    std::process::abort()
 }

@@ -32,7 +32,7 @@ impl SetLayout {
 
 impl Drop for SetLayout {
     fn drop(&mut self) {
-        if self.handle.is_inherited() {
+        if self.handle.leaves_object() {
             return;
         }
         // SAFETY: 1. the layout is live; the sets and pipelines that were made with it do not need

@@ -74,7 +74,7 @@ impl Timestamps {
 
 impl Drop for Timestamps {
     fn drop(&mut self) {
-        if self.handle.is_inherited() {
+        if self.handle.leaves_object() {
             return;
         }
         // SAFETY: 1. the pool is live; 4. no command that uses it is pending (invariant).

@@ -35,7 +35,7 @@ impl<'b> Transfer<'b> {
     /// Hands the copies to the device, behind everything that was handed to it before. When the
     /// submission has completed, the host sees the bytes that were copied to it.
     ///
-    /// An error means that nothing was submitted.
+    /// An error means that nothing was submitted, or that the device is lost.
     pub(crate) fn submit(&self, device: &Arc<Device>) -> Result<Submitted, VulkanError> {
         self.submit_before(device, |_| {})
     }
