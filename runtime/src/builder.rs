@@ -16,16 +16,17 @@ use crate::{
     launch::launcher::Launcher,
     prove::{
         judge::{Refusal, Wanted, judge, preference},
-        kernels::{CheckedIn, OFFSETS, PROBE},
+        kernels::{CheckedIn, ENDLESS, OFFSETS, PROBE},
         litmus,
         proof::{self, Disproof},
+        stopping::try_stopping,
     },
     shortage,
     test_hooks::{Hooks, ServeFaults, TestHooks},
     trace,
     vk::{
         Device, Instance, Physical,
-        info::{DeviceInfo, DeviceKind},
+        info::{DeviceInfo, DeviceKind, Stopping},
     },
 };
 use farptr_hmm::{PageSize, file_limit_as_error};
@@ -78,6 +79,7 @@ struct Opened {
     config: Arc<Config>,
     proof: String,
     loops: Loops,
+    stopping: Stopping,
     narrow_offsets: bool,
 }
 
@@ -240,7 +242,8 @@ impl RuntimeBuilder {
         let instance = Instance::of_process(validation)?;
         let listed = Physical::list(&instance)?;
         let (opened, judged) = self.take_first(&instance, &listed, &wanted, modes);
-        let Some(Opened { launcher, kernels, config, proof, loops, narrow_offsets }) = opened
+        let Some(Opened { launcher, kernels, config, proof, loops, stopping, narrow_offsets }) =
+            opened
         else {
             return Err(refusal(&wanted, &judged));
         };
@@ -258,6 +261,7 @@ impl RuntimeBuilder {
             tier: ResidencyTier::None,
             proof,
             loops,
+            stopping,
             narrow_offsets,
             budget: launcher.device().budget().limit(),
             validation,
@@ -335,10 +339,12 @@ impl RuntimeBuilder {
         let ran = litmus::try_loops(&launcher, &original)
             .map_err(|error| format!("the probe kernel does not run: {}", chain(&error)))?;
         let loops = Loops { cut_after: (ran < litmus::ITERATIONS).then_some(ran) };
+        let stopping = try_stopping(&launcher, &load(ENDLESS)?)
+            .map_err(|error| format!("its kernels cannot be ended: {}", chain(&error)))?;
         let (config, proof) = self.choose_access(&launcher, &probe, modes)?;
         let narrow_offsets = litmus::try_offsets(&launcher, &config, &load(OFFSETS)?)
             .map_err(|error| format!("its offsets cannot be tried: {}", chain(&error)))?;
-        Ok(Opened { launcher, kernels, config, proof, loops, narrow_offsets })
+        Ok(Opened { launcher, kernels, config, proof, loops, stopping, narrow_offsets })
     }
 
     /// The access mode that was asked for, or the first one that is proved, and the proof in words.

@@ -9,7 +9,10 @@ use crate::{
     lend::kinds::imports_all,
     prove::judge::Refusal,
     times::Clock,
-    vk::{budget::Limit, info::DeviceInfo},
+    vk::{
+        budget::Limit,
+        info::{DeviceInfo, SeenIn, Stopping},
+    },
 };
 use farptr_hmm::PageSize;
 use std::fmt;
@@ -28,6 +31,7 @@ pub struct Explanation {
     pub(crate) tier: ResidencyTier,
     pub(crate) proof: String,
     pub(crate) loops: Loops,
+    pub(crate) stopping: Stopping,
     pub(crate) narrow_offsets: bool,
     pub(crate) budget: Limit,
     pub(crate) validation: bool,
@@ -127,6 +131,17 @@ impl Explanation {
         self.loops.cut_after.is_some()
     }
 
+    /// Whether a kernel that was running was seen to end when the host told it to, which is how
+    /// deadlines end launches.
+    ///
+    /// If not, the loops of each invocation end after as many passes as it may make before the
+    /// deadline: those that the driver allows ([`cuts_loops`](Self::cuts_loops)), or a number that
+    /// follows from the deadline and the measured time of a pass.
+    #[must_use]
+    pub fn stops_kernels(&self) -> bool {
+        matches!(self.stopping, Stopping::Seen(_))
+    }
+
     /// Whether the driver was seen to compute offsets in 32 bits, so that kernels compute them
     /// themselves.
     #[must_use]
@@ -191,6 +206,7 @@ impl fmt::Display for Explanation {
                 "loops       cut by the driver after {count} iterations; launches notice it"
             )?,
         }
+        writeln!(f, "stop        {}", Stop(self.stopping))?;
         let offsets = match self.narrow_offsets {
             false => "64 bits",
             true => "the driver has 32 bits; kernels compute them themselves, in 64",
@@ -204,6 +220,29 @@ impl fmt::Display for Explanation {
         writeln!(f, "times       {}", self.times)?;
         writeln!(f, "validation  {}", if self.validation { "on, errors abort" } else { "off" })?;
         write!(f, "pipelines   {}", self.cache)
+    }
+}
+
+/// How kernels are ended, in words.
+struct Stop(Stopping);
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Stopping::Seen(memory) => {
+                let whose = match memory {
+                    SeenIn::HostMemory => "host",
+                    SeenIn::DeviceMemory => "device",
+                };
+                write!(f, "a running kernel sees a word that the host writes to {whose} memory")
+            }
+            Stopping::Cut => f.write_str("loops end by themselves, since the driver cuts them"),
+            Stopping::Unseen { passes_per_second } => write!(
+                f,
+                "a running kernel sees nothing that the host writes; it makes {passes_per_second} \
+                 passes through loops a second at most, by which deadlines limit them"
+            ),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     pending::Pending,
     pool::Pooled,
     stop::StopWord,
-    wait::{GRACE, poll, wait_or_stop, wait_stopped},
+    wait::{grace, poll, wait_or_stop, wait_stopped},
 };
 use crate::{
     LaunchError, VulkanError,
@@ -22,6 +22,7 @@ use crate::{
     },
 };
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -137,6 +138,10 @@ impl Batch {
         stop: Option<&StopWord>,
     ) -> Result<InFlight, VulkanError> {
         let Self { recording, launches } = self;
+        if stop.is_some_and(StopWord::is_raised) {
+            // An earlier launch was ended and has counted no failure.
+            launches.end();
+        }
         // Without a stop word there is no checked kernel, and nothing to stop.
         let allowance = launches.time().filter(|_| stop.is_some()).map(Allowance::new);
         let stop = stop.filter(|_| device.traits().cuts_loops);
@@ -152,9 +157,8 @@ impl Batch {
 }
 
 impl Launches {
-    /// Tells running kernels to end, and workgroups that have not begun to do nothing.
-    fn stop(&self, stop: Option<&StopWord>) {
-        stop.inspect(|stop| stop.raise());
+    /// Tells workgroups that have not begun to do nothing.
+    fn end(&self) {
         if let Some(checked) = &self.checked {
             checked.channel.stop();
         }
@@ -170,17 +174,22 @@ impl Launches {
 
 impl InFlight {
     /// Waits for the launches, all earlier ones being complete, and reads their logs. Launches that
-    /// are not in time are ended. An error means that the device is lost.
+    /// are not in time are ended, with the `later` ones. An error means that the device is lost.
     pub(crate) fn finish(
         mut self,
         device: &Device,
         lends: &Lends,
         stop: Option<&StopWord>,
+        later: &VecDeque<Self>,
     ) -> Result<Option<LaunchError>, VulkanError> {
         let Self { submitted, launches, allowance, overdue, .. } = &mut self;
-        let end = || launches.stop(stop);
-        if overdue.is_some() {
-            wait_stopped(submitted, end)?;
+        let end = || {
+            stop.inspect(|stop| stop.raise());
+            launches.end();
+            later.iter().for_each(Self::end);
+        };
+        if let &mut Some(overdue) = overdue {
+            wait_stopped(submitted, overdue, end)?;
         } else {
             *overdue = wait_or_stop(submitted, allowance.as_mut(), end)?;
         }
@@ -197,10 +206,10 @@ impl InFlight {
     }
 
     /// Looks whether the launches have completed, all earlier ones being complete, and does not
-    /// wait. Launches whose time is over are told to end.
-    /// So that a program that only polls does not wait for ever, the grace of these is limited, too.
+    /// wait. If their time is over, the stop word is raised. The polls from then on count as the
+    /// grace of the launches, so that a program that polls alone does not do so for ever.
     pub(crate) fn poll(&mut self, stop: Option<&StopWord>) -> Result<bool, VulkanError> {
-        let Self { submitted, launches, allowance, overdue, .. } = self;
+        let Self { submitted, allowance, overdue, .. } = self;
         let Some(allowance) = allowance else {
             return submitted.wait_at_most(Duration::ZERO);
         };
@@ -210,13 +219,18 @@ impl InFlight {
             return Ok(true);
         }
         if polled == Polled::Overdue {
-            *overdue = Some(allowance.overdue());
-            *allowance = Allowance::new(GRACE);
+            let over = overdue.insert(allowance.overdue());
+            *allowance = Allowance::new(grace(submitted.device(), over.allowed));
         }
         if overdue.is_some() {
-            launches.stop(stop);
+            stop.inspect(|stop| stop.raise());
         }
         Ok(polled == Polled::Ended)
+    }
+
+    /// Tells workgroups that have not begun to do nothing.
+    pub(crate) fn end(&self) {
+        self.launches.end();
     }
 
     /// The failure of the first launch that failed, the batch being complete.

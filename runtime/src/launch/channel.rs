@@ -2,7 +2,7 @@
 //! and logs.
 //!
 //! Everything is written before the batch is submitted and read after it has completed, so host and
-//! device never race; the stop word of a scope alone is written by both.
+//! device never race, but for the words by which a launch is told to end.
 
 use super::{
     control_block::Row,
@@ -16,7 +16,7 @@ use crate::{
         control::{BlockAt, ControlBuffer},
     },
 };
-use farptr_rewrite::control::{MAX_ROWS, STOPPED};
+use farptr_rewrite::control::{ENDED, MAX_ROWS, STOPPED};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Faults that the log of a launch has room for. One would do for a launch that is not repeated.
@@ -38,8 +38,6 @@ const BLOCKS_WORDS: u32 = CONTROL_WORDS + WINDOW_BYTES / 4;
 /// The word of the logs that says how many invocations of the scope had failed when the batch was
 /// complete.
 const AFTER_AT: u32 = Channel::LAUNCHES * LOG_WORDS;
-/// The bit that the host adds to a count of failures to end launches.
-pub(crate) const OVERDUE: u32 = 1 << 31;
 
 /// Control blocks and logs for the launches of one batch.
 pub(crate) struct Channel {
@@ -85,7 +83,8 @@ impl Channel {
     ///
     /// There is room for it: [`has_room`](Self::has_room) said so.
     pub(crate) fn add_launch(&mut self) -> (LaunchPlace, u64) {
-        let place = LaunchPlace { log: self.logs * LOG_WORDS, stopped: stopped_at(self.used) };
+        let place =
+            LaunchPlace { log: self.logs * LOG_WORDS, stopped: word_at(self.used, STOPPED) };
         self.logs += 1;
         log::clear(&self.reports.words()[place.log as usize..][..LOG_WORDS as usize], LOG_CAPACITY);
         (place, self.reports.address() + u64::from(place.log) * 4)
@@ -119,18 +118,18 @@ impl Channel {
     /// Tells the workgroups that have not begun to do nothing.
     pub(crate) fn stop(&self) {
         for &at in &self.blocks {
-            self.control.words()[stopped_at(at) as usize].fetch_or(OVERDUE, Relaxed);
+            self.control.words()[word_at(at, ENDED) as usize].store(1, Relaxed);
         }
     }
 
     /// How many invocations failed in the launch: the difference of the stop word before this
     /// launch and before the next one, or after the last launch of the batch.
     ///
-    /// The batch is complete, and it recorded these copies of the stop word.
+    /// The batch is complete, was not told to end, and recorded these copies of the stop word.
     pub(crate) fn failures(&self, place: LaunchPlace, next: Option<LaunchPlace>) -> u32 {
         let before = |place: LaunchPlace| &self.control.words()[place.stopped as usize];
         let after = next.map_or(&self.reports.words()[AFTER_AT as usize], before);
-        let count = |word: &AtomicU32| word.load(Relaxed) & !OVERDUE;
+        let count = |word: &AtomicU32| word.load(Relaxed);
         count(after).wrapping_sub(count(before(place)))
     }
 
@@ -147,8 +146,7 @@ impl Channel {
     }
 }
 
-/// The word that says whether an earlier launch failed, in the control block at a word.
-const fn stopped_at(block: u32) -> u32 {
-    let (row, word) = STOPPED;
+/// A word of a row, in the control block at a word.
+const fn word_at(block: u32, (row, word): (u32, u32)) -> u32 {
     block + row * 4 + word
 }

@@ -62,8 +62,9 @@ impl Request<'_> {
         chosen.ok_or(LaunchError::TooManyLends { kernel: self.kernel, lends: reached })
     }
 
-    /// The parts of the head of the control block that follow from the launch and its stop word.
-    pub(crate) fn head(&self, launcher: &Launcher, stop: u64) -> Head {
+    /// The parts of the head of the control block that follow from the launch and the addresses of
+    /// its stop words.
+    pub(crate) fn head(&self, launcher: &Launcher, [stop, overdue]: [u64; 2]) -> Head {
         let [zeroes, sink] = launcher.spare();
         let cuts_loops = launcher.device().traits().cuts_loops;
         Head {
@@ -72,6 +73,7 @@ impl Request<'_> {
             zeroes,
             sink,
             stop,
+            overdue,
             grid: self.dispatch.rows(),
             ..Head::default()
         }
@@ -153,7 +155,7 @@ impl Stream {
         checks: &Checks,
         lends: &Lends,
     ) -> Result<(Head, Vec<Row>), LaunchError> {
-        let stop = self.stop_word()?.address();
+        let stop = self.stop_word()?.addresses();
         let (segments, inline) = self.segments(request, checks, lends)?;
         Ok((Head { segments, ..request.head(self.launcher(), stop) }, inline))
     }

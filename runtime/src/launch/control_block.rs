@@ -257,6 +257,8 @@ pub(crate) struct Head {
     pub(crate) sink: u64,
     pub(crate) log: u64,
     pub(crate) stop: u64,
+    /// The word by which the host ends loops.
+    pub(crate) overdue: u64,
     pub(crate) tree: u64,
     pub(crate) tree_entries: u32,
     /// The bisected segments.
@@ -282,7 +284,8 @@ pub(crate) fn rows(
     rows[control::SPARE as usize] = pair(head.zeroes, head.sink);
     rows[control::REPORTS as usize] = pair(head.log, head.stop);
     rows[control::LOOKUP as usize] = pair(head.tree, head.segments);
-    rows[control::TREE as usize] = [head.tree_entries, 0, 0, 0];
+    let [low, high] = words(head.overdue);
+    rows[control::TREE as usize] = [head.tree_entries, 0, low, high];
     for ((at, check), window) in (0..).zip(&analysis.index_checks).zip(windows) {
         rows[layout.check_row(at) as usize] = window.row(check.offset_bytes, head.zeroes);
     }

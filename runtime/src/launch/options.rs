@@ -1,5 +1,6 @@
 //! Limits and guarantees of one launch.
 
+use crate::vk::info::Stopping;
 use std::time::Duration;
 
 /// Limits and guarantees of one launch: what [`Scope::launch_with`](crate::Scope::launch_with)
@@ -25,6 +26,11 @@ pub struct LaunchOptions {
 
 /// How long a launch may take unless [`LaunchOptions::deadline`] says otherwise.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How much faster than at start-up a device may run: cards raise their clocks under load.
+pub(crate) const FASTER: u32 = 4;
+/// Passes that a launch may make with any deadline.
+const FEWEST_PASSES: u32 = 1 << 16;
 
 impl LaunchOptions {
     /// The default limits, which only ensure that a launch ends.
@@ -88,6 +94,17 @@ impl LaunchOptions {
         self
     }
 
+    /// These options on a device. If kernels see no word of the host's, their loops are limited to
+    /// the passes that an invocation can make before the deadline, on a device that is
+    /// [`FASTER`] than it was when it was measured.
+    pub(crate) fn on(&self, stopping: Option<Stopping>) -> Self {
+        let Some(Stopping::Unseen { passes_per_second }) = stopping else { return *self };
+        let passes = u128::from(passes_per_second) * self.time().as_millis() / 1000;
+        let passes = passes.saturating_mul(u128::from(FASTER)).max(u128::from(FEWEST_PASSES));
+        let loop_limit = self.loop_limit.min(u32::try_from(passes).unwrap_or(u32::MAX));
+        Self { loop_limit, ..*self }
+    }
+
     /// How long the launch may take.
     pub(crate) fn time(&self) -> Duration {
         self.deadline.unwrap_or(DEADLINE)
@@ -105,5 +122,25 @@ impl LaunchOptions {
 impl Default for LaunchOptions {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loops_are_limited_by_the_deadline_where_kernels_do_not_see_it() {
+        let unseen = Some(Stopping::Unseen { passes_per_second: 1_000_000 });
+        let limit = |options: LaunchOptions, stopping| options.on(stopping).loop_limit;
+        let second = LaunchOptions::new().deadline(Duration::from_secs(1));
+        assert_eq!(limit(second, unseen), 4_000_000);
+        assert_eq!(limit(second.loop_limit(1000), unseen), 1000, "the smaller one");
+        assert_eq!(limit(second, Some(Stopping::Cut)), u32::MAX);
+        assert_eq!(limit(second, None), u32::MAX);
+        let short = second.deadline(Duration::from_millis(1));
+        assert_eq!(limit(short, unseen), FEWEST_PASSES, "a measurement is not that exact");
+        let long = second.deadline(Duration::MAX);
+        assert_eq!(limit(long, unseen), u32::MAX);
     }
 }

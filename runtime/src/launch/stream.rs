@@ -168,6 +168,9 @@ impl Stream {
         while let Some(oldest) = self.in_flight.front_mut() {
             let polled = oldest.poll(self.stop.as_deref());
             self.note_loss(polled.as_ref().err());
+            if self.stop.as_ref().is_some_and(|stop| stop.is_raised()) {
+                self.in_flight.iter().for_each(InFlight::end);
+            }
             if !polled? {
                 break;
             }
@@ -206,7 +209,8 @@ impl Stream {
 
     /// Whether a checked launch is known to have failed, so that those after it do nothing.
     pub(crate) fn has_failed(&self) -> bool {
-        self.failure.is_some() || self.stop.as_ref().is_some_and(|stop| stop.failures() != 0)
+        self.failure.is_some()
+            || self.stop.as_ref().is_some_and(|stop| stop.is_raised() || stop.failures() != 0)
     }
 
     /// Whether everything that was submitted is known to have completed.
@@ -241,7 +245,8 @@ impl Stream {
     /// Waits for the oldest batch and reads its logs.
     fn complete_oldest(&mut self, lends: &Lends) {
         let Some(batch) = self.in_flight.pop_front() else { return };
-        let finished = batch.finish(self.launcher.device(), lends, self.stop.as_deref());
+        let (stop, later) = (self.stop.as_deref(), &self.in_flight);
+        let finished = batch.finish(self.launcher.device(), lends, stop, later);
         self.note_loss(finished.as_ref().err());
         let failure = finished.unwrap_or_else(|lost| Some(lost.into()));
         failure.iter().for_each(trace::failure);

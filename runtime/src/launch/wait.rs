@@ -1,18 +1,33 @@
 //! Waits for launches, and stops those that have not ended in their allowed time.
 
-use super::allowance::{Allowance, Overdue, Polled, Submission};
-use crate::{VulkanError, vk::command::Submitted};
+use super::{
+    allowance::{Allowance, Overdue, Polled, Submission},
+    options::FASTER,
+};
+use crate::{
+    VulkanError,
+    vk::{Device, command::Submitted, info::Stopping},
+};
 use std::time::{Duration, Instant};
 
 /// The time in which launches have to end once they were told to. It counts as that of the launches
 /// themselves does. Kernels look at the stop word every few microseconds, so that even a machine
 /// that is very busy needs far less.
-pub(crate) const GRACE: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(30);
+
+/// The time in which launches on a device have to end once they were told to. Loops that do not see
+/// this end after as many passes as a device makes that is [`FASTER`] than it was.
+pub(crate) fn grace(device: &Device, allowed: Duration) -> Duration {
+    match device.stopping() {
+        Some(Stopping::Unseen { .. }) => allowed.saturating_mul(2 * FASTER).saturating_add(GRACE),
+        _ => GRACE,
+    }
+}
 
 /// Waits for launches. If they have not ended when their time is over, calls `stop` again and
 /// again, which has to make them end, and returns the times for the error.
 ///
-/// Launches that do not end in the [`GRACE`] after it are an error: the device is taken for lost.
+/// Launches that do not end in the [`grace`] after it are an error: the device is taken for lost.
 pub(crate) fn wait_or_stop(
     submitted: &Submitted,
     allowance: Option<&mut Allowance>,
@@ -23,14 +38,20 @@ pub(crate) fn wait_or_stop(
     if allowance.wait(&mut Waited(submitted, || {}), || begun.elapsed())? {
         return Ok(None);
     }
-    wait_stopped(submitted, stop)?;
-    Ok(Some(allowance.overdue()))
+    let overdue = allowance.overdue();
+    wait_stopped(submitted, overdue, stop)?;
+    Ok(Some(overdue))
 }
 
 /// The second half of [`wait_or_stop`], for launches whose time is over.
-pub(crate) fn wait_stopped(submitted: &Submitted, stop: impl FnMut()) -> Result<(), VulkanError> {
+pub(crate) fn wait_stopped(
+    submitted: &Submitted,
+    overdue: Overdue,
+    stop: impl FnMut(),
+) -> Result<(), VulkanError> {
     let begun = Instant::now();
-    let ended = Allowance::new(GRACE).wait(&mut Waited(submitted, stop), || begun.elapsed())?;
+    let mut grace = Allowance::new(grace(submitted.device(), overdue.allowed));
+    let ended = grace.wait(&mut Waited(submitted, stop), || begun.elapsed())?;
     if ended { Ok(()) } else { submitted.give_up() }
 }
 

@@ -174,7 +174,7 @@ impl View {
     fn head(&self, Launch { request, stop, .. }: &Launch<'_>, segments: u64) -> Head {
         let (tree, tree_entries) = self.pages.table.root().unwrap_or((0, 0));
         let log = self.log.address();
-        let common = request.head(&self.launcher, stop.address());
+        let common = request.head(&self.launcher, stop.addresses());
         Head { log, tree, tree_entries, segments, ..common }
     }
 

@@ -1,12 +1,13 @@
-//! The two kernels that a runtime launches while it is built.
+//! The three kernels that a runtime launches while it is built.
 //!
 //! Their words are checked in beside this file, so that the runtime needs no GLSL compiler, which
-//! is C++. The sources are `shaders/kernels/glsl/probe.comp` and `offsets.comp`, whose first lines
-//! say what the kernels do; a test below compiles them again and compares. After a change:
+//! is C++. The sources are `probe.comp`, `offsets.comp` and `endless.comp` in
+//! `shaders/kernels/glsl`, whose first lines say what the kernels do; a test below compiles them again and compares. After a change:
 //!
 //! ```sh
 //! cargo run -p farptr-kernels --example words probe > runtime/src/prove/probe.spv
 //! cargo run -p farptr-kernels --example words offsets > runtime/src/prove/offsets.spv
+//! cargo run -p farptr-kernels --example words endless > runtime/src/prove/endless.spv
 //! ```
 
 use bytemuck::{Pod, Zeroable};
@@ -25,11 +26,17 @@ pub(crate) const PROBE: CheckedIn = CheckedIn { name: "probe", words: &PROBE_WOR
 /// Reads an element behind an address that it finds in memory.
 pub(crate) const OFFSETS: CheckedIn = CheckedIn { name: "offsets", words: &OFFSETS_WORDS };
 
+/// Makes passes through a loop, and says now and then how many.
+pub(crate) const ENDLESS: CheckedIn = CheckedIn { name: "endless", words: &ENDLESS_WORDS };
+
 const PROBE_BYTES: &[u8] = include_bytes!("probe.spv");
 static PROBE_WORDS: [u32; PROBE_BYTES.len() / 4] = words_of(PROBE_BYTES);
 
 const OFFSETS_BYTES: &[u8] = include_bytes!("offsets.spv");
 static OFFSETS_WORDS: [u32; OFFSETS_BYTES.len() / 4] = words_of(OFFSETS_BYTES);
+
+const ENDLESS_BYTES: &[u8] = include_bytes!("endless.spv");
+static ENDLESS_WORDS: [u32; ENDLESS_BYTES.len() / 4] = words_of(ENDLESS_BYTES);
 
 /// The little-endian words of a file.
 const fn words_of<const COUNT: usize>(bytes: &[u8]) -> [u32; COUNT] {
@@ -78,10 +85,25 @@ impl OffsetsPush {
     }
 }
 
+/// The push constants of [`ENDLESS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct EndlessPush {
+    result: [u32; 2],
+    passes: u32,
+}
+
+impl EndlessPush {
+    /// Two words for the passes so far and for a sign of the end, and the passes to make.
+    pub(crate) fn new(result: PtrMut<'_, u32>, passes: u32) -> Self {
+        Self { result: result.into(), passes }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use farptr_kernels::{KernelDesc, offsets, probe};
+    use farptr_kernels::{KernelDesc, endless, offsets, probe};
     use std::io::Write;
 
     /// The word of a module that says which compiler, in which version, has made it.
@@ -107,8 +129,10 @@ mod tests {
     fn the_words_are_those_of_the_sources() {
         compare(PROBE, probe::Kernel::words());
         compare(OFFSETS, offsets::Kernel::words());
+        compare(ENDLESS, endless::Kernel::words());
         assert_eq!(PROBE.name, probe::Kernel::NAME);
         assert_eq!(OFFSETS.name, offsets::Kernel::NAME);
+        assert_eq!(ENDLESS.name, endless::Kernel::NAME);
     }
 
     #[test]
@@ -119,6 +143,9 @@ mod tests {
         assert_eq!(bytemuck::bytes_of(&ours), bytemuck::bytes_of(&theirs));
         let ours = OffsetsPush::new(address, result, 7);
         let theirs = offsets::Kernel::push(offsets::Args { address, result, index: 7 });
+        assert_eq!(bytemuck::bytes_of(&ours), bytemuck::bytes_of(&theirs));
+        let ours = EndlessPush::new(result, 7);
+        let theirs = endless::Kernel::push(endless::Args { result, passes: 7 });
         assert_eq!(bytemuck::bytes_of(&ours), bytemuck::bytes_of(&theirs));
     }
 }

@@ -4,3 +4,4 @@ pub(crate) mod judge;
 pub(crate) mod kernels;
 pub(crate) mod litmus;
 pub(crate) mod proof;
+pub(crate) mod stopping;

@@ -181,7 +181,7 @@ impl Frames {
     /// Makes sure that everything that was written is on the device.
     pub(crate) fn finish_writes(&mut self) -> Result<(), VulkanError> {
         if self.queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
-            self.submit_before(|_| {})?.finish();
+            self.submit_before(|_| {})?.finish()?;
         }
         Ok(())
     }
@@ -227,7 +227,7 @@ impl Frames {
                 at += part.bytes;
                 Region { from, to, bytes: part.bytes }
             }));
-            transfer.submit(&self.device)?.finish();
+            transfer.submit(&self.device)?.finish()?;
             self.queue.iter_mut().for_each(Queue::clear);
             let mut rest = reading.host().expect("the block was made for the host");
             for part in parts {

@@ -199,6 +199,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// Launches a rewritten kernel, or reports the failure of an earlier launch.
     pub(crate) fn launch_request(&mut self, request: &Request<'_>) -> Result<(), LaunchError> {
         self.stream.check()?;
+        let options = &request.options.on(self.device().stopping());
+        let request = &Request { options, ..*request };
         let _launch = launch_span(request.kernel, &request.dispatch, true);
         if self.stream.has_failed() {
             self.finish()?;

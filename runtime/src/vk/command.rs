@@ -264,6 +264,10 @@ impl Submitted {
     /// Launches of one submission that can be timed.
     pub(crate) const TIMED_LAUNCHES: u32 = Timestamps::LAUNCHES;
 
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Waits for the commands, so long at most, and says whether they have completed.
     pub(crate) fn wait_at_most(&self, at_most: Duration) -> Result<bool, VulkanError> {
         self.device.queue().wait_at_most(self.value, at_most)

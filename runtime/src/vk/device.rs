@@ -6,7 +6,7 @@ use super::{
     budget::{Budget, Heap, Limit},
     command_buffer::CommandBuffer,
     handle::Handle,
-    info::{DeviceInfo, Traits},
+    info::{DeviceInfo, SeenIn, Stopping, Traits},
     memory::Memory,
     queue::Queue,
     set_layout::SetLayout,
@@ -41,6 +41,8 @@ pub(crate) struct Device {
     family: u32,
     /// After how many passes the device cuts loops short, if it does, once that was tried.
     cut_after: OnceLock<Option<u32>>,
+    /// How running kernels are ended, once that was tried.
+    stopping: OnceLock<Stopping>,
     /// Whether it computes offsets in fewer bits than addresses have, once that was tried.
     narrow_offsets: OnceLock<bool>,
     pub(crate) info: DeviceInfo,
@@ -79,6 +81,7 @@ impl Device {
             memory_types: memory.memory_types_as_slice().to_vec(),
             family,
             cut_after: OnceLock::new(),
+            stopping: OnceLock::new(),
             narrow_offsets: OnceLock::new(),
             info: physical.info.clone(),
             counters: Counters::new(clock.map(KernelTimes::new)),
@@ -104,6 +107,25 @@ impl Device {
     /// After how many passes the device cuts loops short; 0 where it was not seen to.
     pub(crate) fn cut_after(&self) -> u32 {
         self.cut_after.get().copied().flatten().unwrap_or(0)
+    }
+
+    /// Notes how running kernels are ended.
+    pub(crate) fn note_stopping(&self, stopping: Stopping) {
+        // As above.
+        let _ = self.stopping.set(stopping);
+    }
+
+    /// How running kernels are ended, once that was tried.
+    pub(crate) fn stopping(&self) -> Option<Stopping> {
+        self.stopping.get().copied()
+    }
+
+    /// The memory for the word by which the host ends kernels.
+    pub(crate) fn stop_is_seen_in(&self) -> SeenIn {
+        match self.stopping() {
+            Some(Stopping::Seen(memory)) => memory,
+            _ => SeenIn::HostMemory,
+        }
     }
 
     /// Notes whether the device computes offsets in fewer bits than addresses have.

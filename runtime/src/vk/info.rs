@@ -49,6 +49,26 @@ pub(crate) struct Limits {
     pub(crate) allocations: u32,
 }
 
+/// The kind of memory in which running kernels see what the host writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SeenIn {
+    /// The host's, which its caches keep.
+    HostMemory,
+    /// The device's, as far as the host can map it; else the host's.
+    DeviceMemory,
+}
+
+/// How a kernel that is running is ended, as was tried at start-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopping {
+    /// It sees a word that the host writes.
+    Seen(SeenIn),
+    /// The driver ends its loops by itself after so many passes.
+    Cut,
+    /// It sees no such word. An invocation makes so many passes in a second, or fewer.
+    Unseen { passes_per_second: u64 },
+}
+
 /// A device as the Vulkan layer found it.
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceInfo {

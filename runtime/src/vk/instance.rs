@@ -42,6 +42,11 @@ impl Instance {
         kept.map_or_else(|| Self::new(claim, validate).map(Arc::new), Ok)
     }
 
+    /// Whether the validation layer watches the calls.
+    pub(crate) fn validates(&self) -> bool {
+        self.validates
+    }
+
     /// Has the instance stay until the process ends; called once a device was opened. Two threads
     /// that build the first runtimes at once have two instances, of which one stays. Both keep the
     /// drivers loaded.

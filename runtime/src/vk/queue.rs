@@ -256,9 +256,18 @@ impl Queue {
 
     /// Notes that the device is lost, and finds out whether anything is pending. Gives the first
     /// error that told of the loss.
+    ///
+    /// For pending commands a loss is as good as their end (Vulkan specification, "Lost Device").
+    /// The validation layer (1.3.239) does not know that rule, so with it only their end counts.
     fn lose(&self, error: VulkanError) -> VulkanError {
         let first = self.handle.loss().note(error);
-        if self.settles(|answer| matches!(answer, Answer::Reached | Answer::Lost)) {
+        let validates = self.handle.instance().validates();
+        let mut is_at_rest = false;
+        self.settles(|answer| {
+            is_at_rest = answer == Answer::Reached || (answer == Answer::Lost && !validates);
+            answer == Answer::Reached || answer == Answer::Lost
+        });
+        if is_at_rest {
             self.handle.loss().come_to_rest();
         }
         first
@@ -266,7 +275,7 @@ impl Queue {
 
     /// Whether the driver says of everything that was submitted, in the [`GRACE`] after a loss,
     /// what is wanted.
-    fn settles(&self, is_wanted: impl Fn(Answer) -> bool) -> bool {
+    fn settles(&self, mut is_wanted: impl FnMut(Answer) -> bool) -> bool {
         // Whoever has the lock later sees the loss and submits nothing, so the value is the last.
         drop(self.raw.lock().unwrap_or_else(PoisonError::into_inner));
         let (newest, begun) = (self.newest.load(Acquire), Instant::now());

@@ -262,6 +262,16 @@ kernel! {
     }
 }
 kernel! {
+    /// Makes passes through a loop until the host ends it. The runtime's start-up test.
+    endless, "glsl/endless.comp",
+    Args {
+        /// Two words: passes so far, now and then, and not 0 once all were made.
+        result: PtrMut<'s, u32>,
+        /// The passes to make.
+        passes: u32,
+    }
+}
+kernel! {
     /// Adds up what the [`Link`](crate::abi::Link)s of closed chains hold.
     chase, "glsl/chase.comp",
     Args {
@@ -333,7 +343,7 @@ pub mod empty {
 
 /// The name and the SPIR-V words of every kernel of this crate.
 #[must_use]
-pub fn all() -> [(&'static str, &'static [u32]); 15] {
+pub fn all() -> [(&'static str, &'static [u32]); 16] {
     fn of<K: KernelDesc>() -> (&'static str, &'static [u32]) {
         (K::NAME, K::words())
     }
@@ -344,6 +354,7 @@ pub fn all() -> [(&'static str, &'static [u32]); 15] {
         of::<chase::Kernel>(),
         of::<dot::Kernel>(),
         of::<empty::Kernel>(),
+        of::<endless::Kernel>(),
         of::<gather::Kernel>(),
         of::<hadamard::Kernel>(),
         of::<offsets::Kernel>(),

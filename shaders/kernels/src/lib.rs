@@ -19,6 +19,6 @@ mod words;
 
 pub use farptr_rewrite::{KernelDesc, Ptr, PtrMut};
 pub use kernels::{
-    affine, all, axpby, bfs, chase, dot, empty, gather, hadamard, offsets, probe, saxpy, saxpy4,
-    sparse, spmv, walk,
+    affine, all, axpby, bfs, chase, dot, empty, endless, gather, hadamard, offsets, probe, saxpy,
+    saxpy4, sparse, spmv, walk,
 };

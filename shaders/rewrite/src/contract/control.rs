@@ -9,7 +9,7 @@
 //! | [`SPARE`] | address of zeroes to read, address of memory to write, where a check failed |
 //! | [`REPORTS`] | address of the log, address of the stop word |
 //! | [`LOOKUP`] | address of the radix tree's root, address of the bisected segments |
-//! | [`TREE`] | entries of the tree's root, and three unused |
+//! | [`TREE`] | entries of the tree's root, [`ENDED`], address of the host's word ([`OVERDUE`]) |
 //! | [`Layout::check_row`] | per [`IndexCheck`]: device address, first index, count |
 //! | [`Layout::segment_row`] | per segment, unless bisected: its record |
 //! | [`Layout::grid_row`] | if folded: workgroups in x, y, z and altogether; the size of each |
@@ -41,9 +41,11 @@
 //! sets all of it to 0 but the capacity; kernels add to it. An entry whose last word is 0 was not
 //! finished: its invocation had no iterations left for its report.
 //!
-//! The stop word counts the invocations that failed, those whose faults are collected excepted.
-//! Loops end once it is not 0, so the host ends a launch by writing it. It is 0 at first; a launch
-//! gets its value from before the launch through [`STOPPED`].
+//! The stop word counts the invocations that failed, those whose faults are collected excepted. It
+//! is 0 at first; kernels alone write it while they run, and a launch gets its value from before the
+//! launch through [`STOPPED`]. The host's word is 0, too, and the host alone writes it, to end a
+//! launch. Loops end once either word is not 0. The words are apart because neither side could add
+//! to a word of the other: a processor has no atomic operations on memory of a card.
 //!
 //! [`IndexCheck`]: crate::IndexCheck
 
@@ -53,8 +55,7 @@ use crate::contract::variant::{Fold, Search, Variant};
 /// The row of limits.
 pub const LIMITS: u32 = 0;
 /// Row and word of the copy of the stop word from before the launch. If it is not 0, the launch
-/// does nothing. Kernels do not write it; the host writes it to end a launch, for the workgroups
-/// that have not begun.
+/// does nothing. Kernels do not write it.
 pub const STOPPED: (u32, u32) = (LIMITS, 3);
 /// The row with the addresses of the memory that refused accesses use: zeroes to read and the sink
 /// to write, each [`SPARE_BYTES`] long.
@@ -65,6 +66,11 @@ pub const REPORTS: u32 = 2;
 pub const LOOKUP: u32 = 3;
 /// The row that describes the tree.
 pub const TREE: u32 = 4;
+/// Row and word by which the host ends a launch: if it is not 0, workgroups that begin do nothing.
+/// The host alone writes it, also while the launch runs.
+pub const ENDED: (u32, u32) = (TREE, 1);
+/// Row and half of the address of the word by which the host ends loops.
+pub const OVERDUE: (u32, u32) = (TREE, 1);
 /// The rows before the checks.
 pub const HEADER_ROWS: u32 = 5;
 /// Rows that describe the virtual grid. A folded kernel that is not checked has these alone.

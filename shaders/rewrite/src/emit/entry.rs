@@ -35,10 +35,11 @@ pub(crate) fn wrap_entry(
     let mut reporter = Reporter { shared, variant, analysis, layout, physical, workgroup: None };
     let function = entry_function(edit, name, |flow| {
         let code = &mut flow.code;
-        let (row, word) = control::STOPPED;
-        let stopped = code.control_word(shared.control, row, word);
-        let (boolean, zero) = (code.edit.bool(), code.edit.word(0));
-        let mut wanted = code.ids(Op::IEqual, boolean, &[stopped, zero]);
+        let [stopped, ended] = [control::STOPPED, control::ENDED]
+            .map(|(row, word)| code.control_word(shared.control, row, word));
+        let (of, boolean, zero) = (code.edit.uint(32), code.edit.bool(), code.edit.word(0));
+        let unwanted = code.ids(Op::BitwiseOr, of, &[stopped, ended]);
+        let mut wanted = code.ids(Op::IEqual, boolean, &[unwanted, zero]);
         let place = grid.map(|grid| grid.place(code));
         if let Some(place) = &place {
             wanted = code.ids(Op::LogicalAnd, boolean, &[wanted, place.exists]);

@@ -59,13 +59,22 @@ impl Physical {
         code.op(op, of, operands)
     }
 
-    /// The stop word as it is now. It is read by an atomic OR with 0, because Mesa 25 moves an
-    /// atomic load out of the loop, which then never ends.
+    /// Not 0 once invocations have failed, or the host has told the launch to end.
+    ///
+    /// The stop word is read by an atomic OR with 0, because Mesa 25 moves an atomic load out of
+    /// the loop, which then never ends. The host's word is read by a volatile load: an atomic
+    /// operation would write it, too, and what it writes may replace what the host has written.
     pub(crate) fn stop(self, code: &mut Code<'_>, shared: &Shared) -> Id {
-        let address = code.control_pair(shared.control, control::REPORTS, 1);
-        let pointer = self.at(code, address);
+        let (row, half) = control::OVERDUE;
+        let [stop, overdue] = [(control::REPORTS, 1), (row, half)].map(|(row, half)| {
+            let address = code.control_pair(shared.control, row, half);
+            self.at(code, address)
+        });
         let zero = code.edit.word(0);
-        self.atomic(code, Op::AtomicOr, pointer, Some(zero))
+        let failed = self.atomic(code, Op::AtomicOr, stop, Some(zero));
+        let overdue = code.load_volatile(overdue);
+        let word = code.edit.uint(32);
+        code.ids(Op::BitwiseOr, word, &[failed, overdue])
     }
 }
 

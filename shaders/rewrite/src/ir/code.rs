@@ -59,6 +59,15 @@ impl<'e> Code<'e> {
         self.op(Op::Load, of, operands)
     }
 
+    /// Loads a word through a physical pointer, which the host may be writing.
+    pub(crate) fn load_volatile(&mut self, pointer: Id) -> Id {
+        let word = self.edit.uint(32);
+        let access = MemoryAccess::ALIGNED | MemoryAccess::VOLATILE;
+        let operands =
+            vec![Operand::IdRef(pointer), Operand::MemoryAccess(access), Operand::LiteralBit32(4)];
+        self.op(Op::Load, word, operands)
+    }
+
     /// One of two values. Before SPIR-V 1.4, vectors are selected by a vector of booleans.
     pub(crate) fn select(&mut self, of: Id, condition: Id, yes: Id, no: Id) -> Id {
         let mut condition = condition;
