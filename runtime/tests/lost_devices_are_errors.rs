@@ -89,7 +89,7 @@ fn lose_copies() {
     let (mut y, more) = (vec![5u32; 64], [0u32]);
     let ended = runtime.scope(|s| {
         let y = s.lend_mut(&mut y)?.ptr().address();
-        // The result of this one stays on the device.
+        // Nothing asks for the result of this one.
         launch(s, &kernel, y, [1, 1])?;
         s.wait()?;
         launch(s, &kernel, y, [GROUPS, PASSES])?;
@@ -106,7 +106,8 @@ fn lose_copies() {
         Ok(())
     });
     let first = lost(ended);
-    assert_eq!(y, [5; 64], "nothing came home from a device that is lost");
+    // The result of the first may have come home before the second began, and no other has.
+    assert!((5..=6).contains(&y[0]) && y[1..] == [5; 63], "{y:?}");
     assert_eq!(lost(runtime.scope(|_| Ok(()))), first);
     // Kernels and runtimes are dropped as always, and the process goes on with another device. On
     // the driver below the layer the kernel runs on, and makes others wait, until it ends.
