@@ -247,12 +247,12 @@ impl Runtime {
     ///
     /// A driver may lose its device, often since a launch took too long for its watchdog. On copies
     /// this is [`LaunchError::DeviceLost`](crate::LaunchError::DeviceLost), now and in every later
-    /// operation: results that were not home are gone, and lent memory is otherwise as it was before
-    /// the launches. Where the device works on host memory itself, kernels may go on writing there.
-    /// If it cannot be proved within five seconds that they have ended, the process is aborted with
-    /// a message rather than the memory given back
-    /// ([`RuntimeBuilder::assume_stopped_when_lost`](crate::RuntimeBuilder::assume_stopped_when_lost)
-    /// has the alternative); if it can, the error is the same, and lent memory has what the kernels
+    /// operation: results that were not home are gone, and lent memory is otherwise as it was
+    /// before the launches. Where the device works on host memory itself, kernels may go on writing
+    /// there. If it cannot be proved within five seconds that they have ended, the process is
+    /// aborted with a message rather than the memory given back
+    /// ([`assume_stopped_when_lost`](crate::RuntimeBuilder::assume_stopped_when_lost) has the
+    /// alternative); if it can, the error is the same, and lent memory has what the kernels
     /// left.
     ///
     /// # Examples

@@ -1,4 +1,5 @@
-//! The words that end launches: kernels count failures in one, and the host ends kernels by another.
+//! The words that end launches: kernels count failures in one, and the host ends kernels by
+//! another.
 //!
 //! They are apart because the host can add to no word that kernels write: a processor has no atomic
 //! operations on memory of a card, and a device may write back a word that it holds in its cache.

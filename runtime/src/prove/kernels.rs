@@ -2,7 +2,8 @@
 //!
 //! Their words are checked in beside this file, so that the runtime needs no GLSL compiler, which
 //! is C++. The sources are `probe.comp`, `offsets.comp` and `endless.comp` in
-//! `shaders/kernels/glsl`, whose first lines say what the kernels do; a test below compiles them again and compares. After a change:
+//! `shaders/kernels/glsl`, whose first lines say what the kernels do; a test below compiles them
+//! again and compares. After a change:
 //!
 //! ```sh
 //! cargo run -p farptr-kernels --example words probe > runtime/src/prove/probe.spv

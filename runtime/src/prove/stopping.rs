@@ -2,8 +2,8 @@
 //!
 //! A deadline is a word that the host writes while a kernel runs, and Vulkan does not say that the
 //! kernel sees it. So a kernel makes many passes through a loop, is told to end in the middle, and
-//! reports how far it came. It makes no more passes than take a tenth of a second, so that the trial
-//! ends in any case. The words are those of launches: rewritten code looks at them.
+//! reports how far it came. It makes no more passes than take a tenth of a second, so that the
+//! trial ends in any case. The words are those of launches: rewritten code looks at them.
 //!
 //! The kernel saw the word if it ended early, and if it had looked at the word several times before
 //! and found nothing. Both follow from its count of passes, and not from a clock: the host may be

@@ -4,8 +4,8 @@
 //! value waits for that submission and all before it. One semaphore serves all threads, because the
 //! queue's mutex hands out values in the order of submission.
 //!
-//! A lost device completes nothing. Whoever notices the loss notes it, and every later call gives the
-//! error of it. `DESIGN.md`, "A lost device", says what becomes of commands and objects then.
+//! A lost device completes nothing. Whoever notices the loss notes it, and every later call gives
+//! the error of it. `DESIGN.md`, "A lost device", says what becomes of commands and objects then.
 
 use super::{handle::Handle, lost::Answer, named::Named, retire::Retired};
 use crate::VulkanError;

@@ -42,10 +42,10 @@
 //! finished: its invocation had no iterations left for its report.
 //!
 //! The stop word counts the invocations that failed, those whose faults are collected excepted. It
-//! is 0 at first; kernels alone write it while they run, and a launch gets its value from before the
-//! launch through [`STOPPED`]. The host's word is 0, too, and the host alone writes it, to end a
-//! launch. Loops end once either word is not 0. The words are apart because neither side could add
-//! to a word of the other: a processor has no atomic operations on memory of a card.
+//! is 0 at first; kernels alone write it while they run, and a launch gets its value from before
+//! the launch through [`STOPPED`]. The host's word is 0, too, and the host alone writes it, to end
+//! a launch. Loops end once either word is not 0. The words are apart because neither side could
+//! add to a word of the other: a processor has no atomic operations on memory of a card.
 //!
 //! [`IndexCheck`]: crate::IndexCheck
 
