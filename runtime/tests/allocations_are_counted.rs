@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 mod common;
+#[path = "common/masked.rs"]
+mod masked;
 
 use common::build;
 use farptr::shaders::{affine, probe};
@@ -32,8 +34,32 @@ fn payload(step: usize) -> u64 {
     (step as u64 * 0x9e37_79b9) & 0xffff_ffff
 }
 
+/// The least limit that a device may have.
+const LIMIT: u64 = 4096;
+
 #[test]
 fn lends_beyond_the_limit_are_copied() {
+    copy_beyond_the_limit();
+}
+
+/// The layer refuses, and counts, allocations beyond the limit.
+#[test]
+fn no_allocation_beyond_the_limit_is_tried() {
+    let test = "no_allocation_beyond_the_limit_is_tried";
+    let Some(ended) = masked::again("lavapipe,allocations=4096", test) else {
+        copy_beyond_the_limit();
+        return refuse_beyond_the_limit();
+    };
+    ended.assert_passed();
+    assert!(ended.stdout.contains("TooManyImports"), "{}", ended.stdout);
+    println!("{}", ended.report);
+    let most = ended.counts("peak_memory").into_iter().max().unwrap();
+    assert!((LIMIT * 7 / 8 - 100..=LIMIT).contains(&most), "{most}");
+    assert!(!ended.stderr.contains("which is the limit"), "{}", ended.stderr);
+    assert_eq!(ended.left(), []);
+}
+
+fn copy_beyond_the_limit() {
     for backing in [Backing::Auto, Backing::Copy] {
         let mirrored = Runtime::builder().access(AccessMode::Mirrored).backing(backing);
         let Some(runtime) = build(mirrored) else { return };
@@ -71,6 +97,10 @@ fn lends_beyond_the_limit_are_copied() {
 
 #[test]
 fn direct_access_names_the_limit() {
+    refuse_beyond_the_limit();
+}
+
+fn refuse_beyond_the_limit() {
     let Some(runtime) = build(Runtime::builder().access(AccessMode::Direct)) else { return };
     let mut memory = vec![0u64; (LENDS + 1) * WORDS];
     let pages = chained(&mut memory);
@@ -83,6 +113,7 @@ fn direct_access_names_the_limit() {
     match lent {
         Ok(()) => println!("the device allows {LENDS} allocations"),
         Err(Error::Lend(LendError::TooManyImports { limit, used, .. })) => {
+            println!("TooManyImports: {used} of {limit}");
             assert!(u32::try_from(LENDS).unwrap() > used && used < limit && limit >= 4096);
         }
         Err(other) => panic!("{other:?}"),

@@ -9,11 +9,13 @@
 mod common;
 #[path = "common/glsl.rs"]
 mod glsl;
+#[path = "common/masked.rs"]
+mod masked;
 
 use common::build;
 use farptr::shaders::affine;
 use farptr::test_hooks::TestHooks;
-use farptr::{AccessMode, Backing, Grid, LaunchOptions, Runtime};
+use farptr::{AccessMode, Backing, Grid, LaunchOptions, Runtime, RuntimeBuilder};
 
 const PAGE: usize = 4096;
 const ON_A_PAGE: usize = PAGE / 4;
@@ -25,11 +27,38 @@ fn pages(memory: &mut [f32], count: usize) -> &mut [f32] {
     &mut memory[ahead..ahead + count * ON_A_PAGE]
 }
 
+fn copying() -> RuntimeBuilder {
+    Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy)
+}
+
+const LENDS: u64 = 500;
+
 #[test]
 fn each_of_many_pages_goes_in_once_and_home_once() {
-    const LENDS: u64 = 500;
-    let copied = Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy);
-    let Some(runtime) = build(copied.staged_copies(true)) else { return };
+    if let Some(runtime) = build(copying().staged_copies(true)) {
+        launch_on_each_of_many_pages(&runtime);
+    }
+}
+
+/// The same on a device whose memory the host cannot map, counted between runtime and driver.
+#[test]
+fn a_card_copies_each_of_many_pages_twice() {
+    let test = "a_card_copies_each_of_many_pages_twice";
+    let Some(ended) = masked::again("nvidia", test) else {
+        let Some(runtime) = build(copying()) else { return };
+        return launch_on_each_of_many_pages(&runtime);
+    };
+    ended.assert_passed();
+    println!("{}", ended.report);
+    let bytes = LENDS * PAGE as u64;
+    // The trials at start-up take some as well.
+    let [submissions, bytes_copied] = ["submissions", "copy_bytes"].map(|name| ended.total(name));
+    assert!((2 * LENDS + 1..2 * LENDS + 100).contains(&submissions), "{submissions}");
+    assert!((2 * bytes..2 * bytes + 400_000).contains(&bytes_copied), "{bytes_copied}");
+    assert_eq!(ended.left(), []);
+}
+
+fn launch_on_each_of_many_pages(runtime: &Runtime) {
     let kernel = runtime.kernel::<affine::Kernel>().unwrap();
     let count = usize::try_from(LENDS).unwrap();
     let mut memory = vec![1.0f32; (count + 1) * ON_A_PAGE];
@@ -67,8 +96,7 @@ fn each_of_many_pages_goes_in_once_and_home_once() {
 fn each_round_of_any_kernel_copies_once_each_way() {
     const LENDS: usize = 40;
     const LAUNCHES: u64 = 5;
-    let copied = Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy);
-    let Some(runtime) = build(copied.staged_copies(true)) else { return };
+    let Some(runtime) = build(copying().staged_copies(true)) else { return };
     let kernel = glsl::kernel(&runtime, "list.comp");
     // Items of a list, one on each page: the address of the next one, and a number.
     let mut memory = vec![0u64; (LENDS + 1) * WORDS];

@@ -7,6 +7,8 @@ mod budget_tests;
 mod common;
 mod idle;
 mod launch;
+#[cfg(test)]
+mod memory_tests;
 #[allow(clippy::module_inception, reason = "the type `Scope` and its argument have a file alone")]
 mod scope;
 #[cfg(test)]

@@ -46,6 +46,12 @@ impl SharedBuffer {
         Ok(Self { buffer, address, words })
     }
 
+    /// The properties of its memory.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> vk::MemoryPropertyFlags {
+        self.buffer.allocation().memory_properties()
+    }
+
     pub(crate) fn raw(&self) -> vk::Buffer {
         self.buffer.raw()
     }
