@@ -191,6 +191,60 @@ fn an_array_in_a_part_of_what_the_device_imports_is_copied() {
 }
 
 #[test]
+fn the_driver_is_asked_what_buffers_can_have() {
+    let name = "the_driver_is_asked_what_buffers_can_have";
+    let masks = [
+        "intel-igpu,import-promise=dedicated",
+        "lavapipe,import-promise=dedicated",
+        "intel-igpu,import-promise=no",
+        "lavapipe,import-promise=no",
+    ];
+    if !is_masked(&masks, name) {
+        return;
+    }
+    let mask = masked::mask().unwrap();
+    // A driver that runs on the CPU need not promise.
+    if mask.contains("promise=no") && mask.starts_with("intel") {
+        let import = Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Import);
+        let refused = import.no_pipeline_cache().build().unwrap_err();
+        assert!(format!("{refused:?}").contains("VK_EXT_external_memory_host"), "{refused:?}");
+        let auto = build(Runtime::builder().access(AccessMode::Mirrored)).unwrap();
+        assert_eq!(auto.explain().backing(), ChosenBacking::Copy);
+        return;
+    }
+    for runtime in runtimes() {
+        let kernel = runtime.kernel::<saxpy::Kernel>().unwrap();
+        let (mut x, mut y) = (pages(2), pages(2));
+        floats(&mut x).fill(1.0);
+        let before = runtime.stats();
+        runtime.scope(|s| add(s, &kernel, floats(&mut x), floats(&mut y))).unwrap();
+        assert!(floats(&mut y).iter().all(|&y| y == 1.0));
+        assert_eq!(runtime.stats().since(&before).pages_imported, 4);
+    }
+}
+
+#[test]
+fn no_buffer_is_longer_than_the_device_allows() {
+    let name = "no_buffer_is_longer_than_the_device_allows";
+    if !is_masked(
+        &["lavapipe,max-buffer=8", "intel-igpu,max-buffer=8", "nvidia,max-buffer=8"],
+        name,
+    ) {
+        return;
+    }
+    // 20 MiB, in pieces.
+    let (mut x, mut y) = (pages(5 << 10), pages(5 << 10));
+    let copied = build(Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy));
+    for runtime in runtimes().into_iter().chain(copied) {
+        floats(&mut x).fill(1.0);
+        floats(&mut y).fill(2.0);
+        let kernel = runtime.kernel::<saxpy::Kernel>().unwrap();
+        runtime.scope(|s| add(s, &kernel, floats(&mut x), floats(&mut y))).unwrap();
+        assert!(floats(&mut y).iter().all(|&y| y == 3.0));
+    }
+}
+
+#[test]
 fn a_file_that_is_mapped_for_reading_is_copied_on_devices_with_hardware() {
     let name = "a_file_that_is_mapped_for_reading_is_copied_on_devices_with_hardware";
     if !is_masked(&["intel-igpu", "amd-igpu", "lavapipe"], name) {

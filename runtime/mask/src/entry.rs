@@ -36,6 +36,9 @@ fn instance_function(name: &[u8]) -> vk::PFN_vkVoidFunction {
             instance::get_physical_device_properties;
         b"vkGetPhysicalDeviceProperties2" PFN_vkGetPhysicalDeviceProperties2
             instance::get_physical_device_properties2;
+        b"vkGetPhysicalDeviceExternalBufferProperties"
+            PFN_vkGetPhysicalDeviceExternalBufferProperties
+            instance::get_physical_device_external_buffer_properties;
         b"vkGetPhysicalDeviceFeatures" PFN_vkGetPhysicalDeviceFeatures
             instance::get_physical_device_features;
         b"vkGetPhysicalDeviceFeatures2" PFN_vkGetPhysicalDeviceFeatures2
@@ -87,7 +90,7 @@ fn queue_function(name: &[u8]) -> vk::PFN_vkVoidFunction {
 
 fn object_function(name: &[u8]) -> vk::PFN_vkVoidFunction {
     function! { name;
-        b"vkCreateBuffer" PFN_vkCreateBuffer objects::create_buffer;
+        b"vkCreateBuffer" PFN_vkCreateBuffer memory::create_buffer;
         b"vkDestroyBuffer" PFN_vkDestroyBuffer objects::destroy_buffer;
         b"vkCreateSemaphore" PFN_vkCreateSemaphore objects::create_semaphore;
         b"vkDestroySemaphore" PFN_vkDestroySemaphore objects::destroy_semaphore;

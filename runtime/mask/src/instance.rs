@@ -8,7 +8,7 @@ use crate::{
     device::Device,
     heaps::Heaps,
     loader::{InstanceLink, Owners, find, take_link},
-    options::Options,
+    options::{Options, Promise},
 };
 use ash::{ext, vk};
 use std::{
@@ -161,6 +161,42 @@ pub(crate) unsafe extern "system" fn get_physical_device_properties2(
     if let (Some(imports), Some(bytes)) = (imports, owner.options.import_alignment) {
         imports.min_imported_host_pointer_alignment = bytes;
     }
+    type Buffers<'a> = vk::PhysicalDeviceMaintenance4Properties<'a>;
+    // SAFETY: 1. the application's chain.
+    let buffers = unsafe { find::<Buffers<'_>>(out.p_next) };
+    if let (Some(buffers), Some(mib)) = (buffers, owner.options.max_buffer) {
+        buffers.max_buffer_size = mib << 20;
+    }
+}
+
+pub(crate) unsafe extern "system" fn get_physical_device_external_buffer_properties(
+    physical: vk::PhysicalDevice,
+    info: *const vk::PhysicalDeviceExternalBufferInfo<'_>,
+    out: *mut vk::ExternalBufferProperties<'_>,
+) {
+    // SAFETY: 1. the handle is live.
+    let owner = unsafe { Instance::of_physical(physical) };
+    let next = owner.next.fp_v1_1().get_physical_device_external_buffer_properties;
+    // SAFETY: 1. the application's arguments.
+    unsafe { next(physical, info, out) };
+    // SAFETY: 1. the application's structure.
+    let handle = unsafe { (*info).handle_type };
+    if handle != vk::ExternalMemoryHandleTypeFlags::HOST_ALLOCATION_EXT {
+        return;
+    }
+    let features = match owner.options.promise {
+        Promise::Driver => return,
+        Promise::Yes => vk::ExternalMemoryFeatureFlags::IMPORTABLE,
+        Promise::No => vk::ExternalMemoryFeatureFlags::empty(),
+        Promise::Dedicated => {
+            vk::ExternalMemoryFeatureFlags::IMPORTABLE
+                | vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY
+        }
+    };
+    // SAFETY: 1. the application's structure.
+    let said = unsafe { &mut (*out).external_memory_properties };
+    said.external_memory_features = features;
+    said.compatible_handle_types = handle;
 }
 
 pub(crate) unsafe extern "system" fn get_physical_device_features(

@@ -10,6 +10,8 @@ use crate::{
     faults::Call,
     imports::examine,
     loader::find,
+    objects,
+    options::Promise,
     shadow::Shadow,
 };
 use ash::vk;
@@ -47,6 +49,25 @@ pub(crate) unsafe extern "system" fn allocate_memory(
         }
         Err(error) => error,
     }
+}
+
+pub(crate) unsafe extern "system" fn create_buffer(
+    device: vk::Device,
+    info: *const vk::BufferCreateInfo<'_>,
+    allocator: *const vk::AllocationCallbacks<'_>,
+    made: *mut vk::Buffer,
+) -> vk::Result {
+    // SAFETY: 1. the handle is live.
+    let owner = unsafe { Device::of(device) };
+    let most = owner.options.max_buffer.map_or(u64::MAX, |mib| mib << 20);
+    // SAFETY: 1. the application's structure.
+    let bytes = unsafe { (*info).size };
+    if bytes > most {
+        owner.say(&format!("buffer refused: it has {bytes} bytes, and {most} are the limit"));
+        return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
+    }
+    // SAFETY: 1. the application's arguments.
+    unsafe { objects::create_buffer(device, info, allocator, made) }
 }
 
 /// Whether one more allocation of a size is within the limits that are said.
@@ -109,6 +130,13 @@ unsafe fn import(
 ) -> Result<(vk::DeviceMemory, Memory), vk::Result> {
     device.failure(Call::Import).map_or(Ok(()), Err)?;
     within_limits(device, info)?;
+    // SAFETY: 1. the application's chain.
+    let dedicated = unsafe { find::<vk::MemoryDedicatedAllocateInfo<'_>>(info.p_next) };
+    let for_one = dedicated.is_some_and(|dedicated| dedicated.buffer != vk::Buffer::null());
+    if device.options.promise == Promise::Dedicated && !for_one {
+        device.say("import refused: it is not for one buffer alone");
+        return Err(vk::Result::ERROR_INVALID_EXTERNAL_HANDLE);
+    }
     let live: Vec<_> = device.state().memory.values().filter_map(|memory| memory.import).collect();
     let live = live.into_iter().map(|import| import.range);
     let examined = examine(&device.options, at.addr() as u64, info.allocation_size, live);

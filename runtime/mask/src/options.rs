@@ -11,13 +11,22 @@ pub(crate) const VARIABLE: &str = "FARPTR_MASK";
 const ROWS: [(&str, &str); 9] = [
     ("lavapipe", ""),
     ("shadow", "shadow=yes"),
-    ("nvidia", "type=discrete,heaps=bar,shadow=yes,poison=yes,import-alignment=4096"),
+    (
+        "nvidia",
+        "type=discrete,heaps=bar,shadow=yes,poison=yes,import-alignment=4096,import-promise=yes",
+    ),
     ("nvidia-rebar", "nvidia,heaps=rebar"),
-    ("amd-igpu", "type=integrated,heaps=carved,vram=512,shadow=yes,import-file=no"),
-    ("intel-igpu", "type=integrated,heaps=shared,shadow=yes,import-read-only=lost"),
+    (
+        "amd-igpu",
+        "type=integrated,heaps=carved,vram=512,shadow=yes,import-file=no,import-promise=yes",
+    ),
+    (
+        "intel-igpu",
+        "type=integrated,heaps=shared,shadow=yes,import-read-only=lost,import-promise=yes",
+    ),
     ("nvk", "nvidia,import=no"),
     ("tiny", "nvidia,vram=1,bar=0,allocations=4096,int64=no,push=128,import-alignment=65536"),
-    ("watchdog", "type=discrete,heaps=rebar,shadow=yes,watchdog=300"),
+    ("watchdog", "type=discrete,heaps=rebar,shadow=yes,watchdog=300,import-promise=yes"),
 ];
 
 /// The memory heaps and types of a device.
@@ -35,6 +44,17 @@ pub(crate) enum Layout {
     Carved,
 }
 
+/// The answer to whether buffers can have imported host memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Promise {
+    /// That of the driver.
+    Driver,
+    Yes,
+    No,
+    /// In an allocation for one buffer alone; all others are refused.
+    Dedicated,
+}
+
 /// How a device differs from the driver's. What is `None` is the driver's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -48,6 +68,7 @@ pub(crate) struct Options {
     pub(crate) shadow: bool,
     pub(crate) poison: bool,
     pub(crate) import: bool,
+    pub(crate) promise: Promise,
     /// Whether memory of files can be imported.
     pub(crate) import_file: bool,
     /// Whether a submission loses the device if memory is imported that the host may only read.
@@ -55,6 +76,8 @@ pub(crate) struct Options {
     /// In bytes.
     pub(crate) import_alignment: Option<u64>,
     pub(crate) allocations: Option<u32>,
+    /// The length of the longest buffer, in MiB.
+    pub(crate) max_buffer: Option<u64>,
     pub(crate) int64: bool,
     /// In bytes.
     pub(crate) push: Option<u32>,
@@ -74,10 +97,12 @@ impl Default for Options {
             shadow: false,
             poison: false,
             import: true,
+            promise: Promise::Driver,
             import_file: true,
             read_only_loses: false,
             import_alignment: None,
             allocations: None,
+            max_buffer: None,
             int64: true,
             push: None,
             watchdog: None,
@@ -112,12 +137,14 @@ impl Options {
             "shadow" => self.shadow = one_of(value, &YES_OR_NO)?,
             "poison" => self.poison = one_of(value, &YES_OR_NO)?,
             "import" => self.import = one_of(value, &YES_OR_NO)?,
+            "import-promise" => self.promise = one_of(value, &PROMISES)?,
             "import-file" => self.import_file = one_of(value, &YES_OR_NO)?,
             "import-read-only" => {
                 self.read_only_loses = one_of(value, &[("lost", true), ("yes", false)])?;
             }
             "import-alignment" => self.import_alignment = Some(power_of_two(value)?),
             "allocations" => self.allocations = Some(number(value)?),
+            "max-buffer" => self.max_buffer = Some(number(value)?),
             "int64" => self.int64 = one_of(value, &YES_OR_NO)?,
             "push" => self.push = Some(number(value)?),
             "watchdog" if value == "no" => self.watchdog = None,
@@ -144,7 +171,7 @@ impl FromStr for Options {
     }
 }
 
-const OPTIONS: [&str; 17] = [
+const OPTIONS: [&str; 19] = [
     "type",
     "heaps",
     "vram",
@@ -153,10 +180,12 @@ const OPTIONS: [&str; 17] = [
     "shadow",
     "poison",
     "import",
+    "import-promise",
     "import-file",
     "import-read-only",
     "import-alignment",
     "allocations",
+    "max-buffer",
     "int64",
     "push",
     "watchdog",
@@ -177,6 +206,13 @@ const LAYOUTS: [(&str, Layout); 5] = [
     ("rebar", Layout::Rebar),
     ("shared", Layout::Shared),
     ("carved", Layout::Carved),
+];
+
+const PROMISES: [(&str, Promise); 4] = [
+    ("driver", Promise::Driver),
+    ("yes", Promise::Yes),
+    ("no", Promise::No),
+    ("dedicated", Promise::Dedicated),
 ];
 
 const YES_OR_NO: [(&str, bool); 2] = [("yes", true), ("no", false)];
