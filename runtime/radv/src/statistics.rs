@@ -9,11 +9,12 @@ pub struct Statistics {
     pub vgprs: u64,
     /// Scalar registers, each with one number for a subgroup.
     pub sgprs: u64,
-    /// Vector registers that did not fit, and are kept in memory.
+    /// Vector registers that did not fit, and are kept in scratch memory.
     pub spilled_vgprs: u64,
     /// Scalar registers that did not fit, and are kept in vector registers.
     pub spilled_sgprs: u64,
-    /// Bytes of memory that the driver keeps spilled registers and the kernel's own arrays in.
+    /// Bytes of memory for each subgroup, in which the driver keeps spilled registers and the
+    /// kernel's own arrays.
     pub scratch_bytes: u64,
     /// Bytes of machine code.
     pub code_bytes: u64,
