@@ -10,7 +10,7 @@ mod checked;
 mod common;
 
 use checked::{add_one, assert_usable, fault, follow};
-use common::{ramp, runtimes};
+use common::{copies, ramp, runtimes};
 use farptr::shaders::abi::{Link, Node, Walker};
 use farptr::shaders::{affine, bfs, probe, saxpy, walk};
 use farptr::{AccessKind, FaultReason, Grid, LaunchError, LaunchOptions, PtrMut, Scope, VirtAddr};
@@ -325,7 +325,12 @@ fn launches_after_a_failed_one_do_nothing_and_the_scope_lives_on() {
                 for _ in 0..3 {
                     add_one(s, &kernel, y.ptr(), N)?;
                 }
-                add_one(s, &kernel, beyond, 1)?;
+                // In rounds, a launch reports its own failure.
+                if let Err(error) = add_one(s, &kernel, beyond, 1) {
+                    assert!(matches!(error, LaunchError::Fault(_)), "{error}");
+                    assert_eq!(s.wait()?.read(&y)?, [4.0; N as usize]);
+                    return Ok(());
+                }
                 for _ in 0..200 {
                     // Some of these may report the failure; then they are not recorded.
                     if let Err(error) = add_one(s, &kernel, y.ptr(), N) {
@@ -365,7 +370,8 @@ fn an_unchecked_launch_does_not_run_on_what_a_failed_one_left() {
             Ok(())
         });
         assert_eq!(fault(ended).reason, FaultReason::OutOfBounds);
-        assert_eq!(y, [2.0; 8]);
+        // With copies, the first launch misses its page, and a round that fails is undone.
+        assert_eq!(y, if copies(&runtime) { [1.0; 8] } else { [2.0; 8] });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Shared by all tests of the runtime: a device with validation on, or a loud skip.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
-use farptr::{AccessMode, BuildError, Error, Runtime, RuntimeBuilder};
+use farptr::{AccessMode, BuildError, ChosenBacking, Error, Runtime, RuntimeBuilder};
 use std::cell::RefCell;
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -76,6 +76,18 @@ pub fn skip(why: &str) {
     let name = std::thread::current().name().unwrap_or("test").to_owned();
     // Straight to the stream: what a passing test prints with macros is captured.
     let _ = writeln!(std::io::stderr(), "SKIP {name}: {why}");
+}
+
+/// Whether kernels work on copies: the first launch of a scope then misses its pages, and takes a
+/// second round.
+pub fn copies(runtime: &Runtime) -> bool {
+    runtime.explain().backing() == ChosenBacking::Copy
+}
+
+/// Whether the device's memory is too small for frames in one stretch: then every launch runs in
+/// rounds, each a submission by itself.
+pub fn always_in_rounds(runtime: &Runtime) -> bool {
+    copies(runtime) && runtime.explain().device_budget() < 1 << 20
 }
 
 /// Numbers that are different and exact in single precision.
