@@ -1,0 +1,150 @@
+//! Calls of Vulkan that fail, one after the other, for each kind of call and in each mode: results
+//! are right, or there is an error; no process ends by a signal or hangs, and nothing is left.
+//!
+//! `FARPTR_FAILURES_COUNT` says how many calls of each kind are made to fail, in place of a few.
+#![allow(clippy::unwrap_used, reason = "functions that tests call")]
+
+mod common;
+#[path = "common/masked.rs"]
+mod masked;
+
+use farptr::shaders::{affine, saxpy};
+use farptr::{AccessMode, Backing, Error, Grid, Runtime, RuntimeBuilder};
+
+/// The calls that fail, if the environment asks for no number of them.
+const FEW: [u64; 2] = [2, 9];
+/// A device for direct access, and one whose memory the host does not see.
+const DEVICES: [&str; 2] = ["lavapipe", "nvidia"];
+
+/// Some pages.
+const N: usize = 20_000;
+/// More than a batch.
+const LAUNCHES: u16 = 70;
+
+/// The modes that a device has.
+fn modes() -> Vec<(&'static str, RuntimeBuilder)> {
+    let mirrored = |backing| Runtime::builder().access(AccessMode::Mirrored).backing(backing);
+    if masked::mask().unwrap().starts_with("lavapipe") {
+        return vec![("direct", Runtime::builder().access(AccessMode::Direct))];
+    }
+    vec![("imported", mirrored(Backing::Import)), ("copied", mirrored(Backing::Copy))]
+}
+
+/// Does some work in each mode, and says how it went.
+fn work() {
+    // The layer (1.3.239) takes commands for submitted although their submission has failed.
+    let validation = !masked::mask().unwrap().contains("fail=submit:");
+    for (mode, builder) in modes() {
+        let builder = builder.validation(validation).no_pipeline_cache();
+        let said = match builder.build() {
+            Ok(runtime) => twice(&runtime),
+            Err(error) => format!("not built: {error:?}"),
+        };
+        println!("\n{mode}: {said}");
+    }
+}
+
+/// The first failure is the only one unless the device was lost, so a second try succeeds.
+fn twice(runtime: &Runtime) -> String {
+    match (once(runtime), once(runtime)) {
+        (Ok(()), Ok(())) => "right".to_owned(),
+        (Err(first), Ok(())) if !is_loss(&first) => format!("right after {first:?}"),
+        (Err(first), Err(second)) if is_loss(&first) && is_loss(&second) => "lost".to_owned(),
+        (Ok(()), Err(second)) if is_loss(&second) => "right, then lost".to_owned(),
+        (Ok(()), Err(second)) => match once(runtime) {
+            Ok(()) => format!("right after {second:?}"),
+            Err(third) => format!("WRONG: {second:?}, and again {third:?}"),
+        },
+        (first, second) => format!("WRONG: {first:?}, then {second:?}"),
+    }
+}
+
+fn is_loss(error: &Error) -> bool {
+    format!("{error:?}").contains("DEVICE_LOST")
+}
+
+/// Launches two kernels, looks at memory in between, and compares all of it in the end.
+fn once(runtime: &Runtime) -> Result<(), Error> {
+    let affine = runtime.kernel::<affine::Kernel>()?;
+    let saxpy = runtime.kernel::<saxpy::Kernel>()?;
+    let (x, y) = (vec![2.0f32; N].leak(), vec![1.0f32; N].leak());
+    let n = u32::try_from(N).unwrap();
+    runtime.scope(|s| {
+        let (x, lent) = (s.lend(&*x)?.ptr(), s.lend_mut(&mut *y)?);
+        for _ in 0..LAUNCHES {
+            let args = affine::Args { y: lent.ptr(), n, a: 1.0, c: 1.0 };
+            s.launch(&affine, Grid::cover(N), args)?;
+        }
+        let seen = s.wait()?.read(&lent)?[N - 1];
+        assert_eq!(seen, f32::from(LAUNCHES) + 1.0, "read between launches");
+        let args = saxpy::Args { a: 3.0, x, y: lent.ptr(), n };
+        Ok(s.launch(&saxpy, Grid::cover(N), args)?)
+    })?;
+    assert!(y.iter().all(|&y| y == f32::from(LAUNCHES) + 7.0), "wrong results");
+    Ok(())
+}
+
+/// Makes calls of a kind fail, each in a process of its own.
+fn fail(kind: &str, test: &str) {
+    // On a thread of its own, because a thread's runtime keeps the other tests waiting.
+    let no_device = || std::thread::spawn(|| common::runtime().is_none()).join().unwrap();
+    if !masked::is_child() && no_device() {
+        return;
+    }
+    let count = std::env::var("FARPTR_FAILURES_COUNT").ok();
+    let calls: Vec<u64> = match count.map(|count| count.parse().expect("a number of calls")) {
+        Some(count) => (1..=count).collect(),
+        None => FEW.to_vec(),
+    };
+    for device in DEVICES {
+        for call in &calls {
+            let mask = format!("{device},fail={kind}:{call}");
+            let Some(ended) = masked::again(&mask, test) else { return work() };
+            ended.assert_passed();
+            judge(kind, &ended);
+            if ended.total("failures") == 0 {
+                // There are not so many calls.
+                break;
+            }
+        }
+    }
+}
+
+fn judge(kind: &str, ended: &masked::Ended) {
+    let (mask, stdout) = (&ended.mask, &ended.stdout);
+    let modes = ["direct", "imported", "copied"].iter();
+    let lines = modes.filter_map(|mode| {
+        let line = stdout.lines().find(|line| line.starts_with(&format!("{mode}: ")))?;
+        Some(line.to_owned())
+    });
+    let lines: Vec<String> = lines.collect();
+    assert_eq!(lines.len(), if mask.starts_with("lavapipe") { 1 } else { 2 }, "{mask}: {stdout}");
+    let failures = ended.counts("failures");
+    for line in &lines {
+        assert!(!line.contains("WRONG"), "{mask}: {line}\n{}", ended.stderr);
+        println!("{mask}: {line}");
+    }
+    if failures.iter().all(|&failures| failures == 0) {
+        assert!(lines.iter().all(|line| line.ends_with(": right")), "{mask}: {lines:?}");
+    }
+    if !kind.ends_with("-lost") {
+        assert!(ended.left().is_empty(), "{mask}: {:?}\n{}", ended.left(), ended.report);
+    }
+}
+
+/// A test for each kind of failure (`runtime/mask/DESIGN.md`).
+macro_rules! kinds {
+    ($($test:ident $kind:literal;)*) => {$(
+        #[test]
+        fn $test() {
+            fail($kind, stringify!($test));
+        }
+    )*};
+}
+
+kinds! {
+    allocations_fail "allocation";
+    imports_fail "import";
+    submissions_fail "submit";
+    queries_fail "query";
+}
