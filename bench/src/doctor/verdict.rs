@@ -4,7 +4,8 @@
 //!
 //! * failed, if a check of it shows a fault;
 //! * degraded, if a check of it was refused or not tried, if kernels have to work around the
-//!   driver, or, where it imports memory, if some kind of memory cannot be imported;
+//!   driver, if no write of the host reaches a running kernel, or, where it imports memory, if some
+//!   kind of memory cannot be imported;
 //! * certified otherwise.
 //!
 //! The *device* is
@@ -149,6 +150,10 @@ fn judge_mode(mode: &Mode, checks: &[Check]) -> ModeVerdict {
         let reason = "the driver computes offsets in 32 bits; kernels compute them in 64";
         note(Grade::Degraded, reason.to_owned());
     }
+    if no_stop_is_seen(checks) {
+        let reason = "no write of the host reaches a running kernel, so none can be stopped by one";
+        note(Grade::Degraded, reason.to_owned());
+    }
     if mode.name != "copy" {
         for check in checks.iter().filter(|check| check.step == IMPORTS) {
             match check.finding.outcome {
@@ -159,6 +164,12 @@ fn judge_mode(mode: &Mode, checks: &[Check]) -> ModeVerdict {
         }
     }
     of_mode(Some(grade), reasons)
+}
+
+/// Whether stop words were tried, and kernels saw none.
+fn no_stop_is_seen(checks: &[Check]) -> bool {
+    let seen = checks.iter().filter_map(|check| check.finding.figures.get("seen")?.as_bool());
+    seen.reduce(|one, other| one || other) == Some(false)
 }
 
 /// A check with its outcome, in one line.
@@ -239,6 +250,17 @@ mod tests {
         assert_eq!(verdict.table_row, "| card | certified | direct: no, **copy**: certified |");
         assert_eq!(grade(&[mode("direct", false, false)], &[]), Grade::Failed);
         assert_eq!(grade(&[], &[]), Grade::Failed);
+    }
+
+    #[test]
+    fn a_device_on_which_no_kernel_sees_a_stop_is_degraded() {
+        let stop = |seen: bool| {
+            let finding = Finding::measured("").figure("seen", seen);
+            Check { finding, ..check("behaviour", None, Outcome::Measured) }
+        };
+        let modes = [mode("copy", true, true)];
+        assert_eq!(grade(&modes, &[stop(false), stop(false)]), Grade::Degraded);
+        assert_eq!(grade(&modes, &[stop(false), stop(true)]), Grade::Certified);
     }
 
     #[test]
