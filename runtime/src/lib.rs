@@ -142,6 +142,7 @@ mod lend;
 #[doc(hidden)]
 pub mod macro_support;
 pub mod misuse;
+mod pace;
 mod paging;
 mod prove;
 mod residency;

@@ -113,7 +113,7 @@ fn lose_copies() {
     // the driver below the layer the kernel runs on, and makes others wait, until it ends.
     drop((kernel, runtime));
     let another = || copying().validation(true).no_pipeline_cache().build().ok();
-    assert_usable(&(0..60).find_map(|_| another()).unwrap());
+    assert_usable(&std::iter::repeat_with(another).find_map(|built| built).unwrap());
 }
 
 #[test]
@@ -274,6 +274,35 @@ const ENDLESS: &str = "layout(local_size_x = 8) in;
         while (U(y).at[3] == 5u && pass != 0xffffffffu) pass++;
         U(y).at[1] = pass;
     }";
+
+#[test]
+fn launches_that_take_long_together_are_not_submitted_together() {
+    let name = "launches_that_take_long_together_are_not_submitted_together";
+    let Some(ended) = again("watchdog,watchdog=3000", name) else {
+        return launch_many();
+    };
+    ended.assert_passed();
+    assert_eq!(ended.total("lost"), 0);
+}
+
+fn launch_many() {
+    let Some(runtime) = build(copying()) else { return };
+    assert!(runtime.explain().submission_limit().is_some(), "a card may have a watchdog");
+    let kernel = long(&runtime);
+    let mut y = vec![5u32; 64];
+    runtime
+        .scope(|s| {
+            let y = s.lend_mut(&mut y)?.ptr().address();
+            // All of them together are as long as what loses a device in other tests.
+            (0..MANY).try_for_each(|_| launch(s, &kernel, y, [GROUPS / MANY, PASSES]))?;
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(y[0], 5 + GROUPS / MANY * MANY);
+}
+
+/// Launches that a submission takes if they are short.
+const MANY: u32 = 64;
 
 #[test]
 fn a_deadline_ends_kernels_that_see_nothing_of_the_host() {

@@ -5,7 +5,7 @@ mod kernel;
 pub use kernel::KernelExplanation;
 
 use crate::{
-    ChosenBacking, ProvedAccess, ResidencyTier,
+    ChosenBacking, LaunchOptions, ProvedAccess, ResidencyTier,
     lend::kinds::imports_all,
     prove::judge::Refusal,
     times::Clock,
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 use farptr_hmm::PageSize;
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// The choices of a runtime, with their reasons: printable, one fact per line.
 ///
@@ -142,6 +142,14 @@ impl Explanation {
         matches!(self.stopping, Stopping::Seen(_))
     }
 
+    /// The time of a submission whose launches have no deadline of their own, on a device whose
+    /// driver may have a watchdog: [`LaunchOptions::deadline`](crate::LaunchOptions::deadline).
+    #[must_use]
+    pub fn submission_limit(&self) -> Option<Duration> {
+        let taken = self.devices.iter().find(|judged| judged.refusal.is_none())?;
+        LaunchOptions::new().submission_limit(taken.info.kind)
+    }
+
     /// Whether the driver was seen to compute offsets in 32 bits, so that kernels compute them
     /// themselves.
     #[must_use]
@@ -207,6 +215,14 @@ impl fmt::Display for Explanation {
             )?,
         }
         writeln!(f, "stop        {}", Stop(self.stopping))?;
+        match self.submission_limit() {
+            None => writeln!(f, "deadlines   60 s for a launch")?,
+            Some(limit) => writeln!(
+                f,
+                "deadlines   60 s for a launch, {} s for a submission: drivers have watchdogs",
+                limit.as_secs()
+            )?,
+        }
         let offsets = match self.narrow_offsets {
             false => "64 bits",
             true => "the driver has 32 bits; kernels compute them themselves, in 64",

@@ -66,6 +66,18 @@ impl Allowance {
         Self { allowed, spent: Duration::ZERO, queued: Duration::ZERO, open: None }
     }
 
+    /// The part of it that is for one submission, which may have a limit.
+    pub(crate) fn part(&self, limit: Option<Duration>) -> Self {
+        let left = self.allowed.saturating_sub(self.spent);
+        Self::new(limit.map_or(left, |limit| limit.min(left)))
+    }
+
+    /// Adds what a part has used.
+    pub(crate) fn count_part(&mut self, part: &Self) {
+        self.spent = self.spent.saturating_add(part.spent);
+        self.queued = self.queued.saturating_add(part.queued);
+    }
+
     /// Adds time that the host worked for the launch.
     pub(crate) fn work(&mut self, took: Duration) {
         self.spent = self.spent.saturating_add(took);
@@ -300,6 +312,23 @@ mod tests {
         let ended = Device::new(Duration::ZERO, SECOND / 4).ends(&mut allowance);
         assert!(!ended, "an eighth of a second was left");
         assert!(allowance.is_spent());
+    }
+
+    #[test]
+    fn a_part_has_a_limit_and_what_it_used_counts() {
+        let mut whole = Allowance::new(3 * SECOND);
+        for (limit, own, ends, spent) in [
+            (Some(SECOND), SECOND / 2, true, SECOND / 2),
+            (Some(SECOND), SECOND * 2, false, SECOND * 3 / 2),
+            (None, SECOND * 2, false, 3 * SECOND),
+        ] {
+            let mut part = whole.part(limit);
+            assert_eq!(Device::new(SECOND, own).ends(&mut part), ends, "{limit:?}");
+            whole.count_part(&part);
+            assert_eq!(whole.spent, spent);
+        }
+        assert!(whole.is_spent() && whole.overdue().queued >= 3 * SECOND);
+        assert_eq!(whole.part(Some(SECOND)).allowed, Duration::ZERO);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::{
     channel::{Channel, LaunchPlace},
     control_block::Row,
     launcher::Launcher,
+    options::LaunchOptions,
     pending::Pending,
     pool::Pooled,
     stop::StopWord,
@@ -19,6 +20,7 @@ use crate::{
         Device, Pipeline,
         command::{Recording, Submitted, WordCopy},
         control::BlockAt,
+        info::DeviceKind,
     },
 };
 use std::{
@@ -32,10 +34,16 @@ use std::{
 const LAUNCHES: u32 = Channel::LAUNCHES;
 const _: () = assert!(LAUNCHES <= Submitted::TIMED_LAUNCHES, "all launches can be timed");
 
+/// The expected time of a batch from which on it takes no more launches, on a device that may have
+/// a watchdog; and that of a launch of which nothing is known.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
 /// The launches of one submission while they are recorded, all checked or all unchecked.
 pub(crate) struct Batch {
     recording: Recording,
     launches: Launches,
+    /// The time that the launches are likely to take; absent where nothing limits it.
+    expected: Option<Duration>,
 }
 
 /// The launches of one submission that the device has. Dropping them waits.
@@ -58,7 +66,8 @@ struct Launches {
     count: u32,
     /// Their kernels, if they are timed.
     kernels: Vec<&'static str>,
-    pipelines: Vec<Arc<Pipeline>>,
+    /// Their pipelines, each with the workgroups of all its launches.
+    pipelines: Vec<(Arc<Pipeline>, u64)>,
     checked: Option<Checked>,
     /// Control blocks of folded launches without checks.
     grids: Option<Pooled<Channel>>,
@@ -73,7 +82,10 @@ struct Checked {
 impl Batch {
     /// A batch for unchecked launches.
     pub(crate) fn begin(launcher: &Launcher) -> Result<Self, VulkanError> {
-        Ok(Self { recording: Recording::begin(launcher.device())?, launches: Launches::default() })
+        let recording = Recording::begin(launcher.device())?;
+        let is_watched = launcher.device().info.kind.has_watchdog();
+        let expected = is_watched.then_some(Duration::ZERO);
+        Ok(Self { recording, launches: Launches::default(), expected })
     }
 
     /// A batch for checked launches.
@@ -105,14 +117,24 @@ impl Batch {
     }
 
     /// The commands, to which the caller adds one launch of a pipeline that the batch keeps.
-    pub(crate) fn add(&mut self, kernel: &'static str, pipeline: &Arc<Pipeline>) -> &mut Recording {
+    pub(crate) fn add(
+        &mut self,
+        kernel: &'static str,
+        pipeline: &Arc<Pipeline>,
+        groups: [u32; 3],
+    ) -> &mut Recording {
         self.launches.count += 1;
         if self.recording.times_kernels() {
             self.launches.kernels.push(kernel);
         }
+        let groups = groups.into_iter().map(u64::from).fold(1, u64::saturating_mul);
+        if let Some(expected) = &mut self.expected {
+            *expected = expected.saturating_add(pipeline.pace.expect(groups).unwrap_or(AT_ONCE));
+        }
         let pipelines = &mut self.launches.pipelines;
-        if pipelines.last().is_none_or(|last| !Arc::ptr_eq(last, pipeline)) {
-            pipelines.push(Arc::clone(pipeline));
+        match pipelines.iter_mut().find(|(known, _)| Arc::ptr_eq(known, pipeline)) {
+            Some((_, all)) => *all = all.saturating_add(groups),
+            None => pipelines.push((Arc::clone(pipeline), groups)),
         }
         &mut self.recording
     }
@@ -125,7 +147,8 @@ impl Batch {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.launches.count >= LAUNCHES
+        let takes_long = self.expected.is_some_and(|expected| expected >= AT_ONCE);
+        takes_long || self.launches.count >= LAUNCHES
     }
 
     /// Hands the launches to the device. On an error none of them runs.
@@ -137,13 +160,14 @@ impl Batch {
         device: &Device,
         stop: Option<&StopWord>,
     ) -> Result<InFlight, VulkanError> {
-        let Self { recording, launches } = self;
+        let Self { recording, launches, .. } = self;
         if stop.is_some_and(StopWord::is_raised) {
             // An earlier launch was ended and has counted no failure.
             launches.end();
         }
         // Without a stop word there is no checked kernel, and nothing to stop.
-        let allowance = launches.time().filter(|_| stop.is_some()).map(Allowance::new);
+        let time = launches.time(device.info.kind).filter(|_| stop.is_some());
+        let allowance = time.map(Allowance::new);
         let stop = stop.filter(|_| device.traits().cuts_loops);
         let copy = stop
             .zip(launches.checked.as_ref())
@@ -165,10 +189,16 @@ impl Launches {
     }
 
     /// How long the launches may take together; without a limit if they are unchecked.
-    fn time(&self) -> Option<Duration> {
-        let checked = self.checked.as_ref()?;
-        let times = checked.pending.iter().map(|(_, pending)| pending.options.time());
-        Some(times.fold(Duration::ZERO, Duration::saturating_add))
+    fn time(&self, kind: DeviceKind) -> Option<Duration> {
+        let options = self.checked.as_ref()?.pending.iter().map(|(_, pending)| &pending.options);
+        let limit = options.clone().find_map(|options| options.submission_limit(kind));
+        let sum = options.map(LaunchOptions::time).fold(Duration::ZERO, Duration::saturating_add);
+        Some(limit.map_or(sum, |limit| limit.min(sum)))
+    }
+
+    /// Notes how long the launches took, at most.
+    fn note_pace(&self, took: Duration) {
+        self.pipelines.iter().for_each(|(pipeline, groups)| pipeline.pace.note(*groups, took));
     }
 }
 
@@ -194,7 +224,12 @@ impl InFlight {
             *overdue = wait_or_stop(submitted, allowance.as_mut(), end)?;
         }
         self.note_times(device);
-        Ok(self.failure(device, lends))
+        let failure = self.failure(device, lends);
+        // Launches behind one that failed do nothing.
+        if failure.is_none() && stop.is_none_or(|stop| stop.failures() == 0) {
+            self.launches.note_pace(self.since.elapsed());
+        }
+        Ok(failure)
     }
 
     /// Adds the times of the launches, which are complete, if they were taken.

@@ -141,7 +141,7 @@ impl Stream {
         // SAFETY: 1. the pipeline was compiled for this device, with a control block; groups and
         // push constants keep the limits (`Request`); 2. the batch keeps pipeline and channel, and
         // the stream the stop word; 3. the module's argument and the caller's promise.
-        unsafe { batch.add(kernel, &pipeline).launch(&work) };
+        unsafe { batch.add(kernel, &pipeline, work.groups).launch(&work) };
         batch.expect(place, Pending { kernel, facts, roots, options });
         self.submit_if_full(lends)?;
         if alone { self.submit(lends) } else { Ok(()) }

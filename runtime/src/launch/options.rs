@@ -1,6 +1,6 @@
 //! Limits and guarantees of one launch.
 
-use crate::vk::info::Stopping;
+use crate::vk::info::{DeviceKind, Stopping};
 use std::time::Duration;
 
 /// Limits and guarantees of one launch: what [`Scope::launch_with`](crate::Scope::launch_with)
@@ -26,6 +26,10 @@ pub struct LaunchOptions {
 
 /// How long a launch may take unless [`LaunchOptions::deadline`] says otherwise.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long a submission may take on a device that may have a watchdog, unless the launch has a
+/// deadline of its own: `DESIGN.md`, "Watchdogs".
+pub(crate) const SUBMISSION: Duration = Duration::from_secs(5);
 
 /// How much faster than at start-up a device may run: cards raise their clocks under load.
 pub(crate) const FASTER: u32 = 4;
@@ -56,6 +60,11 @@ impl LaunchOptions {
     }
 
     /// Ends the launch with an error if it runs longer, 60 seconds unless set.
+    ///
+    /// Drivers of graphics devices reset them if one submission takes too long, amdgpu after 10
+    /// seconds and i915 after 7.5. So on a device that is no processor, a launch without a deadline
+    /// of its own gets 5 seconds for a submission, which several short launches share; a launch in
+    /// rounds has a submission for each round.
     ///
     /// Only time counts in which the launch could run and a thread waits for it, or asks for it by
     /// [`is_done`](crate::Scope::is_done). Time does not count while launches of other scopes are
@@ -103,6 +112,11 @@ impl LaunchOptions {
         let passes = passes.saturating_mul(u128::from(FASTER)).max(u128::from(FEWEST_PASSES));
         let loop_limit = self.loop_limit.min(u32::try_from(passes).unwrap_or(u32::MAX));
         Self { loop_limit, ..*self }
+    }
+
+    /// How long a submission of the launch may take, if the device limits that.
+    pub(crate) fn submission_limit(&self, kind: DeviceKind) -> Option<Duration> {
+        (self.deadline.is_none() && kind.has_watchdog()).then_some(SUBMISSION)
     }
 
     /// How long the launch may take.

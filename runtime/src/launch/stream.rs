@@ -112,7 +112,7 @@ impl Stream {
         // SAFETY: 1. the caller's promise 1, and a folded grid got its control block; 2. the batch
         // keeps pipeline and control block; 3. the caller's promise 2, since an idle stream has
         // waited.
-        unsafe { batch.add(kernel, pipeline).launch(&work) };
+        unsafe { batch.add(kernel, pipeline, work.groups).launch(&work) };
         self.submit_if_full(lends)
     }
 
@@ -152,6 +152,10 @@ impl Stream {
     pub(crate) fn submit(&mut self, lends: &Lends) -> Result<(), LaunchError> {
         self.check()?;
         let Some(batch) = self.recording.take() else { return Ok(()) };
+        if self.device().info.kind.has_watchdog() {
+            // The time of launches that have completed says how many the next batch may have.
+            self.complete_ended(lends)?;
+        }
         if self.in_flight.len() >= IN_FLIGHT {
             self.complete_oldest(lends);
         }
@@ -165,6 +169,16 @@ impl Stream {
     /// waiting. The logs of those that have are read; a failure is kept until it is reported.
     pub(crate) fn poll(&mut self, lends: &Lends) -> Result<bool, LaunchError> {
         self.check()?;
+        self.complete_ended(lends)?;
+        // With as many in flight as there may be, submitting would wait.
+        if self.in_flight.len() < IN_FLIGHT {
+            self.submit(lends)?;
+        }
+        Ok(self.is_idle() && self.recording.is_none())
+    }
+
+    /// Reads the logs of batches that have completed, without waiting.
+    fn complete_ended(&mut self, lends: &Lends) -> Result<(), LaunchError> {
         while let Some(oldest) = self.in_flight.front_mut() {
             let polled = oldest.poll(self.stop.as_deref());
             self.note_loss(polled.as_ref().err());
@@ -176,11 +190,7 @@ impl Stream {
             }
             self.complete_oldest(lends);
         }
-        // With as many in flight as there may be, submitting would wait.
-        if self.in_flight.len() < IN_FLIGHT {
-            self.submit(lends)?;
-        }
-        Ok(self.is_idle() && self.recording.is_none())
+        Ok(())
     }
 
     /// Submits the launches that are recorded, waits for all, and reports the first failure since

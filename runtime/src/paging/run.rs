@@ -77,6 +77,8 @@ pub(super) struct Runner<'r> {
     rows: &'r [Row],
     /// The time of all rounds together.
     allowance: Allowance,
+    /// The times for the error, once a round was stopped.
+    overdue: Option<Overdue>,
     /// The time that this thread had worked when it was last counted.
     worked: Duration,
     /// The log of the newest round.
@@ -140,6 +142,7 @@ impl<'r> Runner<'r> {
             work: Work { pipeline, control: None, push: request.push, groups, copy: None },
             rows: &prepared.rows,
             allowance: Allowance::new(request.options.time()),
+            overdue: None,
             worked: worked(),
             newest: Log::default(),
             ticks: Vec::new(),
@@ -157,12 +160,15 @@ impl<'r> Runner<'r> {
         };
         let submitted = self.memory.frames.submit_before(launch)?;
         Counters::add(&self.device.counters.submissions, 1);
-        let overdue = wait_or_stop(&submitted, Some(&mut self.allowance), || {
+        let limit = self.launch.request.options.submission_limit(self.device.info.kind);
+        let mut part = self.allowance.part(limit);
+        self.overdue = wait_or_stop(&submitted, Some(&mut part), || {
             self.launch.stop.raise();
             self.round.channel.stop();
         })?;
+        self.allowance.count_part(&part);
         self.ticks.extend(submitted.ticks());
-        Ok(overdue)
+        Ok(self.overdue)
     }
 
     /// Counts the time that this thread worked for the launch since the last time.
@@ -226,7 +232,8 @@ impl<'r> Runner<'r> {
                 LaunchError::Unwritable { kernel, address, reason: why.into() }
             }
             Ended::Deadline => {
-                let Overdue { allowed: deadline, queued } = self.allowance.overdue();
+                let overdue = self.overdue.unwrap_or_else(|| self.allowance.overdue());
+                let Overdue { allowed: deadline, queued } = overdue;
                 LaunchError::Deadline { kernel, deadline, queued }
             }
             Ended::Device(error) => error.into(),

@@ -30,6 +30,14 @@ pub(crate) enum DeviceKind {
     Other,
 }
 
+impl DeviceKind {
+    /// Whether a driver of such a device may reset it if a submission takes some seconds. Drivers
+    /// do not say.
+    pub(crate) fn has_watchdog(self) -> bool {
+        self != Self::Cpu
+    }
+}
+
 /// The limits that launches, buffers and imports have to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {

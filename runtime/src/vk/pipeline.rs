@@ -1,7 +1,7 @@
 //! Compute pipelines and the driver's pipeline cache.
 
 use super::{Device, deferred::Deferred, handle::Handle, named::Named};
-use crate::VulkanError;
+use crate::{VulkanError, pace::Pace};
 use ash::vk;
 use std::{ffi::CString, fmt, sync::Arc};
 
@@ -18,7 +18,11 @@ pub(crate) struct Shader<'w> {
 }
 
 /// A compute pipeline and its layout.
-pub(crate) struct Pipeline(Deferred<Compiled>);
+pub(crate) struct Pipeline {
+    compiled: Deferred<Compiled>,
+    /// The time that its launches take.
+    pub(crate) pace: Pace,
+}
 
 /// Destroys pipeline and layout when it is dropped; so the device has to be done with them by then.
 struct Compiled {
@@ -38,15 +42,16 @@ impl Pipeline {
         let layout = Layout::new(device, shader)?;
         let raw = compile(device, cache, &layout, shader)?;
         let compiled = Compiled { raw, layout, handle: Arc::clone(device.handle()) };
-        Ok(Self(Deferred::new(compiled, device.queue())))
+        let compiled = Deferred::new(compiled, device.queue());
+        Ok(Self { compiled, pace: Pace::default() })
     }
 
     pub(super) fn raw(&self) -> vk::Pipeline {
-        self.0.raw
+        self.compiled.raw
     }
 
     pub(super) fn layout(&self) -> vk::PipelineLayout {
-        self.0.layout.raw
+        self.compiled.layout.raw
     }
 }
 
