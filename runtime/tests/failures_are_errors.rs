@@ -2,6 +2,11 @@
 //! are right, or there is an error; no process ends by a signal or hangs, and nothing is left.
 //!
 //! `FARPTR_FAILURES_COUNT` says how many calls of each kind are made to fail, in place of a few.
+//!
+//! # Safety
+//!
+//! Memory that was lent to a scope whose device was lost is leaked, and not looked at.
+#![allow(unsafe_code, reason = "a scope that fails leaks what it was lent")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 mod common;
@@ -9,7 +14,7 @@ mod common;
 mod masked;
 
 use farptr::shaders::{affine, saxpy};
-use farptr::{AccessMode, Backing, Error, Grid, Runtime, RuntimeBuilder};
+use farptr::{AccessMode, Backing, Error, Grid, LaunchError, Runtime, RuntimeBuilder};
 
 /// The calls that fail, if the environment asks for no number of them.
 const FEW: [u64; 2] = [2, 9];
@@ -36,6 +41,8 @@ fn work() {
     let validation = !masked::mask().unwrap().contains("fail=submit:");
     for (mode, builder) in modes() {
         let builder = builder.validation(validation).no_pipeline_cache();
+        // SAFETY: what was lent to a scope that fails is leaked.
+        let builder = unsafe { builder.assume_stopped_when_lost() };
         let said = match builder.build() {
             Ok(runtime) => twice(&runtime),
             Err(error) => format!("not built: {error:?}"),
@@ -60,7 +67,8 @@ fn twice(runtime: &Runtime) -> String {
 }
 
 fn is_loss(error: &Error) -> bool {
-    format!("{error:?}").contains("DEVICE_LOST")
+    matches!(error, Error::Launch(LaunchError::DeviceLost { .. }))
+        || format!("{error:?}").contains("DEVICE_LOST")
 }
 
 /// Launches two kernels, looks at memory in between, and compares all of it in the end.
@@ -146,5 +154,9 @@ kinds! {
     allocations_fail "allocation";
     imports_fail "import";
     submissions_fail "submit";
+    submissions_lose_the_device "submit-lost";
+    waits_fail "wait";
+    waits_lose_the_device "wait-lost";
     queries_fail "query";
+    queries_lose_the_device "query-lost";
 }
