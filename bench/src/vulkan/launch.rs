@@ -81,8 +81,8 @@ impl Lane {
     ) -> Result<(), Failure> {
         self.start(record)?;
         let began = Instant::now();
-        // The counter, and no wait with a limit: on llvmpipe (Mesa 22.3) such waits end late. If it
-        // cannot be read, the wait finds out why.
+        // The host acts between two looks at the counter. If it cannot be read, the wait finds out
+        // why.
         while self.completed().unwrap_or(self.newest) < self.newest {
             during(began.elapsed());
             thread::sleep(PAUSE);
