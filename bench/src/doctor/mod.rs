@@ -1,8 +1,8 @@
 //! `farptr-doctor` tries what farptr needs of a device and its driver.
 //!
-//! Each thing is tried in a process of its own ([`child`]), in the order of a table ([`steps`]).
-//! What comes of it is plain data ([`report`]), which is judged by a function of that data
-//! ([`verdict`]) and printed as text ([`text`]) or as JSON.
+//! Each thing is tried in a process of its own (`child`), in the order of a table (`steps`).
+//! What comes of it is plain data (`report`), which is judged by a function of that data
+//! (`verdict`) and printed as text (`text`) or as JSON.
 
 mod behaviour;
 mod child;
