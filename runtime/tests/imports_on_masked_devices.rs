@@ -15,10 +15,11 @@ mod masked;
 use common::build;
 use farptr::shaders::saxpy;
 use farptr::{
-    AccessMode, Backing, ChosenBacking, Error, Grid, Kernel, ProvedAccess, Runtime, Scope,
+    AccessMode, Backing, ChosenBacking, Error, Grid, Kernel, LaunchError, ProvedAccess, Runtime,
+    Scope,
 };
 use memmap2::{Mmap, MmapMut};
-use std::{io::Write, sync::Barrier};
+use std::{collections::BTreeSet, io::Write, sync::Barrier};
 
 const PAGE: usize = 4096;
 /// Elements of a page.
@@ -307,4 +308,55 @@ fn an_import_that_fails_is_a_copy_or_an_error() {
         assert!(added || runtime.access() == ProvedAccess::Direct, "what is refused is copied");
     }
     assert!(x.iter().all(|&x| x == 1.0));
+}
+
+/// A lend of an inner scope splits the import of the outer one. The n-th import fails, or all from it
+/// on, so the import is split, put back or gone. The outer scope's launch is right then, or an error.
+#[test]
+fn an_import_that_cannot_be_put_back_loses_the_device() {
+    let test = "an_import_that_cannot_be_put_back_loses_the_device";
+    if masked::is_child() {
+        return println!("outcome: {}", launch_around_a_split());
+    }
+    if common::runtime().is_none() {
+        return;
+    }
+    let mut outcomes = BTreeSet::new();
+    for mask in (1..=14).flat_map(|n| [format!("import:{n}"), format!("import:{n}+")]) {
+        let ended = masked::again(&format!("lavapipe,fail={mask}"), test).unwrap();
+        ended.assert_passed();
+        assert_eq!(ended.left(), [], "{mask}");
+        let outcome = ended.stdout.lines().find_map(|line| Some(line.split_once("outcome: ")?.1));
+        outcomes.insert(outcome.unwrap_or_else(|| panic!("{ended:?}")).to_owned());
+    }
+    let expected = ["no direct access", "not lent", "put back", "split", "the device is lost"];
+    assert_eq!(outcomes.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+}
+
+fn launch_around_a_split() -> &'static str {
+    let runtime = match Runtime::builder().access(AccessMode::Direct).no_pipeline_cache().build() {
+        Ok(runtime) => runtime,
+        Err(_) => return "no direct access",
+    };
+    let kernel = runtime.kernel::<saxpy::Kernel>().unwrap();
+    let (mut x, mut y) = (pages(8), pages(8));
+    floats(&mut x).fill(1.0);
+    let x = &*floats(&mut x);
+    let mut inner = None;
+    let outer = runtime.scope(|s| {
+        let n = u32::try_from(8 * ONES).unwrap();
+        let (lent_x, lent_y) = (s.lend(x)?.ptr(), s.lend_mut(floats(&mut y))?.ptr());
+        inner = Some(runtime.scope(|s| Ok(s.lend(&x[2 * ONES..5 * ONES]).map(drop)?)));
+        let args = saxpy::Args { x: lent_x, y: lent_y, n, a: 1.0 };
+        Ok(s.launch(&kernel, Grid::cover(n as usize), args)?)
+    });
+    match (outer, inner) {
+        (Err(_), None) => "not lent",
+        (Err(Error::Launch(LaunchError::DeviceLost { .. })), Some(Err(_))) => "the device is lost",
+        (Ok(()), Some(inner)) => {
+            assert_eq!(floats(&mut y), vec![1.0; 8 * ONES]);
+            if inner.is_ok() { "split" } else { "put back" }
+        }
+        other => panic!("{other:?}"),
+    }
 }

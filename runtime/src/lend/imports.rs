@@ -189,7 +189,7 @@ impl Importer for DeviceImporter<'_> {
     }
 
     fn lose(&mut self) {
-        self.device.refuse_work();
+        self.device.lose_while_idle();
     }
 }
 

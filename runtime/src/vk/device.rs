@@ -182,9 +182,9 @@ impl Device {
         self.queue.while_idle(at_most, act)
     }
 
-    /// Makes all submissions fail from now on.
-    pub(crate) fn refuse_work(&self) {
-        self.queue.refuse();
+    /// Takes the device for lost because an import failed in [`while_idle`](Self::while_idle).
+    pub(crate) fn lose_while_idle(&self) {
+        self.queue.lose_while_idle("vkAllocateMemory");
     }
 
     /// Bytes of device memory that farptr's own buffers have taken.

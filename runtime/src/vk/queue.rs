@@ -14,7 +14,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{
-            AtomicBool, AtomicU64,
+            AtomicU64,
             Ordering::{AcqRel, Acquire, Release},
         },
     },
@@ -40,8 +40,6 @@ pub(crate) struct Queue {
     newest: AtomicU64,
     /// A value that the timeline has reached; it may have reached a higher one.
     reached: AtomicU64,
-    /// Nothing may be submitted any more, since memory that kernels may use is not imported.
-    refuses: AtomicBool,
     retired: Mutex<Retired>,
     handle: Arc<Handle>,
 }
@@ -63,7 +61,6 @@ impl Queue {
             timeline,
             newest: AtomicU64::new(0),
             reached: AtomicU64::new(0),
-            refuses: AtomicBool::new(false),
             retired: Mutex::new(Retired::default()),
             handle: Arc::clone(handle),
         })
@@ -90,10 +87,6 @@ impl Queue {
         // A panic while the lock was held leaves at worst a value that is never signalled or waited
         // for, so a poisoned lock is as good as any.
         let queue = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.refuses.load(Acquire) {
-            let result = vk::Result::ERROR_OUT_OF_HOST_MEMORY;
-            return Err((VulkanError { call: "vkQueueSubmit", result }, None));
-        }
         // Under the lock, so that nothing is submitted once `settle` has had it.
         self.check().map_err(|lost| (lost, None))?;
         let value = self.newest.load(Acquire) + 1;
@@ -141,9 +134,12 @@ impl Queue {
         done
     }
 
-    /// Makes all submissions fail from now on.
-    pub(crate) fn refuse(&self) {
-        self.refuses.store(true, Release);
+    /// Takes the device for lost because of a call that failed in [`while_idle`](Self::while_idle),
+    /// so that nothing is pending.
+    pub(crate) fn lose_while_idle(&self, call: &'static str) {
+        let loss = self.handle.loss();
+        loss.note(VulkanError { call, result: vk::Result::ERROR_DEVICE_LOST });
+        loss.come_to_rest();
     }
 
     /// Asks for a submission, for so long at most.
