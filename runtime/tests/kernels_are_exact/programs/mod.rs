@@ -33,7 +33,7 @@ const LINKS_COUNT: u32 = 256;
 /// Counters for each of five operations.
 const COUNTERS_EACH: u32 = 256;
 /// Programs that run unless the environment says otherwise.
-const COUNT: u64 = 2000;
+const COUNT: u64 = 500;
 
 #[test]
 fn share_0_of_4_is_exact() {
