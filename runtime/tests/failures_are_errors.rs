@@ -13,8 +13,11 @@ mod common;
 #[path = "common/masked.rs"]
 mod masked;
 
-use farptr::shaders::{affine, saxpy};
-use farptr::{AccessMode, Backing, Error, Grid, LaunchError, Runtime, RuntimeBuilder};
+use farptr::shaders::{affine, hadamard, saxpy};
+use farptr::{
+    AccessMode, Backing, Error, Grid, LaunchError, LaunchOptions, Runtime, RuntimeBuilder,
+};
+use std::collections::BTreeSet;
 
 /// The calls that fail, if the environment asks for no number of them.
 const FEW: [u64; 2] = [2, 9];
@@ -90,6 +93,75 @@ fn once(runtime: &Runtime) -> Result<(), Error> {
     })?;
     assert!(y.iter().all(|&y| y == f32::from(LAUNCHES) + 7.0), "wrong results");
     Ok(())
+}
+
+/// A kernel overwrites a few bytes of what it was lent, and the scope goes on after a failure. Bytes
+/// that no kernel writes stay, and a launch that succeeds is seen.
+fn go_on(runtime: &Runtime) -> Result<(), Error> {
+    const WRITTEN: usize = 10;
+    let kernel = runtime.kernel::<hadamard::Kernel>()?;
+    let (x, y, mut z) = (vec![2.0f32; N], vec![3.0f32; N], vec![9.0f32; N]);
+    let done = runtime.scope(|s| {
+        let (x, y) = (s.lend(&x)?.ptr(), s.lend(&y)?.ptr());
+        let lent = s.lend_mut(&mut z)?;
+        let args = hadamard::Args { x, y, z: lent.ptr(), n: WRITTEN as u32 };
+        let mut launch = || s.launch(&kernel, Grid::cover(WRITTEN), args);
+        let last = launch().or_else(|_| launch());
+        let seen = s.wait()?.read(&lent)?[N - 1];
+        assert_eq!(seen, 9.0, "a byte that no kernel writes");
+        Ok(last?)
+    });
+    assert!(z[WRITTEN..].iter().all(|&z| z == 9.0), "bytes that no kernel writes: {done:?}");
+    if done.is_ok() {
+        assert_eq!(z[..WRITTEN], [6.0; WRITTEN]);
+    }
+    done
+}
+
+/// As [`go_on`], with a transaction that leaves what was lent between launches that do not.
+fn go_on_after_a_transaction(runtime: &Runtime) -> Result<(), Error> {
+    let kernel = runtime.kernel::<affine::Kernel>()?;
+    let mut y = vec![9.0f32; N];
+    let mut added = 0u8;
+    let done = runtime.scope(|s| {
+        let lent = s.lend_mut(&mut y)?;
+        for outside in [0, 1, 0, 0] {
+            let n = N as u32 + outside;
+            let args = affine::Args { y: lent.ptr(), n, a: 1.0, c: 1.0 };
+            let options = LaunchOptions::new().transactional(outside > 0);
+            let launched = s.launch_with(&kernel, Grid::cover(N + 1), args, &options);
+            let done = launched.and_then(|()| s.wait().map(drop));
+            assert!(done.is_err() || outside == 0);
+            added += u8::from(done.is_ok());
+        }
+        Ok(())
+    });
+    assert_eq!(y, vec![9.0 + f32::from(added); N], "{done:?}");
+    done
+}
+
+/// Makes one of the first calls of a scope fail that goes on.
+#[test]
+fn bytes_that_no_kernel_writes_survive_a_failure() {
+    let test = "bytes_that_no_kernel_writes_survive_a_failure";
+    if masked::is_child() {
+        let copies = Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy);
+        let Ok(runtime) = copies.no_pipeline_cache().build() else { return };
+        let went = go_on_after_a_transaction(&runtime).and(go_on(&runtime));
+        return println!("\nwent on: {:?}", went.map_err(drop));
+    }
+    if common::runtime().is_none() {
+        return;
+    }
+    let mut outcomes = BTreeSet::new();
+    for mask in (1..=18).flat_map(|call| [format!("submit:{call}"), format!("allocation:{call}")]) {
+        let ended = masked::again(&format!("nvidia,fail={mask}"), test).unwrap();
+        ended.assert_passed();
+        assert!(ended.left().is_empty(), "{mask}: {:?}", ended.left());
+        let outcome = ended.stdout.lines().find_map(|line| line.strip_prefix("went on: "));
+        outcomes.insert(outcome.unwrap_or("not built").to_owned());
+    }
+    assert!(outcomes.contains("Ok(())"), "{outcomes:?}");
 }
 
 /// Makes calls of a kind fail, each in a process of its own.

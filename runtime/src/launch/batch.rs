@@ -225,8 +225,9 @@ impl InFlight {
         }
         self.note_times(device);
         let failure = self.failure(device, lends);
-        // Launches behind one that failed do nothing.
-        if failure.is_none() && stop.is_none_or(|stop| stop.failures() == 0) {
+        // Launches behind one that failed do nothing, and neither do those that were told to end.
+        let ran = |stop: &StopWord| stop.failures() == 0 && !stop.is_raised();
+        if failure.is_none() && stop.is_none_or(ran) {
             self.launches.note_pace(self.since.elapsed());
         }
         Ok(failure)

@@ -106,9 +106,10 @@ impl LaunchOptions {
     /// These options on a device. If kernels see no word of the host's, their loops are limited to
     /// the passes that an invocation can make before the deadline, on a device that is
     /// [`FASTER`] than it was when it was measured.
-    pub(crate) fn on(&self, stopping: Option<Stopping>) -> Self {
+    pub(crate) fn on(&self, stopping: Option<Stopping>, kind: DeviceKind) -> Self {
         let Some(Stopping::Unseen { passes_per_second }) = stopping else { return *self };
-        let passes = u128::from(passes_per_second) * self.time().as_millis() / 1000;
+        let time = self.submission_limit(kind).unwrap_or(self.time());
+        let passes = u128::from(passes_per_second) * time.as_millis() / 1000;
         let passes = passes.saturating_mul(u128::from(FASTER)).max(u128::from(FEWEST_PASSES));
         let loop_limit = self.loop_limit.min(u32::try_from(passes).unwrap_or(u32::MAX));
         Self { loop_limit, ..*self }
@@ -146,7 +147,12 @@ mod tests {
     #[test]
     fn loops_are_limited_by_the_deadline_where_kernels_do_not_see_it() {
         let unseen = Some(Stopping::Unseen { passes_per_second: 1_000_000 });
-        let limit = |options: LaunchOptions, stopping| options.on(stopping).loop_limit;
+        let limit = |options: LaunchOptions, stopping| {
+            let [cpu, card] =
+                [DeviceKind::Cpu, DeviceKind::Discrete].map(|kind| options.on(stopping, kind));
+            assert!(options.deadline.is_none() || cpu.loop_limit == card.loop_limit);
+            cpu.loop_limit
+        };
         let second = LaunchOptions::new().deadline(Duration::from_secs(1));
         assert_eq!(limit(second, unseen), 4_000_000);
         assert_eq!(limit(second.loop_limit(1000), unseen), 1000, "the smaller one");
@@ -154,6 +160,10 @@ mod tests {
         assert_eq!(limit(second, None), u32::MAX);
         let short = second.deadline(Duration::from_millis(1));
         assert_eq!(limit(short, unseen), FEWEST_PASSES, "a measurement is not that exact");
+        // A card's submission has less time than the launch.
+        let card = LaunchOptions::new().on(unseen, DeviceKind::Discrete);
+        assert_eq!(card.loop_limit, 20_000_000);
+        assert_eq!(limit(LaunchOptions::new(), unseen), 240_000_000);
         let long = second.deadline(Duration::MAX);
         assert_eq!(limit(long, unseen), u32::MAX);
     }

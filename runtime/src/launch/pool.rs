@@ -54,8 +54,9 @@ impl<T> DerefMut for Pooled<T> {
 
 impl<T> Drop for Pooled<T> {
     fn drop(&mut self) {
-        // In a child made by `fork` the list may be half changed.
-        if !self.pool.device.is_inherited() {
+        // In a child made by `fork` the list may be half changed. On a lost device a kernel may
+        // still read the object, so nobody gets it.
+        if !self.pool.device.is_inherited() && self.pool.device.check().is_ok() {
             self.object.take().into_iter().for_each(|object| self.pool.free.push(object));
         }
     }

@@ -198,9 +198,12 @@ impl Stream {
     pub(crate) fn finish(&mut self, lends: &Lends) -> Result<(), LaunchError> {
         self.submit(lends)?;
         self.drain(lends);
-        self.has_checked = false;
-        self.stop.iter().for_each(|stop| stop.clear());
-        self.tables.clear();
+        // Kernels of a lost device may be running, and are to end.
+        if self.device().check().is_ok() {
+            self.has_checked = false;
+            self.stop.iter().for_each(|stop| stop.clear());
+            self.tables.clear();
+        }
         match self.failure.take() {
             Some(failure) => Err(failure),
             None => Ok(()),

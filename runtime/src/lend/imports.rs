@@ -17,7 +17,7 @@ use crate::{
     LendError,
     stats::Counters,
     trace,
-    vk::{Device, import::HostImport},
+    vk::{Device, allocations::Purpose, import::HostImport},
 };
 use farptr_hmm::{Maps, PageSize, VaRange};
 use std::{
@@ -101,7 +101,8 @@ impl Imports {
             return Err(LendError::NotImportable { range, why });
         }
         let device = &*self.device;
-        let mut importer = DeviceImporter { device, range, granule, identity, pages: 0 };
+        let mut importer =
+            DeviceImporter { device, range, granule, identity, purpose: Purpose::Import, pages: 0 };
         let held = &mut self.held;
         match self.all.with(|registry| registry.cover(held, pages, &mut importer)) {
             Ok(delta) => {
@@ -136,6 +137,7 @@ struct DeviceImporter<'d> {
     range: VaRange,
     granule: PageSize,
     identity: bool,
+    purpose: Purpose,
     /// Host pages that were imported.
     pages: u64,
 }
@@ -152,7 +154,7 @@ impl DeviceImporter<'_> {
             // module's argument); 2. pieces are whole granules within the limit; 3. a scope ends
             // its holds when its launches are complete, and a part of an import is dropped while
             // the device is idle.
-            let made = unsafe { HostImport::new(self.device, piece, self.identity) };
+            let made = unsafe { HostImport::new(self.device, piece, self.identity, self.purpose) };
             made.map(|made| (piece, made))
         };
         pieces.map(import).collect()
@@ -184,8 +186,14 @@ impl Importer for DeviceImporter<'_> {
 
     fn while_idle<R>(&mut self, act: impl FnOnce(&mut Self) -> R) -> Result<R, LendError> {
         let (device, range) = (self.device, self.range);
-        let done = device.while_idle(PATIENCE, || act(self));
-        done.ok_or(LendError::Occupied { range, waited: PATIENCE })
+        let done = device.while_idle(PATIENCE, || {
+            self.purpose = Purpose::Part;
+            let done = act(self);
+            self.purpose = Purpose::Import;
+            done
+        });
+        done.map_err(|source| LendError::DeviceLost { source })?
+            .ok_or(LendError::Occupied { range, waited: PATIENCE })
     }
 
     fn lose(&mut self) {

@@ -55,6 +55,8 @@ pub(crate) struct View {
     list: Option<SegmentList>,
     /// The areas of the process, if the kernel tells.
     areas: Option<Areas>,
+    /// Whether memory is as launches without rounds need it.
+    is_settled: bool,
 }
 
 /// Memory that each launch fills anew with the records of segments: no launch runs beside another.
@@ -87,6 +89,7 @@ impl View {
             process: None,
             list: None,
             areas: Maps::open().ok().map(Areas::of),
+            is_settled: true,
             launcher: Arc::clone(launcher),
             config: Arc::clone(config),
         })
@@ -142,8 +145,19 @@ impl View {
         // failure.
         let all = outcome.is_err() || self.pages.has_aliases();
         let reach = self.reach((!all).then_some(&reached));
+        self.is_settled = false;
         let finished = self.finish(lends, &reach, homes);
         outcome.and(finished)
+    }
+
+    /// Does what the end of a launch in rounds could not do, since the device failed. Nothing is
+    /// running.
+    pub(crate) fn settle(
+        &mut self,
+        lends: &mut Lends,
+        homes: &mut Homes,
+    ) -> Result<(), LaunchError> {
+        if self.is_settled { Ok(()) } else { self.finish(lends, &Reach::All, homes) }
     }
 
     /// The kernel's form for a launch that reaches some segments, and its control block.
@@ -245,6 +259,7 @@ impl View {
         self.frames.finish_writes()?;
         if !self.config.imports() {
             self.note_resident(lends, reach);
+            self.is_settled = true;
             return Ok(());
         }
         self.bring_home(homes)?;
@@ -254,6 +269,7 @@ impl View {
         // Memory that launches reach at home may also have a frame, because it is lent at another
         // address too.
         self.pages.forget_aliases();
+        self.is_settled = true;
         Ok(())
     }
 

@@ -16,7 +16,6 @@ use crate::{
     vk::{
         Device,
         block::Block,
-        budget::Share,
         command::{Recording, Submitted},
         transfer::{Region, Transfer},
     },
@@ -32,7 +31,7 @@ const CHUNK_BYTES: u64 = 1 << 20;
 pub(crate) struct Frames {
     device: Arc<Device>,
     /// By address.
-    blocks: BTreeMap<u64, Held>,
+    blocks: BTreeMap<u64, Block>,
     /// The rest of the chunk that single pages come from.
     free: std::ops::Range<u64>,
     /// Writes to memory that the host does not map.
@@ -41,12 +40,6 @@ pub(crate) struct Frames {
     reading: Option<Block>,
     /// Whether the device copies also where the host could, for tests.
     staged: bool,
-}
-
-/// A block, and what it takes of the device's budget if it is in the device's own memory.
-struct Held {
-    block: Block,
-    _share: Option<Share>,
 }
 
 /// Frames, and the lent memory that they hold copies of.
@@ -70,8 +63,9 @@ impl Frames {
     /// Whole pages in one stretch of device-local memory, if the budget and the device have them.
     pub(crate) fn reserve(&mut self, bytes: u64) -> Option<u64> {
         let share = self.device.budget().take(bytes)?;
-        let block = Block::new(&self.device, bytes, MemoryLocation::GpuOnly).ok()?;
-        Some(self.keep(block, Some(share)))
+        let mut block = Block::new(&self.device, bytes, MemoryLocation::GpuOnly).ok()?;
+        block.keep_share(share);
+        Some(self.keep(block))
     }
 
     /// Gives back what [`reserve`](Self::reserve) returned, after all copies to and from it.
@@ -104,12 +98,12 @@ impl Frames {
             return Ok(address);
         }
         let block = Block::new(&self.device, bytes, MemoryLocation::GpuToCpu)?;
-        Ok(self.keep(block, None))
+        Ok(self.keep(block))
     }
 
-    fn keep(&mut self, block: Block, share: Option<Share>) -> u64 {
+    fn keep(&mut self, block: Block) -> u64 {
         let address = block.address();
-        self.blocks.insert(address, Held { block, _share: share });
+        self.blocks.insert(address, block);
         address
     }
 
@@ -301,15 +295,15 @@ impl Memory for Copies<'_> {
 }
 
 /// The block that has a device address, and the address's place in it.
-fn find(blocks: &BTreeMap<u64, Held>, device: u64) -> (&Block, usize) {
-    let (&start, Held { block, .. }) =
+fn find(blocks: &BTreeMap<u64, Block>, device: u64) -> (&Block, usize) {
+    let (&start, block) =
         blocks.range(..=device).next_back().expect("addresses come from these frames");
     (block, place(start, block, device))
 }
 
 /// As [`find`], for writing.
-fn find_mut(blocks: &mut BTreeMap<u64, Held>, device: u64) -> (&mut Block, usize) {
-    let (&start, Held { block, .. }) =
+fn find_mut(blocks: &mut BTreeMap<u64, Block>, device: u64) -> (&mut Block, usize) {
+    let (&start, block) =
         blocks.range_mut(..=device).next_back().expect("addresses come from these frames");
     let place = place(start, block, device);
     (block, place)

@@ -54,10 +54,11 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// * [`LendError::NoMemoryType`], [`LendError::NotImportable`], [`LendError::PartOfGranule`] or
     ///   [`LendError::Vulkan`] when it cannot be imported.
     /// * [`LendError::TooManyImports`] when the device allows no more imports.
-    /// * [`LendError::Occupied`] when another scope has lent memory on the same pages and its
-    ///   launches take more than a minute.
+    /// * [`LendError::Occupied`] when another scope has lent memory on the same pages, and the
+    ///   device was not without launches for a moment in a minute.
     ///
-    /// In either access [`LendError::Forked`] in a child of the process that built the runtime.
+    /// In either access [`LendError::Forked`] in a child of the process that built the runtime, and
+    /// [`LendError::DeviceLost`] when the device was lost.
     pub fn lend<T: Lendable<Kind>, Kind>(
         &mut self,
         memory: &'env [T],
@@ -199,11 +200,14 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// Launches a rewritten kernel, or reports the failure of an earlier launch.
     pub(crate) fn launch_request(&mut self, request: &Request<'_>) -> Result<(), LaunchError> {
         self.stream.check()?;
-        let options = &request.options.on(self.device().stopping());
+        let options = &request.options.on(self.device().stopping(), self.device().info.kind);
         let request = &Request { options, ..*request };
         let _launch = launch_span(request.kernel, &request.dispatch, true);
         if self.stream.has_failed() {
             self.finish()?;
+        }
+        if let Some(view) = &mut self.view {
+            view.settle(&mut self.lends, &mut self.homes)?;
         }
         let facts = request.code.facts(request.kernel)?;
         let arguments = Arguments::new(facts, request.push, &self.lends, self.reaches_process());

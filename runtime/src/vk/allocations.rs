@@ -20,6 +20,8 @@ const RESERVE: u32 = 512;
 pub(crate) enum Purpose {
     /// Host memory. What cannot be imported is copied, to memory of the other two.
     Import,
+    /// A part of an import that was given back to be split. Kernels need it.
+    Part,
     /// One large buffer. Pages that it has no room for go to shared blocks.
     Large,
     /// A block that small buffers share.
@@ -61,7 +63,7 @@ impl Allocations {
         let limit = match purpose {
             Purpose::Import => self.limit - reserve,
             Purpose::Large => self.limit - reserve / 2,
-            Purpose::Shared => self.limit,
+            Purpose::Shared | Purpose::Part => self.limit,
         };
         let more = |used: u32| (used < limit).then(|| used + 1);
         match self.used.fetch_update(Relaxed, Relaxed, more) {

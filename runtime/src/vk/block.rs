@@ -1,6 +1,10 @@
 //! Stretches of device memory with device addresses, on page boundaries.
 
-use super::{Device, bound::Buffer, budget::BESIDE_BYTES};
+use super::{
+    Device,
+    bound::Buffer,
+    budget::{BESIDE_BYTES, Share},
+};
 use crate::VulkanError;
 use ash::vk;
 use farptr_rewrite::control::PAGE_BYTES;
@@ -45,6 +49,11 @@ impl Block {
             unsafe { start.cast::<u8>().byte_add(skipped) }
         });
         Ok(Self { buffer, address, skipped, bytes, mapped })
+    }
+
+    /// As [`Buffer::keep_share`].
+    pub(crate) fn keep_share(&mut self, share: Share) {
+        self.buffer.keep_share(share);
     }
 
     /// The device address of the first page.

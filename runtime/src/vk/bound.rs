@@ -16,8 +16,8 @@ struct Bound {
     raw: vk::Buffer,
     allocation: Option<Allocation>,
     memory: Arc<Memory>,
-    /// What the buffer takes of the device's memory, if it is no copy.
-    _charge: Option<Share>,
+    /// What the buffer takes of the device's memory. It is given back after the memory.
+    share: Option<Share>,
 }
 
 impl Buffer {
@@ -40,13 +40,18 @@ impl Buffer {
         // SAFETY: 1. the device is live; 3. its features include bufferDeviceAddress.
         let raw = unsafe { device.raw().create_buffer(&info, None) }.named("vkCreateBuffer")?;
         let mut bound =
-            Bound { raw, allocation: None, memory: Arc::clone(device.memory()), _charge: None };
+            Bound { raw, allocation: None, memory: Arc::clone(device.memory()), share: None };
         bound.allocate_and_bind(device, location)?;
         Ok(Self(Deferred::new(bound, device.queue())))
     }
 
     pub(crate) fn raw(&self) -> vk::Buffer {
         self.0.raw
+    }
+
+    /// Keeps the share of the device's budget that the buffer takes, until its memory is free.
+    pub(crate) fn keep_share(&mut self, share: Share) {
+        self.0.share = Some(share);
     }
 
     /// The memory that the buffer is bound to.
@@ -78,7 +83,7 @@ impl Bound {
         // Copies have taken their share before.
         let local = allocation.memory_properties().contains(vk::MemoryPropertyFlags::DEVICE_LOCAL);
         let charged = local && location != MemoryLocation::GpuOnly;
-        self._charge = charged.then(|| device.budget().charge(allocation.size()));
+        self.share = charged.then(|| device.budget().charge(allocation.size()));
         let allocation = self.allocation.insert(allocation);
         // SAFETY: 1. the memory is live until the allocation is freed.
         let memory = unsafe { allocation.memory() };
@@ -103,7 +108,10 @@ impl Drop for Bound {
         // SAFETY: 1. the buffer is live; 4. the device has done with it, which `Deferred` ensures,
         // or has never used it.
         unsafe { handle.raw().destroy_buffer(self.raw, None) };
-        if let Some(allocation) = self.allocation.take() {
+        // Kernels of a lost device may be running although the driver calls it lost, so nobody gets
+        // the memory. It goes with the device.
+        let reused = handle.loss().why().is_none();
+        if let Some(allocation) = self.allocation.take().filter(|_| reused) {
             self.memory.free(allocation);
         }
     }

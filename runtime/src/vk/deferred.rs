@@ -6,7 +6,11 @@
 //! already the object is destroyed at once, else when a later submission or drop finds that it was.
 
 use super::queue::Queue;
-use std::{mem::ManuallyDrop, ops::Deref, sync::Arc};
+use std::{
+    mem::ManuallyDrop,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 /// An object that is destroyed when the device has done with it, some time after it was dropped.
 pub(crate) struct Deferred<T: Send + 'static> {
@@ -18,6 +22,12 @@ pub(crate) struct Deferred<T: Send + 'static> {
 impl<T: Send + 'static> Deferred<T> {
     pub(crate) fn new(object: T, queue: &Arc<Queue>) -> Self {
         Self { object: ManuallyDrop::new(object), queue: Arc::clone(queue) }
+    }
+}
+
+impl<T: Send + 'static> DerefMut for Deferred<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.object
     }
 }
 

@@ -178,7 +178,11 @@ impl Device {
 
     /// Runs `act` while nothing is pending and nothing can be submitted; absent if something was
     /// pending for so long.
-    pub(crate) fn while_idle<R>(&self, at_most: Duration, act: impl FnOnce() -> R) -> Option<R> {
+    pub(crate) fn while_idle<R>(
+        &self,
+        at_most: Duration,
+        act: impl FnOnce() -> R,
+    ) -> Result<Option<R>, VulkanError> {
         self.queue.while_idle(at_most, act)
     }
 

@@ -41,10 +41,13 @@ impl HostImport {
         device: &Device,
         range: VaRange,
         identity: bool,
+        purpose: Purpose,
     ) -> Result<Self, LendError> {
+        // An import that was left to a lost device is not made a second time.
+        device.check().map_err(|source| LendError::DeviceLost { source })?;
         let failed = |source| LendError::Vulkan { range, source };
         let too_many = |Full { limit, used }| LendError::TooManyImports { range, limit, used };
-        let slot = device.allocations().take(Purpose::Import).map_err(too_many)?;
+        let slot = device.allocations().take(purpose).map_err(too_many)?;
         let mut external = vk::ExternalMemoryBufferCreateInfo::default().handle_types(HANDLE);
         let info = vk::BufferCreateInfo::default()
             .size(range.len_bytes())

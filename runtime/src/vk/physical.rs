@@ -146,7 +146,11 @@ fn details(
         instance.raw().get_physical_device_properties2(raw, &mut properties);
     };
     let (name, info) = (text(&driver.driver_name), text(&driver.driver_info));
-    let buffer_bytes = if limits_buffers { maintenance_4.max_buffer_size } else { u64::MAX };
+    // 0 stands where the driver did not answer.
+    let buffer_bytes = match maintenance_4.max_buffer_size {
+        0 => u64::MAX,
+        bytes => bytes,
+    };
     // SwiftShader imports all host memory, and answers that buffers cannot have any.
     let promised = match external::promised(instance, raw) {
         None if kind == DeviceKind::Cpu => Some(external::Promise { dedicated: false }),

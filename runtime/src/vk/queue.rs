@@ -102,7 +102,8 @@ impl Queue {
         let submitted =
             unsafe { self.handle.raw().queue_submit(*queue, &[info], vk::Fence::null()) }
                 .named("vkQueueSubmit");
-        let lost = submitted.err().filter(|error| error.result == vk::Result::ERROR_DEVICE_LOST);
+        let is_loss = |error: &VulkanError| Answer::of(error.result) == Answer::Lost;
+        let lost = submitted.err().filter(is_loss);
         if submitted.is_ok() || lost.is_some() {
             // Pairs with the load in `retire`: a thread that drops objects of these commands has
             // seen this.
@@ -112,26 +113,35 @@ impl Queue {
         if let Some(lost) = lost {
             return Err((self.lose(lost), Some(value)));
         }
-        // Every other failure submitted nothing (Vulkan specification, vkQueueSubmit).
+        // A driver without memory has submitted nothing (Vulkan specification, vkQueueSubmit).
         submitted.map_err(|error| (error, None))?;
         self.reap();
         Ok(value)
     }
 
     /// Runs `act` while no command is pending and none can be submitted; absent if commands were
-    /// pending for so long, or the device is lost.
-    pub(crate) fn while_idle<R>(&self, at_most: Duration, act: impl FnOnce() -> R) -> Option<R> {
-        // The long wait is without the lock, under which only the newest submissions are left.
-        let newest = self.newest.load(Acquire);
-        if !self.wait_at_most(newest, at_most).unwrap_or(false) {
-            return None;
+    /// pending for so long.
+    pub(crate) fn while_idle<R>(
+        &self,
+        at_most: Duration,
+        act: impl FnOnce() -> R,
+    ) -> Result<Option<R>, VulkanError> {
+        let begun = Instant::now();
+        while begun.elapsed() < at_most {
+            // Nobody waits with the lock, so that others can submit, and end what does not end.
+            if !self.wait_at_most(self.newest.load(Acquire), SLICE)? {
+                continue;
+            }
+            let queue = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
+            // A loss is noted by someone who does not have the lock.
+            self.check()?;
+            if self.ask(self.newest.load(Acquire), Duration::ZERO).is_ok() {
+                let done = act();
+                drop(queue);
+                return Ok(Some(done));
+            }
         }
-        let queue = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
-        // A loss is noted by someone who does not have the lock.
-        let is_idle = self.check().is_ok() && self.ask(self.newest.load(Acquire), at_most).is_ok();
-        let done = is_idle.then(act);
-        drop(queue);
-        done
+        Ok(None)
     }
 
     /// Takes the device for lost because of a call that failed in [`while_idle`](Self::while_idle),
@@ -187,15 +197,14 @@ impl Queue {
         let (mut silence, mut waited) = (0, Duration::ZERO);
         while limit.is_none_or(|limit| waited < limit) {
             let first = self.has_completed(value - 1)?;
-            match self.answer(value, SLICE)? {
+            let slice = match self.answer(value, SLICE)? {
                 Answer::Reached => return Ok(()),
-                Answer::Silent => silence += 1,
-                _ => {
-                    silence = 0;
-                    waited += if first { SLICE } else { Duration::ZERO };
-                }
-            }
-            if silence == SILENCE {
+                Answer::Silent => PAUSE,
+                _ => SLICE,
+            };
+            silence = if slice == PAUSE { silence + 1 } else { 0 };
+            waited += if first { slice } else { Duration::ZERO };
+            if silence == SILENCE && limit.is_none() {
                 return self.wait_idle(value);
             }
         }
@@ -205,14 +214,11 @@ impl Queue {
     /// Ends a wait for a submission that does not end: the device is lost, unless the submission
     /// has ended by now.
     pub(crate) fn give_up(&self, value: u64) -> Result<(), VulkanError> {
-        match self.answer(value, Duration::ZERO)? {
-            Answer::Reached => Ok(()),
-            Answer::Silent => self.wait_idle(value),
-            _ => {
-                let (call, result) = ("vkWaitSemaphores", vk::Result::TIMEOUT);
-                Err(self.handle.loss().note(VulkanError { call, result }))
-            }
+        if self.wait_at_most(value, Duration::ZERO)? {
+            return Ok(());
         }
+        let (call, result) = ("vkWaitSemaphores", vk::Result::TIMEOUT);
+        Err(self.handle.loss().note(VulkanError { call, result }))
     }
 
     /// Waits in a way that needs no memory, where the driver had none for another. It must return
@@ -242,12 +248,12 @@ impl Queue {
         }
     }
 
-    /// The value of the timeline.
+    /// The value of the timeline. It is not kept as reached: a driver may only find out in a wait
+    /// that the work behind the value was ended by a reset of the device.
     fn counter(&self) -> Result<u64, VulkanError> {
         // SAFETY: 1. the semaphore is live and a timeline.
-        let reached = unsafe { self.handle.raw().get_semaphore_counter_value(self.timeline) }
-            .named("vkGetSemaphoreCounterValue")?;
-        Ok(self.reached.fetch_max(reached, AcqRel).max(reached))
+        unsafe { self.handle.raw().get_semaphore_counter_value(self.timeline) }
+            .named("vkGetSemaphoreCounterValue")
     }
 
     /// Notes that the device is lost, and finds out whether anything is pending. Gives the first
@@ -290,14 +296,19 @@ impl Queue {
         }
     }
 
-    /// Whether everything that was submitted to a lost device has completed, as the timeline says
-    /// in the [`GRACE`] that it gets.
+    /// Whether everything that was submitted to a lost device has completed, as the value of the
+    /// timeline says in the [`GRACE`] that it gets. Then objects are destroyed as usual again.
     ///
     /// That the driver calls the device lost is no answer here: one that failed to submit says so
-    /// while earlier commands still run.
+    /// while earlier commands still run. Neither is the success of a wait, which may stand for the
+    /// loss.
     pub(crate) fn has_ended(&self) -> bool {
         let ended = |value| value >= self.newest.load(Acquire);
-        self.settles(|answer| answer == Answer::Reached || self.counter().is_ok_and(ended))
+        let ended = self.settles(|_| self.counter().is_ok_and(ended));
+        if ended {
+            self.handle.loss().come_to_rest();
+        }
+        ended
     }
 
     /// Destroys an object when all commands that were submitted so far are complete.
@@ -318,13 +329,14 @@ impl Queue {
 
     /// Destroys the objects that the device has done with.
     fn reap(&self) {
-        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        if retired.is_empty() {
+        let retired = || self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        if retired().is_empty() {
             return;
         }
-        let done = retired.take_until(self.look().unwrap_or(u64::MAX));
-        // Destroying takes other locks.
-        drop(retired);
+        // To look may be to find the device lost, and destroying takes other locks: neither is done
+        // with this one.
+        let reached = self.look().unwrap_or(u64::MAX);
+        let done = retired().take_until(reached);
         drop(done);
     }
 }
