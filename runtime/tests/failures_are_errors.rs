@@ -95,8 +95,8 @@ fn once(runtime: &Runtime) -> Result<(), Error> {
     Ok(())
 }
 
-/// A kernel overwrites a few bytes of what it was lent, and the scope goes on after a failure. Bytes
-/// that no kernel writes stay, and a launch that succeeds is seen.
+/// A kernel overwrites a few bytes of what it was lent, and the scope goes on after a failure.
+/// Bytes that no kernel writes stay, and a launch that succeeds is seen.
 fn go_on(runtime: &Runtime) -> Result<(), Error> {
     const WRITTEN: usize = 10;
     let kernel = runtime.kernel::<hadamard::Kernel>()?;
@@ -104,7 +104,7 @@ fn go_on(runtime: &Runtime) -> Result<(), Error> {
     let done = runtime.scope(|s| {
         let (x, y) = (s.lend(&x)?.ptr(), s.lend(&y)?.ptr());
         let lent = s.lend_mut(&mut z)?;
-        let args = hadamard::Args { x, y, z: lent.ptr(), n: WRITTEN as u32 };
+        let args = hadamard::Args { x, y, z: lent.ptr(), n: u32::try_from(WRITTEN).unwrap() };
         let mut launch = || s.launch(&kernel, Grid::cover(WRITTEN), args);
         let last = launch().or_else(|_| launch());
         let seen = s.wait()?.read(&lent)?[N - 1];
@@ -126,7 +126,7 @@ fn go_on_after_a_transaction(runtime: &Runtime) -> Result<(), Error> {
     let done = runtime.scope(|s| {
         let lent = s.lend_mut(&mut y)?;
         for outside in [0, 1, 0, 0] {
-            let n = N as u32 + outside;
+            let n = u32::try_from(N).unwrap() + outside;
             let args = affine::Args { y: lent.ptr(), n, a: 1.0, c: 1.0 };
             let options = LaunchOptions::new().transactional(outside > 0);
             let launched = s.launch_with(&kernel, Grid::cover(N + 1), args, &options);

@@ -310,8 +310,9 @@ fn an_import_that_fails_is_a_copy_or_an_error() {
     assert!(x.iter().all(|&x| x == 1.0));
 }
 
-/// A lend of an inner scope splits the import of the outer one. The n-th import fails, or all from it
-/// on, so the import is split, put back or gone. The outer scope's launch is right then, or an error.
+/// A lend of an inner scope splits the import of the outer one. The n-th import fails, or all from
+/// it on, so the import is split, put back or gone. The outer scope's launch is right then, or an
+/// error.
 #[test]
 fn an_import_that_cannot_be_put_back_loses_the_device() {
     let test = "an_import_that_cannot_be_put_back_loses_the_device";
