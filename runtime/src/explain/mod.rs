@@ -215,13 +215,13 @@ impl fmt::Display for Explanation {
             )?,
         }
         writeln!(f, "stop        {}", Stop(self.stopping))?;
+        write!(f, "deadlines   {} s for a launch", LaunchOptions::new().time().as_secs())?;
         match self.submission_limit() {
-            None => writeln!(f, "deadlines   60 s for a launch")?,
-            Some(limit) => writeln!(
-                f,
-                "deadlines   60 s for a launch, {} s for a submission: drivers have watchdogs",
-                limit.as_secs()
-            )?,
+            None => writeln!(f)?,
+            Some(limit) => {
+                let limit = limit.as_secs();
+                writeln!(f, ", {limit} s for a submission: drivers have watchdogs")?;
+            }
         }
         let offsets = match self.narrow_offsets {
             false => "64 bits",
