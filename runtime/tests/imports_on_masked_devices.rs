@@ -8,16 +8,16 @@
 #![allow(unsafe_code, reason = "mapping a file is unsafe")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
+#[path = "common/checked.rs"]
+mod checked;
 mod common;
 #[path = "common/masked.rs"]
 mod masked;
 
+use checked::add;
 use common::build;
 use farptr::shaders::saxpy;
-use farptr::{
-    AccessMode, Backing, ChosenBacking, Error, Grid, Kernel, LaunchError, ProvedAccess, Runtime,
-    Scope,
-};
+use farptr::{AccessMode, Backing, ChosenBacking, Error, Grid, LaunchError, ProvedAccess, Runtime};
 use memmap2::{Mmap, MmapMut};
 use std::{collections::BTreeSet, io::Write, sync::Barrier};
 
@@ -65,18 +65,6 @@ fn floats(memory: &mut MmapMut) -> &mut [f32] {
 
 fn pages(count: usize) -> MmapMut {
     MmapMut::map_anon(count * PAGE).unwrap()
-}
-
-/// `y = y + x`, on lent memory.
-fn add<'env>(
-    s: &mut Scope<'_, 'env>,
-    kernel: &Kernel<saxpy::Kernel>,
-    x: &'env [f32],
-    y: &'env mut [f32],
-) -> Result<(), Error> {
-    let n = u32::try_from(y.len()).unwrap();
-    let (x, y) = (s.lend(x)?.ptr(), s.lend_mut(y)?.ptr());
-    Ok(s.launch(kernel, Grid::cover(n as usize), saxpy::Args { x, y, n, a: 1.0 })?)
 }
 
 #[test]

@@ -8,10 +8,13 @@
 #![allow(unsafe_code, reason = "it makes slices of mappings, and unmaps parts")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
+#[path = "common/checked.rs"]
+mod checked;
 mod common;
 #[path = "common/ways.rs"]
 mod ways;
 
+use checked::add;
 use common::{build, direct};
 use farptr::shaders::{affine, saxpy};
 use farptr::{AccessMode, Backing, Error, Grid, Kernel, LentMut, Runtime, Scope};
@@ -66,18 +69,6 @@ fn unmap(start: usize, bytes: usize) {
 
 fn mirrored() -> Option<Runtime> {
     build(Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Import))
-}
-
-/// `y = y + x`, on lent memory.
-fn add<'env>(
-    s: &mut Scope<'_, 'env>,
-    kernel: &Kernel<saxpy::Kernel>,
-    x: &'env [f32],
-    y: &'env mut [f32],
-) -> Result<(), Error> {
-    let n = u32::try_from(y.len()).unwrap();
-    let (x, y) = (s.lend(x)?.ptr(), s.lend_mut(y)?.ptr());
-    Ok(s.launch(kernel, Grid::cover(n as usize), saxpy::Args { x, y, n, a: 1.0 })?)
 }
 
 #[test]

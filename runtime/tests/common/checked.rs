@@ -1,7 +1,7 @@
 //! Shared by tests of checked launches: launches that may fail, and their results.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
-use farptr::shaders::{abi::Link, affine, probe};
+use farptr::shaders::{abi::Link, affine, probe, saxpy};
 use farptr::{
     Error, Fault, Grid, Kernel, LaunchError, LaunchOptions, Ptr, PtrMut, Runtime, Scope, VirtAddr,
 };
@@ -30,6 +30,18 @@ pub fn add_one<'s>(
 ) -> Result<(), LaunchError> {
     let args = affine::Args { y, n, a: 1.0, c: 1.0 };
     s.launch(kernel, Grid::cover(n as usize), args)
+}
+
+/// `y = y + x`, on memory that is lent for it.
+pub fn add<'env>(
+    s: &mut Scope<'_, 'env>,
+    kernel: &Kernel<saxpy::Kernel>,
+    x: &'env [f32],
+    y: &'env mut [f32],
+) -> Result<(), Error> {
+    let n = u32::try_from(y.len()).unwrap();
+    let (x, y) = (s.lend(x)?.ptr(), s.lend_mut(y)?.ptr());
+    Ok(s.launch(kernel, Grid::cover(n as usize), saxpy::Args { x, y, n, a: 1.0 })?)
 }
 
 /// Asserts that the device still runs launches.

@@ -115,23 +115,9 @@ fn readers(child: &mut Child) -> (Receiver<String>, Receiver<String>) {
     (reader(stdout.expect("it is piped")), reader(stderr.expect("it is piped")))
 }
 
+/// The layer's manifest, with the path of its library.
 fn manifest() -> String {
-    let library = library();
-    format!(
-        r#"{{
-    "file_format_version": "1.1.2",
-    "layer": {{
-        "name": "VK_LAYER_FARPTR_mask",
-        "type": "GLOBAL",
-        "library_path": "{}",
-        "api_version": "1.3.0",
-        "implementation_version": "1",
-        "description": "makes a device look and fail like another one"
-    }}
-}}
-"#,
-        library.display()
-    )
+    include_str!("../../mask/manifest.json").replace("LIBRARY", &library().display().to_string())
 }
 
 /// The layer, which Cargo builds beside the tests that depend on it.
