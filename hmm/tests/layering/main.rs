@@ -41,6 +41,7 @@ struct Crate {
 
 const CRATES: &[Crate] = &[
     Crate { folder: "hmm", package: "farptr-hmm", design: "hmm/DESIGN.md" },
+    Crate { folder: "shaders/cases", package: "farptr-kernel-cases", design: "shaders/DESIGN.md" },
     Crate { folder: "shaders/rewrite", package: "farptr-rewrite", design: "shaders/DESIGN.md" },
     Crate { folder: "shaders/kernels", package: "farptr-kernels", design: "shaders/DESIGN.md" },
     Crate { folder: "shaders/macros", package: "farptr-macros", design: "shaders/DESIGN.md" },

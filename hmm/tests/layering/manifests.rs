@@ -2,7 +2,7 @@
 //!
 //! `samples` and `bench` use `runtime`; `runtime` uses `hmm` and the crates in `shaders`; those two
 //! use none of the others. `bench` measures `hmm` by itself too. The tests of `runtime` use
-//! `runtime/mask`; they and `bench` use `runtime/radv`.
+//! `runtime/mask`; they and `bench` use `runtime/radv` and `shaders/cases`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,8 +10,9 @@ use std::fs;
 use crate::workspace;
 
 /// Every crate of the workspace: its folder, its package, and the packages it may depend on.
-const CRATES: [(&str, &str, &[&str]); 11] = [
+const CRATES: [(&str, &str, &[&str]); 12] = [
     ("hmm", "farptr-hmm", &[]),
+    ("shaders/cases", "farptr-kernel-cases", &[]),
     // Its tests rewrite the kernels that farptr ships.
     ("shaders/rewrite", "farptr-rewrite", &["farptr-kernels"]),
     ("shaders/kernels", "farptr-kernels", &["farptr-rewrite", "farptr-vulkano-shim"]),
@@ -26,6 +27,7 @@ const CRATES: [(&str, &str, &[&str]); 11] = [
         &[
             "farptr",
             "farptr-hmm",
+            "farptr-kernel-cases",
             "farptr-kernels",
             "farptr-macros",
             "farptr-mask",
@@ -36,7 +38,11 @@ const CRATES: [(&str, &str, &[&str]); 11] = [
     ("runtime/mask", "farptr-mask", &["farptr-hmm"]),
     ("runtime/radv", "farptr-radv", &["farptr-rewrite"]),
     ("samples", "farptr-samples", &["farptr"]),
-    ("bench", "farptr-bench", &["farptr", "farptr-hmm", "farptr-radv", "farptr-samples"]),
+    (
+        "bench",
+        "farptr-bench",
+        &["farptr", "farptr-hmm", "farptr-kernel-cases", "farptr-radv", "farptr-samples"],
+    ),
 ];
 
 fn manifest(folder: &str) -> String {

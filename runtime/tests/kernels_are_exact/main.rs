@@ -1,6 +1,7 @@
 //! Exactness: every kernel gives the same bytes however it runs.
 //!
-//! Each case is a kernel of one construct and the memory that it works on. It runs as the original
+//! Each case is a kernel of one construct and the memory that it works on; they are those of the
+//! crate `farptr-kernel-cases`, which `farptr doctor` runs too. It runs as the original
 //! kernel on host memory, safely launched in direct access, mirrored with imported memory, and
 //! mirrored with copies from nothing, in a device budget of a few pages and with its faults served
 //! in several orders. Every byte of every lend must be equal; bytes between the lends must not
@@ -15,19 +16,14 @@
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 #![allow(clippy::cast_possible_truncation, reason = "numbers of invocations and elements, small")]
 
-/// Makes a test of each case, a function that gives a [`Case`](crate::case::Case), and a list.
-macro_rules! cases {
+/// Makes a test of each case of a list.
+macro_rules! tests {
     ($($case:ident,)*) => {
-        /// Every case of this file, with its name.
-        pub(crate) fn all() -> Vec<(&'static str, crate::case::Case)> {
-            vec![$((stringify!($case), $case()),)*]
-        }
-
         mod tests {
             $(
                 #[test]
                 fn $case() {
-                    crate::run::check(stringify!($case), &super::$case());
+                    crate::run::check(stringify!($case));
                 }
             )*
         }
@@ -35,23 +31,45 @@ macro_rules! cases {
 }
 
 mod amd;
-mod arena;
-mod assembly;
-mod atomics;
-mod case;
 #[path = "../common/mod.rs"]
 mod common;
-mod composites;
-mod control;
-#[path = "../common/glsl.rs"]
-mod glsl;
-mod groups;
-mod indices;
-mod lists;
-mod model;
 mod nests;
-mod pointers;
 mod programs;
 mod rigs;
 mod run;
-mod scalars;
+
+mod assembly {
+    mod accesses {
+        farptr_kernel_cases::each_of_assembly_accesses!(tests);
+    }
+    mod values {
+        farptr_kernel_cases::each_of_assembly_values!(tests);
+    }
+}
+mod atomics {
+    farptr_kernel_cases::each_of_atomics!(tests);
+}
+mod composites {
+    farptr_kernel_cases::each_of_composites!(tests);
+}
+mod control {
+    farptr_kernel_cases::each_of_control!(tests);
+}
+mod groups {
+    farptr_kernel_cases::each_of_groups!(tests);
+}
+mod indices {
+    farptr_kernel_cases::each_of_indices!(tests);
+}
+mod lists {
+    farptr_kernel_cases::each_of_lists!(tests);
+}
+mod model {
+    farptr_kernel_cases::each_of_model!(tests);
+}
+mod pointers {
+    farptr_kernel_cases::each_of_pointers!(tests);
+}
+mod scalars {
+    farptr_kernel_cases::each_of_scalars!(tests);
+}

@@ -4,12 +4,12 @@
 //!
 //! The words of each case are valid, and its kernel keeps to what is lent to it and does not race.
 
-use crate::arena::{Arena, Slice};
-use crate::case::{Case, Image, Source};
-use crate::glsl::{self, Level};
 use crate::rigs::{Rig, Way, rigs};
 use farptr::rewrite::{Capability, Reflection};
 use farptr::{Error, Grid, KernelError, LaunchOptions, RawKernel, Scope};
+use farptr_kernel_cases::arena::{Arena, Slice};
+use farptr_kernel_cases::case::{Case, Image};
+use farptr_kernel_cases::catalogue::find;
 use std::{io::Write, sync::PoisonError};
 
 /// Features that a device may lack, so that kernels that need it are named as not run. Anything
@@ -27,19 +27,21 @@ const MAY_LACK: [Capability; 10] = [
     Capability::GroupNonUniformShuffle,
 ];
 
-/// Runs a case unoptimised and optimised, in every way, and compares each with the original.
-pub(crate) fn check(name: &'static str, case: &Case) {
+/// Runs the case of this name in every way, and compares each with the original.
+pub(crate) fn check(name: &str) {
     let Some(rigs) = rigs() else { return };
-    match case.source {
-        Source::Glsl(text) => {
-            check_words(name, case, rigs, &glsl::glsl(name, text, Level::Zero));
-            check_words(name, case, rigs, &glsl::glsl(name, text, Level::Performance));
-        }
-        Source::Assembly(text) => check_words(name, case, rigs, &glsl::assembly(name, text)),
+    let case = find(name).expect("it is in a list");
+    check_case(name, &(case.make)(), rigs);
+}
+
+/// As [`check`], with other rigs.
+pub(crate) fn check_case(name: &str, case: &Case, rigs: &[Rig]) {
+    for module in case.modules(name) {
+        check_words(name, case, rigs, &module.words);
     }
 }
 
-pub(crate) fn check_words(name: &str, case: &Case, rigs: &[Rig], words: &[u32]) {
+fn check_words(name: &str, case: &Case, rigs: &[Rig], words: &[u32]) {
     let device = rigs[0].runtime.device_name();
     if case.pointer_values && device.contains("SwiftShader") {
         return not_run(name, "its compiler crashes on values of pointer type");

@@ -2,7 +2,7 @@
 //! all.
 #![allow(unreachable_pub, reason = "the test and the fuzz target each have a copy")]
 
-#[path = "../nests/nest.rs"]
+#[path = "../../../cases/src/nest/mod.rs"]
 mod nest;
 
 use farptr_kernels::{

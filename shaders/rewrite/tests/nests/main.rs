@@ -1,5 +1,6 @@
 //! Nests of loops, switches and jumps, rewritten and validated, as they are and optimised.
 
+#[path = "../../../cases/src/nest/mod.rs"]
 mod nest;
 #[path = "../../src/tests/run.rs"]
 mod run;

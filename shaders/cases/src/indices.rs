@@ -3,6 +3,7 @@
 use crate::case::{Buffer, Case};
 
 cases! {
+    ($) each_of_indices:
     constant_index, negative_index, from_the_middle, last_element, stride_loop, gather, scatter,
     pointer_arithmetic, address_arithmetic, address_with_carry, reversed, two_dimensions,
     ends_at_a_page, one_element, same_memory_twice, wide_push,

@@ -17,11 +17,16 @@ pub(super) const COUNTERS: usize = 4;
 
 /// The features of the device.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Features {
+pub struct Features {
     /// 64-bit integers.
-    pub(super) long: bool,
+    pub long: bool,
     /// Values of pointer type in phis, variables and parameters.
-    pub(super) pointers: bool,
+    pub pointers: bool,
+}
+
+impl Features {
+    /// Everything that programs use.
+    pub const ALL: Self = Self { long: true, pointers: true };
 }
 
 /// An address of memory, in one of the forms that a kernel may give it.
@@ -69,15 +74,15 @@ pub(super) struct Writer {
     pub(super) inside: Option<Loop>,
     // Made anew at the start of each function.
     pub(super) roots: [Address; 5],
-    root_words: [Id; 5],
+    pub(super) root_words: [Id; 5],
     pub(super) lane: Id,
     pub(super) first_own: Id,
-    variables: Vec<Id>,
+    pub(super) variables: Vec<Id>,
     pub(super) pointer_variable: Option<Id>,
     // Declared once.
-    push: Id,
-    push_members: [Id; 5],
-    invocation: Id,
+    pub(super) push: Id,
+    pub(super) push_members: [Id; 5],
+    pub(super) invocation: Id,
 }
 
 impl Writer {
@@ -110,52 +115,6 @@ impl Writer {
             push_members,
             invocation,
         }
-    }
-
-    /// The start of every function: its variables, arguments and the invocation's number.
-    pub(super) fn prologue(&mut self, own_words: u32) {
-        self.known = Known::default();
-        let word = self.code.types.word;
-        let to_word = self.code.types.to_word;
-        self.variables = (0..3).map(|_| self.code.local(word)).collect();
-        self.pointer_variable = self.features.pointers.then(|| {
-            let variable = self.code.local(to_word);
-            let decoration = rspirv::spirv::Decoration::AliasedPointer;
-            self.code.decorate(variable, decoration, None);
-            variable
-        });
-        let triple = self.code.types.triple;
-        let all = self.code.load(triple, self.invocation, None);
-        self.lane = self.code.extract(word, all, 0);
-        let words = self.code.word(own_words);
-        self.first_own = self.code.op(Op::IMul, word, &[self.lane, words]);
-        for root in 0..self.roots.len() {
-            self.load_root(root);
-        }
-        self.known.words.push(self.lane);
-        for variable in self.variables.clone() {
-            let value = self.draw.word();
-            let value = self.code.word(value);
-            self.code.store(variable, value, None);
-        }
-        if let Some(variable) = self.pointer_variable {
-            let address = self.own_address(0);
-            let pointer = self.pointer(address, to_word);
-            self.code.store(variable, pointer, None);
-        }
-    }
-
-    fn load_root(&mut self, root: usize) {
-        let of = self.push_members[root];
-        let class = rspirv::spirv::StorageClass::PushConstant;
-        let pointer = self.code.pointer_type(class, of);
-        let member = self.code.word(u32::try_from(root).unwrap());
-        let chain = self.code.op(Op::AccessChain, pointer, &[self.push, member]);
-        let value = self.code.load(of, chain, None);
-        let is_long = self.code.types.long == Some(of);
-        self.roots[root] = if is_long { Address::Long(value) } else { Address::Pair(value) };
-        let to_words = self.code.types.to_words;
-        self.root_words[root] = self.pointer(self.roots[root], to_words);
     }
 
     /// One of the function's variables.

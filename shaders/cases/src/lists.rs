@@ -2,7 +2,10 @@
 
 use crate::case::{Buffer, Case, random, shuffled};
 
-cases! { list_sum, list_in_place, list_one_page_each, tree_walk, graph_walk, list_built_by_kernel, }
+cases! {
+    ($) each_of_lists:
+    list_sum, list_in_place, list_one_page_each, tree_walk, graph_walk, list_built_by_kernel,
+}
 
 /// Lists of nodes of 16 bytes (next, value, unused), laid out at random: `heads` lists of `length`.
 fn lists(heads: usize, length: usize, nodes: usize, seed: u64) -> (Buffer, Buffer) {

@@ -3,6 +3,7 @@
 use crate::case::{Buffer, Case};
 
 cases! {
+    ($) each_of_control:
     in_place_update, loop_for, loop_while, loop_do_while, loop_nested, loop_break_continue,
     loop_bound_from_memory, loop_with_switch, switch_of_stores, deep_branches, several_returns,
     functions_of_functions, specialised_defaults, specialised_parts, store_then_branch,

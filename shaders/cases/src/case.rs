@@ -1,29 +1,75 @@
 //! A case: a kernel, the memory it works on, and the effects that the pass may find.
 
-/// A kernel's text.
-#[derive(Clone, Copy)]
-pub(crate) enum Source {
-    /// GLSL, after the prelude of `common::glsl`.
+use crate::text::{Level, assembly, glsl};
+
+/// Lists the cases of a file, each a function that gives a [`Case`](crate::case::Case): `CASES`,
+/// and a macro that hands their names to a macro of its user, who makes a test of each. The first
+/// token is `$`, which no macro can write into another by itself.
+macro_rules! cases {
+    (($d:tt) $names:ident: $($case:ident,)*) => {
+        /// Every case of this file, with its name.
+        pub(crate) const CASES: &[crate::case::Named] =
+            &[$(crate::case::Named { name: stringify!($case), make: $case },)*];
+
+        /// Hands the names of these cases to a macro.
+        #[macro_export]
+        macro_rules! $names {
+            ($d to:ident) => { $d to! { $($case,)* } };
+        }
+    };
+}
+
+/// A case with its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Named {
+    /// The name, which no other case has.
+    pub name: &'static str,
+    /// Makes the case.
+    pub make: fn() -> Case,
+}
+
+/// A kernel's code.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// GLSL, after the prelude of [`text`](crate::text).
     Glsl(&'static str),
     /// SPIR-V's assembly language, for what GLSL cannot say.
     Assembly(&'static str),
+    /// The words of a generator.
+    Words(Vec<u32>),
 }
 
 /// A kernel and the memory it works on.
-pub(crate) struct Case {
-    pub(crate) source: Source,
-    pub(crate) buffers: Vec<Buffer>,
-    pub(crate) push: Vec<Arg>,
+///
+/// Every word of every lend that a kernel reads is written before it, by the host or by the kernel.
+/// The kernel keeps to its lends and does not race.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The kernel.
+    pub source: Source,
+    /// The lends.
+    pub buffers: Vec<Buffer>,
+    /// The push constants.
+    pub push: Vec<Arg>,
     /// Workgroups.
-    pub(crate) groups: [u32; 3],
+    pub groups: [u32; 3],
     /// The kernel, written a second time in Rust.
-    pub(crate) oracle: Option<fn(&mut Image)>,
+    pub oracle: Option<fn(&mut Image)>,
     /// For a kernel whose result depends on the order of invocations: makes results equal that
     /// differ in nothing but that order.
-    pub(crate) normalise: Option<fn(&mut Image)>,
+    pub normalise: Option<fn(&mut Image)>,
     /// The kernel loads values of pointer type or keeps them in variables, on which SwiftShader's
     /// compiler crashes.
-    pub(crate) pointer_values: bool,
+    pub pointer_values: bool,
+}
+
+/// A case's kernel as words.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// How it was compiled, where there are several ways.
+    pub level: Option<Level>,
+    /// The words.
+    pub words: Vec<u32>,
 }
 
 impl Case {
@@ -35,6 +81,10 @@ impl Case {
         Self::new(Source::Assembly(source))
     }
 
+    pub(crate) fn words(words: Vec<u32>) -> Self {
+        Self::new(Source::Words(words))
+    }
+
     fn new(source: Source) -> Self {
         Self {
             source,
@@ -44,6 +94,22 @@ impl Case {
             oracle: None,
             normalise: None,
             pointer_values: false,
+        }
+    }
+
+    /// The kernel's words: unoptimised and optimised, where it is written in GLSL.
+    #[must_use]
+    pub fn modules(&self, name: &str) -> Vec<Module> {
+        match &self.source {
+            Source::Glsl(source) => {
+                let compiled =
+                    |level| Module { level: Some(level), words: glsl(name, source, level) };
+                vec![compiled(Level::Zero), compiled(Level::Performance)]
+            }
+            Source::Assembly(source) => {
+                vec![Module { level: None, words: assembly(name, source) }]
+            }
+            Source::Words(words) => vec![Module { level: None, words: words.clone() }],
         }
     }
 
@@ -94,23 +160,30 @@ impl Case {
 }
 
 /// A push constant.
-#[derive(Clone, Copy)]
-pub(crate) enum Arg {
-    /// The host address of a byte of a lend, low word first.
-    At { buffer: usize, offset: usize },
+#[derive(Clone, Copy, Debug)]
+pub enum Arg {
+    /// The address of a byte of a lend, low word first.
+    At {
+        /// The lend.
+        buffer: usize,
+        /// The byte.
+        offset: usize,
+    },
     /// A number.
     Word(u32),
 }
 
 /// A lend: its bytes before the launch.
-#[derive(Clone)]
-pub(crate) struct Buffer {
-    pub(crate) bytes: Vec<u8>,
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    /// The bytes, but for those of addresses.
+    pub bytes: Vec<u8>,
     /// Places that hold an address: offset here, the lend it points into, offset there.
-    pub(crate) links: Vec<(usize, usize, usize)>,
-    pub(crate) writable: bool,
+    pub links: Vec<(usize, usize, usize)>,
+    /// Whether the kernel may write it.
+    pub writable: bool,
     /// Bytes from a multiple of 16 to the start.
-    pub(crate) skew: usize,
+    pub skew: usize,
 }
 
 impl Buffer {
@@ -179,11 +252,12 @@ pub(crate) fn shuffled(seed: u64, len: usize) -> Vec<usize> {
 }
 
 /// The lends' bytes, apart from the memory that they lie in.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Image {
-    pub(crate) buffers: Vec<Vec<u8>>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The bytes of each lend.
+    pub buffers: Vec<Vec<u8>>,
     /// The start of each lend.
-    pub(crate) starts: Vec<u64>,
+    pub starts: Vec<u64>,
 }
 
 impl Image {

@@ -4,6 +4,7 @@ use super::{becomes, pair};
 use crate::case::{Buffer, Case};
 
 cases! {
+    ($) each_of_assembly_values:
     select_of_pointers, phi_of_pointers, phi_around_a_loop, pointer_as_parameter_and_result,
     pointer_in_variables, pointer_of_another_type, pointer_in_a_structure, loop_of_one_block,
     loop_header_that_branches,

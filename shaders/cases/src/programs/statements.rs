@@ -1,8 +1,8 @@
 //! Statements of a random program: stores, atomics, branches, loops, functions.
 
 use super::code::Id;
+use super::shape::{COUNTERS_EACH, GROUP, OWN_WORDS};
 use super::writer::{Address, COUNTERS, Loop, Writer};
-use super::{COUNTERS_EACH, GROUP, OWN_WORDS};
 use rspirv::dr::Operand;
 use rspirv::spirv::{Decoration, Op, StorageClass};
 
@@ -58,7 +58,7 @@ pub(super) fn write(mut w: Writer) -> Vec<u32> {
 impl Writer {
     /// Stores a word that differs by some bits from what a program may have read from that place.
     fn store_new(&mut self, bits: u32) {
-        let (value, pointer) = (self.word(2), self.own_element(0));
+        let (value, pointer) = (self.any_word(2), self.own_element(0));
         let (of, bits) = (self.code.types.word, self.code.word(bits));
         let value = self.code.op(Op::BitwiseXor, of, &[value, bits]);
         self.code.store(pointer, value, Some(4));
@@ -82,7 +82,7 @@ impl Writer {
             self.known.own.push(Address::Pointer(pointer));
         }
         self.statements(1);
-        let value = self.word(2);
+        let value = self.any_word(2);
         self.code.ret(Some(value));
         self.code.end_function();
         self.callable.push(function);
@@ -104,7 +104,7 @@ impl Writer {
     fn statement(&mut self, depth: u32) {
         match self.draw.below(if depth < DEPTH { 18 } else { 12 }) {
             0..3 => {
-                let (value, pointer) = (self.word(2), self.own_element(1));
+                let (value, pointer) = (self.any_word(2), self.own_element(1));
                 self.code.store(pointer, value, Some(4));
             }
             3 | 4 => self.store_through_address(),
@@ -113,7 +113,7 @@ impl Writer {
             7 => self.copy(),
             8 | 9 => self.count(),
             10 => {
-                let (value, variable) = (self.word(2), self.variable());
+                let (value, variable) = (self.any_word(2), self.variable());
                 self.code.store(variable, value, None);
             }
             11 => self.move_pointer_variable(),
@@ -125,7 +125,7 @@ impl Writer {
     }
 
     fn store_through_address(&mut self) {
-        let (value, address) = (self.word(2), self.own_address(1));
+        let (value, address) = (self.any_word(2), self.own_address(1));
         let pointer = self.word_near(address);
         self.code.store(pointer, value, Some(4));
     }
@@ -134,7 +134,7 @@ impl Writer {
         let address = self.own_address(1);
         let types = &self.code.types;
         let (pair, quad, to_pair, to_quad) = (types.pair, types.quad, types.to_pair, types.to_quad);
-        let words: Vec<Id> = (0..4).map(|_| self.word(1)).collect();
+        let words: Vec<Id> = (0..4).map(|_| self.any_word(1)).collect();
         if self.draw.one_in(3) {
             let value = self.code.op(Op::CompositeConstruct, pair, &words[..2]);
             let pointer = self.pointer(address, to_pair);
@@ -166,7 +166,7 @@ impl Writer {
 
     /// Changes a counter that all invocations change, in no particular order.
     fn count(&mut self) {
-        let (value, which) = (self.word(2), self.word(1));
+        let (value, which) = (self.any_word(2), self.any_word(1));
         let class = self.draw.below(5);
         let (of, first) = (self.code.types.word, self.code.word(class * COUNTERS_EACH));
         let which = self.masked(which, COUNTERS_EACH - 1);
@@ -196,7 +196,7 @@ impl Writer {
         let outside = self.known.clone();
         self.code.begin(label);
         self.statements(depth);
-        let (word, address) = (self.word(1), self.own_address(0));
+        let (word, address) = (self.any_word(1), self.own_address(0));
         let pointer = if self.features.pointers {
             let to_word = self.code.types.to_word;
             Address::Pointer(self.pointer(address, to_word))
@@ -248,13 +248,13 @@ impl Writer {
         self.code.branch_if(condition, yes, after);
         let outside = self.known.clone();
         self.code.begin(yes);
-        let (value, pointer) = (self.word(1), self.own_element(0));
+        let (value, pointer) = (self.any_word(1), self.own_element(0));
         self.code.store(pointer, value, Some(4));
         match (self.inside, self.draw.below(3)) {
             (Some(inside), 0) => self.code.branch(inside.after),
             (Some(inside), 1) => self.code.branch(inside.next),
             _ if self.may_return => {
-                let value = self.gives_word.then(|| self.word(1));
+                let value = self.gives_word.then(|| self.any_word(1));
                 self.code.ret(value);
             }
             _ => self.code.branch(after),
@@ -267,7 +267,7 @@ impl Writer {
     fn repeat(&mut self, depth: u32) {
         let trips = match self.draw.below(3) {
             0 => {
-                let trips = self.word(1);
+                let trips = self.any_word(1);
                 self.masked(trips, 3)
             }
             _ => {
@@ -275,7 +275,7 @@ impl Writer {
                 self.code.word(trips)
             }
         };
-        let start = self.word(1);
+        let start = self.any_word(1);
         let [head, test, body, next, after] = std::array::from_fn(|_| self.code.fresh());
         let [k, carried, more, changed] = std::array::from_fn(|_| self.code.fresh());
         let (word, before) = (self.code.types.word, self.code.here());
@@ -291,7 +291,7 @@ impl Writer {
         if tests_first {
             self.code.branch(test);
             self.code.begin(test);
-            let go = self.below(k, trips);
+            let go = self.is_below(k, trips);
             self.code.branch_if(go, body, after);
         } else {
             self.code.branch(body);
@@ -308,7 +308,7 @@ impl Writer {
         if tests_first {
             self.code.branch(head);
         } else {
-            let go = self.below(more, trips);
+            let go = self.is_below(more, trips);
             self.code.branch_if(go, head, after);
         }
         self.known = outside;
@@ -316,13 +316,13 @@ impl Writer {
         self.code.begin(after);
     }
 
-    fn below(&mut self, a: Id, b: Id) -> Id {
+    fn is_below(&mut self, a: Id, b: Id) -> Id {
         let bool = self.code.types.bool;
         self.code.op(Op::ULessThan, bool, &[a, b])
     }
 
     fn switch(&mut self, depth: u32) {
-        let selector = self.word(1);
+        let selector = self.any_word(1);
         let selector = self.masked(selector, 3);
         let [zero, two, default, after] = std::array::from_fn(|_| self.code.fresh());
         self.code.merge(after);
@@ -343,7 +343,7 @@ impl Writer {
     /// Every invocation leaves a word in shared memory and takes another's.
     fn exchange(&mut self, array: Id, to_word: Id) {
         let (word, local) = (self.code.types.word, self.masked(self.lane, GROUP - 1));
-        let value = self.word(2);
+        let value = self.any_word(2);
         let mine = self.code.op(Op::AccessChain, to_word, &[array, local]);
         self.code.store(mine, value, None);
         self.barrier();

@@ -3,6 +3,7 @@
 use crate::case::{Buffer, Case};
 
 cases! {
+    ($) each_of_model:
     volatile_members, coherent_members, restricted_pointers, read_only_write_only,
     vulkan_memory_model, vulkan_non_private, acquire_and_release, coherent_structure,
     volatile_vectors,

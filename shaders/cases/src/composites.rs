@@ -3,6 +3,7 @@
 use crate::case::{Buffer, Case, random};
 
 cases! {
+    ($) each_of_composites:
     vector_2, vector_3_packed, vector_3_padded, vector_4, vector_by_component, vector_swizzle,
     vector_less_aligned, matrix_4, matrix_3_packed, matrix_row_major, matrix_column,
     matrix_row_major_by_address, matrix_column_major_by_address,

@@ -8,6 +8,7 @@ const N: usize = 2112;
 const GROUPS: u32 = 33;
 
 cases! {
+    ($) each_of_scalars:
     unsigned_32, signed_32, float_32, unsigned_8, signed_16, float_16, unsigned_64, signed_64,
     float_64, words_of_64, composites_of_64, boolean_words, stored_only,
 }

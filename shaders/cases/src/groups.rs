@@ -3,6 +3,7 @@
 use crate::case::{Buffer, Case};
 
 cases! {
+    ($) each_of_groups:
     reduce_in_shared_memory, scan_in_shared_memory, transpose_through_shared_memory,
     producer_consumer, neighbours_after_barrier, barrier_in_loop, shared_atomics, last_group_sums,
     subgroup_sum, subgroup_exchange, subgroup_vote, early_return, group_reads_after_other_writes,

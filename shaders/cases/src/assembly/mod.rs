@@ -88,15 +88,8 @@ macro_rules! module {
     };
 }
 
-mod accesses;
-mod values;
-
-/// Every case of this folder, with its name.
-pub(crate) fn all() -> Vec<(&'static str, Case)> {
-    let mut all = accesses::all();
-    all.extend(values::all());
-    all
-}
+pub(crate) mod accesses;
+pub(crate) mod values;
 
 /// Words to read and words to write, 1,024 each, an invocation for each.
 fn pair(source: &'static str) -> Case {

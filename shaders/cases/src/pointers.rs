@@ -3,6 +3,7 @@
 use crate::case::{Buffer, Case, Image, random, shuffled};
 
 cases! {
+    ($) each_of_pointers:
     table_of_addresses, table_of_pointers, chain_of_three, pointer_variable, pointer_parameter,
     pointer_result, pointer_selected, pointer_joined, pointer_carried, pointer_array,
     converted_to_integers, stored_then_loaded, swapped_pointers, compared_pointers,

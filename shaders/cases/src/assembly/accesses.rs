@@ -4,6 +4,7 @@ use super::{becomes, pair};
 use crate::case::{Buffer, Case};
 
 cases! {
+    ($) each_of_assembly_accesses:
     copy_of_words, copy_of_structures, copy_of_long_arrays, copy_with_operands,
     chain_on_a_pointer, chain_of_chains, chain_with_negative_constant, chain_with_signed_index,
     chain_with_64_bit_index, atomic_steps, nontemporal_and_volatile, negative_as_unsigned,

@@ -1,6 +1,6 @@
 //! The words of a nest: blocks as unoptimising compilers make them.
 
-use super::{FACTOR, FUEL, Form, Jump, Loop, Nest, Statement, Switch, Test};
+use super::tree::{FACTOR, FUEL, Form, Jump, Loop, Nest, Statement, Switch, Test};
 
 /// Opcodes, by the SPIR-V specification's numbers.
 mod op {
@@ -49,13 +49,16 @@ mod op {
     pub(super) const UNREACHABLE: u32 = 255;
 }
 
-/// The words of a kernel that runs a nest.
-pub(super) fn words(nest: &Nest) -> Vec<u32> {
-    let mut code = Code::default();
-    let ids = Ids::declare(&mut code);
-    let mut writer = Writer { code, ids, breaks: Vec::new(), continues: Vec::new() };
-    writer.functions(nest);
-    writer.finish()
+impl Nest {
+    /// The words of a kernel of 8 invocations a workgroup. Its push constants are the address of
+    /// the states, a word for each invocation.
+    pub fn words(&self) -> Vec<u32> {
+        let mut code = Code::default();
+        let ids = Ids::declare(&mut code);
+        let mut writer = Writer { code, ids, breaks: Vec::new(), continues: Vec::new() };
+        writer.functions(self);
+        writer.finish()
+    }
 }
 
 type Id = u32;

@@ -1,35 +1,24 @@
-//! Nests of loops, switches and jumps that look random and are the same for the same seed: the
-//! program, what it computes, and its words.
-//!
-//! An invocation has a state, which each *note* changes and stores. So the last word in memory
-//! shows which branches the invocation took. It also has fuel: each pass of a loop uses one unit,
-//! and without fuel the invocation returns. Most loops are left in other ways, and some only in
-//! that one.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
-#![allow(clippy::cast_possible_truncation, reason = "lengths of short lists")]
-
-#[path = "words.rs"]
-mod words;
+//! The statements of a nest, and what they compute.
 
 /// Statements inside statements, at most.
 const DEPTH: u32 = 4;
 /// Statements of a program, at most.
 const STATEMENTS: u32 = 24;
 /// Passes of all loops of an invocation, the last of which returns.
-pub(crate) const FUEL: u32 = 48;
+pub(super) const FUEL: u32 = 48;
 /// The factor by which a note multiplies the state.
-pub(crate) const FACTOR: u32 = 1_664_525;
+pub(super) const FACTOR: u32 = 1_664_525;
 
 /// A program: the statements of an invocation.
 #[derive(Debug)]
 pub struct Nest {
-    body: Vec<Statement>,
+    pub(super) body: Vec<Statement>,
     /// The statements are those of a function that returns the state, and that the kernel calls.
-    in_function: bool,
+    pub(super) in_function: bool,
 }
 
 #[derive(Debug)]
-enum Statement {
+pub(super) enum Statement {
     /// Multiplies the state, adds this number, and stores it.
     Note(u32),
     If(Test, Vec<Statement>, Option<Vec<Statement>>),
@@ -42,23 +31,23 @@ enum Statement {
 
 /// The condition of a branch.
 #[derive(Clone, Copy, Debug)]
-enum Test {
+pub(super) enum Test {
     Constant(bool),
     /// Whether two bits of the state, from the first number on, equal the second.
     State(u32, u32),
 }
 
 #[derive(Debug)]
-struct Switch {
+pub(super) struct Switch {
     /// The first of the two bits of the state that are switched on.
-    bits: u32,
+    pub(super) bits: u32,
     /// The value, the statements, and whether control falls through to the next case.
-    cases: Vec<(u32, Vec<Statement>, bool)>,
-    default: Vec<Statement>,
+    pub(super) cases: Vec<(u32, Vec<Statement>, bool)>,
+    pub(super) default: Vec<Statement>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     /// Tests before the body, in a block of its own as glslang does, or in the header.
     First { in_header: bool },
     /// Tests behind the body.
@@ -70,16 +59,16 @@ enum Form {
 }
 
 #[derive(Debug)]
-struct Loop {
-    form: Form,
-    test: Test,
-    body: Vec<Statement>,
+pub(super) struct Loop {
+    pub(super) form: Form,
+    pub(super) test: Test,
+    pub(super) body: Vec<Statement>,
     /// Code between two passes: no jumps, no loops.
-    step: Vec<Statement>,
+    pub(super) step: Vec<Statement>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Jump {
+pub(super) enum Jump {
     Break,
     Continue,
     Return,
@@ -93,6 +82,7 @@ enum PointerCheck {
 }
 
 impl Nest {
+    /// The nest of a seed.
     pub fn new(seed: u64) -> Self {
         let mut draw = Draw { state: seed, left: STATEMENTS };
         let in_function = draw.one_in(3);
@@ -100,12 +90,6 @@ impl Nest {
         body.extend(draw.statements(0, &[Jump::Return]));
         body.push(Statement::Note(draw.word() | 1));
         Self { body, in_function }
-    }
-
-    /// The words of a kernel of 8 invocations a workgroup. Its push constants are the address of
-    /// the states, a word for each invocation.
-    pub fn words(&self) -> Vec<u32> {
-        words::words(self)
     }
 
     /// The word that an invocation leaves in the place of its first state.

@@ -1,8 +1,8 @@
 //! Expressions of a random program: words and addresses.
 
 use super::code::Id;
+use super::shape::{INPUT_WORDS, LINKS_COUNT, OWN_WORDS, SLOTS_COUNT};
 use super::writer::{Address, INPUT, LINKS, OWN, SLOTS, Writer};
-use super::{INPUT_WORDS, LINKS_COUNT, OWN_WORDS, SLOTS_COUNT};
 use rspirv::dr::Operand;
 use rspirv::spirv::Op;
 
@@ -20,7 +20,7 @@ const ATOMICS: [Op; 8] = [
 
 impl Writer {
     /// A word: something known, a constant, or something new.
-    pub(super) fn word(&mut self, depth: u32) -> Id {
+    pub(super) fn any_word(&mut self, depth: u32) -> Id {
         if depth == 0 || self.draw.one_in(4) {
             return self.known_word();
         }
@@ -50,7 +50,7 @@ impl Writer {
     }
 
     fn arithmetic(&mut self, depth: u32) -> Id {
-        let (a, b) = (self.word(depth - 1), self.word(depth - 1));
+        let (a, b) = (self.any_word(depth - 1), self.any_word(depth - 1));
         let of = self.code.types.word;
         let op = [
             Op::IAdd,
@@ -84,7 +84,7 @@ impl Writer {
 
     /// A condition over words.
     pub(super) fn condition(&mut self, depth: u32) -> Id {
-        let (a, b) = (self.word(depth), self.word(depth));
+        let (a, b) = (self.any_word(depth), self.any_word(depth));
         let bool = self.code.types.bool;
         match self.draw.below(4) {
             0 => self.code.op(Op::ULessThan, bool, &[a, b]),
@@ -99,13 +99,13 @@ impl Writer {
 
     fn choice(&mut self, depth: u32) -> Id {
         let condition = self.condition(depth - 1);
-        let (a, b) = (self.word(depth - 1), self.word(depth - 1));
+        let (a, b) = (self.any_word(depth - 1), self.any_word(depth - 1));
         let of = self.code.types.word;
         self.code.op(Op::Select, of, &[condition, a, b])
     }
 
     fn load_input(&mut self, depth: u32) -> Id {
-        let index = self.word(depth - 1);
+        let index = self.any_word(depth - 1);
         let index = self.masked(index, INPUT_WORDS - 1);
         let pointer = self.element(INPUT, index);
         let of = self.code.types.word;
@@ -124,7 +124,7 @@ impl Writer {
 
     /// A pointer to a word of the invocation's own slice, by index from the argument.
     pub(super) fn own_element(&mut self, depth: u32) -> Id {
-        let index = self.word(depth);
+        let index = self.any_word(depth);
         let index = self.masked(index, OWN_WORDS - 1);
         let (of, first) = (self.code.types.word, self.first_own);
         let index = self.code.op(Op::IAdd, of, &[first, index]);
@@ -158,7 +158,7 @@ impl Writer {
                 let pointer = self.pointer(address, to_quad);
                 let align = [4, 8, 16][self.draw.below(3) as usize];
                 let loaded = self.code.load(quad, pointer, Some(align));
-                let which = self.word(0);
+                let which = self.any_word(0);
                 let which = self.masked(which, 3);
                 self.code.op(Op::VectorExtractDynamic, word, &[loaded, which])
             }
@@ -186,14 +186,14 @@ impl Writer {
             let step = self.draw.below(4);
             self.code.word(step)
         } else {
-            let step = self.word(0);
+            let step = self.any_word(0);
             self.masked(step, 3)
         };
         self.code.op(Op::PtrAccessChain, to_word, &[pointer, step])
     }
 
     fn atomic_result(&mut self, depth: u32) -> Id {
-        let value = self.word(depth - 1);
+        let value = self.any_word(depth - 1);
         let pointer = if self.draw.one_in(2) {
             self.own_element(depth - 1)
         } else {
@@ -202,7 +202,7 @@ impl Writer {
         };
         let (of, device, relaxed) = (self.code.types.word, self.code.word(1), self.code.word(0));
         let result = if self.draw.one_in(5) {
-            let comparator = self.word(0);
+            let comparator = self.any_word(0);
             let ids = [pointer, device, relaxed, relaxed, value, comparator];
             self.code.op(Op::AtomicCompareExchange, of, &ids)
         } else {
@@ -217,7 +217,8 @@ impl Writer {
     pub(super) fn call(&mut self, depth: u32) -> Id {
         let callable = self.callable.clone();
         let Some(function) = self.draw.pick(&callable) else { return self.known_word() };
-        let mut arguments = vec![function, self.word(depth.saturating_sub(1)), self.word(0)];
+        let mut arguments =
+            vec![function, self.any_word(depth.saturating_sub(1)), self.any_word(0)];
         if self.features.pointers {
             let address = self.own_address(0);
             let to_word = self.code.types.to_word;
@@ -245,7 +246,7 @@ impl Writer {
     }
 
     fn compute_own(&mut self, depth: u32) -> Address {
-        let step = self.word(depth.min(1));
+        let step = self.any_word(depth.min(1));
         let step = self.masked(step, (OWN_WORDS / 4 - 1) * 16);
         let (of, first) = (self.code.types.word, self.first_own);
         let two = self.code.word(2);
@@ -264,7 +265,7 @@ impl Writer {
 
     /// A pointer to one of the invocation's own addresses in memory.
     pub(super) fn slot(&mut self, depth: u32) -> Id {
-        let which = self.word(depth.min(1));
+        let which = self.any_word(depth.min(1));
         let which = self.masked(which, SLOTS_COUNT - 1);
         let (of, lane, slots, three) =
             (self.code.types.word, self.lane, self.code.word(SLOTS_COUNT), self.code.word(3));
@@ -284,7 +285,7 @@ impl Writer {
             (0, Some(address)) => address,
             (1, Some(address)) => self.one_of_two(address, &known),
             _ => {
-                let index = self.word(depth.min(1));
+                let index = self.any_word(depth.min(1));
                 let index = self.masked(index, LINKS_COUNT - 1);
                 let (of, three) = (self.code.types.word, self.code.word(3));
                 let bytes = self.code.op(Op::ShiftLeftLogical, of, &[index, three]);

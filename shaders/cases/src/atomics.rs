@@ -3,6 +3,7 @@
 use crate::case::{Buffer, Case, Image, random};
 
 cases! {
+    ($) each_of_atomics:
     atomic_add, atomic_bits, atomic_extremes, atomic_signed, atomic_exchange, atomic_compare,
     atomic_64, atomic_own_results, atomic_load_and_store, histogram, lock_free_maximum,
     queue_alloc, stack_push, atomic_decides, atomic_through_pointer, atomic_add_loop,
