@@ -1,7 +1,7 @@
 //! `farptr-doctor` as a user runs it. Times are never judged here.
 
 use serde_json::Value;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// Runs the program; an examination of few steps takes seconds.
 fn doctor(arguments: &[&str]) -> Output {
@@ -123,6 +123,61 @@ fn a_step_that_crashes_hangs_or_prints_is_a_line() {
     assert_ne!(code, 0);
     let reasons = document["verdict"]["reasons"].to_string();
     assert!(reasons.contains("trial: hang: did not end"), "{reasons}");
+}
+
+#[test]
+fn a_wrong_result_and_a_crash_name_the_kernel() {
+    let Some((document, code)) = document("a_wrong_result", &["trial"]) else { return };
+    let outcome = |name: &str| {
+        let check = check(&document, "trial", name);
+        (check["outcome"].as_str().expect("a word"), check["detail"].as_str().expect("words"))
+    };
+    let (how, words) = outcome("a kernel against a wrong reference");
+    let expected = "kernel gather on trial: like the original by hand, and unlike its reference, \
+                    lend 2 differs in 20";
+    assert_eq!(how, "wrong", "{words}");
+    assert!(words.starts_with(expected), "{words}");
+    let figures = &check(&document, "trial", "a kernel against a wrong reference")["figures"];
+    assert_eq!((&figures["kernels"], &figures["differing"]), (&2.into(), &1.into()));
+    // The right one twice, unoptimised and optimised, and the other one until it is wrong.
+    assert_eq!(figures["launches"], 3);
+    let crash = "signal 6 (SIGABRT), at: kernel gather on trial, unoptimised, comparing";
+    assert_eq!(outcome("a kernel that crashes"), ("died", crash));
+    let nonsense = "kernel gather on trial: the result makes no sense: there is no such number";
+    assert_eq!(outcome("a kernel whose result makes no sense"), ("wrong", nonsense));
+    assert_ne!(code, 0);
+}
+
+#[test]
+fn kernels_of_the_suite_are_right_in_every_mode() {
+    let test = "kernels_of_the_suite";
+    let Some((document, _)) = document(test, &["modes"]) else { return };
+    let modes = document["modes"].as_array().expect("an array").iter();
+    for mode in modes.filter(|mode| mode["proved"] == true) {
+        let device = document["device"]["index"].to_string();
+        let mode = mode["name"].as_str().expect("a name");
+        let finding = answer("correctness/kernels: lists", &device, mode);
+        assert_eq!(finding["outcome"], "right", "{mode}: {finding}");
+        let number = |name: &str| finding["figures"][name].as_u64().expect("a number");
+        assert_eq!(number("kernels") + number("not_run"), 6, "{mode}: {finding}");
+        assert_eq!((number("differing"), number("failed")), (0, 0), "{mode}: {finding}");
+    }
+}
+
+/// The finding of one probe, asked as the program asks itself: the answer comes through a pipe that
+/// is the standard input.
+fn answer(probe: &str, device: &str, mode: &str) -> Value {
+    let (lines, writer) = std::io::pipe().expect("a pipe");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_farptr-doctor"));
+    command.args(["--probe", probe, "--device", device, "--mode", mode]);
+    command.stdin(writer).stdout(Stdio::null());
+    let mut child = command.spawn().expect("the program was built for this test");
+    // The parent's end of the pipe.
+    drop(command);
+    let said = std::io::read_to_string(lines).expect("lines of JSON");
+    assert!(child.wait().expect("it ends").success(), "{said}");
+    let last: Value = serde_json::from_str(said.lines().last().expect("an answer")).expect("JSON");
+    last["Answer"]["Finding"].clone()
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::{
     child::Answer,
+    correctness::trial::{self, CRASH, NONSENSE, WRONG},
     finding::Finding,
     probe::{Probe, Situation, Subject},
 };
@@ -13,7 +14,8 @@ pub(super) fn probes(_: &Situation<'_>) -> Vec<Probe> {
     let probe = |name| Probe::new(name, limit);
     let hang = Probe::new("hang", Duration::from_secs(1));
     let skipped = Probe { skip: Some("there is no reason to".into()), ..probe("skip") };
-    vec![probe("abort"), hang, probe("exit"), probe("print"), probe("fail"), skipped]
+    let known = ["abort", "exit", "print", "fail", WRONG, CRASH, NONSENSE].map(probe);
+    known.into_iter().chain([hang, skipped]).collect()
 }
 
 pub(super) fn ask(subject: &mut Subject, name: &str) -> Result<Answer, Failure> {
@@ -31,6 +33,7 @@ pub(super) fn ask(subject: &mut Subject, name: &str) -> Result<Answer, Failure> 
             println!("{{\"Answer\":\"nonsense\"}}");
             Ok(Answer::Finding(Finding::right("an answer").figure("number", 3)))
         }
+        WRONG | CRASH | NONSENSE => Ok(Answer::Finding(trial::run(subject, name)?)),
         _ => Err(Failure::DeviceNotFound { name: name.to_owned() }),
     }
 }

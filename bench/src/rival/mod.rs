@@ -17,6 +17,7 @@ mod first_use;
 mod linux;
 mod raw;
 mod staged;
+mod staged_bytes;
 mod staged_sparse;
 
 pub(crate) use arrays::RawArrays;
@@ -25,4 +26,5 @@ pub(crate) use first_use::RawFirstUse;
 pub(crate) use linux::{CopyingDevice, HugePages, Memory, Pages, Scanner, Userfault};
 pub(crate) use raw::RawSaxpy;
 pub(crate) use staged::StagedSaxpy;
+pub(crate) use staged_bytes::{Run, StagedBytes};
 pub(crate) use staged_sparse::StagedSparse;

@@ -31,8 +31,8 @@ impl Device {
         Self::with(instance, physical, Extras::default())
     }
 
-    /// Opens the device at this place in Vulkan's list, with imports and 64-bit integers where it
-    /// has them.
+    /// Opens the device at this place in Vulkan's list, with imports and the features that farptr
+    /// switches on, where it has them.
     pub(crate) fn open_at(index: usize) -> Result<Self, Failure> {
         let instance = Instance::new()?;
         let physical = physical::at(&instance.raw, index)?;
@@ -127,16 +127,14 @@ fn create(
     let queues = [vk::DeviceQueueCreateInfo::default()
         .queue_family_index(physical.family)
         .queue_priorities(&priorities)];
-    let mut v12 = vk::PhysicalDeviceVulkan12Features::default()
-        .buffer_device_address(true)
-        .timeline_semaphore(true)
-        .shader_buffer_int64_atomics(extras.int64_atomics);
-    let core = vk::PhysicalDeviceFeatures::default().shader_int64(extras.int64);
-    let mut features = vk::PhysicalDeviceFeatures2::default().features(core);
+    let mut v11 = extras.v11;
+    let mut v12 = extras.v12.buffer_device_address(true).timeline_semaphore(true);
+    let mut features = vk::PhysicalDeviceFeatures2::default().features(extras.core);
     let import = [ext::external_memory_host::NAME.as_ptr()];
     let info = vk::DeviceCreateInfo::default()
         .queue_create_infos(&queues)
         .enabled_extension_names(&import[..usize::from(extras.import)])
+        .push_next(&mut v11)
         .push_next(&mut v12)
         .push_next(&mut features);
     // SAFETY: 1. the physical device was listed by this instance; 4. the driver refuses features

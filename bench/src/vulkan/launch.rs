@@ -6,7 +6,10 @@
 //! have completed, or ends the process. Code that records a launch or a copy promises that what it
 //! names lives and that its numbers keep the limits.
 
-use super::{Device, Named, kernel::Kernel};
+use super::{
+    Device, Named,
+    kernel::{Kernel, Pipeline},
+};
 use crate::failure::{self, Failure};
 use ash::vk;
 use farptr::KernelDesc;
@@ -240,17 +243,29 @@ impl Recorder<'_> {
         &self,
         kernel: &Kernel<K>,
         push: &K::Push,
-        [x, y, z]: [u32; 3],
+        groups: [u32; 3],
     ) {
+        // SAFETY: 1. and 2. as the caller promises; a `K::Push` is as long as the push constants
+        // of the kernel's pipeline (invariant of `Kernel`).
+        unsafe { self.dispatch(kernel.pipeline(), bytemuck::bytes_of(push), groups) };
+    }
+
+    /// As [`launch`](Self::launch), for a pipeline of any words, and the bytes of its push
+    /// constants.
+    ///
+    /// # Safety
+    ///
+    /// As for [`launch`](Self::launch).
+    pub(crate) unsafe fn dispatch(&self, pipeline: &Pipeline, push: &[u8], groups: [u32; 3]) {
         let (raw, compute) = (self.device, vk::PipelineBindPoint::COMPUTE);
+        let [x, y, z] = groups;
+        assert_eq!(push.len(), pipeline.push_bytes() as usize, "bytes of push constants");
         // SAFETY: 1. the command buffer is recording, the pipeline lives by the caller's promise.
-        unsafe { raw.cmd_bind_pipeline(self.commands, compute, kernel.pipeline()) };
-        let (stage, bytes) = (vk::ShaderStageFlags::COMPUTE, bytemuck::bytes_of(push));
-        if !bytes.is_empty() {
-            // SAFETY: as above; the layout has room for one `K::Push` (invariant of `Kernel`).
-            unsafe {
-                raw.cmd_push_constants(self.commands, kernel.layout(), stage, 0, bytes);
-            }
+        unsafe { raw.cmd_bind_pipeline(self.commands, compute, pipeline.raw()) };
+        let stage = vk::ShaderStageFlags::COMPUTE;
+        if !push.is_empty() {
+            // SAFETY: as above; the layout has room for as many bytes, as compared above.
+            unsafe { raw.cmd_push_constants(self.commands, pipeline.layout(), stage, 0, push) };
         }
         // SAFETY: as above; the group counts keep the limits, as the caller promises.
         unsafe { raw.cmd_dispatch(self.commands, x, y, z) };

@@ -35,7 +35,7 @@ mod physical;
 pub(crate) use buffer::HostBuffer;
 pub(crate) use device::Device;
 pub(crate) use imported::Imported;
-pub(crate) use kernel::Kernel;
+pub(crate) use kernel::{Kernel, Pipeline};
 pub(crate) use launch::{
     COPY_READS, COPY_WRITES, EXIT_LOST, HOST, KERNEL, KERNEL_WRITES, Lane, Recorder,
 };

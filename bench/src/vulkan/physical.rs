@@ -46,29 +46,52 @@ pub(super) fn at(instance: &ash::Instance, index: usize) -> Result<Physical, Fai
     described.ok_or_else(|| Failure::DeviceNotFound { name: index.to_string() })
 }
 
-/// The features that are switched on beside those that farptr needs.
+/// Features and extensions of a device, beside those that farptr cannot do without.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Extras {
     /// `VK_EXT_external_memory_host`.
     pub(super) import: bool,
-    pub(super) int64: bool,
-    pub(super) int64_atomics: bool,
+    pub(super) core: vk::PhysicalDeviceFeatures,
+    pub(super) v11: vk::PhysicalDeviceVulkan11Features<'static>,
+    pub(super) v12: vk::PhysicalDeviceVulkan12Features<'static>,
 }
 
-/// The extras that a device has; it has Vulkan 1.2.
+/// The extras that a device has, of those that farptr switches on; it has Vulkan 1.2.
 pub(super) fn extras(instance: &ash::Instance, device: &Physical) -> Result<Extras, Failure> {
     // SAFETY: 1. the device was listed by this instance.
     let extensions = unsafe { instance.enumerate_device_extension_properties(device.raw) }
         .named("vkEnumerateDeviceExtensionProperties")?;
     let wanted = Ok(ash::ext::external_memory_host::NAME);
+    let mut v11 = vk::PhysicalDeviceVulkan11Features::default();
     let mut v12 = vk::PhysicalDeviceVulkan12Features::default();
-    let mut features = vk::PhysicalDeviceFeatures2::default().push_next(&mut v12);
-    // SAFETY: 1. as above; 4. the device has Vulkan 1.2, which knows the structure.
-    unsafe { instance.get_physical_device_features2(device.raw, &mut features) };
+    let mut all = vk::PhysicalDeviceFeatures2::default().push_next(&mut v11).push_next(&mut v12);
+    // SAFETY: 1. as above; 4. the device has Vulkan 1.2, which knows both structures.
+    unsafe { instance.get_physical_device_features2(device.raw, &mut all) };
+    let core = all.features;
     Ok(Extras {
         import: extensions.iter().any(|found| found.extension_name_as_c_str() == wanted),
-        int64: features.features.shader_int64 != 0,
-        int64_atomics: v12.shader_buffer_int64_atomics != 0,
+        core: vk::PhysicalDeviceFeatures {
+            shader_int64: core.shader_int64,
+            shader_float64: core.shader_float64,
+            shader_int16: core.shader_int16,
+            ..Default::default()
+        },
+        v11: vk::PhysicalDeviceVulkan11Features {
+            storage_buffer16_bit_access: v11.storage_buffer16_bit_access,
+            storage_push_constant16: v11.storage_push_constant16,
+            ..Default::default()
+        },
+        v12: vk::PhysicalDeviceVulkan12Features {
+            scalar_block_layout: v12.scalar_block_layout,
+            storage_buffer8_bit_access: v12.storage_buffer8_bit_access,
+            storage_push_constant8: v12.storage_push_constant8,
+            shader_float16: v12.shader_float16,
+            shader_int8: v12.shader_int8,
+            shader_buffer_int64_atomics: v12.shader_buffer_int64_atomics,
+            vulkan_memory_model: v12.vulkan_memory_model,
+            vulkan_memory_model_device_scope: v12.vulkan_memory_model_device_scope,
+            ..Default::default()
+        },
     })
 }
 

@@ -143,7 +143,9 @@ impl Case {
         self
     }
 
-    pub(crate) fn oracle(mut self, oracle: fn(&mut Image)) -> Self {
+    /// The same case with another computation in Rust.
+    #[must_use]
+    pub fn oracle(mut self, oracle: fn(&mut Image)) -> Self {
         self.oracle = Some(oracle);
         self
     }

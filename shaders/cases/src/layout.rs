@@ -1,5 +1,5 @@
 //! The places of a case's lends: close to each other, so that they share pages, with canaries
-//! around. Where the first byte lies is the user's choice.
+//! around. The user chooses the address of the first byte.
 
 use crate::case::{Arg, Buffer, Image};
 use std::ops::Range;
