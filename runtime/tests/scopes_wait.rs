@@ -5,9 +5,9 @@ mod common;
 #[path = "../../hmm/tests/processors/mod.rs"]
 mod processors;
 
-use common::{always_in_rounds, copies, runtime};
+use common::{always_in_rounds, batches_are_filled, copies, runtime};
 use farptr::shaders::affine;
-use farptr::{Error, Grid, Kernel, ProvedAccess, Runtime, Scope};
+use farptr::{Error, Grid, Kernel, ProvedAccess, Runtime, Scope, Stats};
 use processors::pin;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -49,10 +49,21 @@ fn submitted(runtime: &Runtime) -> u16 {
     if always_in_rounds(runtime) { 66 } else { 64 + u16::from(copies(runtime)) }
 }
 
+/// Checks that every launch that was submitted has run, and that those were as many as expected.
+fn assert_submitted(runtime: &Runtime, before: &Stats, y: &[f32]) {
+    let launched = u16::try_from(runtime.stats().since(before).launches).unwrap();
+    assert!(y.iter().all(|&y| y == f32::from(launched)), "{launched}, but {}", y[0]);
+    if batches_are_filled(runtime) {
+        assert_eq!(launched, submitted(runtime));
+    } else {
+        assert!((1..=66).contains(&launched), "{launched}");
+    }
+}
+
 #[test]
 fn a_panic_waits_for_what_was_submitted() {
     let Some(runtime) = runtime() else { return };
-    let (kernel, submitted) = (kernel(&runtime), submitted(&runtime));
+    let kernel = kernel(&runtime);
     let mut y = vec![0.0f32; N];
     let before = runtime.stats();
     let panicked = catch_unwind(AssertUnwindSafe(|| {
@@ -63,14 +74,13 @@ fn a_panic_waits_for_what_was_submitted() {
     }));
     assert!(panicked.is_err());
     // `scope` has waited, so all these launches are visible and none is still running.
-    assert!(y.iter().all(|&y| y == f32::from(submitted)));
-    assert_eq!(runtime.stats().since(&before).launches, submitted.into());
+    assert_submitted(&runtime, &before, &y);
 }
 
 #[test]
 fn an_error_drops_what_was_not_submitted() {
     let Some(runtime) = runtime() else { return };
-    let (kernel, submitted) = (kernel(&runtime), submitted(&runtime));
+    let kernel = kernel(&runtime);
     let mut y = vec![0.0f32; 1000];
     let before = runtime.stats();
     let left: Result<(), Error> = runtime.scope(|s| {
@@ -78,8 +88,7 @@ fn an_error_drops_what_was_not_submitted() {
         Err(Error::other("enough"))
     });
     assert_eq!(left.unwrap_err().to_string(), "enough");
-    assert_eq!(y, vec![f32::from(submitted); 1000]);
-    assert_eq!(runtime.stats().since(&before).launches, submitted.into());
+    assert_submitted(&runtime, &before, &y);
 }
 
 #[test]
@@ -163,7 +172,12 @@ fn threads_launch_side_by_side() {
         true => 3,
         false => 1,
     };
-    assert_eq!((done.launches, done.submissions, done.lends), (800, 160 * of_scope, 160));
+    assert_eq!((done.launches, done.lends), (800, 160));
+    if batches_are_filled(&runtime) {
+        assert_eq!(done.submissions, 160 * of_scope);
+    } else {
+        assert!((160 * of_scope..=done.rounds).contains(&done.submissions), "{done:?}");
+    }
 }
 
 #[test]

@@ -90,6 +90,17 @@ pub fn always_in_rounds(runtime: &Runtime) -> bool {
     copies(runtime) && runtime.explain().device_budget() < 1 << 20
 }
 
+/// Whether as many launches go to a submission as there is room for. Where a watchdog may look at
+/// the device, those that earlier ones show to take long go alone, and that depends on the machine.
+pub fn batches_are_filled(runtime: &Runtime) -> bool {
+    runtime.explain().submission_limit().is_none()
+}
+
+/// Whether the layer of masked devices keeps from running kernels what the host writes meanwhile.
+pub fn host_writes_are_hidden() -> bool {
+    std::env::var("FARPTR_MASK").is_ok_and(|mask| !mask.starts_with("lavapipe"))
+}
+
 /// Numbers that are different and exact in single precision.
 pub fn ramp(len: usize) -> Vec<f32> {
     (0u16..1024).cycle().take(len).map(f32::from).collect()
