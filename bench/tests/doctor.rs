@@ -164,6 +164,32 @@ fn kernels_of_the_suite_are_right_in_every_mode() {
     }
 }
 
+#[test]
+fn memory_of_each_type_has_its_rates() {
+    let Some((document, _)) = document("memory_of_each_type", &["modes"]) else { return };
+    let device = document["device"]["index"].to_string();
+    let types = document["device"]["memory_types"].as_array().expect("an array").iter();
+    // Those that farptr would use, and the doctor tries.
+    let usable = types.filter(|kind| {
+        let flags = kind["flags"].to_string();
+        flags.contains("host_coherent") && !flags.contains("device_coherent")
+    });
+    for kind in usable {
+        let finding = answer(&format!("costs/memory type {}", kind["index"]), &device, "copy");
+        assert_eq!(finding["outcome"], "measured", "{finding}");
+        let figures = [
+            "copy_from_device_mb_s",
+            "copy_to_device_mb_s",
+            "host_read_mb_s",
+            "host_write_mb_s",
+            "kernel_mb_s",
+        ];
+        assert_eq!(keys(&finding["figures"]), figures);
+        let is_rate = |name: &&str| finding["figures"][*name].as_f64().is_some_and(|mb| mb > 0.0);
+        assert!(figures.iter().all(is_rate), "{finding}");
+    }
+}
+
 /// The finding of one probe, asked as the program asks itself: the answer comes through a pipe that
 /// is the standard input.
 fn answer(probe: &str, device: &str, mode: &str) -> Value {

@@ -49,11 +49,33 @@ impl DeviceLocalMemory {
         Ok(Self { device: Rc::clone(device), owned: Vec::new(), allocator: Some(allocator) })
     }
 
+    /// A buffer, in a block of memory that is shared with others.
     pub(super) fn buffer(
         &mut self,
         name: &'static str,
         size_bytes: u64,
         location: MemoryLocation,
+    ) -> Result<Buffer, Failure> {
+        self.made(name, size_bytes, location, |_| AllocationScheme::GpuAllocatorManaged)
+    }
+
+    /// A buffer with an allocation of its own, no larger than it has to be: blocks have hundreds of
+    /// MiB, which not every device has.
+    pub(super) fn buffer_alone(
+        &mut self,
+        name: &'static str,
+        size_bytes: u64,
+        location: MemoryLocation,
+    ) -> Result<Buffer, Failure> {
+        self.made(name, size_bytes, location, AllocationScheme::DedicatedBuffer)
+    }
+
+    fn made(
+        &mut self,
+        name: &'static str,
+        size_bytes: u64,
+        location: MemoryLocation,
+        scheme: impl FnOnce(vk::Buffer) -> AllocationScheme,
     ) -> Result<Buffer, Failure> {
         let raw = self.device.raw();
         let info = vk::BufferCreateInfo::default().size(size_bytes).usage(
@@ -74,7 +96,7 @@ impl DeviceLocalMemory {
                 requirements,
                 location,
                 linear: true,
-                allocation_scheme: AllocationScheme::GpuAllocatorManaged,
+                allocation_scheme: scheme(buffer),
             })?;
         let offset = allocation.offset();
         // SAFETY: `self` owns the allocation until Drop, which destroys the buffer first.

@@ -11,6 +11,7 @@
 #![allow(unsafe_code, reason = "hand-written calls are what farptr is compared with")]
 
 mod arrays;
+mod copies;
 mod device_memory;
 mod empty;
 mod first_use;
@@ -21,6 +22,7 @@ mod staged_bytes;
 mod staged_sparse;
 
 pub(crate) use arrays::RawArrays;
+pub(crate) use copies::Copies;
 pub(crate) use empty::EmptyLaunch;
 pub(crate) use first_use::RawFirstUse;
 pub(crate) use linux::{CopyingDevice, HugePages, Memory, Pages, Scanner, Userfault};

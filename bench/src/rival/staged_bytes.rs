@@ -40,9 +40,9 @@ impl StagedBytes {
             (MemoryLocation::GpuOnly, MemoryLocation::CpuToGpu, MemoryLocation::GpuToCpu);
         Ok(Self {
             lane: Lane::new(device)?,
-            inside: memory.buffer("inside", size_bytes as u64, gpu)?,
-            up: memory.buffer("up", size_bytes as u64, up)?,
-            down: memory.buffer("down", size_bytes as u64, down)?,
+            inside: memory.buffer_alone("inside", size_bytes as u64, gpu)?,
+            up: memory.buffer_alone("up", size_bytes as u64, up)?,
+            down: memory.buffer_alone("down", size_bytes as u64, down)?,
             memory,
             size_bytes,
         })

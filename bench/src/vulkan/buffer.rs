@@ -61,7 +61,10 @@ impl<T: Pod> HostBuffer<T> {
             address: 0,
         };
         let info = vk::BufferCreateInfo::default().size(size_of_val(elements) as u64).usage(
-            vk::BufferUsageFlags::STORAGE_BUFFER | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS,
+            vk::BufferUsageFlags::STORAGE_BUFFER
+                | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS
+                | vk::BufferUsageFlags::TRANSFER_SRC
+                | vk::BufferUsageFlags::TRANSFER_DST,
         );
         // SAFETY: 1. the device lives; 4. it was made with buffer device addresses.
         made.buffer = unsafe { device.raw().create_buffer(&info, None) }.named("vkCreateBuffer")?;
@@ -110,6 +113,21 @@ impl<T: Pod> HostBuffer<T> {
         unsafe { mapped.copy_from_nonoverlapping(NonNull::from(elements).cast(), elements.len()) };
         (self.mapped, self.count) = (mapped, elements.len());
         Ok(())
+    }
+
+    /// The buffer, made for kernels and for copies.
+    pub(crate) fn raw(&self) -> vk::Buffer {
+        self.buffer
+    }
+
+    /// The device that it was made from.
+    pub(crate) fn device(&self) -> &Rc<Device> {
+        &self.device
+    }
+
+    /// Bytes of all elements.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        (self.count * size_of::<T>()) as u64
     }
 
     /// The device address of the first element.

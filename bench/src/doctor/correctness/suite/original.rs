@@ -15,6 +15,7 @@ use crate::{
     rival::{Run, StagedBytes},
     vulkan::{Device, Pipeline},
 };
+use farptr::rewrite::without_unused_capabilities;
 use farptr_kernel_cases::{
     case::{Case, Image},
     layout::{Layout, PAGE},
@@ -22,7 +23,7 @@ use farptr_kernel_cases::{
 use std::rc::Rc;
 
 /// Bytes of the first memory, which most cases fit in.
-const ROOM: usize = 1 << 20;
+const ROOM: usize = 128 << 10;
 
 /// A device on which kernels run by hand.
 pub(super) struct ByHand {
@@ -65,8 +66,10 @@ impl ByHand {
         bytes[again..].copy_from_slice(&layout.content(other, &case.buffers));
         let (push, other_push) = (layout.push(base, &case.push), layout.push(other, &case.push));
         let push_bytes = u32::try_from(push.len()).expect("cases push few bytes");
+        // A compiler may declare what it does not use, and the device does not have.
+        let words = without_unused_capabilities(words);
         // SAFETY: see the module's documentation.
-        let pipeline = unsafe { Pipeline::new(&self.device, words, push_bytes) }?;
+        let pipeline = unsafe { Pipeline::new(&self.device, &words, push_bytes) }?;
         let groups = case.groups;
         let runs = [Run { push: &push, groups }, Run { push: &other_push, groups }];
         // SAFETY: 1. the pipeline is of this device, and cases have few workgroups; 2. the kernel

@@ -1,32 +1,25 @@
 //! Costs, to be compared with those of other machines. No cost is judged.
-//!
-//! # Safety
-//!
-//! The kernel that is launched by hand touches two buffers that live until its run has ended.
-#![allow(unsafe_code, reason = "a launch by hand, see above")]
+
+mod clock;
+mod memory;
 
 use super::{
     child::Answer,
     finding::Finding,
-    kernels::triple,
     modes,
     probe::{Probe, Situation, Subject},
 };
 use crate::{
     failure::Failure,
     rival::{EmptyLaunch, RawSaxpy},
-    stats,
-    vulkan::{Device, HOST, HostBuffer, KERNEL_WRITES, Kernel, Lane},
+    vulkan::Device,
 };
+use clock::{median, short};
 use farptr::{
-    Grid, KernelDesc, Ptr, PtrMut,
+    Grid,
     shaders::{empty, saxpy},
 };
-use std::{
-    hint::black_box,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{rc::Rc, time::Duration};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const LAUNCH: &str = "a launch and the wait";
@@ -34,8 +27,6 @@ const SCOPE: &str = "a scope over 16 MiB";
 const MEMORY: &str = "memory type ";
 /// Elements of each of two arrays of [`SCOPE`].
 const ELEMENTS: usize = 2 << 20;
-/// Bytes by which memory is measured.
-const BYTES: usize = 16 << 20;
 
 pub(super) fn probes(situation: &Situation<'_>) -> Vec<Probe> {
     let mut probes = Vec::new();
@@ -58,31 +49,10 @@ pub(super) fn ask(subject: &mut Subject, name: &str) -> Result<Answer, Failure> 
     let found = match (name, kind) {
         (LAUNCH, _) => launch(subject)?,
         (SCOPE, _) => scope(subject)?,
-        (_, Some(kind)) => memory(subject, kind)?,
+        (_, Some(kind)) => memory::rates(subject, kind)?,
         _ => return Err(Failure::NoSuchProbe { name: name.to_owned() }),
     };
     Ok(Answer::Finding(found))
-}
-
-/// The median time of a few runs behind a first one, in nanoseconds.
-fn median(runs: usize, mut run: impl FnMut() -> Result<(), Failure>) -> Result<f64, Failure> {
-    run()?;
-    let mut times = Vec::new();
-    for _ in 0..runs {
-        let began = Instant::now();
-        run()?;
-        times.push(1e9 * began.elapsed().as_secs_f64());
-    }
-    Ok(stats::estimate(&times).median)
-}
-
-/// With three digits.
-fn short(value: f64) -> f64 {
-    if value <= 0.0 {
-        return 0.0;
-    }
-    let unit = 10f64.powf(value.log10().floor() - 2.0);
-    (value / unit).round() * unit
 }
 
 /// A launch of nothing: by hand, by farptr, and by farptr among a hundred.
@@ -167,46 +137,4 @@ fn scope(subject: &mut Subject) -> Result<Finding, Failure> {
         .figure("bytes_in", done.bytes_in / scopes)
         .figure("bytes_home", done.bytes_home / scopes)
         .figure("checked_ratio", short(checked / unchecked)))
-}
-
-/// How fast the host and a kernel reach memory of one type.
-fn memory(subject: &mut Subject, kind: u32) -> Result<Finding, Failure> {
-    let device = Rc::new(Device::open_at(subject.device)?);
-    let words = BYTES / 4;
-    let mut home = vec![1u32; words];
-    subject.at("making a buffer");
-    let mut buffer = HostBuffer::new_in(&device, &home, kind)?;
-    let other = HostBuffer::new_in(&device, &home, kind)?;
-    subject.at("copying by the host");
-    let write = median(5, || {
-        // SAFETY: no run is under way.
-        unsafe { buffer.elements_mut() }.copy_from_slice(black_box(&home));
-        Ok(())
-    })?;
-    let read = median(3, || {
-        // SAFETY: no run is under way.
-        black_box(&mut home).copy_from_slice(unsafe { buffer.elements() });
-        Ok(())
-    })?;
-    subject.at("copying by a kernel");
-    let n = u32::try_from(words).expect("few words");
-    let kernel = Kernel::<triple::Kernel>::new(&device)?;
-    let groups = device.groups_for(n, kernel.width);
-    let (x, y) = (Ptr::from_address(buffer.address()), PtrMut::from_address(other.address()));
-    let mut lane = Lane::new(&device)?;
-    let push = triple::Kernel::push(triple::Args { x, y, n, k: 0 });
-    let by_kernel = median(5, || {
-        lane.run(|recorder| {
-            // SAFETY: the kernel touches the words of both buffers, which live and have `n`.
-            unsafe { recorder.launch(&kernel, &push, groups) };
-            recorder.barrier(KERNEL_WRITES, HOST);
-        })
-    })?;
-    let rate = |ns: f64| short(1e3 * BYTES as f64 / ns);
-    let (write, read, by_kernel) = (rate(write), rate(read), rate(by_kernel));
-    let detail = format!("host writes {write} MB/s, reads {read} MB/s; a kernel {by_kernel} MB/s");
-    Ok(Finding::measured(detail)
-        .figure("host_write_mb_s", write)
-        .figure("host_read_mb_s", read)
-        .figure("kernel_mb_s", by_kernel))
 }
