@@ -2,7 +2,7 @@
 
 use crate::text::{Level, assembly, glsl};
 
-/// Lists the cases of a file, each a function that gives a [`Case`](crate::case::Case): `CASES`,
+/// Lists the cases of a file, each a function that gives a [`Case`]: `CASES`,
 /// and a macro that hands their names to a macro of its user, who makes a test of each. The first
 /// token is `$`, which no macro can write into another by itself.
 macro_rules! cases {

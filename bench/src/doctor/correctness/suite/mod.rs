@@ -32,8 +32,7 @@ pub(super) fn run(
 ) -> Result<Option<Finding>, Failure> {
     let pointers = !runtime.device_name().contains(CRASHES_ON_POINTERS);
     let long = Inventory::of(subject.device)?.has("shader_int64");
-    // SwiftShader takes 64-bit integers for addresses through the same code.
-    let features = Features { long: long && pointers, pointers };
+    let features = Features { long, pointers };
     match sets::find(name, features) {
         Some(kernels) => Ok(Some(check(subject, runtime, &kernels)?)),
         None => Ok(None),
@@ -49,8 +48,7 @@ fn check(
     let mut by_hand = ByHand::open(subject.device)?;
     let mut tally = Tally::default();
     for kernel in kernels {
-        let judgement = judge(subject, runtime, &mut by_hand, kernel)?;
-        tally.add(&kernel.name, judgement);
+        tally.add(&kernel.name, judge(subject, runtime, &mut by_hand, kernel));
     }
     Ok(counted(tally.finding(), runtime))
 }
@@ -62,11 +60,11 @@ fn judge(
     runtime: &Runtime,
     by_hand: &mut ByHand,
     kernel: &sets::Kernel,
-) -> Result<Judgement, Failure> {
+) -> Judgement {
     let case = &kernel.case;
     if case.pointer_values && runtime.device_name().contains(CRASHES_ON_POINTERS) {
         let why = "the driver's compiler crashes on values of pointer type";
-        return Ok(Judgement::NotRun(why.to_owned()));
+        return Judgement::NotRun(why.to_owned());
     }
     for module in case.modules(&kernel.name) {
         let form = match module.level {
@@ -80,17 +78,23 @@ fn judge(
         match checked::run(runtime, case, &module.words, &mut arena) {
             Ok(()) => {}
             Err(Error::Kernel(KernelError::Capability { capability, .. })) => {
-                return Ok(Judgement::NotRun(format!("the device lacks {capability:?}")));
+                return Judgement::NotRun(format!("the device lacks {capability:?}"));
             }
-            Err(error) => return Ok(Judgement::Failed(failure::chain(&error))),
+            Err(error) => return Judgement::Failed(failure::chain(&error)),
         }
         subject.at(&format!("{what}, the original by hand"));
-        let left = by_hand.run(case, &module.words)?;
+        let left = match by_hand.run(case, &module.words) {
+            Ok(left) => left,
+            Err(error) => {
+                let why = failure::chain(&error);
+                return Judgement::Failed(format!("the original by hand: {why}"));
+            }
+        };
         subject.at(&format!("{what}, comparing"));
         let judgement = compare::judge(case, &arena, left);
         if judgement != Judgement::Right {
-            return Ok(judgement);
+            return judgement;
         }
     }
-    Ok(Judgement::Right)
+    Judgement::Right
 }
