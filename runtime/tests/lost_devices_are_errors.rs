@@ -25,6 +25,7 @@ use farptr::{
     Runtime, RuntimeBuilder, Scope,
 };
 use masked::again;
+use rustix::time::{ClockId, clock_gettime};
 use std::{
     io::Write,
     os::unix::process::ExitStatusExt,
@@ -43,9 +44,12 @@ const LONG: &str = "layout(local_size_x = 8) in;
         for (uint pass = 0u; pass < passes; pass++) sum += U(y).at[(pass + sum) & 63u | 1u];
         if (sum == 1u) U(y).at[1] = sum;
     }";
-/// A size that takes some seconds.
-const GROUPS: u32 = 20_000;
 const PASSES: u32 = 50_000;
+/// Workgroups whose time tells of that of others; they take a tenth of a second or so.
+const TRIED_GROUPS: u32 = 300;
+/// The time that the victim takes at least, if it has all processors: twice and a half as
+/// much as the watchdog allows.
+const VICTIM: Duration = Duration::from_millis(2500);
 
 fn copying() -> RuntimeBuilder {
     Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy)
@@ -65,6 +69,20 @@ fn launch(
 ) -> Result<(), LaunchError> {
     let push: Vec<u8> = y.to_le_bytes().into_iter().chain(passes.to_le_bytes()).collect();
     s.launch_raw(kernel, Grid::groups(groups, 1, 1), &push, &LaunchOptions::new())
+}
+
+/// Workgroups that take [`VICTIM`] or longer, after as many as tell how long they take.
+///
+/// They run on processors, so what they take of these does not depend on what else runs.
+fn victim(s: &mut Scope<'_, '_>, kernel: &RawKernel, y: u64) -> Result<u32, LaunchError> {
+    let used = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
+    let before = used();
+    launch(s, kernel, y, [TRIED_GROUPS, PASSES])?;
+    s.wait()?;
+    let each = (used() - before) / TRIED_GROUPS;
+    let processors = u32::try_from(std::thread::available_parallelism().unwrap().get()).unwrap();
+    let groups = (VICTIM * processors).as_nanos() / each.as_nanos().max(1);
+    Ok(u32::try_from(groups).unwrap())
 }
 
 /// Asserts that a device was lost, and gives the call that said so.
@@ -93,10 +111,11 @@ fn lose_copies() {
     let (mut y, more) = (vec![5u32; 64], [0u32]);
     let ended = runtime.scope(|s| {
         let y = s.lend_mut(&mut y)?.ptr().address();
+        let groups = victim(s, &kernel, y)?;
         // Nothing asks for the result of this one.
         launch(s, &kernel, y, [1, 1])?;
         s.wait()?;
-        launch(s, &kernel, y, [GROUPS, PASSES])?;
+        launch(s, &kernel, y, [groups, PASSES])?;
         let first = lost(s.wait().map(drop));
         for again in [
             lost(s.wait().map(drop)),
@@ -110,8 +129,9 @@ fn lose_copies() {
         Ok(())
     });
     let first = lost(ended);
-    // The result of the first may have come home before the second began, and no other has.
-    assert!((5..=6).contains(&y[0]) && y[1..] == [5; 63], "{y:?}");
+    // The results of what was waited for may have come home, and no other has.
+    let waited = [5, 5 + TRIED_GROUPS, 6 + TRIED_GROUPS];
+    assert!(waited.contains(&y[0]) && y[1..] == [5; 63], "{y:?}");
     assert_eq!(lost(runtime.scope(|_| Ok(()))), first);
     // Kernels and runtimes are dropped as always, and the process goes on with another device. On
     // the driver below the layer the kernel runs on, and makes others wait, until it ends.
@@ -123,7 +143,7 @@ fn lose_copies() {
 #[test]
 fn objects_of_a_lost_device_are_destroyed() {
     let name = "objects_of_a_lost_device_are_destroyed";
-    let Some(ended) = again("nvidia,fail=wait-lost:1000", name) else {
+    let Some(ended) = again("nvidia,fail=wait-lost:400", name) else {
         // The validation layer takes commands of a lost device for pending.
         let builder = copying().validation(false).no_pipeline_cache();
         let Some(runtime) = common::or_skip(builder) else { return };
@@ -161,7 +181,8 @@ fn lose_imports(builder: RuntimeBuilder) {
     let mut y = vec![5u32; 64];
     let ended = runtime.scope(|s| {
         let y = s.lend_mut(&mut y)?.ptr().address();
-        Ok(launch(s, &kernel, y, [GROUPS, PASSES])?)
+        let groups = victim(s, &kernel, y)?;
+        Ok(launch(s, &kernel, y, [groups, PASSES])?)
     });
     panic!("the scope ended: {ended:?}");
 }
@@ -183,7 +204,8 @@ fn lose_leaked() {
     let y: &'static mut [u32] = vec![5u32; 64].leak();
     let ended = runtime.scope(|s| {
         let y = s.lend_mut(y)?.ptr().address();
-        Ok(launch(s, &kernel, y, [GROUPS, PASSES])?)
+        let groups = victim(s, &kernel, y)?;
+        Ok(launch(s, &kernel, y, [groups, PASSES])?)
     });
     lost(ended);
     lost(runtime.scope(|_| Ok(())));
@@ -308,7 +330,7 @@ fn time_of_one() -> Option<Duration> {
         let began = Instant::now();
         let done = runtime.scope(|s| {
             let y = s.lend_mut(&mut y)?.ptr().address();
-            Ok(launch(s, &kernel, y, [GROUPS / MANY, passes])?)
+            Ok(launch(s, &kernel, y, [FEW_GROUPS, passes])?)
         });
         done.map(|()| began.elapsed()).unwrap()
     };
@@ -324,16 +346,18 @@ fn launch_many() {
     runtime
         .scope(|s| {
             let y = s.lend_mut(&mut y)?.ptr().address();
-            // All of them together are as long as what loses a device in other tests.
-            (0..MANY).try_for_each(|_| launch(s, &kernel, y, [GROUPS / MANY, PASSES]))?;
+            // All of them together lose the device.
+            (0..MANY).try_for_each(|_| launch(s, &kernel, y, [FEW_GROUPS, PASSES]))?;
             Ok(())
         })
         .unwrap();
-    assert_eq!(y[0], 5 + GROUPS / MANY * MANY);
+    assert_eq!(y[0], 5 + FEW_GROUPS * MANY);
 }
 
 /// Launches that a submission takes if they are short.
 const MANY: u32 = 64;
+/// Workgroups of each.
+const FEW_GROUPS: u32 = 100;
 
 #[test]
 fn a_deadline_ends_kernels_that_see_nothing_of_the_host() {
