@@ -14,6 +14,7 @@ use crate::emit::own_arrays::check_indices;
 use crate::emit::shared::Shared;
 use crate::emit::size::Size;
 use crate::emit::translate::{Translator, number};
+use crate::footprint::Footprints;
 use crate::ir::address::Math;
 use crate::ir::edit::Edit;
 use crate::ir::instruction::{Id, id_operand};
@@ -22,6 +23,7 @@ use crate::load::keep::{keep_entry, keep_reachable, keep_used};
 use crate::load::places::Places;
 use crate::load::sieve::Source;
 use crate::loops::bound::bound_loops;
+use crate::reflect::Reflection;
 use rspirv::binary::Assemble;
 use rspirv::dr::Operand;
 use rspirv::spirv::{AddressingModel, BuiltIn, Capability, Decoration, Op};
@@ -38,6 +40,7 @@ pub struct Program {
     words: usize,
     /// The places of functions, loops and switches in the source.
     places: Places,
+    footprints: Footprints,
 }
 
 impl Program {
@@ -67,7 +70,16 @@ impl Program {
         analysis.entry = name;
         analysis.control_set = free_set(&edit);
         analysis.int64 = edit.declares(Capability::Int64);
-        Ok(Self { edit, layouts, accesses, analysis, words: words.len(), places })
+        let local_size = Reflection::of_entry(words, Some(&analysis.entry));
+        let local_size = local_size.ok().map(|found| found.local_size);
+        let footprints = Footprints::new(&edit, &layouts, &accesses, &analysis, local_size);
+        Ok(Self { edit, layouts, accesses, analysis, words: words.len(), places, footprints })
+    }
+
+    /// What launches of the kernel touch.
+    #[must_use]
+    pub fn footprints(&self) -> &Footprints {
+        &self.footprints
     }
 
     /// The facts about the kernel that hold for all variants.

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 /// Parses and rewrites, whatever comes of it.
 fn try_all(words: &[u32]) {
     let Ok(program) = Program::parse(words, None) else { return };
+    let _ = program.footprints().of_launch(&[3; 64], [2, 3, 1]);
     for variant in variants().into_iter().step_by(7) {
         let _ = program.rewrite(&variant);
     }

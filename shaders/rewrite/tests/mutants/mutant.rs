@@ -250,7 +250,10 @@ impl Mutant {
 
     /// Rewrites the module, which must not panic or grow without measure.
     pub fn rewrite(&self) -> Result<Vec<u32>, RewriteError> {
-        let rewritten = Program::parse(&self.words, None)?.rewrite(&self.variant)?;
+        let program = Program::parse(&self.words, None)?;
+        let footprint = program.footprints().of_launch(&[7; 128], [3, 2, 1]);
+        assert_eq!(footprint.sites.len(), program.analysis().sites.len());
+        let rewritten = program.rewrite(&self.variant)?;
         let most = self.words.len() * GROWTH + LEAST_GROWTH;
         assert!(rewritten.len() <= most, "{} words became {}", self.words.len(), rewritten.len());
         Ok(rewritten)

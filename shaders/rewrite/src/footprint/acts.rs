@@ -1,0 +1,43 @@
+//! The acts of blocks besides computing.
+
+use crate::footprint::op::NodeId;
+
+/// The acts of a block besides computing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Acts {
+    pub(super) accesses: Vec<Touch>,
+    pub(super) indices: Vec<OwnIndex>,
+    /// Its divisions.
+    pub(super) divisions: Vec<Division>,
+    /// The condition or number of its last branch.
+    pub(super) condition: Option<NodeId>,
+    /// Whether the module says that its end is never reached.
+    pub(super) never_ends: bool,
+    /// The loop that it says to be the start of, by its number in the module.
+    pub(super) loop_number: Option<usize>,
+}
+
+/// An access to memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Touch {
+    pub(super) site: usize,
+    /// `None` if nothing is known of the address.
+    pub(super) address: Option<NodeId>,
+    pub(super) bytes: u32,
+}
+
+/// An index into a variable of the kernel's own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnIndex {
+    pub(super) site: usize,
+    pub(super) index: Option<NodeId>,
+    pub(super) length: Option<u64>,
+}
+
+/// A division of integers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Division {
+    pub(super) dividend: NodeId,
+    pub(super) divisor: NodeId,
+    pub(super) has_sign: bool,
+}

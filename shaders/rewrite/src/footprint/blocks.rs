@@ -1,0 +1,146 @@
+//! The evaluation of a block: what comes to it, what it does, and what leaves it.
+
+use crate::footprint::evaluate::value;
+use crate::footprint::flow::When;
+use crate::footprint::log::Entry;
+use crate::footprint::mutant::{self, Mutant};
+use crate::footprint::op::NodeId;
+use crate::footprint::run::{Arrival, Run, common};
+use crate::footprint::unknown::Unknown;
+use crate::footprint::value::{Trust, least};
+
+impl Run<'_> {
+    /// Evaluates a block, with what came by the ways to it.
+    pub(super) fn block(&mut self, block: usize) -> Result<(), Unknown> {
+        let of = &self.plan.blocks[block];
+        let is_entry = of.ins.is_empty();
+        let is_header = of.ins.iter().any(|&edge| self.plan.edges[edge].is_back);
+        let reached = self.arrive(block, is_header) || is_entry;
+        self.spend(1 + of.code.len() + self.facts.len())?;
+        if !reached || !self.compute(block) {
+            for &edge in &of.outs {
+                self.arrivals[edge] = None;
+            }
+            return Ok(());
+        }
+        if self.records {
+            self.record(block);
+        }
+        for &edge in &of.outs {
+            self.arrivals[edge] = self.leave(block, edge)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over facts and phis from the ways to a block. Returns whether there is one.
+    fn arrive(&mut self, block: usize, is_header: bool) -> bool {
+        let of = &self.plan.blocks[block];
+        let (edges, graph) = (&self.plan.edges, &self.plan.graph);
+        let ways = of.ins.iter().filter(|&&edge| !edges[edge].is_back);
+        let mut arrivals = ways.filter_map(|&edge| self.arrivals[edge].as_ref());
+        let Some(first) = arrivals.next() else {
+            self.facts.clear();
+            return false;
+        };
+        let mut facts = first.facts.clone();
+        let mut moves = first.moves.clone();
+        for arrival in arrivals {
+            if !mutant::has(Mutant::ForgottenWay) {
+                facts = common(&facts, &arrival.facts, |node| graph.width(node));
+            }
+            for ((to, from), &phi) in moves.iter_mut().zip(&arrival.moves).zip(&of.phis) {
+                *to = to.hull(*from, graph.width(graph.phis[phi].node));
+            }
+        }
+        self.facts = facts;
+        // Those of a loop's start are set by the loop.
+        if !is_header {
+            for (&phi, value) in of.phis.iter().zip(moves) {
+                self.phis[phi] = value;
+            }
+        }
+        true
+    }
+
+    /// Computes a block's code. Returns whether the facts allow the block to be reached.
+    fn compute(&mut self, block: usize) -> bool {
+        self.stamp += 1;
+        self.changes.clear();
+        self.extra.clear();
+        let mut facts = self.facts.iter().peekable();
+        for &id in &self.plan.blocks[block].code {
+            let node = self.plan.graph.get(id);
+            let mut value =
+                value(self.plan, &self.launch, &mut self.read, &self.values, &self.phis, &node);
+            while facts.next_if(|fact| fact.0 < id).is_some() {}
+            if let Some(fact) = facts.next_if(|fact| fact.0 == id)
+                && value.trust == Trust::Fixed
+            {
+                match value.meet(fact.1, node.width) {
+                    Some(met) => value = met,
+                    None => return false,
+                }
+            }
+            self.values[id as usize] = value;
+            self.stamps[id as usize] = self.stamp;
+        }
+        true
+    }
+
+    /// Notes the acts of a block in the log.
+    fn record(&mut self, block: usize) {
+        let acts = &self.plan.blocks[block].acts;
+        let value = |node: NodeId| self.values[node as usize];
+        for touch in &acts.accesses {
+            let place = touch.address.map(value).filter(|value| value.trust != Trust::Void);
+            let place = place.and_then(|value| Some((value.root?, value.least, value.most)));
+            self.log.push(Entry::Access { site: touch.site, place, bytes: touch.bytes });
+        }
+        for of in &acts.indices {
+            let within = of.index.zip(of.length).is_some_and(|(index, length)| {
+                let (index, width) = (value(index), self.plan.graph.width(index));
+                let has_no_sign = index.least >= 0 && index.root.is_none() && width > 1;
+                index.trust != Trust::Void && has_no_sign && index.high < length
+            });
+            self.log.push(Entry::Index { site: of.site, within });
+        }
+        let void = |node: NodeId| value(node).trust == Trust::Void;
+        let mut broken = acts.never_ends || acts.condition.is_some_and(void);
+        for division in &acts.divisions {
+            let (by, of) = (value(division.divisor), value(division.dividend));
+            let width = self.plan.graph.width(division.divisor);
+            let least = least(width);
+            let zero = if division.has_sign {
+                (by.least <= 0 && by.most >= 0)
+                    || (by.least <= -1 && by.most >= -1 && of.least == least)
+            } else {
+                by.low == 0
+            };
+            broken |= zero || by.root.is_some() || by.trust == Trust::Void;
+        }
+        if broken && !mutant::has(Mutant::ZeroDivisor) {
+            self.log.push(Entry::Undefined { block });
+        }
+    }
+
+    /// Leaves a block by a way. `None` if that cannot be.
+    fn leave(&mut self, block: usize, edge: usize) -> Result<Option<Arrival>, Unknown> {
+        let plan = self.plan;
+        let way = &plan.edges[edge];
+        let possible = match (plan.blocks[block].acts.condition, &way.when) {
+            (Some(condition), When::Holds(holds)) => self.assume(condition, *holds, 0),
+            (Some(selector), When::OneOf(numbers)) => self.assume_one_of(selector, numbers),
+            (Some(selector), When::NoneOf(numbers)) => self.assume_none_of(selector, numbers),
+            _ => true,
+        };
+        let arrival = possible.then(|| {
+            let value = |node: &NodeId| self.values[*node as usize];
+            let moves = way.moves.iter().map(value).collect();
+            let counts = way.counters.iter().map(|of| (value(&of.node), value(&of.step))).collect();
+            Arrival { facts: self.conclusions(0, 0), moves, counts }
+        });
+        self.spend(self.changes.len() + self.extra.len())?;
+        self.undo(0, 0);
+        Ok(arrival)
+    }
+}

@@ -1,0 +1,122 @@
+//! Footprints: the bytes that a launch may touch, known before it runs.
+//!
+//! [`Footprints`] is what was found out about a kernel once; [`Footprints::of_launch`] evaluates it
+//! for a grid and push constants. `DESIGN.md`, "Footprints", says what the values are, what each
+//! instruction makes of them, and why the result may replace checks.
+
+mod acts;
+mod arithmetic;
+mod assume;
+mod blocks;
+mod build;
+mod builder;
+mod cache;
+mod calls;
+mod counts;
+mod data;
+mod evaluate;
+mod flow;
+mod graph;
+mod inputs;
+mod instructions;
+mod launch;
+mod log;
+mod memory;
+mod mutant;
+mod nest;
+mod op;
+mod plan;
+mod result;
+mod run;
+mod shapes;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod trips;
+mod unknown;
+mod value;
+
+pub use cache::FootprintCache;
+pub use result::{Footprint, RootBytes, SiteReach, Span};
+pub use unknown::Unknown;
+
+use crate::analyse::access::Access;
+use crate::contract::analysis::Analysis;
+use crate::footprint::builder::{Builder, Kernel};
+use crate::footprint::flow::Flow;
+use crate::footprint::launch::Launch;
+use crate::footprint::nest::Nest;
+use crate::footprint::plan::Plan;
+use crate::footprint::run::Run;
+use crate::ir::edit::Edit;
+use crate::ir::layouts::Layouts;
+use std::sync::Arc;
+
+/// The bytes that a kernel touches, as a function of its push constants and its grid.
+#[derive(Clone, Debug)]
+pub struct Footprints {
+    plan: Result<Arc<Plan>, Unknown>,
+    local_size: [u32; 3],
+    /// Whether each site writes, reads, or is an index into a variable of the kernel's own.
+    sites: Arc<[result::Kind]>,
+    loops: usize,
+}
+
+impl Footprints {
+    /// Finds out what a kernel touches.
+    pub(crate) fn new(
+        edit: &Edit,
+        layouts: &Layouts,
+        accesses: &[Access],
+        analysis: &Analysis,
+        local_size: Option<[u32; 3]>,
+    ) -> Self {
+        let kernel = Kernel { edit, layouts, accesses, local_size: local_size.unwrap_or_default() };
+        let plan = if local_size.is_some() { prepared(&kernel) } else { Err(Unknown::Damaged) };
+        Self {
+            plan: plan.map(Arc::new),
+            local_size: kernel.local_size,
+            sites: analysis.sites.iter().map(result::Kind::of).collect(),
+            loops: analysis.loops,
+        }
+    }
+
+    /// Evaluates what a launch of so many workgroups with these push constants touches.
+    ///
+    /// The result holds for every order in which invocations run and for all that memory may
+    /// contain. It takes for granted that the kernel sees this grid, and that no loop is cut short:
+    /// either every loop's runs are known and below what the driver allows, or the form of the
+    /// kernel that runs ends invocations whose loops were cut.
+    #[must_use]
+    pub fn of_launch(&self, push: &[u8], groups: [u32; 3]) -> Footprint {
+        self.evaluated(push, groups).0
+    }
+
+    /// The footprint of a launch, with how much work it took.
+    fn evaluated(&self, push: &[u8], groups: [u32; 3]) -> (Footprint, u32) {
+        let plan = match &self.plan {
+            Ok(plan) => plan,
+            Err(why) => return (Footprint::unknown(&self.sites, self.loops, *why), 0),
+        };
+        if groups.contains(&0) {
+            return (Footprint::empty(&self.sites, self.loops), 0);
+        }
+        let launch = Launch { push, groups, local_size: self.local_size };
+        let mut run = Run::new(plan, launch);
+        let ended = run.steps(0, plan.steps.len());
+        let mut footprint = match ended {
+            Ok(()) => Footprint::of_log(&run.log, &self.sites, self.loops, plan),
+            Err(why) => Footprint::unknown(&self.sites, self.loops, why),
+        };
+        footprint.words_read = run.read.words().collect();
+        (footprint, run.work())
+    }
+}
+
+/// Takes a kernel apart.
+fn prepared(kernel: &Kernel<'_>) -> Result<Plan, Unknown> {
+    let flow = Flow::of(&kernel.edit.module)?;
+    let nest = Nest::of(&flow)?;
+    let (graph, acts) = Builder::new(kernel, &flow, &nest).run()?;
+    Plan::new(graph, acts, nest)
+}

@@ -1,0 +1,261 @@
+//! A kernel's computations as a list of steps, prepared once and evaluated for each launch.
+
+use crate::footprint::acts::Acts;
+use crate::footprint::flow::When;
+use crate::footprint::graph::Graph;
+use crate::footprint::nest::{Nest, Step};
+use crate::footprint::op::{NodeId, Op};
+use crate::footprint::unknown::Unknown;
+
+/// The most computations of all blocks together.
+const MOST_CODE: usize = 1 << 18;
+/// How often needless phis are removed. Those that are left do no harm.
+const MOST_ROUNDS: usize = 16;
+/// How deep truth values are followed to the ways that they came by.
+const MOST_DEPTH: u32 = 4;
+
+/// A kernel, ready to be evaluated.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) graph: Graph,
+    pub(super) blocks: Vec<Block>,
+    pub(super) edges: Vec<Edge>,
+    pub(super) loops: Vec<Loop>,
+    pub(super) steps: Vec<Step>,
+}
+
+/// A block of a plan.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Block {
+    /// The nodes that are computed in it, each after what it is computed from.
+    pub(super) code: Vec<NodeId>,
+    /// The phis at its start that something depends on.
+    pub(super) phis: Vec<usize>,
+    pub(super) acts: Acts,
+    pub(super) ins: Vec<usize>,
+    pub(super) outs: Vec<usize>,
+}
+
+/// A way between two blocks.
+#[derive(Clone, Debug)]
+pub(super) struct Edge {
+    pub(super) when: When,
+    pub(super) is_back: bool,
+    /// The value for each phi at the start of the block that it leads to.
+    pub(super) moves: Vec<NodeId>,
+    /// The counters of the runs of the loop that it leads back to.
+    pub(super) counters: Vec<Counter>,
+}
+
+/// A number that changes by the same step in each run of a loop.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counter {
+    /// Which of the phis of the loop's start it is.
+    pub(super) phi: usize,
+    pub(super) node: NodeId,
+    pub(super) change: Change,
+    pub(super) step: NodeId,
+}
+
+/// How a number changes in each run of a loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// By a sum.
+    Plus,
+    /// By a difference.
+    Minus,
+    /// Its bits are moved down.
+    Shrinks,
+    /// It is divided.
+    Divided,
+    /// Its bits are moved up.
+    Grows,
+    /// It is multiplied.
+    Multiplied,
+}
+
+/// A loop of a plan.
+#[derive(Clone, Debug)]
+pub(super) struct Loop {
+    pub(super) header: usize,
+    pub(super) outer: Option<usize>,
+    /// Its number in the module, if the module says that it is a loop.
+    pub(super) number: Option<usize>,
+}
+
+impl Plan {
+    pub(super) fn new(graph: Graph, acts: Vec<Acts>, nest: Nest) -> Result<Self, Unknown> {
+        let (graph, acts) = simplified(graph, acts);
+        let live = Live::of(&graph, &acts, &nest);
+        let mut blocks: Vec<Block> = Vec::with_capacity(acts.len());
+        for (acts, (ins, outs)) in acts.into_iter().zip(nest.ins.iter().zip(&nest.outs)) {
+            let (ins, outs) = (ins.clone(), outs.clone());
+            blocks.push(Block { acts, ins, outs, ..Block::default() });
+        }
+        for (number, phi) in graph.phis.iter().enumerate() {
+            if live.phis[number] {
+                blocks[phi.block].phis.push(number);
+            }
+        }
+        let edges: Vec<Edge> = nest
+            .edges
+            .iter()
+            .enumerate()
+            .map(|(number, edge)| {
+                let target = &blocks[edge.to];
+                let way = target.ins.iter().position(|&edge| edge == number).unwrap_or_default();
+                let operand = |&phi: &usize| graph.phis[phi].operands.get(way).copied();
+                let moves: Vec<NodeId> = target.phis.iter().filter_map(operand).collect();
+                let counters = counters(&graph, target, &moves, edge.is_back);
+                Edge { when: edge.when.clone(), is_back: edge.is_back, moves, counters }
+            })
+            .collect();
+        let loops = nest.loops.iter().map(|found| Loop {
+            header: found.header,
+            outer: found.outer,
+            number: blocks[found.header].acts.loop_number,
+        });
+        let loops = loops.collect();
+        let mut plan = Self { graph, blocks, edges, loops, steps: nest.steps };
+        plan.write_code()?;
+        Ok(plan)
+    }
+
+    /// Lists what each block computes.
+    fn write_code(&mut self) -> Result<(), Unknown> {
+        let mut seen = vec![usize::MAX; self.graph.nodes.len()];
+        let mut size = 0;
+        for block in 0..self.blocks.len() {
+            let mut roots = roots(&self.blocks[block].acts);
+            for &edge in &self.blocks[block].outs {
+                let edge = &self.edges[edge];
+                roots.extend(&edge.moves);
+                roots.extend(edge.counters.iter().flat_map(|counter| [counter.node, counter.step]));
+            }
+            if let Some(condition) = self.blocks[block].acts.condition {
+                add_origins(&self.graph, condition, 0, &mut roots);
+            }
+            let mut code = Vec::new();
+            while let Some(node) = roots.pop() {
+                if std::mem::replace(&mut seen[node as usize], block) != block {
+                    code.push(node);
+                    roots.extend(self.graph.get(node).args());
+                }
+            }
+            code.sort_unstable();
+            size += code.len();
+            if size > MOST_CODE {
+                return Err(Unknown::TooLarge);
+            }
+            self.blocks[block].code = code;
+        }
+        Ok(())
+    }
+}
+
+/// The nodes that the acts of a block depend on.
+fn roots(acts: &Acts) -> Vec<NodeId> {
+    let mut roots: Vec<NodeId> = acts.condition.into_iter().collect();
+    roots.extend(acts.accesses.iter().filter_map(|touch| touch.address));
+    roots.extend(acts.indices.iter().filter_map(|index| index.index));
+    roots.extend(acts.divisions.iter().flat_map(|of| [of.dividend, of.divisor]));
+    roots
+}
+
+/// Adds the truth values that a condition may have come from, by phis.
+fn add_origins(graph: &Graph, condition: NodeId, depth: u32, roots: &mut Vec<NodeId>) {
+    if depth > MOST_DEPTH || graph.width(condition) != 1 {
+        return;
+    }
+    let node = graph.get(condition);
+    match (graph.phi_of(condition), node.op) {
+        (Some(phi), _) => {
+            for &operand in &graph.phis[phi].operands {
+                roots.push(operand);
+                add_origins(graph, operand, depth + 1, roots);
+            }
+        }
+        (None, Op::Not | Op::And | Op::Or | Op::Equal) => {
+            node.args().iter().for_each(|&arg| add_origins(graph, arg, depth + 1, roots));
+        }
+        _ => {}
+    }
+}
+
+/// The numbers that count the runs of a loop, by the values that go around it.
+fn counters(graph: &Graph, header: &Block, moves: &[NodeId], is_back: bool) -> Vec<Counter> {
+    let mut found = Vec::new();
+    if !is_back {
+        return found;
+    }
+    for (at, (&phi, &next)) in header.phis.iter().zip(moves).enumerate() {
+        let (node, next) = (graph.phis[phi].node, graph.get(next));
+        let change = match next.op {
+            Op::Add => Change::Plus,
+            Op::Sub => Change::Minus,
+            Op::Shr => Change::Shrinks,
+            Op::UDiv => Change::Divided,
+            Op::Shl => Change::Grows,
+            Op::Mul => Change::Multiplied,
+            _ => continue,
+        };
+        let [a, b] = [next.arg(0), next.arg(1)];
+        let swaps = matches!(change, Change::Plus | Change::Multiplied);
+        let step = match (a == node, b == node) {
+            (true, false) => b,
+            (false, true) if swaps => a,
+            _ => continue,
+        };
+        found.push(Counter { phi: at, node, change, step });
+    }
+    found
+}
+
+/// Removes needless phis.
+fn simplified(mut graph: Graph, mut acts: Vec<Acts>) -> (Graph, Vec<Acts>) {
+    for _ in 0..MOST_ROUNDS {
+        let Some((next, places)) = graph.without_needless_phis() else { break };
+        graph = next;
+        let place = |node: &mut NodeId| {
+            *node = places.get(*node as usize).copied().unwrap_or(*node);
+        };
+        for acts in &mut acts {
+            acts.accesses.iter_mut().filter_map(|touch| touch.address.as_mut()).for_each(place);
+            acts.indices.iter_mut().filter_map(|index| index.index.as_mut()).for_each(place);
+            for division in &mut acts.divisions {
+                place(&mut division.dividend);
+                place(&mut division.divisor);
+            }
+            acts.condition.iter_mut().for_each(place);
+        }
+    }
+    for acts in &mut acts {
+        acts.divisions
+            .retain(|of| graph.bits(of.divisor).is_none_or(|bits| bits == 0 || of.has_sign));
+    }
+    (graph, acts)
+}
+
+/// The phis that something depends on.
+struct Live {
+    phis: Vec<bool>,
+}
+
+impl Live {
+    fn of(graph: &Graph, acts: &[Acts], nest: &Nest) -> Self {
+        let mut live = Self { phis: vec![false; graph.phis.len()] };
+        let mut seen = vec![false; graph.nodes.len()];
+        let mut open: Vec<NodeId> = acts.iter().take(nest.parts.len()).flat_map(roots).collect();
+        while let Some(node) = open.pop() {
+            if std::mem::replace(&mut seen[node as usize], true) {
+                continue;
+            }
+            open.extend(graph.get(node).args());
+            if let Some(phi) = graph.phi_of(node) {
+                live.phis[phi] = true;
+                open.extend(&graph.phis[phi].operands);
+            }
+        }
+        live
+    }
+}

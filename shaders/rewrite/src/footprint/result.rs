@@ -1,0 +1,214 @@
+//! The footprint of a launch.
+
+use crate::contract::analysis::{AccessKind, Check, Root, Site};
+use crate::footprint::log::Entry;
+use crate::footprint::mutant::{self, Mutant};
+use crate::footprint::plan::Plan;
+use crate::footprint::unknown::Unknown;
+
+/// The bytes that a launch may touch, over all of its invocations.
+///
+/// What is not known is said to be so; everything else is a bound from above.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Footprint {
+    /// The reach of each site, by its position in [`Analysis::sites`](crate::Analysis).
+    pub sites: Vec<SiteReach>,
+    /// The bytes behind each root, by the sites whose reach is known.
+    pub roots: Vec<RootBytes>,
+    /// How often the start of each loop runs each time that the loop is entered, in the order of
+    /// the module's loops. A loop over `n` elements runs `n + 1` times, with the last test. `None`
+    /// where it is not known.
+    pub loops: Vec<Option<u64>>,
+    /// How often the starts of all loops run in one invocation, together. `None` where it is not
+    /// known.
+    pub loop_runs: Option<u64>,
+    /// Why nothing is known, if that is so.
+    pub unknown: Option<Unknown>,
+    /// The positions of the words of the push constants that this depends on, besides the grid.
+    pub words_read: Vec<usize>,
+}
+
+/// The reach of a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SiteReach {
+    /// Bytes behind roots; none if it never runs.
+    Bytes(Vec<Span>),
+    /// An index into a variable of the kernel's own is within it.
+    Within,
+    /// It is not known.
+    Unknown,
+}
+
+impl SiteReach {
+    /// Whether it is known.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        *self != Self::Unknown
+    }
+}
+
+/// Bytes behind a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Span {
+    /// The root.
+    pub root: Root,
+    /// The distance of the first byte from the root. It may be before it.
+    pub start_bytes: i64,
+    /// The distance of the end.
+    pub end_bytes: i64,
+}
+
+/// The bytes that may be touched behind a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct RootBytes {
+    /// The root.
+    pub root: Root,
+    /// First and end of the bytes that may be read, if any.
+    pub reads: Option<(i64, i64)>,
+    /// First and end of the bytes that may be written, if any.
+    pub writes: Option<(i64, i64)>,
+}
+
+/// The kind of a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Access(AccessKind),
+    OwnIndex,
+}
+
+impl Kind {
+    pub(super) fn of(site: &Site) -> Self {
+        match site.check {
+            Check::Own => Self::OwnIndex,
+            Check::Index(_) | Check::Address(_) => Self::Access(site.access),
+        }
+    }
+}
+
+impl Footprint {
+    /// Whether every access is known to stay within bytes behind roots, and every index within the
+    /// kernel's own variables.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        self.sites.iter().all(SiteReach::is_known)
+    }
+
+    /// A launch that touches nothing.
+    pub(super) fn empty(sites: &[Kind], loops: usize) -> Self {
+        let nothing = |kind: &Kind| match kind {
+            Kind::Access(_) => SiteReach::Bytes(Vec::new()),
+            Kind::OwnIndex => SiteReach::Within,
+        };
+        Self {
+            sites: sites.iter().map(nothing).collect(),
+            roots: Vec::new(),
+            loops: vec![Some(0); loops],
+            loop_runs: Some(0),
+            unknown: None,
+            words_read: Vec::new(),
+        }
+    }
+
+    /// A launch that may touch anything.
+    pub(super) fn unknown(sites: &[Kind], loops: usize, why: Unknown) -> Self {
+        Self {
+            sites: vec![SiteReach::Unknown; sites.len()],
+            loops: vec![None; loops],
+            loop_runs: None,
+            unknown: Some(why),
+            ..Self::empty(&[], 0)
+        }
+    }
+
+    /// The footprint that an evaluation has found.
+    pub(super) fn of_log(log: &[Entry], sites: &[Kind], loops: usize, plan: &Plan) -> Self {
+        if log.iter().any(|entry| matches!(entry, Entry::Undefined { .. })) {
+            return Self::unknown(sites, loops, Unknown::Undefined);
+        }
+        let mut footprint = Self::empty(sites, loops);
+        let mut runs = vec![Some(0); plan.loops.len()];
+        for entry in log {
+            match *entry {
+                Entry::Access { site, place, bytes } => footprint.touch(site, place, bytes),
+                Entry::Index { site, within } => {
+                    if let Some(reach) = footprint.sites.get_mut(site).filter(|_| !within) {
+                        *reach = SiteReach::Unknown;
+                    }
+                }
+                Entry::Loop { which, runs: found } => runs[which] = found,
+                Entry::Undefined { .. } => {}
+            }
+        }
+        footprint.count(&runs, plan);
+        footprint.sum_up(sites);
+        footprint
+    }
+
+    fn touch(&mut self, site: usize, place: Option<(u32, i64, i64)>, bytes: u32) {
+        let Some(reach) = self.sites.get_mut(site) else { return };
+        let bytes = if mutant::has(Mutant::FirstByteOnly) { 1 } else { bytes };
+        let span = place.and_then(|(offset_bytes, first, last)| {
+            let end_bytes = last.checked_add(bytes.into())?;
+            Some(Span { root: Root::Push { offset_bytes }, start_bytes: first, end_bytes })
+        });
+        match (reach, span) {
+            (SiteReach::Bytes(spans), Some(span)) => {
+                match spans.iter_mut().find(|known| known.root == span.root) {
+                    Some(known) => {
+                        known.start_bytes = known.start_bytes.min(span.start_bytes);
+                        known.end_bytes = known.end_bytes.max(span.end_bytes);
+                    }
+                    None => spans.push(span),
+                }
+            }
+            (reach, _) => *reach = SiteReach::Unknown,
+        }
+    }
+
+    /// The runs of loops: each by itself, and all of them in one invocation.
+    fn count(&mut self, runs: &[Option<u64>], plan: &Plan) {
+        let mut all = Some(0u64);
+        for (which, found) in plan.loops.iter().enumerate() {
+            let mut product = runs[which];
+            let mut outer = found.outer.filter(|_| !mutant::has(Mutant::NestForgotten));
+            // A loop that is never entered does not run, whatever is around it.
+            while let Some(around) = outer.filter(|_| runs[which] != Some(0)) {
+                product = product.zip(runs[around]).and_then(|(one, other)| one.checked_mul(other));
+                outer = plan.loops[around].outer;
+            }
+            all = all.zip(product).and_then(|(one, other)| one.checked_add(other));
+            if let Some(known) = found.number.and_then(|number| self.loops.get_mut(number)) {
+                *known = known.zip(runs[which]).map(|(one, other)| one.max(other));
+            }
+        }
+        self.loop_runs = all;
+    }
+
+    /// Puts the sites of each root together.
+    fn sum_up(&mut self, sites: &[Kind]) {
+        for (reach, kind) in self.sites.iter().zip(sites) {
+            let (SiteReach::Bytes(spans), Kind::Access(access)) = (reach, kind) else { continue };
+            for span in spans {
+                let at = self.roots.iter().position(|known| known.root == span.root);
+                let at = at.unwrap_or_else(|| {
+                    self.roots.push(RootBytes { root: span.root, reads: None, writes: None });
+                    self.roots.len() - 1
+                });
+                let bytes = &mut self.roots[at];
+                if *access != AccessKind::Write {
+                    bytes.reads = Some(around(bytes.reads, span));
+                }
+                if access.writes() {
+                    bytes.writes = Some(around(bytes.writes, span));
+                }
+            }
+        }
+    }
+}
+
+fn around(known: Option<(i64, i64)>, span: &Span) -> (i64, i64) {
+    let (start, end) = known.unwrap_or((span.start_bytes, span.end_bytes));
+    (start.min(span.start_bytes), end.max(span.end_bytes))
+}
