@@ -1,6 +1,7 @@
 //! Conclusions from a branch about the numbers that its condition depends on.
 
 use crate::footprint::arithmetic::less;
+use crate::footprint::evaluate::number;
 use crate::footprint::mutant::{self, Mutant};
 use crate::footprint::op::{NodeId, Op};
 use crate::footprint::run::{Fact, Run, common};
@@ -50,10 +51,7 @@ impl Run<'_> {
 
     fn assume_equal(&mut self, a: NodeId, b: NodeId, holds: bool, depth: u32) -> bool {
         let width = self.plan.graph.width(a);
-        let [one, other] = [a, b].map(|of| self.values[of as usize]);
-        if one.root.is_some() || other.root.is_some() {
-            return true;
-        }
+        let [one, other] = [a, b].map(|of| self.number(self.values[of as usize]));
         if one.trust == Trust::Void || other.trust == Trust::Void {
             return true;
         }
@@ -74,6 +72,11 @@ impl Run<'_> {
             }
         }
         possible
+    }
+
+    /// A value as a number.
+    fn number(&mut self, of: Value) -> Value {
+        number(&self.launch, &mut self.read, of)
     }
 
     /// Concludes that a value is not this number, which says something only at an end.
@@ -101,8 +104,8 @@ impl Run<'_> {
     fn assume_less(&mut self, a: NodeId, b: NodeId, holds: bool, has_sign: bool) -> bool {
         let width = self.plan.graph.width(a);
         for (of, by, is_left) in [(a, b, true), (b, a, false)] {
-            let other = self.values[by as usize];
-            if other.root.is_some() || other.trust == Trust::Void {
+            let other = self.number(self.values[by as usize]);
+            if other.trust == Trust::Void {
                 continue;
             }
             if let Some(said) = less(other, is_left, holds, has_sign, width)

@@ -123,6 +123,32 @@ impl Run<'_> {
         }
     }
 
+    /// Computes again what conclusions have changed. Returns whether that can be.
+    fn carry_on(&mut self, block: usize) -> bool {
+        let plan = self.plan;
+        for &id in &plan.blocks[block].code {
+            let node = plan.graph.get(id);
+            let is_changed = |arg: &NodeId| self.changes.iter().any(|change| change.0 == *arg);
+            if !node.args().iter().any(is_changed) {
+                continue;
+            }
+            let old = self.values[id as usize];
+            let read = &mut self.read;
+            let new = value(plan, &self.launch, read, &self.values, &self.phis, &node);
+            let is_fixed = old.trust == Trust::Fixed && new.trust == Trust::Fixed;
+            let met = if is_fixed { old.meet(new, node.width) } else { Some(old) };
+            match met {
+                Some(met) if met == old => {}
+                Some(met) => {
+                    self.changes.push((id, old));
+                    self.values[id as usize] = met;
+                }
+                None => return false,
+            }
+        }
+        true
+    }
+
     /// Leaves a block by a way. `None` if that cannot be.
     fn leave(&mut self, block: usize, edge: usize) -> Result<Option<Arrival>, Unknown> {
         let plan = self.plan;
@@ -133,6 +159,11 @@ impl Run<'_> {
             (Some(selector), When::NoneOf(numbers)) => self.assume_none_of(selector, numbers),
             _ => true,
         };
+        let carries = !way.moves.is_empty() && !self.changes.is_empty();
+        if carries {
+            self.spend(plan.blocks[block].code.len())?;
+        }
+        let possible = possible && (!carries || self.carry_on(block));
         let arrival = possible.then(|| {
             let value = |node: &NodeId| self.values[*node as usize];
             let moves = way.moves.iter().map(value).collect();

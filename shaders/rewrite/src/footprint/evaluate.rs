@@ -108,7 +108,7 @@ fn moved(node: &Node, a: Value, b: Value) -> Option<Value> {
 }
 
 /// A value as a number: an address is looked up.
-fn number(launch: &Launch<'_>, read: &mut WordsRead, of: Value) -> Value {
+pub(super) fn number(launch: &Launch<'_>, read: &mut WordsRead, of: Value) -> Value {
     let Some(root) = of.root else { return of };
     let Some(address) = read.read(launch.push, root, 64) else {
         return Value::any(64, Trust::Void);

@@ -17,7 +17,7 @@ pub(crate) mod run;
 mod shipped;
 mod size;
 mod specialize;
-mod tools;
+pub(crate) mod tools;
 
 // Where `forms` finds the variants.
 use crate as rewrite;

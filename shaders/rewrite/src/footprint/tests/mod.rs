@@ -5,6 +5,8 @@ mod emit;
 mod expressions;
 mod machine;
 mod oracle;
+mod precision;
 mod programs;
 mod random;
+mod traps;
 mod types;
