@@ -115,7 +115,9 @@ impl Emit {
 
     /// The words of the module, whose workgroups have this size.
     pub(super) fn finish(mut self, size: [u32; 3]) -> rspirv::dr::Module {
-        let interface: Vec<Id> = self.inputs.values().copied().collect();
+        let mut interface: Vec<Id> = self.inputs.values().copied().collect();
+        interface.push(self.push);
+        interface.sort_unstable();
         self.b.entry_point(ExecutionModel::GLCompute, self.main, "main", interface);
         self.b.execution_mode(self.main, ExecutionMode::LocalSize, size);
         self.b.module()

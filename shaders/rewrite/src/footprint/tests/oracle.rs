@@ -9,10 +9,14 @@ use crate::contract::analysis::Root;
 use crate::footprint::mutant::{Mutant, activate};
 use crate::footprint::result::{Footprint, SiteReach};
 use crate::footprint::unknown::Unknown;
+use crate::tests::tools::{optimise, validate};
 use rspirv::binary::{Assemble, Disassemble};
+use rspirv::dr::load_words;
 
 /// How many programs are run by default.
 const COUNT: u64 = 2000;
+/// How many programs are optimised and run by default.
+const OPTIMISED_COUNT: u64 = 200;
 /// How many programs may be run until a mutant is found.
 const MUTANT_COUNT: u64 = 6000;
 /// The most invocations of a launch that are interpreted.
@@ -90,10 +94,15 @@ fn places(of: &Program) -> Vec<Place> {
 fn run(seed: u64, known: &mut Known) -> Option<String> {
     let program = program(seed);
     let words = program.module.assemble();
-    let kernel = Kernel::parse(&words, None).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+    compare(&program, &words, seed, known)
+}
+
+/// Runs a program whose words are these. Returns what is wrong with its footprint.
+fn compare(program: &Program, words: &[u32], seed: u64, known: &mut Known) -> Option<String> {
+    let kernel = Kernel::parse(words, None).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
     let footprint = kernel.footprints().of_launch(&program.push, program.groups);
     known.given_up += usize::from(footprint.unknown.is_some_and(|of| of != Unknown::Undefined));
-    for (number, place) in (0..).zip(places(&program)) {
+    for (number, place) in (0..).zip(places(program)) {
         let seed = seed ^ (number << 32);
         let trace = Machine::new(&program.module, &program.push, place, seed).run();
         if let Some(why) = wrong(&footprint, &trace, known) {
@@ -134,4 +143,30 @@ fn every_mutant_of_the_analysis_is_caught() {
         println!("{mutant:?}: seed {caught:?}");
         assert!(caught.is_some(), "{mutant:?} is not caught");
     }
+}
+
+/// Optimised words have other loops, phis and selections than those that the programs start with.
+#[test]
+fn what_optimised_programs_touch_is_in_their_footprints() {
+    let first = number("FARPTR_PROGRAMS_SEED").unwrap_or(1);
+    let count = number("FARPTR_PROGRAMS_COUNT").unwrap_or(OPTIMISED_COUNT);
+    let mut known = Known::default();
+    for seed in first..first + count {
+        let mut program = program(seed);
+        let words = program.module.assemble();
+        if seed % 8 == 0 {
+            validate(&words, &format!("seed {seed}"));
+        }
+        let Some(words) = optimise(&words, "vulkan1.2") else { return };
+        program.module = load_words(&words).expect("the optimiser's words are a module");
+        if let Some(why) = compare(&program, &words, seed, &mut known) {
+            if count == 1 {
+                eprintln!("{}", program.module.disassemble());
+            }
+            panic!("FARPTR_PROGRAMS_SEED={seed} FARPTR_PROGRAMS_COUNT=1: {why}");
+        }
+    }
+    let Known { accesses, bounded, loops, ending, .. } = known;
+    println!("{bounded} of {accesses} accesses bounded, {ending} of {loops} loops known to end");
+    assert!(count < OPTIMISED_COUNT || bounded * 4 > accesses, "too little is known");
 }
