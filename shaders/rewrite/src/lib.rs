@@ -41,7 +41,9 @@ pub use contract::control;
 pub use contract::error::RewriteError;
 pub use contract::variant::{Fold, Integers, Search, Translation, Variant};
 pub use emit::size::most_words;
-pub use footprint::{Footprint, FootprintCache, Footprints, RootBytes, SiteReach, Span, Unknown};
+pub use footprint::{
+    Doubt, Footprint, FootprintCache, Footprints, RootBytes, SiteReach, Span, Unknown,
+};
 pub use program::{Program, unchecked};
 pub use reflect::layout::{Arguments, Layout, Member, Number, Structure};
 pub use reflect::operations::Undefined;

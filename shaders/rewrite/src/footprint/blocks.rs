@@ -6,8 +6,8 @@ use crate::footprint::log::Entry;
 use crate::footprint::mutant::{self, Mutant};
 use crate::footprint::op::NodeId;
 use crate::footprint::run::{Arrival, Run, common};
-use crate::footprint::unknown::Unknown;
-use crate::footprint::value::{Trust, least};
+use crate::footprint::unknown::{Doubt, Unknown};
+use crate::footprint::value::{Trust, Value, least};
 
 impl Run<'_> {
     /// Evaluates a block, with what came by the ways to it.
@@ -92,8 +92,11 @@ impl Run<'_> {
         let acts = &self.plan.blocks[block].acts;
         let value = |node: NodeId| self.values[node as usize];
         for touch in &acts.accesses {
-            let place = touch.address.map(value).filter(|value| value.trust != Trust::Void);
+            let address = touch.address.map(value);
+            let ends = |value: &Value| value.most.checked_add(touch.bytes.into()).is_some();
+            let place = address.filter(|value| value.trust != Trust::Void && ends(value));
             let place = place.and_then(|value| Some((value.root?, value.least, value.most)));
+            let place = place.ok_or_else(|| Doubt::of(address));
             self.log.push(Entry::Access { site: touch.site, place, bytes: touch.bytes });
         }
         for of in &acts.indices {
@@ -102,6 +105,7 @@ impl Run<'_> {
                 let has_no_sign = index.least >= 0 && index.root.is_none() && width > 1;
                 index.trust != Trust::Void && has_no_sign && index.high < length
             });
+            let within = if within { Ok(()) } else { Err(Doubt::of(of.index.map(value))) };
             self.log.push(Entry::Index { site: of.site, within });
         }
         let void = |node: NodeId| value(node).trust == Trust::Void;

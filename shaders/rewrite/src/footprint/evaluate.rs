@@ -85,7 +85,7 @@ fn rest(node: &Node, of: Value, product: Value, divisor: Value) -> Value {
 /// An address and a distance, or the distance of two places behind one address.
 fn moved(node: &Node, a: Value, b: Value) -> Option<Value> {
     let trust = max(a.trust, b.trust);
-    let unknown = Value::any(64, max(trust, Trust::Loose));
+    let unknown = Value::any(64, trust);
     let ends = match (node.op, a.root, b.root) {
         (Op::Add, Some(root), None) | (Op::Add, None, Some(root)) => {
             let least = a.least.checked_add(b.least);

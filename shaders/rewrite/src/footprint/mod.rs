@@ -15,6 +15,7 @@ mod calls;
 mod counts;
 mod data;
 mod evaluate;
+mod explain;
 mod flow;
 mod graph;
 mod inputs;
@@ -38,7 +39,7 @@ mod value;
 
 pub use cache::FootprintCache;
 pub use result::{Footprint, RootBytes, SiteReach, Span};
-pub use unknown::Unknown;
+pub use unknown::{Doubt, Unknown};
 
 use crate::analyse::access::Access;
 use crate::contract::analysis::Analysis;

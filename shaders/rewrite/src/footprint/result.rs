@@ -4,7 +4,7 @@ use crate::contract::analysis::{AccessKind, Check, Root, Site};
 use crate::footprint::log::Entry;
 use crate::footprint::mutant::{self, Mutant};
 use crate::footprint::plan::Plan;
-use crate::footprint::unknown::Unknown;
+use crate::footprint::unknown::{Doubt, Unknown};
 
 /// The bytes that a launch may touch, over all of its invocations.
 ///
@@ -37,14 +37,14 @@ pub enum SiteReach {
     /// An index into a variable of the kernel's own is within it.
     Within,
     /// It is not known.
-    Unknown,
+    Unknown(Doubt),
 }
 
 impl SiteReach {
     /// Whether it is known.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        *self != Self::Unknown
+        !matches!(self, Self::Unknown(_))
     }
 }
 
@@ -114,7 +114,7 @@ impl Footprint {
     /// A launch that may touch anything.
     pub(super) fn unknown(sites: &[Kind], loops: usize, why: Unknown) -> Self {
         Self {
-            sites: vec![SiteReach::Unknown; sites.len()],
+            sites: vec![SiteReach::Unknown(Doubt::Launch); sites.len()],
             loops: vec![None; loops],
             loop_runs: None,
             unknown: Some(why),
@@ -133,8 +133,8 @@ impl Footprint {
             match *entry {
                 Entry::Access { site, place, bytes } => footprint.touch(site, place, bytes),
                 Entry::Index { site, within } => {
-                    if let Some(reach) = footprint.sites.get_mut(site).filter(|_| !within) {
-                        *reach = SiteReach::Unknown;
+                    if let (Some(reach), Err(why)) = (footprint.sites.get_mut(site), within) {
+                        *reach = SiteReach::Unknown(why);
                     }
                 }
                 Entry::Loop { which, runs: found } => runs[which] = found,
@@ -146,15 +146,15 @@ impl Footprint {
         footprint
     }
 
-    fn touch(&mut self, site: usize, place: Option<(u32, i64, i64)>, bytes: u32) {
+    fn touch(&mut self, site: usize, place: Result<(u32, i64, i64), Doubt>, bytes: u32) {
         let Some(reach) = self.sites.get_mut(site) else { return };
         let bytes = if mutant::has(Mutant::FirstByteOnly) { 1 } else { bytes };
         let span = place.and_then(|(offset_bytes, first, last)| {
-            let end_bytes = last.checked_add(bytes.into())?;
-            Some(Span { root: Root::Push { offset_bytes }, start_bytes: first, end_bytes })
+            let end_bytes = last.checked_add(bytes.into()).ok_or(Doubt::Unbounded)?;
+            Ok(Span { root: Root::Push { offset_bytes }, start_bytes: first, end_bytes })
         });
         match (reach, span) {
-            (SiteReach::Bytes(spans), Some(span)) => {
+            (SiteReach::Bytes(spans), Ok(span)) => {
                 match spans.iter_mut().find(|known| known.root == span.root) {
                     Some(known) => {
                         known.start_bytes = known.start_bytes.min(span.start_bytes);
@@ -163,7 +163,8 @@ impl Footprint {
                     None => spans.push(span),
                 }
             }
-            (reach, _) => *reach = SiteReach::Unknown,
+            (reach, Err(why)) => *reach = SiteReach::Unknown(why),
+            (_, Ok(_)) => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! Why nothing is known.
 
+use crate::footprint::value::{Trust, Value};
 use std::fmt;
 
 /// Why nothing is known of a kernel or a launch.
@@ -29,6 +30,42 @@ impl fmt::Display for Unknown {
             Self::Undefined => {
                 "it may divide by 0, or branch on a value that the specification does not define"
             }
+        })
+    }
+}
+
+/// Why the reach of one site is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Doubt {
+    /// It depends on memory, on floating point, or on an operation that is not followed.
+    Memory,
+    /// It depends on a value that the specification does not define.
+    Undefined,
+    /// A number that it depends on may wrap, be negative, or have no bound.
+    Unbounded,
+    /// Nothing is known of the launch.
+    Launch,
+}
+
+impl Doubt {
+    /// Why a value says too little.
+    pub(super) fn of(value: Option<Value>) -> Self {
+        match value.map(|value| value.trust) {
+            Some(Trust::Fixed) => Self::Unbounded,
+            Some(Trust::Loose) => Self::Memory,
+            Some(Trust::Void) | None => Self::Undefined,
+        }
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "it depends on memory, floating point or an unknown operation",
+            Self::Undefined => "it depends on a value that the specification does not define",
+            Self::Unbounded => "a number may wrap, be negative, or have no bound",
+            Self::Launch => "nothing is known of the launch",
         })
     }
 }

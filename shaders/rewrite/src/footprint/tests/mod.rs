@@ -10,3 +10,4 @@ mod programs;
 mod random;
 mod traps;
 mod types;
+mod words;

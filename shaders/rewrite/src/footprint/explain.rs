@@ -1,0 +1,88 @@
+//! A footprint in words.
+
+use crate::contract::analysis::{Analysis, Root};
+use crate::footprint::result::{Footprint, RootBytes, SiteReach};
+
+impl Footprint {
+    /// Says in words what is known of a launch: a line for each argument that is touched, for each
+    /// site whose reach is not known, with its place in the source and the reason, and for the
+    /// loops.
+    ///
+    /// `analysis` is that of the kernel, and `names` are those of its push constants by their
+    /// offsets, as in [`Reflection::push_names`](crate::Reflection::push_names).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use farptr_kernels::{KernelDesc, saxpy};
+    /// use farptr_rewrite::{Program, Reflection};
+    ///
+    /// let words = saxpy::Kernel::words();
+    /// let program = Program::parse(words, None)?;
+    /// let names = Reflection::of(words)?.push_names;
+    /// let mut push = [0; 24];
+    /// push[16] = 100; // n
+    /// let footprint = program.footprints().of_launch(&push, [2, 1, 1]);
+    /// assert_eq!(
+    ///     footprint.explain(program.analysis(), &names),
+    ///     "reads bytes 0 to 400 of `x`\n\
+    ///      reads bytes 0 to 400 of `y`, writes bytes 0 to 400\n\
+    ///      every access is known\n"
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn explain(&self, analysis: &Analysis, names: &[(u32, String)]) -> String {
+        let mut lines = Vec::new();
+        if let Some(why) = self.unknown {
+            lines.push(format!("nothing is known of this launch: {why}"));
+        } else {
+            lines.extend(self.roots.iter().map(|root| touched(root, names)));
+            let sites = analysis.sites.iter().zip(&self.sites);
+            lines.extend(sites.filter_map(|(site, reach)| {
+                let SiteReach::Unknown(why) = reach else { return None };
+                let place = site.line.as_ref().map(|at| format!(" at {}:{}", at.file, at.line));
+                let place = place.unwrap_or_default();
+                Some(format!("not known: the {}{place}; {why}", site.instruction))
+            }));
+            if self.is_bounded() {
+                lines.push("every access is known".to_owned());
+            }
+            lines.extend(self.loop_line());
+        }
+        lines.iter().flat_map(|line| [line, "\n"]).collect()
+    }
+
+    /// A line about the loops, if there are any.
+    fn loop_line(&self) -> Option<String> {
+        if self.loops.is_empty() {
+            return None;
+        }
+        Some(match self.loop_runs {
+            Some(runs) => format!("the loops of an invocation run at most {runs} times in all"),
+            None => {
+                let loops = self.loops.iter().zip(1..).filter(|(runs, _)| runs.is_none());
+                let numbers: Vec<String> = loops.map(|(_, number)| format!("{number}")).collect();
+                format!("not known to end: loop {} of {}", numbers.join(", "), self.loops.len())
+            }
+        })
+    }
+}
+
+/// The bytes of an argument that are touched.
+fn touched(of: &RootBytes, names: &[(u32, String)]) -> String {
+    let root = of.root;
+    let Root::Push { offset_bytes } = root;
+    let name = names.iter().find(|(at, _)| *at == offset_bytes).map(|(_, name)| name.as_str());
+    let name = match name {
+        Some(name) if !name.is_empty() => format!("`{name}`"),
+        _ => format!("the argument at byte {offset_bytes}"),
+    };
+    let bytes = |(start, end): (i64, i64)| format!("bytes {start} to {end}");
+    match (of.reads.map(bytes), of.writes.map(bytes)) {
+        (Some(reads), Some(writes)) => format!("reads {reads} of {name}, writes {writes}"),
+        (Some(reads), None) => format!("reads {reads} of {name}"),
+        (None, Some(writes)) => format!("writes {writes} of {name}"),
+        (None, None) => format!("does not touch {name}"),
+    }
+}
