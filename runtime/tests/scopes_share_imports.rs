@@ -23,6 +23,8 @@ use std::{ops::Range, sync::Barrier};
 use ways::ways;
 
 const PAGE: usize = 4096;
+/// Pages of the largest pieces in which devices import memory.
+const GRANULE: usize = 16;
 /// Elements of a page.
 const ONES: usize = PAGE / 4;
 
@@ -33,12 +35,20 @@ struct Pages {
 }
 
 impl Pages {
+    /// Maps pages, the first of which begins a [`GRANULE`].
     fn new(pages: usize) -> Self {
-        let (bytes, protection) = (pages * PAGE, ProtFlags::READ | ProtFlags::WRITE);
+        let (bytes, align) = (pages * PAGE, GRANULE * PAGE);
+        let (protection, null) = (ProtFlags::READ | ProtFlags::WRITE, std::ptr::null_mut());
         // SAFETY: the kernel chooses the place.
-        let start =
-            unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, protection, MapFlags::PRIVATE) };
-        Self { start: start.unwrap().expose_provenance(), bytes }
+        let mapped =
+            unsafe { mmap_anonymous(null, bytes + align, protection, MapFlags::PRIVATE) }.unwrap();
+        let mapped = mapped.expose_provenance();
+        let start = mapped.next_multiple_of(align);
+        if start > mapped {
+            unmap(mapped, start - mapped);
+        }
+        unmap(start + bytes, mapped + align - start);
+        Self { start, bytes }
     }
 
     /// All elements, which are zeroes at first.
@@ -76,12 +86,12 @@ fn threads_that_lend_one_slice_import_it_once() {
     const THREADS: usize = 4;
     for runtime in [direct(), mirrored()].into_iter().flatten() {
         let kernel = runtime.kernel::<saxpy::Kernel>().unwrap();
-        let (mut x, mut out) = (Pages::new(8), Pages::new(8 * THREADS));
+        let (mut x, mut out) = (Pages::new(GRANULE), Pages::new(GRANULE * THREADS));
         x.floats().fill(1.0);
         let (x, all_lent, all_done) = (&*x.floats(), Barrier::new(THREADS), Barrier::new(THREADS));
         let before = runtime.stats();
         std::thread::scope(|threads| {
-            for y in out.floats().chunks_mut(8 * ONES) {
+            for y in out.floats().chunks_mut(GRANULE * ONES) {
                 let (runtime, kernel, all_lent, all_done) =
                     (&runtime, &kernel, &all_lent, &all_done);
                 threads.spawn(move || {
@@ -98,7 +108,7 @@ fn threads_that_lend_one_slice_import_it_once() {
         });
         assert!(out.floats().iter().all(|&y| y == 1.0));
         let done = runtime.stats().since(&before);
-        assert_eq!(done.pages_imported, 8 + 8 * THREADS as u64);
+        assert_eq!(done.pages_imported, (GRANULE + GRANULE * THREADS) as u64);
         assert_eq!(runtime.explain().pages_imported(), 0);
     }
 }

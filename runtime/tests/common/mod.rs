@@ -96,8 +96,10 @@ pub fn batches_are_filled(runtime: &Runtime) -> bool {
     runtime.explain().submission_limit().is_none()
 }
 
-/// Whether the layer of masked devices keeps from running kernels what the host writes meanwhile.
-pub fn host_writes_are_hidden() -> bool {
+/// Whether the layer of masked devices keeps second copies of what the device maps and imports:
+/// what the host writes meanwhile does not reach a running kernel, and each imported page is
+/// touched.
+pub fn memory_is_shadowed() -> bool {
     std::env::var("FARPTR_MASK").is_ok_and(|mask| !mask.starts_with("lavapipe"))
 }
 

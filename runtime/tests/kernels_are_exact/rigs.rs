@@ -15,6 +15,9 @@ pub(crate) enum Way {
     Original,
     /// Safely, where the device works on host memory itself.
     Resident,
+    /// Safely, where the device imports the pages that it can, and gets copies of others: those
+    /// that several lends share, and parts of what can be imported as a whole alone.
+    Mixed,
     /// A safe launch with copies: no page is on the device at first.
     FromNothing,
 }
@@ -48,13 +51,14 @@ impl Rig {
             Way::Original | Way::Resident => {
                 assert_eq!((done.rounds, done.faults), (1, 0), "{what}");
             }
+            Way::Mixed => assert_eq!(done.rounds == 1, done.faults == 0, "{what}"),
             Way::FromNothing => assert!(done.rounds > 1 && done.faults > 0, "{what}"),
         }
     }
 }
 
-/// All rigs with validation on, whose errors abort, the original first; or nothing where there is
-/// no device.
+/// All rigs with validation on, whose errors abort, the original first where the device has direct
+/// access; or nothing where there is no device.
 pub(crate) fn rigs() -> Option<&'static [Rig]> {
     static RIGS: OnceLock<Option<Vec<Rig>>> = OnceLock::new();
     RIGS.get_or_init(|| build(true, &[(1, 1), (2, 3), (3, 1000)])).as_deref()
@@ -72,18 +76,24 @@ fn build(validation: bool, orders: &[(u64, usize)]) -> Option<Vec<Rig>> {
     let builder = || Runtime::builder().validation(validation).no_pipeline_cache();
     let built =
         |label: &str, builder: RuntimeBuilder, way| Some(Rig::new(label, or_skip(builder)?, way));
-    let original = built("original", builder().access(AccessMode::Direct), Way::Original)?;
-    let direct = original.launching("safe, direct", Way::Resident);
-    let mut rigs = vec![original, direct];
-    if validation {
-        let imported = builder().access(AccessMode::Mirrored).backing(Backing::Import);
-        rigs.push(built("mirrored, imported", imported, Way::Resident)?);
+    let mut rigs = Vec::new();
+    if let Some(original) = built("original", builder().access(AccessMode::Direct), Way::Original) {
+        let direct = original.launching("safe, direct", Way::Resident);
+        rigs.extend([original, direct]);
     }
-    for &(seed, most) in orders {
+    let is_alone = rigs.is_empty();
+    if validation || is_alone {
+        let imported = builder().access(AccessMode::Mirrored).backing(Backing::Import);
+        let way = if is_alone { Way::Mixed } else { Way::Resident };
+        rigs.extend(built("mirrored, imported", imported, way));
+    }
+    // Without an original, another order is what a program is compared with.
+    let more = if is_alone { &[(5, 1000)][..] } else { &[] };
+    for &(seed, most) in orders.iter().chain(more) {
         let label = format!("mirrored, copied, order {seed}, {most} pages a round at most");
         let copied = builder().access(AccessMode::Mirrored).backing(Backing::Copy);
         let copied = copied.device_budget(BUDGET).serve_faults(seed, most);
-        rigs.push(built(&label, copied, Way::FromNothing)?);
+        rigs.extend(built(&label, copied, Way::FromNothing));
     }
-    Some(rigs)
+    (!rigs.is_empty()).then_some(rigs)
 }

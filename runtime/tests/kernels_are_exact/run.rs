@@ -27,7 +27,8 @@ const MAY_LACK: [Capability; 10] = [
     Capability::GroupNonUniformShuffle,
 ];
 
-/// Runs the case of this name in every way, and compares each with the original.
+/// Runs the case of this name in every way, and compares each with the first: the original, where
+/// the device has direct access.
 pub(crate) fn check(name: &str) {
     let Some(rigs) = rigs() else { return };
     let case = find(name).expect("it is in a list");
@@ -71,7 +72,7 @@ fn check_words(name: &str, case: &Case, rigs: &[Rig], words: &[u32]) {
         }
         match &expected {
             None => {
-                check_oracle(name, case, &arena, &image);
+                check_oracle(name, &rig.label, case, &arena, &image);
                 expected = Some(image);
             }
             Some(expected) => compare(name, &rig.label, expected, &image),
@@ -79,14 +80,14 @@ fn check_words(name: &str, case: &Case, rigs: &[Rig], words: &[u32]) {
     }
 }
 
-/// Compares the results of the original with those of the case's code in Rust.
-fn check_oracle(name: &str, case: &Case, arena: &Arena, image: &Image) {
+/// Compares the results of the first rig with those of the case's code in Rust.
+fn check_oracle(name: &str, label: &str, case: &Case, arena: &Arena, image: &Image) {
     let initial = arena.initial();
     assert!(*image != initial, "{name}: the kernel changed nothing, so it shows nothing");
     let Some(oracle) = case.oracle else { return };
     let mut expected = initial;
     oracle(&mut expected);
-    compare(name, "original", &expected, image);
+    compare(name, label, &expected, image);
 }
 
 fn run(
@@ -125,7 +126,7 @@ fn launch(
     match rig.way {
         // SAFETY: 1. and 2. each case's kernel keeps to its lends and does not race.
         Way::Original => unsafe { s.launch_raw_unchecked(kernel, grid, push) }?,
-        Way::Resident | Way::FromNothing => {
+        Way::Resident | Way::Mixed | Way::FromNothing => {
             s.launch_raw(kernel, grid, push, &LaunchOptions::new())?;
         }
     }
