@@ -23,6 +23,11 @@ pub(super) const KERNEL_OF: &str = "a kernel of ";
 /// Lengths of loops: above the limits that drivers are known to have, and a thousand times that.
 const ITERATIONS: [u32; 2] = [70_000, 20_000_000];
 
+/// Workgroups by whose time that of others is known.
+const GROUPS: u32 = 16;
+/// The most workgroups that every device runs in one dimension.
+const MOST_GROUPS: u32 = 65_535;
+
 /// Follows a link to itself so often, and counts.
 pub(super) fn longest(subject: &mut Subject) -> Result<Finding, Failure> {
     let device = Rc::new(Device::open_at(subject.device)?);
@@ -91,27 +96,33 @@ pub(super) fn seconds(name: &str) -> Option<u32> {
     name.strip_prefix(KERNEL_OF)?.strip_suffix(" s")?.parse().ok()
 }
 
-/// A kernel that runs for so many seconds, as far as its speed is known.
+/// A kernel that runs for so many seconds, as far as its speed is known. It is a long loop or, where
+/// the driver cuts long loops, many workgroups with short ones.
 pub(super) fn kernel_of(subject: &mut Subject, seconds: u32) -> Result<Finding, Failure> {
     subject.at("measuring the kernel");
     let mut watch = Watch::on_buffer(subject, None)?;
+    watch.run(subject, 1, 1)?;
+    let cuts = watch.run(subject, 1, ITERATIONS[0])?.turns < ITERATIONS[0];
+    let (mut groups, mut turns) = if cuts { (GROUPS, TURNS) } else { (1, TURNS) };
     let began = Instant::now();
-    let short = watch.run(subject, TURNS, |_, _| {})?;
-    if short.turns < TURNS {
-        return Ok(Finding::not_tried("the driver cuts loops, so no kernel is that long"));
-    }
-    let each = began.elapsed().as_secs_f64() / f64::from(short.turns);
-    let wanted = f64::from(seconds) / each;
+    watch.run(subject, groups, turns)?;
+    let factor = f64::from(seconds) / began.elapsed().as_secs_f64();
+    let longer = if cuts { &mut groups } else { &mut turns };
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
-    let turns = wanted as u32;
+    let wanted = (f64::from(*longer) * factor) as u32;
+    *longer = wanted;
+    if cuts && groups > MOST_GROUPS {
+        return Ok(Finding::not_tried("the driver cuts loops, and no grid is that large"));
+    }
     let began = Instant::now();
-    let long = watch.run(subject, turns, |_, _| {})?;
+    let long = watch.run(subject, groups, turns)?;
     let took = began.elapsed();
-    Ok(if long.turns == turns {
+    Ok(if long.complete == groups {
         Finding::right(format!("ended by itself after {:.1} s", took.as_secs_f64()))
     } else {
-        let detail = format!("ended after {} of {turns} turns without an error", long.turns);
-        Finding::wrong(detail)
+        let complete = long.complete;
+        Finding::wrong(format!("{complete} of {groups} workgroups made their {turns} turns"))
     }
-    .figure("seconds", rounded(took)))
+    .figure("seconds", rounded(took))
+    .figure("workgroups", groups))
 }

@@ -47,10 +47,12 @@ enum Word {
     Imported(Imported, HostMemory),
 }
 
-/// The kernel's report.
+/// The kernel's report; of several workgroups, the last one's.
 pub(super) struct Report {
     seen: bool,
     pub(super) turns: u32,
+    /// Workgroups that made all turns.
+    pub(super) complete: u32,
 }
 
 /// In memory of one type.
@@ -110,15 +112,27 @@ impl Watch {
         })
     }
 
-    /// Runs the kernel; `during` is called while it runs.
+    /// Runs so many workgroups, each of so many turns.
     pub(super) fn run(
         &mut self,
         subject: &mut Subject,
+        groups: u32,
         turns: u32,
+    ) -> Result<Report, Failure> {
+        self.run_while(subject, [groups, turns], |_, _| {})
+    }
+
+    /// As [`run`](Self::run); `during` is called while the kernel runs.
+    fn run_while(
+        &mut self,
+        subject: &mut Subject,
+        [groups, turns]: [u32; 2],
         mut during: impl FnMut(&dyn Fn(), Duration),
     ) -> Result<Report, Failure> {
-        subject.at(&format!("running a kernel of {turns} turns"));
+        subject.at(&format!("running a kernel of {groups} workgroups and {turns} turns"));
         self.word.set(0);
+        // SAFETY: no run is under way.
+        unsafe { self.result.elements_mut() }.fill(0);
         let push = watch::Kernel::push(watch::Args {
             stop: Ptr::from_address(self.word.address()),
             result: PtrMut::from_address(self.result.address()),
@@ -126,22 +140,22 @@ impl Watch {
         });
         let (kernel, word) = (&self.kernel, &self.word);
         let record = |recorder: &crate::vulkan::Recorder<'_>| {
-            // SAFETY: the kernel reads the word and writes three words of the result.
-            unsafe { recorder.launch(kernel, &push, [1, 1, 1]) };
+            // SAFETY: the kernel reads the word and writes four words of the result.
+            unsafe { recorder.launch(kernel, &push, [groups, 1, 1]) };
             recorder.barrier(KERNEL_WRITES, HOST);
         };
         self.lane.run_while(record, |time| during(&|| word.set(1), time))?;
         // SAFETY: the run has ended.
         let result = unsafe { self.result.elements() };
-        Ok(Report { seen: result[0] == 1, turns: result[1] })
+        Ok(Report { seen: result[0] == 1, turns: result[1], complete: result[3] })
     }
 }
 
 fn find_out(subject: &mut Subject, mut watch: Watch) -> Result<Finding, Failure> {
     // The first run compiles; the second shows how long a run takes.
-    watch.run(subject, 1, |_, _| {})?;
+    watch.run(subject, 1, 1)?;
     let began = Instant::now();
-    let alone = watch.run(subject, TURNS, |_, _| {})?;
+    let alone = watch.run(subject, 1, TURNS)?;
     let whole = began.elapsed();
     if alone.seen {
         return Ok(Finding::wrong("a kernel saw a word that nobody wrote"));
@@ -149,7 +163,7 @@ fn find_out(subject: &mut Subject, mut watch: Watch) -> Result<Finding, Failure>
     for attempt in 1..=ATTEMPTS {
         let mut written = None;
         let write_at = whole * attempt / (ATTEMPTS + 1);
-        let report = watch.run(subject, TURNS, |stop, time| {
+        let report = watch.run_while(subject, [1, TURNS], |stop, time| {
             if written.is_none() && time >= write_at {
                 stop();
                 written = Some(Instant::now());

@@ -10,7 +10,8 @@ layout(buffer_reference, std430, buffer_reference_align = 4) volatile buffer Wat
 
 layout(push_constant) uniform Push {
     uvec2 stop;
-    uvec2 result; // whether the word was seen, the turns, and a number that keeps the work alive
+    uvec2 result; // whether the word was seen, the turns, a number that keeps the work alive, and the
+                  // workgroups that made all turns
     uint turns;
 } push;
 
@@ -33,4 +34,5 @@ void main() {
     U32(push.result).at[0] = seen;
     U32(push.result).at[1] = turn;
     U32(push.result).at[2] = mix;
+    if (turn == push.turns) atomicAdd(U32(push.result).at[3], 1u);
 }
