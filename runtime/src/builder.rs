@@ -119,6 +119,9 @@ impl RuntimeBuilder {
 
     /// Says where the bytes are that kernels work on in mirrored access.
     ///
+    /// With [`Backing::Copy`], [`AccessMode::Auto`] takes mirrored access; a program that asks for
+    /// direct access gets that, which works on host memory whatever the backing.
+    ///
     /// Without it the environment variable `FARPTR_BACKING` decides: auto, import or copy. Without
     /// that it is [`Backing::Auto`].
     pub fn backing(mut self, backing: Backing) -> Self {
@@ -355,7 +358,10 @@ impl RuntimeBuilder {
         Modes { access, backing }: Modes,
     ) -> Result<(Arc<Config>, String), String> {
         let mut why = String::new();
-        if access != AccessMode::Mirrored {
+        if access == AccessMode::Auto && backing == Backing::Copy {
+            // Direct access works on no copies.
+            why = ", since copies were asked for".to_owned();
+        } else if access != AccessMode::Mirrored {
             let config =
                 Arc::new(Config { assumes_stopped: self.assumes_stopped, ..Config::DIRECT });
             match prove(launcher, &config, probe) {

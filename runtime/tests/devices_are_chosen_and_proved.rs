@@ -111,6 +111,12 @@ fn a_backing_is_asked_for_by_the_environment() {
     }
     let said = ask_child("mirrored", &[("FARPTR_BACKING", "copy")]);
     assert!(said.contains("backing     copy: "), "{said}");
+    // Direct access works on no copies, so it is not taken.
+    let said = ask_child("auto", &[("FARPTR_BACKING", "copy")]);
+    assert!(
+        said.contains("backing     copy: ") && said.contains("access      mirrored: "),
+        "{said}"
+    );
     // Not every device imports, and one that does not is refused for that reason.
     let said = ask_child("mirrored", &[("FARPTR_BACKING", "Import")]);
     let refused = said.contains("VK_EXT_external_memory_host");

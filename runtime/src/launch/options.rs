@@ -31,6 +31,9 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// deadline of its own: `DESIGN.md`, "Watchdogs".
 pub(crate) const SUBMISSION: Duration = Duration::from_secs(5);
 
+/// When a watchdog looks, on the safe side of i915's 7.5 s.
+const WATCHDOG: Duration = Duration::from_secs(7);
+
 /// How much faster than at start-up a device may run: cards raise their clocks under load.
 pub(crate) const FASTER: u32 = 4;
 /// Passes that a launch may make with any deadline.
@@ -105,12 +108,15 @@ impl LaunchOptions {
 
     /// These options on a device. If kernels see no word of the host's, their loops are limited to
     /// the passes that an invocation can make before the deadline, on a device that is
-    /// [`FASTER`] than it was when it was measured.
+    /// [`FASTER`] than it was when it was measured. Where the device may have a watchdog, they end
+    /// before it looks, on a device as fast as it was measured.
     pub(crate) fn on(&self, stopping: Option<Stopping>, kind: DeviceKind) -> Self {
         let Some(Stopping::Unseen { passes_per_second }) = stopping else { return *self };
-        let time = self.submission_limit(kind).unwrap_or(self.time());
-        let passes = u128::from(passes_per_second) * time.as_millis() / 1000;
-        let passes = passes.saturating_mul(u128::from(FASTER)).max(u128::from(FEWEST_PASSES));
+        let limit = self.submission_limit(kind);
+        let time = limit.unwrap_or(self.time()).saturating_mul(FASTER);
+        let time = if limit.is_some() { time.min(WATCHDOG) } else { time };
+        let passes = u128::from(passes_per_second).saturating_mul(time.as_millis()) / 1000;
+        let passes = passes.max(u128::from(FEWEST_PASSES));
         let loop_limit = self.loop_limit.min(u32::try_from(passes).unwrap_or(u32::MAX));
         Self { loop_limit, ..*self }
     }
@@ -162,7 +168,7 @@ mod tests {
         assert_eq!(limit(short, unseen), FEWEST_PASSES, "a measurement is not that exact");
         // A card's submission has less time than the launch.
         let card = LaunchOptions::new().on(unseen, DeviceKind::Discrete);
-        assert_eq!(card.loop_limit, 20_000_000);
+        assert_eq!(card.loop_limit, 7_000_000, "i915 looks after 7.5 s");
         assert_eq!(limit(LaunchOptions::new(), unseen), 240_000_000);
         let long = second.deadline(Duration::MAX);
         assert_eq!(limit(long, unseen), u32::MAX);
