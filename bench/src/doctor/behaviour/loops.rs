@@ -96,8 +96,8 @@ pub(super) fn seconds(name: &str) -> Option<u32> {
     name.strip_prefix(KERNEL_OF)?.strip_suffix(" s")?.parse().ok()
 }
 
-/// A kernel that runs for so many seconds, as far as its speed is known. It is a long loop or, where
-/// the driver cuts long loops, many workgroups with short ones.
+/// A kernel that runs for so many seconds, as far as its speed is known. It is a long loop or,
+/// where the driver cuts long loops, many workgroups with short ones.
 pub(super) fn kernel_of(subject: &mut Subject, seconds: u32) -> Result<Finding, Failure> {
     subject.at("measuring the kernel");
     let mut watch = Watch::on_buffer(subject, None)?;
