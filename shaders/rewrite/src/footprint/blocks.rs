@@ -90,6 +90,9 @@ impl Run<'_> {
     /// Notes the acts of a block in the log.
     fn record(&mut self, block: usize) {
         let acts = &self.plan.blocks[block].acts;
+        if let Some(which) = self.plan.blocks[block].once {
+            self.log.push(Entry::Loop { which, runs: Some(1) });
+        }
         let value = |node: NodeId| self.values[node as usize];
         for touch in &acts.accesses {
             let address = touch.address.map(value);

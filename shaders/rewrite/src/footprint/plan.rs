@@ -32,6 +32,8 @@ pub(super) struct Block {
     /// The phis at its start that something depends on.
     pub(super) phis: Vec<usize>,
     pub(super) acts: Acts,
+    /// The loop whose start it is, if nothing goes back to it.
+    pub(super) once: Option<usize>,
     pub(super) ins: Vec<usize>,
     pub(super) outs: Vec<usize>,
 }
@@ -115,7 +117,8 @@ impl Plan {
             outer: found.outer,
             number: blocks[found.header].acts.loop_number,
         });
-        let loops = loops.collect();
+        let mut loops: Vec<Loop> = loops.collect();
+        add_single_runs(&nest.steps, &mut blocks, &mut loops);
         let mut plan = Self { graph, blocks, edges, loops, steps: nest.steps };
         plan.write_code()?;
         Ok(plan)
@@ -150,6 +153,27 @@ impl Plan {
             self.blocks[block].code = code;
         }
         Ok(())
+    }
+}
+
+/// Adds the loops to whose starts nothing goes back. Drivers may count their only run too.
+fn add_single_runs(steps: &[Step], blocks: &mut [Block], loops: &mut Vec<Loop>) {
+    let mut around: Vec<(usize, usize)> = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
+        around.retain(|(_, end)| at < *end);
+        match *step {
+            Step::Loop { which, steps } => around.push((which, at + 1 + steps)),
+            Step::Block(header) => {
+                let number = blocks[header].acts.loop_number;
+                let is_start =
+                    around.last().is_some_and(|(which, _)| loops[*which].header == header);
+                if number.is_some() && !is_start {
+                    blocks[header].once = Some(loops.len());
+                    let outer = around.last().map(|(which, _)| *which);
+                    loops.push(Loop { header, outer, number });
+                }
+            }
+        }
     }
 }
 

@@ -48,7 +48,8 @@ impl SiteReach {
     }
 }
 
-/// Bytes behind a root.
+/// Bytes behind a root: eight bytes of the push constants that the address is a sum of. They need
+/// not be the address of an argument; a caller has to know that they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Span {
     /// The root.

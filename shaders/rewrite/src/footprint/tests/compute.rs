@@ -32,6 +32,12 @@ impl Machine<'_> {
                 }
                 self.raw(frame, i, 0)[start..start + widths.len()].to_vec()
             }
+            Op::CompositeInsert => {
+                let mut all = self.raw(frame, i, 1);
+                all[literal(2)] = self.raw(frame, i, 0)[0];
+                all
+            }
+            Op::IAddCarry | Op::ISubBorrow | Op::UMulExtended => self.both(i, frame),
             Op::VectorShuffle => {
                 let all = [self.raw(frame, i, 0), self.raw(frame, i, 1)].concat();
                 (2..i.operands.len()).map(|at| all[literal(at)]).collect()
@@ -48,34 +54,56 @@ impl Machine<'_> {
             }
             Op::Bitcast | Op::ConvertUToPtr | Op::ConvertPtrToU => self.cast(i, frame, &widths),
             Op::ExtInst => self.extended(i, frame, &widths),
-            _ => {
-                let a = self.cells(frame, i, 0);
-                let b = if i.operands.len() > 1 { self.cells(frame, i, 1) } else { a.clone() };
-                let from = self.types.widths(self.types.type_of(id(&i.operands[0])));
-                let is_float = self.is_float(i);
-                let mut cells = Vec::new();
-                for (at, &width) in widths.iter().enumerate() {
-                    let (a, b) = (a[at.min(a.len() - 1)], b[at.min(b.len() - 1)]);
-                    let kind = only_undefined(a.kind.max(b.kind));
-                    if is_float {
-                        cells.push(Cell { bits: 0, kind: kind.max(Kind::Fickle) });
-                        continue;
-                    }
-                    let (from, op) = (from[at.min(from.len() - 1)], i.class.opcode);
-                    let divides =
-                        matches!(op, Op::UDiv | Op::SDiv | Op::UMod | Op::SRem | Op::SMod);
-                    let undefined = b.kind == Kind::Undefined;
-                    if divides && (undefined || has_no_quotient(op, a, b, from)) {
-                        return None;
-                    }
-                    cells.push(match arithmetic(op, a.bits, b.bits, from) {
-                        Some(bits) => Cell { bits: bits & (u64::MAX >> (64 - width)), kind },
-                        None => Cell { bits: 0, kind: Kind::Undefined },
-                    });
-                }
-                cells
-            }
+            _ => return self.by_cell(i, frame, &widths),
         })
+    }
+
+    /// One operation on each number.
+    fn by_cell(
+        &mut self,
+        i: &Instruction,
+        frame: &HashMap<Id, Value>,
+        widths: &[u8],
+    ) -> Option<Vec<Cell>> {
+        let a = self.cells(frame, i, 0);
+        let b = if i.operands.len() > 1 { self.cells(frame, i, 1) } else { a.clone() };
+        let from = self.types.widths(self.types.type_of(id(&i.operands[0])));
+        let is_float = self.is_float(i);
+        let mut cells = Vec::new();
+        for (at, &width) in widths.iter().enumerate() {
+            let (a, b) = (a[at.min(a.len() - 1)], b[at.min(b.len() - 1)]);
+            let kind = only_undefined(a.kind.max(b.kind));
+            if is_float {
+                cells.push(Cell { bits: 0, kind: kind.max(Kind::Fickle) });
+                continue;
+            }
+            let (from, op) = (from[at.min(from.len() - 1)], i.class.opcode);
+            let divides = matches!(op, Op::UDiv | Op::SDiv | Op::UMod | Op::SRem | Op::SMod);
+            let undefined = b.kind == Kind::Undefined;
+            if divides && (undefined || has_no_quotient(op, a, b, from)) {
+                return None;
+            }
+            let wraps = i.result_id.is_some_and(|id| self.types.may_not_wrap(id))
+                && wraps(op, a.bits, b.bits, from);
+            cells.push(match arithmetic(op, a.bits, b.bits, from).filter(|_| !wraps) {
+                Some(bits) => Cell { bits: bits & (u64::MAX >> (64 - width)), kind },
+                None => Cell { bits: 0, kind: Kind::Undefined },
+            });
+        }
+        Some(cells)
+    }
+
+    /// A result of two words.
+    fn both(&mut self, i: &Instruction, frame: &HashMap<Id, Value>) -> Vec<Cell> {
+        let (a, b) = (self.cell(frame, i, 0), self.cell(frame, i, 1));
+        let kind = only_undefined(a.kind.max(b.kind));
+        let word = u64::from(u32::MAX);
+        let (low, high) = match i.class.opcode {
+            Op::IAddCarry => (a.bits + b.bits, u64::from(a.bits + b.bits > word)),
+            Op::ISubBorrow => (a.bits.wrapping_sub(b.bits), u64::from(a.bits < b.bits)),
+            _ => (a.bits * b.bits, (a.bits * b.bits) >> 32),
+        };
+        [low & word, high].map(|bits| Cell { bits, kind }).to_vec()
     }
 
     fn is_float(&self, i: &Instruction) -> bool {
@@ -144,6 +172,17 @@ fn only_undefined(kind: Kind) -> Kind {
 
 fn extend(bits: u64, width: u8) -> i64 {
     (bits << (64 - width)).cast_signed() >> (64 - width)
+}
+
+/// Whether a number without a sign wraps.
+fn wraps(op: Op, a: u64, b: u64, width: u8) -> bool {
+    let (a, b) = (i128::from(a), i128::from(b));
+    let exact = match op {
+        Op::IAdd => a + b,
+        Op::ISub => a - b,
+        _ => a * b,
+    };
+    !(0..1 << width).contains(&exact)
 }
 
 /// Whether a division has no result.

@@ -28,7 +28,9 @@ pub(super) struct Emit {
     push_word: Id,
     push_pair: Id,
     push_long: Id,
-    pair: Id,
+    pub(super) pair: Id,
+    /// Two words as one result.
+    pub(super) both: Id,
     buffers: Id,
     element: Id,
     /// Elements of a structure of 12 bytes, of which the second word is one.
@@ -44,15 +46,7 @@ impl Emit {
     pub(super) fn new() -> Self {
         let mut b = Builder::new();
         b.set_version(1, 5);
-        for capability in [
-            Capability::Shader,
-            Capability::PhysicalStorageBufferAddresses,
-            Capability::Int64,
-            Capability::Int16,
-            Capability::Int8,
-        ] {
-            b.capability(capability);
-        }
+        declare_capabilities(&mut b);
         let glsl = b.ext_inst_import("GLSL.std.450");
         b.memory_model(AddressingModel::PhysicalStorageBuffer64, MemoryModel::GLSL450);
         let (void, bool) = (b.type_void(), b.type_bool());
@@ -61,6 +55,7 @@ impl Emit {
         let pair = b.type_vector(word, 2);
         let triple = b.type_vector(word, 3);
         let local = b.type_pointer(None, StorageClass::Function, word);
+        let both = b.type_struct([word; 2]);
         let members = [vec![pair; 2], vec![word; WORDS as usize], vec![ints[3]]].concat();
         let push_type = b.type_struct(members.clone());
         let offset = |at: usize| match at {
@@ -102,6 +97,7 @@ impl Emit {
             push_pair,
             push_long,
             pair,
+            both,
             buffers,
             element,
             records,
@@ -187,6 +183,18 @@ impl Emit {
     /// A pointer to a word, from its address in 64 bits.
     pub(super) fn at_address(&mut self, address: Id) -> Id {
         self.b.convert_u_to_ptr(self.element, None, address).unwrap()
+    }
+}
+
+fn declare_capabilities(b: &mut Builder) {
+    for capability in [
+        Capability::Shader,
+        Capability::PhysicalStorageBufferAddresses,
+        Capability::Int64,
+        Capability::Int16,
+        Capability::Int8,
+    ] {
+        b.capability(capability);
     }
 }
 

@@ -4,7 +4,7 @@ use super::emit::WORDS;
 use super::programs::Writer;
 use crate::ir::instruction::Id;
 use rspirv::dr::Operand;
-use rspirv::spirv::BuiltIn;
+use rspirv::spirv::{BuiltIn, Decoration};
 
 impl Writer {
     /// A condition that bounds an index, or nearly.
@@ -126,7 +126,11 @@ impl Writer {
         let small = self.random.word(7) + 1;
         let small = self.e.constant(small);
         let e = &mut self.e.b;
-        match self.random.below(26) {
+        match self.random.below(32) {
+            26 => self.halves(a, b),
+            27 => self.in_vector(a, b),
+            28..=29 => self.in_long(a, b),
+            30..=31 => self.exact(a, b),
             0..=4 => e.i_add(word, None, a, b).unwrap(),
             5..=7 => e.i_sub(word, None, a, b).unwrap(),
             8..=9 => e.i_mul(word, None, a, b).unwrap(),
@@ -154,6 +158,73 @@ impl Writer {
             _ if self.random.one_in(2) => e.not(word, None, a).unwrap(),
             _ => e.s_negate(word, None, a).unwrap(),
         }
+    }
+
+    /// Part of a result that does not fit into a word.
+    fn halves(&mut self, a: Id, b: Id) -> Id {
+        let both = self.e.both;
+        let e = &mut self.e.b;
+        let result = match self.random.below(3) {
+            0 => e.i_add_carry(both, None, a, b),
+            1 => e.i_sub_borrow(both, None, a, b),
+            _ => e.u_mul_extended(both, None, a, b),
+        };
+        let part = self.random.word(2);
+        self.e.b.composite_extract(self.e.word, None, result.unwrap(), [part]).unwrap()
+    }
+
+    /// A word by way of a vector.
+    fn in_vector(&mut self, a: Id, b: Id) -> Id {
+        let (word, pair) = (self.e.word, self.e.pair);
+        let mut vector = self.e.b.composite_construct(pair, None, [a, b]).unwrap();
+        if self.random.one_in(2) {
+            let order = self.random.pick(&[[1, 0], [0, 0], [2, 1]]);
+            vector = self.e.b.vector_shuffle(pair, None, vector, vector, order).unwrap();
+        }
+        if self.random.one_in(2) {
+            let part = self.random.word(2);
+            vector = self.e.b.composite_insert(pair, None, b, vector, [part]).unwrap();
+        }
+        let sum = self.e.b.i_add(pair, None, vector, vector).unwrap();
+        let from = self.random.pick(&[vector, vector, sum]);
+        let part = self.random.word(2);
+        self.e.b.composite_extract(word, None, from, [part]).unwrap()
+    }
+
+    /// A word by way of 64 bits.
+    fn in_long(&mut self, a: Id, b: Id) -> Id {
+        let (word, long, pair) = (self.e.word, self.e.ints[3], self.e.pair);
+        let (a, b) = (self.wide(a), self.wide(b));
+        let sixteen = self.e.b.constant_bit64(long, 16);
+        let e = &mut self.e.b;
+        let result = match self.random.below(5) {
+            0 => e.i_add(long, None, a, b),
+            1 => e.i_sub(long, None, a, b),
+            2 => e.i_mul(long, None, a, b),
+            3 => e.shift_right_logical(long, None, a, sixteen),
+            _ => e.shift_left_logical(long, None, a, sixteen),
+        };
+        let result = result.unwrap();
+        if self.random.one_in(2) {
+            return self.e.b.u_convert(word, None, result).unwrap();
+        }
+        let halves = self.e.b.bitcast(pair, None, result).unwrap();
+        let part = u32::from(self.random.one_in(3));
+        self.e.b.composite_extract(word, None, halves, [part]).unwrap()
+    }
+
+    /// A result that is not defined where it would wrap.
+    fn exact(&mut self, a: Id, b: Id) -> Id {
+        let word = self.e.word;
+        let e = &mut self.e.b;
+        let result = match self.random.below(3) {
+            0 => e.i_add(word, None, a, b),
+            1 => e.i_sub(word, None, a, b),
+            _ => e.i_mul(word, None, a, b),
+        };
+        let result = result.unwrap();
+        self.e.b.decorate(result, Decoration::NoUnsignedWrap, []);
+        result
     }
 
     /// The smaller, the larger, or what is between two.

@@ -3,7 +3,7 @@
 //! `FARPTR_PROGRAMS_SEED` is the first seed and `FARPTR_PROGRAMS_COUNT` the number of programs.
 
 use super::machine::{Machine, Place, Trace};
-use super::programs::{ADDRESSES, Program, program};
+use super::programs::{Program, program};
 use crate::Program as Kernel;
 use crate::contract::analysis::Root;
 use crate::footprint::mutant::{Mutant, activate};
@@ -38,7 +38,7 @@ struct Known {
 }
 
 /// Why a footprint is wrong, if it is.
-fn wrong(footprint: &Footprint, trace: &Trace, known: &mut Known) -> Option<String> {
+fn wrong(footprint: &Footprint, trace: &Trace, push: &[u8], known: &mut Known) -> Option<String> {
     if trace.is_undefined && footprint.unknown.is_none() {
         return Some("what it does is not defined".to_owned());
     }
@@ -49,7 +49,9 @@ fn wrong(footprint: &Footprint, trace: &Trace, known: &mut Known) -> Option<Stri
         let within = spans.iter().any(|span| {
             let root = span.root;
             let Root::Push { offset_bytes } = root;
-            let base = ADDRESSES[offset_bytes as usize / 8];
+            // Any eight bytes of the push constants may turn out to be what the rest is added to.
+            let bytes = push[offset_bytes as usize..][..8].try_into().expect("there are eight");
+            let base = u64::from_le_bytes(bytes);
             let distance = access.address.wrapping_sub(base).cast_signed();
             let bytes = i64::try_from(access.bytes).expect("it is small");
             span.start_bytes <= distance && distance <= span.end_bytes - bytes
@@ -105,7 +107,7 @@ fn compare(program: &Program, words: &[u32], seed: u64, known: &mut Known) -> Op
     for (number, place) in (0..).zip(places(program)) {
         let seed = seed ^ (number << 32);
         let trace = Machine::new(&program.module, &program.push, place, seed).run();
-        if let Some(why) = wrong(&footprint, &trace, known) {
+        if let Some(why) = wrong(&footprint, &trace, &program.push, known) {
             return Some(format!("{place:?}: {why}"));
         }
     }

@@ -15,7 +15,7 @@ pub(super) struct Program {
 }
 
 /// The addresses of the pointer arguments.
-pub(super) const ADDRESSES: [u64; 2] = [0x1000_0000_0000, 0x2000_0000_0000];
+const ADDRESSES: [u64; 2] = [0x1000_0000_0000, 0x2000_0000_0000];
 
 /// Makes the program of a seed.
 pub(super) fn program(seed: u64) -> Program {
@@ -205,7 +205,10 @@ impl Writer {
 
     fn access(&mut self, index: Id) {
         let which = usize::try_from(self.random.below(2)).unwrap();
-        let address = self.e.root(which);
+        let mut address = self.e.root(which);
+        if self.random.one_in(8) {
+            address = self.other_address(address, 1 - which);
+        }
         let pointer = match self.random.below(6) {
             0 => {
                 let long = self.e.ints[3];
@@ -236,7 +239,28 @@ impl Writer {
         }
     }
 
-    fn wide(&mut self, word: Id) -> Id {
+    /// One of two addresses, or one by way of its number.
+    fn other_address(&mut self, address: Id, which: usize) -> Id {
+        let (pair, long) = (self.e.pair, self.e.ints[3]);
+        if self.random.one_in(2) {
+            let number = self.e.b.bitcast(long, None, address).unwrap();
+            let four = self.e.b.constant_bit64(long, 4);
+            let next = self.e.b.i_add(long, None, number, four).unwrap();
+            return self.e.b.bitcast(pair, None, next).unwrap();
+        }
+        let other = self.e.root(which);
+        let condition = self.condition(1);
+        let [yes, no, merge] = [(); 3].map(|()| self.e.b.id());
+        self.select(condition, yes, no, merge);
+        self.open(yes);
+        self.go(merge);
+        self.open(no);
+        self.go(merge);
+        self.open(merge);
+        self.e.b.phi(pair, None, [(address, yes), (other, no)]).unwrap()
+    }
+
+    pub(super) fn wide(&mut self, word: Id) -> Id {
         let long = self.e.ints[3];
         match self.random.below(4) {
             0 => self.e.b.s_convert(long, None, word).unwrap(),

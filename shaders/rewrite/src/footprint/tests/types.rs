@@ -3,7 +3,7 @@
 use crate::ir::instruction::Id;
 use rspirv::dr::{Instruction, Module, Operand};
 use rspirv::spirv::{BuiltIn, Decoration, Op, StorageClass};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 pub(super) struct Types<'m> {
     declared: HashMap<Id, &'m Instruction>,
@@ -11,6 +11,7 @@ pub(super) struct Types<'m> {
     strides: HashMap<Id, i64>,
     offsets: HashMap<(Id, u32), i64>,
     builtins: HashMap<Id, BuiltIn>,
+    exact: HashSet<Id>,
 }
 
 impl<'m> Types<'m> {
@@ -21,6 +22,7 @@ impl<'m> Types<'m> {
             strides: HashMap::new(),
             offsets: HashMap::new(),
             builtins: HashMap::new(),
+            exact: HashSet::new(),
         };
         for i in module.all_inst_iter() {
             let Some(id) = i.result_id else { continue };
@@ -44,6 +46,9 @@ impl<'m> Types<'m> {
                 ] => {
                     types.offsets.insert((*id, *member), i64::from(*offset));
                 }
+                [Operand::IdRef(id), Operand::Decoration(Decoration::NoUnsignedWrap)] => {
+                    types.exact.insert(*id);
+                }
                 [Operand::IdRef(id), _, Operand::BuiltIn(of)] => {
                     types.builtins.insert(*id, *of);
                 }
@@ -55,6 +60,11 @@ impl<'m> Types<'m> {
 
     pub(super) fn builtin(&self, id: Id) -> Option<BuiltIn> {
         self.builtins.get(&id).copied()
+    }
+
+    /// Whether a result is not defined where it would wrap without a sign.
+    pub(super) fn may_not_wrap(&self, id: Id) -> bool {
+        self.exact.contains(&id)
     }
 
     pub(super) fn type_of(&self, id: Id) -> Id {
