@@ -10,7 +10,7 @@ use farptr::{Error, Grid, KernelError, LaunchOptions, RawKernel, Scope};
 use farptr_kernel_cases::arena::{Arena, Slice};
 use farptr_kernel_cases::case::{Case, Image};
 use farptr_kernel_cases::catalogue::find;
-use std::{io::Write, sync::PoisonError};
+use std::{io::Write, sync::PoisonError, time::Duration};
 
 /// Features that a device may lack, so that kernels that need it are named as not run. Anything
 /// else that a device lacks is a failure.
@@ -26,6 +26,10 @@ const MAY_LACK: [Capability; 10] = [
     Capability::GroupNonUniformArithmetic,
     Capability::GroupNonUniformShuffle,
 ];
+
+/// How long a launch may take. llvmpipe compiles a kernel when it is first launched, and some forms
+/// are so large that this takes 20 s, longer than a card's submissions may by default.
+const COMPILING: Duration = Duration::from_secs(300);
 
 /// Runs the case of this name in every way, and compares each with the first: the original, where
 /// the device has direct access.
@@ -127,7 +131,7 @@ fn launch(
         // SAFETY: 1. and 2. each case's kernel keeps to its lends and does not race.
         Way::Original => unsafe { s.launch_raw_unchecked(kernel, grid, push) }?,
         Way::Resident | Way::Mixed | Way::FromNothing => {
-            s.launch_raw(kernel, grid, push, &LaunchOptions::new())?;
+            s.launch_raw(kernel, grid, push, &LaunchOptions::new().deadline(COMPILING))?;
         }
     }
     Ok(())
