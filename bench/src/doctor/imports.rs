@@ -270,7 +270,16 @@ fn many(subject: &mut Subject, bench: &mut Bench) -> Result<Finding, Failure> {
     let place = |range: usize, word: usize| memory.initial(range * step + word);
     let expected = (0..RANGES)
         .flat_map(|range| (0..words as usize).map(move |word| tripled(place(range, word), K)));
-    Ok(compare(expected, found).figure("imported", RANGES))
+    let read = compare(expected, found).figure("imported", RANGES);
+    if !read.outcome.is_good() {
+        return Ok(read);
+    }
+    bench.write(&places, words)?;
+    let written = (0..RANGES)
+        .flat_map(|range| (0..words as usize).map(move |word| (range * step) + word))
+        .map(|word| memory.word(word));
+    let expected = (0..RANGES).flat_map(|_| (0..words).map(|word| stamped(word, K)));
+    Ok(compare(expected, written).figure("imported", RANGES))
 }
 
 /// More than 4 GiB, in the largest pieces that the device allows; kernels touch both ends of each.

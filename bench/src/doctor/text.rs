@@ -94,8 +94,10 @@ pub(super) fn verdict(verdict: &Verdict) -> Vec<String> {
     for mode in &verdict.modes {
         let taken = if mode.automatic { " (taken by itself)" } else { "" };
         let grade = mode.grade.map_or_else(|| "not offered".to_owned(), |grade| grade.to_string());
-        let why = if mode.reasons.is_empty() { String::new() } else { ": ".to_owned() };
-        lines.push(format!("{:<10} {grade}{taken}{why}{}", mode.mode, mode.reasons.join("; ")));
+        let said = mode.reasons.iter().chain(&mode.explained).map(String::as_str);
+        let said = said.collect::<Vec<_>>().join("; ");
+        let why = if said.is_empty() { "" } else { ": " };
+        lines.push(format!("{:<10} {grade}{taken}{why}{said}", mode.mode));
     }
     let why = if verdict.reasons.is_empty() { String::new() } else { ": ".to_owned() };
     lines.push(format!("verdict    {}{why}{}", verdict.grade, verdict.reasons.join("; ")));

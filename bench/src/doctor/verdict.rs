@@ -73,6 +73,8 @@ pub(super) struct ModeVerdict {
     pub(super) grade: Option<Grade>,
     pub(super) automatic: bool,
     pub(super) reasons: Vec<String>,
+    /// What farptr itself says of access and backing.
+    pub(super) explained: Vec<String>,
 }
 
 /// Judges what was found about a device, of which `title` is the name and the driver.
@@ -126,6 +128,7 @@ fn judge_mode(mode: &Mode, checks: &[Check]) -> ModeVerdict {
         grade,
         automatic: mode.automatic,
         reasons,
+        explained: explained(&mode.words),
     };
     if !mode.proved {
         return of_mode(None, mode.words.clone());
@@ -164,6 +167,13 @@ fn judge_mode(mode: &Mode, checks: &[Check]) -> ModeVerdict {
         }
     }
     of_mode(Some(grade), reasons)
+}
+
+/// The lines of farptr's explanation on access and backing, each without its label.
+fn explained(words: &[String]) -> Vec<String> {
+    let said = |label| words.iter().find_map(|line| line.strip_prefix(label));
+    let said = ["access ", "backing "].into_iter().filter_map(said);
+    said.map(|line| line.trim_start().to_owned()).collect()
 }
 
 /// Whether stop words were tried, and kernels saw none.
@@ -247,6 +257,7 @@ mod tests {
         let verdict = judge("card", &modes, &[]);
         assert_eq!(verdict.grade, Grade::Certified);
         assert_eq!((verdict.modes[0].grade, &verdict.modes[0].reasons[0][..]), (None, "why"));
+        assert!(verdict.modes[0].explained.is_empty());
         assert_eq!(verdict.table_row, "| card | certified | direct: no, **copy**: certified |");
         assert_eq!(grade(&[mode("direct", false, false)], &[]), Grade::Failed);
         assert_eq!(grade(&[], &[]), Grade::Failed);
@@ -261,6 +272,14 @@ mod tests {
         let modes = [mode("copy", true, true)];
         assert_eq!(grade(&modes, &[stop(false), stop(false)]), Grade::Degraded);
         assert_eq!(grade(&modes, &[stop(false), stop(true)]), Grade::Certified);
+    }
+
+    #[test]
+    fn a_mode_is_explained_in_the_words_of_farptr() {
+        let words = ["device 0    card", "access      direct: proved", "backing     import: all"];
+        let words = words.map(str::to_owned).into();
+        let verdict = judge("card", &[Mode { words, ..mode("direct", true, true) }], &[]);
+        assert_eq!(verdict.modes[0].explained, ["direct: proved", "import: all"]);
     }
 
     #[test]

@@ -122,17 +122,21 @@ fn scope(subject: &mut Subject) -> Result<Finding, Failure> {
         unchecked = median(9, || raw.apply(0.0)).map_err(farptr::Error::other)?;
         Ok(())
     })?;
-    let ms = whole / 1e6;
+    let (ms, rounds) = (whole / 1e6, done.rounds / scopes);
     let detail = format!(
-        "{ms:.1} ms, {} rounds, {} KiB in, {} KiB home; warm {:.2} of unchecked by hand",
-        done.rounds / scopes,
+        "{ms:.1} ms, {rounds} rounds, {} KiB in, {} KiB home; warm {:.2} of unchecked by hand",
         done.bytes_in / scopes / 1024,
         done.bytes_home / scopes / 1024,
         checked / unchecked
     );
-    Ok(Finding::measured(detail)
+    let mut finding = Finding::measured(detail);
+    if rounds > 1 {
+        // The last round is a launch on memory that is there.
+        finding = finding.figure("ns_per_round", short((whole - checked) / (rounds - 1) as f64));
+    }
+    Ok(finding
         .figure("ns", short(whole))
-        .figure("rounds", done.rounds / scopes)
+        .figure("rounds", rounds)
         .figure("faults", done.faults / scopes)
         .figure("bytes_in", done.bytes_in / scopes)
         .figure("bytes_home", done.bytes_home / scopes)
