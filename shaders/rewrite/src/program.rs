@@ -27,7 +27,7 @@ use crate::reflect::Reflection;
 use rspirv::binary::Assemble;
 use rspirv::dr::Operand;
 use rspirv::spirv::{AddressingModel, BuiltIn, Capability, Decoration, Op};
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::OnceLock};
 
 /// A kernel that was parsed and analysed: [`Program::rewrite`] makes the form that a launch needs.
 #[derive(Clone, Debug)]
@@ -40,7 +40,10 @@ pub struct Program {
     words: usize,
     /// The places of functions, loops and switches in the source.
     places: Places,
-    footprints: Footprints,
+    /// The workgroup, if it is known.
+    local_size: Option<[u32; 3]>,
+    /// Made when somebody asks: rewriting needs none.
+    footprints: OnceLock<Footprints>,
 }
 
 impl Program {
@@ -72,14 +75,17 @@ impl Program {
         analysis.int64 = edit.declares(Capability::Int64);
         let local_size = Reflection::of_entry(words, Some(&analysis.entry));
         let local_size = local_size.ok().map(|found| found.local_size);
-        let footprints = Footprints::new(&edit, &layouts, &accesses, &analysis, local_size);
-        Ok(Self { edit, layouts, accesses, analysis, words: words.len(), places, footprints })
+        let (words, footprints) = (words.len(), OnceLock::new());
+        Ok(Self { edit, layouts, accesses, analysis, words, places, local_size, footprints })
     }
 
-    /// What launches of the kernel touch.
+    /// What launches of the kernel touch. The first call analyses the kernel.
     #[must_use]
     pub fn footprints(&self) -> &Footprints {
-        &self.footprints
+        self.footprints.get_or_init(|| {
+            let Self { edit, layouts, accesses, analysis, local_size, .. } = self;
+            Footprints::new(edit, layouts, accesses, analysis, *local_size)
+        })
     }
 
     /// The facts about the kernel that hold for all variants.
