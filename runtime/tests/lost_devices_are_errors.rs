@@ -24,11 +24,12 @@ use farptr::{
     AccessMode, Backing, BuildError, Error, Grid, LaunchError, LaunchOptions, LendError, RawKernel,
     Runtime, RuntimeBuilder, Scope,
 };
-use masked::again;
+use masked::{again, again_with};
 use rustix::time::{ClockId, clock_gettime};
 use std::{
     io::Write,
     os::unix::process::ExitStatusExt,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -273,6 +274,37 @@ fn assert_refused() {
         }
         Err(other) => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn another_device_is_taken_if_one_is_lost_while_it_is_tried() {
+    let name = "another_device_is_taken_if_one_is_lost_while_it_is_tried";
+    let Some(another) = another_driver() else {
+        return common::skip("SwiftShader is not there; './farptr swiftshader' fetches it");
+    };
+    // A card is tried before a processor.
+    let Some(ended) = again_with("nvidia,only=llvmpipe,fail=submit-lost:1", name, &another) else {
+        let runtime = Runtime::builder().no_pipeline_cache().build().unwrap();
+        let explained = runtime.explain().to_string();
+        assert!(runtime.device_name().contains("SwiftShader"), "{explained}");
+        assert!(explained.contains("the device is lost"), "{explained}");
+        return assert_usable(&runtime);
+    };
+    ended.assert_passed();
+    assert_eq!(ended.total("lost"), 1, "{ended:?}");
+}
+
+/// Variables by which Vulkan's loader finds SwiftShader beside the driver that is tested, if it is
+/// where `./farptr swiftshader` puts it.
+fn another_driver() -> Option<Vec<(&'static str, String)>> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    let manifest = cache.join("farptr/swiftshader/vk_swiftshader_icd.json");
+    let manifest = manifest.to_str().filter(|_| manifest.exists())?.to_owned();
+    Some(match std::env::var("VK_DRIVER_FILES") {
+        Ok(tested) => vec![("VK_DRIVER_FILES", format!("{tested}:{manifest}"))],
+        Err(_) => vec![("VK_ADD_DRIVER_FILES", manifest)],
+    })
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(crate) unsafe extern "system" fn create_device(
 ) -> vk::Result {
     let failed = vk::Result::ERROR_INITIALIZATION_FAILED;
     // SAFETY: 1. the handle is live.
-    let Some(instance) = (unsafe { Instance::of(physical) }) else { return failed };
+    let instance = unsafe { Instance::of_physical(physical) };
     // SAFETY: 1. the application's structure is valid.
     let chain = unsafe { (*info).p_next };
     // SAFETY: this is the chain that the loader passed.

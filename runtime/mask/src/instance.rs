@@ -39,13 +39,36 @@ impl Instance {
         unsafe { INSTANCES.get(handle) }
     }
 
+    /// The instance of a physical device; with options that change nothing, if the device is not
+    /// one that is to be masked.
+    ///
     /// # Safety
     ///
     /// The handle is live.
-    unsafe fn of_physical(handle: vk::PhysicalDevice) -> Arc<Self> {
+    pub(crate) unsafe fn of_physical(handle: vk::PhysicalDevice) -> Arc<Self> {
         // SAFETY: the caller's promise.
         let found = unsafe { Self::of(handle) };
-        found.expect("the loader calls this layer for devices of instances that it made")
+        let found =
+            found.expect("the loader calls this layer for devices of instances that it made");
+        // SAFETY: the caller's promise.
+        if unsafe { found.masks(handle) } {
+            return found;
+        }
+        let (next, get_instance_proc_addr) = (found.next.clone(), found.get_instance_proc_addr);
+        Arc::new(Self { next, get_instance_proc_addr, options: Arc::default() })
+    }
+
+    /// Whether the options are for this device.
+    ///
+    /// # Safety
+    ///
+    /// The handle is live.
+    unsafe fn masks(&self, handle: vk::PhysicalDevice) -> bool {
+        let Some(only) = &self.options.only else { return true };
+        // SAFETY: the caller's promise.
+        let real = unsafe { self.next.get_physical_device_properties(handle) };
+        let name = real.device_name_as_c_str().unwrap_or_default();
+        name.to_string_lossy().contains(only.as_str())
     }
 
     /// The heaps that a physical device is said to have.

@@ -83,6 +83,8 @@ pub(crate) struct Options {
     pub(crate) push: Option<u32>,
     pub(crate) watchdog: Option<Duration>,
     pub(crate) faults: Vec<Fault>,
+    /// A part of the names of the devices that are masked; all are without it.
+    pub(crate) only: Option<String>,
     pub(crate) report: Option<PathBuf>,
 }
 
@@ -107,6 +109,7 @@ impl Default for Options {
             push: None,
             watchdog: None,
             faults: Vec::new(),
+            only: None,
             report: None,
         }
     }
@@ -150,6 +153,8 @@ impl Options {
             "watchdog" if value == "no" => self.watchdog = None,
             "watchdog" => self.watchdog = Some(Duration::from_millis(number(value)?)),
             "fail" => self.faults.push(value.parse()?),
+            "only" if !value.is_empty() => self.only = Some(value.to_owned()),
+            "only" => return Err("a part of a name is missing".to_owned()),
             "report" if !value.is_empty() => self.report = Some(value.into()),
             "report" => return Err("a path is missing".to_owned()),
             _ => {
@@ -171,7 +176,7 @@ impl FromStr for Options {
     }
 }
 
-const OPTIONS: [&str; 19] = [
+const OPTIONS: [&str; 20] = [
     "type",
     "heaps",
     "vram",
@@ -190,6 +195,7 @@ const OPTIONS: [&str; 19] = [
     "push",
     "watchdog",
     "fail",
+    "only",
     "report",
 ];
 

@@ -51,8 +51,14 @@ pub struct Ended {
 /// Runs a test of this binary again, alone, on a masked device. `None` in that child, which is to
 /// do the test.
 pub fn again(mask: &str, test: &str) -> Option<Ended> {
+    again_with(mask, test, &[])
+}
+
+/// As [`again`], with variables in the child's environment.
+pub fn again_with(mask: &str, test: &str, variables: &[(&str, String)]) -> Option<Ended> {
     let mut command = Command::new(std::env::current_exe().expect("this test is a program"));
     command.args(["--exact", test, "--nocapture", "--test-threads=1", "--include-ignored"]);
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
     (!is_child()).then(|| run(mask, command, LIMIT))
 }
 
