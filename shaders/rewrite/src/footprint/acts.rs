@@ -24,6 +24,10 @@ pub(super) struct Touch {
     /// `None` if nothing is known of the address.
     pub(super) address: Option<NodeId>,
     pub(super) bytes: u32,
+    /// Its address has to be a multiple of this.
+    pub(super) align: u32,
+    /// Whether it is one if the root is.
+    pub(super) is_aligned: bool,
 }
 
 /// An index into a variable of the kernel's own.

@@ -2,7 +2,7 @@
 //! unless all of it has wrapped; one that the specification does not define is void.
 
 use crate::footprint::mutant::{self, Mutant};
-use crate::footprint::op::{NO_SIGNED_WRAP, NO_UNSIGNED_WRAP, Node, Op};
+use crate::footprint::op::{IS_DISTANCE, NO_SIGNED_WRAP, NO_UNSIGNED_WRAP, Node, Op};
 use crate::footprint::value::{Trust, Value, least, most, top, truth};
 use std::cmp::{max, min};
 
@@ -48,6 +48,10 @@ fn wrapping(node: &Node, a: Value, b: Value) -> Value {
         || (node.flags & NO_SIGNED_WRAP != 0 && fits_signed.is_none());
     if broken {
         return Value::any(width, Trust::Void);
+    }
+    let turns = node.flags & IS_DISTANCE == 0 || mutant::has(Mutant::DistanceTurns);
+    if !turns && fits_signed.is_none() {
+        return Value::any(width, Trust::Fixed);
     }
     let fits = fits.or_else(|| turned(node.op, without?, limit));
     let one = fits.map(|(low, high)| Value::unsigned(low, high, width));

@@ -75,13 +75,18 @@ impl Run<'_> {
     }
 
     /// A value as a number.
-    fn number(&mut self, of: Value) -> Value {
+    pub(super) fn number(&mut self, of: Value) -> Value {
         number(&self.launch, &mut self.read, of)
     }
 
     /// Concludes that a value is not this number, which says something only at an end.
     fn exclude(&mut self, of: NodeId, bits: u64, width: u8) -> bool {
         let mut value = self.values[of as usize];
+        // The ends of an address are distances, and those of what is not defined say nothing.
+        let is_place = value.root.is_some() && !mutant::has(Mutant::PlaceIsNumber);
+        if is_place || value.trust == Trust::Void {
+            return true;
+        }
         let excluded = Value::one(bits, width);
         if value.low == bits {
             value.low = value.low.saturating_add(1);
@@ -128,6 +133,10 @@ impl Run<'_> {
         let Some(at) = block.phis.iter().position(|&known| known == phi) else { return true };
         let mut facts: Option<Vec<Fact>> = None;
         for &edge in &block.ins {
+            // To conclude less does no harm, and the next step sees that it is too much.
+            if self.spend(1).is_err() {
+                return true;
+            }
             let Some(arrival) = self.arrivals[edge].as_ref() else { continue };
             let Some(came) = arrival.moves.get(at) else { return true };
             let other_way = if mutant::has(Mutant::OtherEdges) { holds } else { !holds };
@@ -220,7 +229,7 @@ impl Run<'_> {
             self.changes.push((id, value));
             self.values[id as usize] = met;
         }
-        depth >= MOST_DEPTH || self.conclude(id, met, depth + 1)
+        depth >= MOST_DEPTH || self.spend(1).is_err() || self.conclude(id, met, depth + 1)
     }
 
     /// Notes what is known of a node that the current block does not compute.
@@ -263,11 +272,16 @@ impl Run<'_> {
                 _ => true,
             },
             Op::Shr => match shift {
-                Some(by) => self.learn(a, unsigned(low << by, (high << by) + (1 << by) - 1), depth),
+                Some(by) => {
+                    self.learn(a, unsigned(low << by, (high << by) | ((1 << by) - 1)), depth)
+                }
                 None => true,
             },
             Op::UDiv => match single {
-                Some(by) => self.learn(a, unsigned(low * by, high * by + by - 1), depth),
+                Some(by) => {
+                    let last = high.saturating_mul(by).saturating_add(by - 1);
+                    self.learn(a, unsigned(low.saturating_mul(by), last), depth)
+                }
                 None => true,
             },
             Op::ZeroExtend => {

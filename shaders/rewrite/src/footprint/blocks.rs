@@ -1,5 +1,6 @@
 //! The evaluation of a block: what comes to it, what it does, and what leaves it.
 
+use crate::footprint::acts::Division;
 use crate::footprint::evaluate::value;
 use crate::footprint::flow::When;
 use crate::footprint::log::Entry;
@@ -16,12 +17,18 @@ impl Run<'_> {
         let is_entry = of.ins.is_empty();
         let is_header = of.ins.iter().any(|&edge| self.plan.edges[edge].is_back);
         let reached = self.arrive(block, is_header) || is_entry;
-        self.spend(1 + of.code.len() + self.facts.len())?;
+        self.spend(1 + of.code.len() + of.choices.len() + self.facts.len())?;
+        self.branches[block] = Trust::Fixed;
         if !reached || !self.compute(block) {
             for &edge in &of.outs {
                 self.arrivals[edge] = None;
             }
             return Ok(());
+        }
+        if let Some(condition) = of.acts.condition {
+            let value = self.values[condition as usize];
+            let is_known = value.single(self.plan.graph.width(condition)).is_some();
+            self.branches[block] = if is_known { Trust::Fixed } else { value.trust };
         }
         if self.records {
             self.record(block);
@@ -44,7 +51,10 @@ impl Run<'_> {
         };
         let mut facts = first.facts.clone();
         let mut moves = first.moves.clone();
+        let choose = self.choice(&of.choices);
+        let mut choice = Trust::Fixed;
         for arrival in arrivals {
+            choice = choose;
             if !mutant::has(Mutant::ForgottenWay) {
                 facts = common(&facts, &arrival.facts, |node| graph.width(node));
             }
@@ -56,7 +66,7 @@ impl Run<'_> {
         // Those of a loop's start are set by the loop.
         if !is_header {
             for (&phi, value) in of.phis.iter().zip(moves) {
-                self.phis[phi] = value;
+                self.phis[phi] = value.chosen(choice);
             }
         }
         true
@@ -90,6 +100,7 @@ impl Run<'_> {
     /// Notes the acts of a block in the log.
     fn record(&mut self, block: usize) {
         let acts = &self.plan.blocks[block].acts;
+        let mut broken = acts.divisions.iter().any(|of| self.may_break(of));
         if let Some(which) = self.plan.blocks[block].once {
             self.log.push(Entry::Loop { which, runs: Some(1) });
         }
@@ -99,8 +110,13 @@ impl Run<'_> {
             let ends = |value: &Value| value.most.checked_add(touch.bytes.into()).is_some();
             let place = address.filter(|value| value.trust != Trust::Void && ends(value));
             let place = place.and_then(|value| Some((value.root?, value.least, value.most)));
-            let place = place.ok_or_else(|| Doubt::of(address));
-            self.log.push(Entry::Access { site: touch.site, place, bytes: touch.bytes });
+            let is_aligned = touch.is_aligned || mutant::has(Mutant::OddAddresses);
+            let place = match place {
+                Some(_) if !is_aligned => Err(Doubt::Alignment),
+                place => place.ok_or_else(|| Doubt::of(address)),
+            };
+            let (site, bytes, align) = (touch.site, touch.bytes, touch.align);
+            self.log.push(Entry::Access { site, place, bytes, align });
         }
         for of in &acts.indices {
             let within = of.index.zip(of.length).is_some_and(|(index, length)| {
@@ -112,22 +128,26 @@ impl Run<'_> {
             self.log.push(Entry::Index { site: of.site, within });
         }
         let void = |node: NodeId| value(node).trust == Trust::Void;
-        let mut broken = acts.never_ends || acts.condition.is_some_and(void);
-        for division in &acts.divisions {
-            let (by, of) = (value(division.divisor), value(division.dividend));
-            let width = self.plan.graph.width(division.divisor);
-            let least = least(width);
-            let zero = if division.has_sign {
-                (by.least <= 0 && by.most >= 0)
-                    || (by.least <= -1 && by.most >= -1 && of.least == least)
-            } else {
-                by.low == 0
-            };
-            broken |= zero || by.root.is_some() || by.trust == Trust::Void;
-        }
+        broken |= acts.never_ends || acts.condition.is_some_and(void);
         if broken && !mutant::has(Mutant::ZeroDivisor) {
             self.log.push(Entry::Undefined { block });
         }
+    }
+
+    /// Whether the specification does not say what a division does.
+    fn may_break(&mut self, division: &Division) -> bool {
+        let [by, of] = [division.divisor, division.dividend].map(|node| {
+            let value = self.values[node as usize];
+            if mutant::has(Mutant::PlaceIsDivided) { value } else { self.number(value) }
+        });
+        let width = self.plan.graph.width(division.divisor);
+        let zero = if division.has_sign {
+            (by.least <= 0 && by.most >= 0)
+                || (by.least <= -1 && by.most >= -1 && of.least == least(width))
+        } else {
+            by.low == 0
+        };
+        zero || by.root.is_some() || by.trust == Trust::Void
     }
 
     /// Computes again what conclusions have changed. Returns whether that can be.

@@ -2,7 +2,7 @@
 
 use crate::analyse::own_arrays::{self, Length};
 use crate::footprint::acts::{Acts, OwnIndex, Touch};
-use crate::footprint::builder::Builder;
+use crate::footprint::builder::{At, Builder};
 use crate::footprint::data::Datum;
 use crate::footprint::graph::Graph;
 use crate::footprint::unknown::Unknown;
@@ -37,7 +37,7 @@ impl Builder<'_> {
                 let instruction = &of.instructions[at];
                 self.touch((function, part.block, at), instruction);
                 self.act(instruction, part.calls)?;
-                if self.graph.is_full() {
+                if self.graph.is_full() || self.slots.is_full() {
                     return Err(Unknown::TooLarge);
                 }
             }
@@ -52,14 +52,16 @@ impl Builder<'_> {
 
     /// Notes the accesses of an instruction.
     fn touch(&mut self, at: (usize, usize, usize), instruction: &Instruction) {
-        for (site, operand, bytes) in self.sites.get(&at).cloned().unwrap_or_default() {
-            let pointer = self.operand(instruction, operand);
+        for found in self.sites.get(&at).cloned().unwrap_or_default() {
+            let pointer = self.operand(instruction, found.operand);
             let address = pointer.and_then(|pointer| match pointer {
                 Datum::Address(node, _) => Some(node),
                 Datum::Leaves(leaves) => leaves.first().copied(),
                 Datum::Variable(_) | Datum::Large => None,
             });
-            self.acts[self.block].accesses.push(Touch { site, address, bytes });
+            let At { site, bytes, align, .. } = found;
+            let touch = Touch { site, address, bytes, align, is_aligned: false };
+            self.acts[self.block].accesses.push(touch);
         }
         let first = self.own_sites.get(&at).copied().unwrap_or_default();
         let edit = self.shapes.edit;

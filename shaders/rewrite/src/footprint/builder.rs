@@ -56,8 +56,17 @@ pub(super) struct Builder<'p> {
     pub(super) private: Vec<Id>,
 }
 
-/// Site, operand and bytes of the accesses of an instruction, by function, block and position.
-type Sites = HashMap<(usize, usize, usize), Vec<(usize, usize, u32)>>;
+/// The accesses of an instruction, by function, block and position.
+type Sites = HashMap<(usize, usize, usize), Vec<At>>;
+
+/// An access of an instruction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At {
+    pub(super) site: usize,
+    pub(super) operand: usize,
+    pub(super) bytes: u32,
+    pub(super) align: u32,
+}
 
 /// A number of an OpPhi whose operands are still to come.
 pub(super) struct OpenPhi {
@@ -233,13 +242,14 @@ impl<'p> Builder<'p> {
     }
 }
 
-/// The accesses of each instruction: site, operand and bytes.
+/// The accesses of each instruction.
 fn sites(kernel: &Kernel<'_>) -> Sites {
     let mut sites = Sites::new();
     for (site, access) in kernel.accesses.iter().enumerate() {
         let extent = kernel.layouts.extent(kernel.edit, access.place());
         let bytes = extent.and_then(|(bytes, _)| u32::try_from(bytes).ok()).unwrap_or(u32::MAX);
-        sites.entry(access.at).or_default().push((site, access.dereference.operand, bytes));
+        let at = At { site, operand: access.dereference.operand, bytes, align: access.align };
+        sites.entry(access.at).or_default().push(at);
     }
     sites
 }

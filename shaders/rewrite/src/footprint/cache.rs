@@ -1,7 +1,9 @@
 //! Footprints of the last launches of a kernel.
 
 use crate::footprint::Footprints;
+use crate::footprint::plan::Plan;
 use crate::footprint::result::Footprint;
+use crate::footprint::unknown::Unknown;
 use std::sync::Arc;
 
 /// How many launches are remembered.
@@ -11,6 +13,8 @@ const MOST_ENTRIES: usize = 8;
 /// constants that they depend on. Other words, such as the addresses of arguments, may change.
 #[derive(Clone, Debug, Default)]
 pub struct FootprintCache {
+    /// The kernel whose they are.
+    kernel: Option<Arc<Result<Plan, Unknown>>>,
     /// The last used first.
     entries: Vec<Entry>,
 }
@@ -26,13 +30,17 @@ struct Entry {
 impl FootprintCache {
     /// The footprint of a launch: a known one, or one that is evaluated now.
     ///
-    /// All calls have to be for the same kernel.
+    /// Launches of another kernel than the last one's are forgotten.
     pub fn of_launch(
         &mut self,
         kernel: &Footprints,
         push: &[u8],
         groups: [u32; 3],
     ) -> Arc<Footprint> {
+        if !self.kernel.as_ref().is_some_and(|known| Arc::ptr_eq(known, &kernel.plan)) {
+            self.kernel = Some(kernel.plan.clone());
+            self.entries.clear();
+        }
         let fits = |entry: &Entry| {
             entry.groups == groups
                 && entry.push_bytes == push.len()

@@ -112,6 +112,10 @@ pub(super) fn push(
 ) -> Option<()> {
     let edit = shapes.edit;
     let widths = shapes.widths(place.of)?;
+    // An array may have any number of parts that hold nothing.
+    if widths.is_empty() {
+        return Some(());
+    }
     let op = edit.global(place.of)?.class.opcode;
     match op {
         Op::TypeInt | Op::TypeFloat | Op::TypePointer => {

@@ -3,6 +3,8 @@
 use crate::footprint::acts::Division;
 use crate::footprint::builder::Builder;
 use crate::footprint::data::Datum;
+use crate::footprint::defined::is_defined;
+use crate::footprint::mutant::{self, Mutant};
 use crate::footprint::op::{Node, NodeId, Op as Of};
 use crate::footprint::unknown::Unknown;
 use crate::ir::instruction::{Id, id_operand};
@@ -16,7 +18,12 @@ impl Builder<'_> {
         let result = match i.class.opcode {
             Op::Nop | Op::SelectionMerge | Op::LoopMerge | Op::Branch | Op::Return => return Ok(()),
             Op::Line | Op::NoLine | Op::ControlBarrier | Op::MemoryBarrier => return Ok(()),
-            Op::FunctionCall => return self.enter(i, calls.ok_or(Unknown::Damaged)?),
+            Op::FunctionCall => {
+                if i.result_type.is_some_and(|of| self.is_own_pointer(of)) {
+                    return Err(Unknown::Instruction);
+                }
+                return self.enter(i, calls.ok_or(Unknown::Damaged)?);
+            }
             Op::ReturnValue => {
                 let value = self.operand(i, 0);
                 self.leave(value);
@@ -60,8 +67,9 @@ impl Builder<'_> {
             _ => self.compute(i),
         };
         // A pointer to a variable that is not followed may lead to any of them.
-        let lost = result.is_none() && i.result_type.is_some_and(|of| self.is_own_pointer(of));
-        if lost {
+        let is_followed = matches!(result, Some(Datum::Variable(_)))
+            || (result.is_some() && mutant::has(Mutant::LostPointer));
+        if !is_followed && i.result_type.is_some_and(|of| self.is_own_pointer(of)) {
             return Err(Unknown::Instruction);
         }
         let result = match result {
@@ -161,7 +169,10 @@ impl Builder<'_> {
         let mut leaves = Vec::with_capacity(widths.len());
         for ((&a, &b), &width) in a.iter().zip(b.iter()).zip(widths) {
             let is_shift = matches!(how.op, Of::Shl | Of::Shr | Of::Sar);
-            if self.graph.width(a) != self.graph.width(b) && !is_shift {
+            let compares = matches!(how.op, Of::Equal | Of::ULess | Of::SLess);
+            let result = if compares { 1 } else { self.graph.width(a) };
+            let fits = self.graph.width(a) == self.graph.width(b) || is_shift;
+            if !fits || width != result {
                 return None;
             }
             if matches!(how.op, Of::UDiv | Of::SDiv | Of::URem | Of::SRem) {
@@ -436,53 +447,4 @@ fn operation(op: Op) -> Option<How> {
         Op::SGreaterThanEqual => How { inverts: true, ..how(Of::SLess) },
         _ => return None,
     })
-}
-
-/// Whether the result of an instruction that is not followed is defined for all operands.
-fn is_defined(i: &Instruction) -> bool {
-    let name = i.class.opname;
-    let depends_on_others = ["Shuffle", "Broadcast", "Quad", "Rotate"];
-    if depends_on_others.iter().any(|part| name.contains(part)) {
-        return false;
-    }
-    let known = [
-        "FAdd",
-        "FSub",
-        "FMul",
-        "FDiv",
-        "FRem",
-        "FMod",
-        "FNegate",
-        "FOrd",
-        "FUnord",
-        "FConvert",
-        "Image",
-        "SampledImage",
-        "Atomic",
-        "ConvertSToF",
-        "ConvertUToF",
-        "Is",
-        "Dot",
-        "Vector",
-        "Matrix",
-        "OuterProduct",
-        "Transpose",
-        "QuantizeToF16",
-        "ArrayLength",
-        "GroupNonUniform",
-        "Subgroup",
-        "ExtInst",
-        "BitReverse",
-        "BitCount",
-        "SMulExtended",
-        "PtrEqual",
-        "PtrNotEqual",
-        "PtrDiff",
-        "Ordered",
-        "Unordered",
-        "LessOrGreater",
-        "SignBitSet",
-        "ReadClock",
-    ];
-    known.iter().any(|start| name.starts_with(start))
 }

@@ -6,7 +6,7 @@ use crate::footprint::unknown::Doubt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     /// An access: the argument and the distances of its first byte, if they are known.
-    Access { site: usize, place: Result<(u32, i64, i64), Doubt>, bytes: u32 },
+    Access { site: usize, place: Result<(u32, i64, i64), Doubt>, bytes: u32, align: u32 },
     /// An index into a variable of the kernel's own.
     Index { site: usize, within: Result<(), Doubt> },
     /// The block may do what the specification does not define.

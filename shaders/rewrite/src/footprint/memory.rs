@@ -3,7 +3,7 @@
 use crate::footprint::builder::Builder;
 use crate::footprint::data::{Datum, Memory, Variable};
 use crate::footprint::inputs::push;
-use crate::footprint::op::{NodeId, Op as Node};
+use crate::footprint::op::{IS_DISTANCE, Node as Scaled, NodeId, Op as Node};
 use crate::ir::instruction::{Id, id_operand};
 use crate::ir::layouts::Place;
 use rspirv::dr::Instruction;
@@ -156,7 +156,8 @@ impl Builder<'_> {
         let index = self.single(index)?;
         let wide = self.graph.op(Node::Index, 64, &[index]);
         let stride = self.graph.constant(stride.into(), 64);
-        let bytes = self.graph.op(Node::Mul, 64, &[wide, stride]);
+        let bytes = Scaled::new(Node::Mul, 64, &[wide, stride]).flagged(IS_DISTANCE);
+        let bytes = self.graph.node(bytes);
         Some(self.graph.op(Node::Add, 64, &[address, bytes]))
     }
 

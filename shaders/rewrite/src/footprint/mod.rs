@@ -12,8 +12,10 @@ mod build;
 mod builder;
 mod cache;
 mod calls;
+mod choices;
 mod counts;
 mod data;
+mod defined;
 mod evaluate;
 mod explain;
 mod flow;
@@ -34,8 +36,10 @@ mod slots;
 #[cfg(test)]
 mod tests;
 mod trips;
+mod unfollowed;
 mod unknown;
 mod value;
+mod zeros;
 
 pub use cache::FootprintCache;
 pub use result::{Footprint, RootBytes, SiteReach, Span};
@@ -56,7 +60,7 @@ use std::sync::Arc;
 /// The bytes that a kernel touches, as a function of its push constants and its grid.
 #[derive(Clone, Debug)]
 pub struct Footprints {
-    plan: Result<Arc<Plan>, Unknown>,
+    plan: Arc<Result<Plan, Unknown>>,
     local_size: [u32; 3],
     /// Whether each site writes, reads, or is an index into a variable of the kernel's own.
     sites: Arc<[result::Kind]>,
@@ -75,7 +79,7 @@ impl Footprints {
         let kernel = Kernel { edit, layouts, accesses, local_size: local_size.unwrap_or_default() };
         let plan = if local_size.is_some() { prepared(&kernel) } else { Err(Unknown::Damaged) };
         Self {
-            plan: plan.map(Arc::new),
+            plan: Arc::new(plan),
             local_size: kernel.local_size,
             sites: analysis.sites.iter().map(result::Kind::of).collect(),
             loops: analysis.loops,
@@ -95,7 +99,7 @@ impl Footprints {
 
     /// The footprint of a launch, with how much work it took.
     fn evaluated(&self, push: &[u8], groups: [u32; 3]) -> (Footprint, u32) {
-        let plan = match &self.plan {
+        let plan = match &*self.plan {
             Ok(plan) => plan,
             Err(why) => return (Footprint::unknown(&self.sites, self.loops, *why), 0),
         };
@@ -116,6 +120,7 @@ impl Footprints {
 
 /// Takes a kernel apart.
 fn prepared(kernel: &Kernel<'_>) -> Result<Plan, Unknown> {
+    unfollowed::check(kernel.edit)?;
     let flow = Flow::of(&kernel.edit.module)?;
     let nest = Nest::of(&flow)?;
     let (graph, acts) = Builder::new(kernel, &flow, &nest).run()?;

@@ -41,11 +41,29 @@ pub(super) enum Mutant {
     FirstByteOnly,
     /// Stores of a called function through a parameter are forgotten.
     LostStore,
+    /// Numbers on both sides of 0 are taken for any number.
+    AnySign,
+    /// A number is not the same as the distance of an address: it is excluded.
+    PlaceIsNumber,
+    /// The distance of an address is divided instead of the address.
+    PlaceIsDivided,
+    /// A value is as well known as those of each way to it, whatever chooses the way.
+    WaysAreFixed,
+    /// A distance of elements may wrap as a whole.
+    DistanceTurns,
+    /// Accesses may be at odd addresses.
+    OddAddresses,
+    /// Pointers to own variables may be chosen, and are lost.
+    LostPointer,
+    /// A kernel's promises do not count.
+    PromisesIgnored,
+    /// Values of other invocations are always defined.
+    OtherInvocations,
 }
 
 #[cfg(test)]
 impl Mutant {
-    /// All of them.
+    /// Those that random programs find; `tests/faults.rs` has a kernel for each of the others.
     pub(super) const ALL: [Self; 18] = [
         Self::GuardTooNarrow,
         Self::ForgottenWay,

@@ -3,6 +3,9 @@
 use crate::footprint::flow::{Flow, When};
 use crate::footprint::unknown::Unknown;
 
+/// How deep loops may be nested: each is evaluated within that around it.
+const MOST_DEPTH: usize = 64;
+
 /// A way between two blocks.
 #[derive(Clone, Debug)]
 pub(super) struct Edge {
@@ -78,7 +81,7 @@ impl Nest {
     }
 
     /// The block that dominates each block and is next to it.
-    fn dominators(&self) -> Vec<usize> {
+    pub(super) fn dominators(&self) -> Vec<usize> {
         let mut found = vec![usize::MAX; self.parts.len()];
         found[0] = 0;
         let mut changed = true;
@@ -118,11 +121,16 @@ impl Nest {
             }
             members.push((block, self.natural_loop(block, back)));
         }
+        let mut depths: Vec<usize> = Vec::new();
         let within = |inner: usize, outer: usize| members[outer].1[members[inner].0];
         for (inner, &(header, _)) in members.iter().enumerate() {
             // Of the loops around one, that with the last header is next to it.
             let outer = (0..inner).rev().find(|&outer| within(inner, outer));
+            depths.push(outer.map_or(1, |outer| depths[outer] + 1));
             self.loops.push(Loop { header, outer });
+        }
+        if depths.iter().any(|&depth| depth > MOST_DEPTH) {
+            return Err(Unknown::TooLarge);
         }
         let all: Vec<usize> = (0..self.parts.len()).collect();
         let mut steps = Vec::with_capacity(all.len());
@@ -132,7 +140,7 @@ impl Nest {
     }
 
     /// The blocks from which a way back is reached without the loop's start.
-    fn natural_loop(&self, header: usize, back: Vec<usize>) -> Vec<bool> {
+    pub(super) fn natural_loop(&self, header: usize, back: Vec<usize>) -> Vec<bool> {
         let mut inside = vec![false; self.parts.len()];
         inside[header] = true;
         let mut open = back;
@@ -144,8 +152,7 @@ impl Nest {
         inside
     }
 
-    /// Puts blocks of a loop, or all, in their order. Loops nest at most as deep as there are
-    /// blocks.
+    /// Puts blocks of a loop, or all, in their order.
     fn arrange(
         &self,
         blocks: &[usize],

@@ -81,6 +81,8 @@ pub(super) struct Node {
 pub(super) const NO_SIGNED_WRAP: u8 = 1;
 /// The value is not defined if it would wrap without a sign.
 pub(super) const NO_UNSIGNED_WRAP: u8 = 2;
+/// It is a distance of elements. Access chains do not say that one wraps, so it is any number then.
+pub(super) const IS_DISTANCE: u8 = 4;
 
 impl Node {
     pub(super) fn new(op: Op, width: u8, args: &[NodeId]) -> Self {

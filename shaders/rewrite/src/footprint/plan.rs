@@ -1,11 +1,14 @@
 //! A kernel's computations as a list of steps, prepared once and evaluated for each launch.
 
 use crate::footprint::acts::Acts;
+use crate::footprint::choices::Choices;
 use crate::footprint::flow::When;
 use crate::footprint::graph::Graph;
 use crate::footprint::nest::{Nest, Step};
 use crate::footprint::op::{NodeId, Op};
 use crate::footprint::unknown::Unknown;
+use crate::footprint::zeros::zeros;
+use std::collections::HashSet;
 
 /// The most computations of all blocks together.
 const MOST_CODE: usize = 1 << 18;
@@ -36,6 +39,9 @@ pub(super) struct Block {
     pub(super) once: Option<usize>,
     pub(super) ins: Vec<usize>,
     pub(super) outs: Vec<usize>,
+    /// The blocks whose branches choose the way to it, from before it and back to it.
+    pub(super) choices: Vec<usize>,
+    pub(super) choices_back: Vec<usize>,
 }
 
 /// A way between two blocks.
@@ -83,6 +89,9 @@ pub(super) struct Loop {
     pub(super) outer: Option<usize>,
     /// Its number in the module, if the module says that it is a loop.
     pub(super) number: Option<usize>,
+    /// The ways out of it, and the blocks whose branches choose when it is left.
+    pub(super) exits: Vec<usize>,
+    pub(super) choices: Vec<usize>,
 }
 
 impl Plan {
@@ -112,10 +121,15 @@ impl Plan {
                 Edge { when: edge.when.clone(), is_back: edge.is_back, moves, counters }
             })
             .collect();
-        let loops = nest.loops.iter().map(|found| Loop {
-            header: found.header,
-            outer: found.outer,
-            number: blocks[found.header].acts.loop_number,
+        let choices = Choices::of(&nest);
+        for (at, block) in blocks.iter_mut().enumerate().filter(|(_, of)| !of.phis.is_empty()) {
+            block.choices = choices.to_block(at, false);
+            block.choices_back = choices.to_block(at, true);
+        }
+        let loops = nest.loops.iter().map(|found| {
+            let (exits, choices) = choices.out_of_loop(found.header);
+            let number = blocks[found.header].acts.loop_number;
+            Loop { header: found.header, outer: found.outer, number, exits, choices }
         });
         let mut loops: Vec<Loop> = loops.collect();
         add_single_runs(&nest.steps, &mut blocks, &mut loops);
@@ -136,7 +150,8 @@ impl Plan {
                 roots.extend(edge.counters.iter().flat_map(|counter| [counter.node, counter.step]));
             }
             if let Some(condition) = self.blocks[block].acts.condition {
-                add_origins(&self.graph, condition, 0, &mut roots);
+                let mut seen = HashSet::new();
+                add_origins(&self.graph, condition, 0, &mut seen, &mut roots);
             }
             let mut code = Vec::new();
             while let Some(node) = roots.pop() {
@@ -170,7 +185,8 @@ fn add_single_runs(steps: &[Step], blocks: &mut [Block], loops: &mut Vec<Loop>) 
                 if number.is_some() && !is_start {
                     blocks[header].once = Some(loops.len());
                     let outer = around.last().map(|(which, _)| *which);
-                    loops.push(Loop { header, outer, number });
+                    let (exits, choices) = (Vec::new(), Vec::new());
+                    loops.push(Loop { header, outer, number, exits, choices });
                 }
             }
         }
@@ -187,8 +203,14 @@ fn roots(acts: &Acts) -> Vec<NodeId> {
 }
 
 /// Adds the truth values that a condition may have come from, by phis.
-fn add_origins(graph: &Graph, condition: NodeId, depth: u32, roots: &mut Vec<NodeId>) {
-    if depth > MOST_DEPTH || graph.width(condition) != 1 {
+fn add_origins(
+    graph: &Graph,
+    condition: NodeId,
+    depth: u32,
+    seen: &mut HashSet<NodeId>,
+    roots: &mut Vec<NodeId>,
+) {
+    if depth > MOST_DEPTH || graph.width(condition) != 1 || !seen.insert(condition) {
         return;
     }
     let node = graph.get(condition);
@@ -196,11 +218,13 @@ fn add_origins(graph: &Graph, condition: NodeId, depth: u32, roots: &mut Vec<Nod
         (Some(phi), _) => {
             for &operand in &graph.phis[phi].operands {
                 roots.push(operand);
-                add_origins(graph, operand, depth + 1, roots);
+                add_origins(graph, operand, depth + 1, seen, roots);
             }
         }
         (None, Op::Not | Op::And | Op::Or | Op::Equal) => {
-            node.args().iter().for_each(|&arg| add_origins(graph, arg, depth + 1, roots));
+            for &arg in node.args() {
+                add_origins(graph, arg, depth + 1, seen, roots);
+            }
         }
         _ => {}
     }
@@ -235,7 +259,7 @@ fn counters(graph: &Graph, header: &Block, moves: &[NodeId], is_back: bool) -> V
     found
 }
 
-/// Removes needless phis.
+/// Removes needless phis, and notes which accesses are aligned if their roots are.
 fn simplified(mut graph: Graph, mut acts: Vec<Acts>) -> (Graph, Vec<Acts>) {
     for _ in 0..MOST_ROUNDS {
         let Some((next, places)) = graph.without_needless_phis() else { break };
@@ -253,7 +277,12 @@ fn simplified(mut graph: Graph, mut acts: Vec<Acts>) -> (Graph, Vec<Acts>) {
             acts.condition.iter_mut().for_each(place);
         }
     }
+    let zeros = zeros(&graph);
     for acts in &mut acts {
+        for touch in &mut acts.accesses {
+            let zeros = touch.address.and_then(|address| zeros.get(address as usize));
+            touch.is_aligned = zeros.is_some_and(|zeros| zeros.keeps(touch.align));
+        }
         acts.divisions
             .retain(|of| graph.bits(of.divisor).is_none_or(|bits| bits == 0 || of.has_sign));
     }

@@ -58,6 +58,8 @@ pub struct Span {
     pub start_bytes: i64,
     /// The distance of the end.
     pub end_bytes: i64,
+    /// The root has to be a multiple of this: the access is then. Nothing here says that it is.
+    pub align_bytes: u32,
 }
 
 /// The bytes that may be touched behind a root.
@@ -70,6 +72,8 @@ pub struct RootBytes {
     pub reads: Option<(i64, i64)>,
     /// First and end of the bytes that may be written, if any.
     pub writes: Option<(i64, i64)>,
+    /// The root has to be a multiple of this: all accesses are then.
+    pub align_bytes: u32,
 }
 
 /// The kind of a site.
@@ -90,7 +94,8 @@ impl Kind {
 
 impl Footprint {
     /// Whether every access is known to stay within bytes behind roots, and every index within the
-    /// kernel's own variables.
+    /// kernel's own variables. Accesses are aligned then if their roots are, as
+    /// [`RootBytes::align_bytes`] says.
     #[must_use]
     pub fn is_bounded(&self) -> bool {
         self.sites.iter().all(SiteReach::is_known)
@@ -132,7 +137,9 @@ impl Footprint {
         let mut runs = vec![Some(0); plan.loops.len()];
         for entry in log {
             match *entry {
-                Entry::Access { site, place, bytes } => footprint.touch(site, place, bytes),
+                Entry::Access { site, place, bytes, align } => {
+                    footprint.touch(site, place, bytes, align);
+                }
                 Entry::Index { site, within } => {
                     if let (Some(reach), Err(why)) = (footprint.sites.get_mut(site), within) {
                         *reach = SiteReach::Unknown(why);
@@ -147,12 +154,19 @@ impl Footprint {
         footprint
     }
 
-    fn touch(&mut self, site: usize, place: Result<(u32, i64, i64), Doubt>, bytes: u32) {
+    fn touch(
+        &mut self,
+        site: usize,
+        place: Result<(u32, i64, i64), Doubt>,
+        bytes: u32,
+        align_bytes: u32,
+    ) {
         let Some(reach) = self.sites.get_mut(site) else { return };
         let bytes = if mutant::has(Mutant::FirstByteOnly) { 1 } else { bytes };
         let span = place.and_then(|(offset_bytes, first, last)| {
             let end_bytes = last.checked_add(bytes.into()).ok_or(Doubt::Unbounded)?;
-            Ok(Span { root: Root::Push { offset_bytes }, start_bytes: first, end_bytes })
+            let root = Root::Push { offset_bytes };
+            Ok(Span { root, start_bytes: first, end_bytes, align_bytes })
         });
         match (reach, span) {
             (SiteReach::Bytes(spans), Ok(span)) => {
@@ -195,10 +209,12 @@ impl Footprint {
             for span in spans {
                 let at = self.roots.iter().position(|known| known.root == span.root);
                 let at = at.unwrap_or_else(|| {
-                    self.roots.push(RootBytes { root: span.root, reads: None, writes: None });
+                    let (root, reads, writes) = (span.root, None, None);
+                    self.roots.push(RootBytes { root, reads, writes, align_bytes: 1 });
                     self.roots.len() - 1
                 });
                 let bytes = &mut self.roots[at];
+                bytes.align_bytes = bytes.align_bytes.max(span.align_bytes);
                 if *access != AccessKind::Write {
                     bytes.reads = Some(around(bytes.reads, span));
                 }

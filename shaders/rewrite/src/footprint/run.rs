@@ -2,6 +2,7 @@
 
 use crate::footprint::launch::{Launch, WordsRead};
 use crate::footprint::log::Log;
+use crate::footprint::mutant::{self, Mutant};
 use crate::footprint::op::NodeId;
 use crate::footprint::plan::Plan;
 use crate::footprint::unknown::Unknown;
@@ -37,6 +38,8 @@ pub(super) struct Run<'p> {
     pub(super) stamps: Vec<u32>,
     pub(super) stamp: u32,
     pub(super) phis: Vec<Value>,
+    /// How far the branch of each block may be relied on to go the same way again.
+    pub(super) branches: Vec<Trust>,
     pub(super) arrivals: Vec<Option<Arrival>>,
     /// The facts at the current block's start, by the nodes' order.
     pub(super) facts: Vec<Fact>,
@@ -61,6 +64,7 @@ impl<'p> Run<'p> {
             stamps: vec![0; plan.graph.nodes.len()],
             stamp: 0,
             phis: vec![nothing; plan.graph.phis.len()],
+            branches: vec![Trust::Fixed; plan.blocks.len()],
             arrivals: vec![None; plan.edges.len()],
             facts: Vec::new(),
             changes: Vec::new(),
@@ -80,6 +84,13 @@ impl<'p> Run<'p> {
     pub(super) fn spend(&mut self, work: usize) -> Result<(), Unknown> {
         self.work = self.work.saturating_add(u32::try_from(work).unwrap_or(u32::MAX));
         if self.work > MOST_WORK { Err(Unknown::Budget) } else { Ok(()) }
+    }
+
+    /// How far the branches of blocks may be relied on to choose the same way again.
+    pub(super) fn choice(&self, blocks: &[usize]) -> Trust {
+        let trusts = blocks.iter().map(|&block| self.branches[block]);
+        let worst = trusts.max().unwrap_or(Trust::Fixed);
+        if mutant::has(Mutant::WaysAreFixed) { Trust::Fixed } else { worst }
     }
 
     /// Whether the current block computes a node.

@@ -13,6 +13,9 @@ pub(super) type Slot = u32;
 /// The most numbers in variables.
 const MOST_SLOTS: usize = 1 << 14;
 
+/// The most that is remembered of them, over all blocks.
+const MOST_HELD: usize = 1 << 20;
+
 /// The numbers in variables, block by block.
 #[derive(Default)]
 pub(super) struct Slots {
@@ -28,6 +31,11 @@ impl Slots {
         let first = Slot::try_from(self.widths.len()).map_err(|_| Unknown::TooLarge)?;
         self.widths.extend_from_slice(widths);
         if self.widths.len() > MOST_SLOTS { Err(Unknown::TooLarge) } else { Ok(first) }
+    }
+
+    /// Whether more is held than may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.held.len() > MOST_HELD
     }
 
     pub(super) fn width(&self, slot: Slot) -> u8 {
@@ -91,7 +99,7 @@ impl Slots {
             let operands =
                 ins.map(|&edge| self.read(graph, nest, slot, nest.edges[edge].from)).collect();
             set_operands(graph, node, operands);
-            if graph.is_full() {
+            if graph.is_full() || self.is_full() {
                 return Err(Unknown::TooLarge);
             }
         }

@@ -43,8 +43,33 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Evaluates the loop whose steps are between two positions, and leaves it.
+    fn run_loop(&mut self, which: usize, from: usize, to: usize) -> Result<(), Unknown> {
+        self.try_loop(which, from, to)?;
+        let plan = self.plan;
+        let of = &plan.loops[which];
+        let choice = self.choice(&of.choices);
+        self.spend(of.choices.len())?;
+        if choice == Trust::Fixed {
+            return Ok(());
+        }
+        // Within a run its values are what they are; behind the loop it is not known of which.
+        for step in &plan.steps[from..to] {
+            let Step::Block(block) = *step else { continue };
+            for &phi in &plan.blocks[block].phis {
+                self.phis[phi] = self.phis[phi].chosen(choice);
+            }
+        }
+        for &edge in &of.exits {
+            let Some(arrival) = &mut self.arrivals[edge] else { continue };
+            arrival.moves.iter_mut().for_each(|value| *value = value.chosen(choice));
+            arrival.counts.iter_mut().for_each(|(_, step)| *step = step.chosen(choice));
+        }
+        Ok(())
+    }
+
     /// Evaluates the loop whose steps are between two positions.
-    pub(super) fn run_loop(&mut self, which: usize, from: usize, to: usize) -> Result<(), Unknown> {
+    fn try_loop(&mut self, which: usize, from: usize, to: usize) -> Result<(), Unknown> {
         let header = self.plan.loops[which].header;
         // A loop that is not entered is gone through once, to mark its ways.
         let Some(entry) = self.met(header, false) else { return self.steps(from, to) };
@@ -90,11 +115,15 @@ impl Run<'_> {
         let ways = of.ins.iter().filter(|&&edge| self.plan.edges[edge].is_back == is_back);
         let mut arrivals = ways.filter_map(|&edge| self.arrivals[edge].as_ref());
         let mut all = arrivals.next()?.moves.clone();
+        let choose = self.choice(if is_back { &of.choices_back } else { &of.choices });
+        let mut choice = Trust::Fixed;
         for arrival in arrivals {
+            choice = choose;
             for ((to, from), &phi) in all.iter_mut().zip(&arrival.moves).zip(&of.phis) {
                 *to = to.hull(*from, self.width(phi));
             }
         }
+        all.iter_mut().for_each(|value| *value = value.chosen(choice));
         Some(all)
     }
 

@@ -44,6 +44,8 @@ pub enum Doubt {
     Undefined,
     /// A number that it depends on may wrap, be negative, or have no bound.
     Unbounded,
+    /// The address may not be a multiple of the alignment that the access demands.
+    Alignment,
     /// Nothing is known of the launch.
     Launch,
 }
@@ -65,6 +67,7 @@ impl fmt::Display for Doubt {
             Self::Memory => "it depends on memory, floating point or an unknown operation",
             Self::Undefined => "it depends on a value that the specification does not define",
             Self::Unbounded => "a number may wrap, be negative, or have no bound",
+            Self::Alignment => "its address may not be aligned as the access demands",
             Self::Launch => "nothing is known of the launch",
         })
     }

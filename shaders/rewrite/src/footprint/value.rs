@@ -1,5 +1,6 @@
 //! The abstract values: what is known of a number in all invocations at once.
 
+use crate::footprint::mutant::{self, Mutant};
 use std::cmp::{max, min};
 
 /// How far a value may be relied on.
@@ -111,6 +112,15 @@ impl Value {
         }
     }
 
+    /// The same numbers, of which branches of this trust have chosen one. One alone is not chosen.
+    pub(super) fn chosen(self, trust: Trust) -> Self {
+        let is_one = self.least == self.most && (self.root.is_some() || self.low == self.high);
+        if is_one || trust == Trust::Fixed {
+            return self;
+        }
+        Self { trust: max(self.trust, Trust::Loose), ..self }
+    }
+
     /// Narrows each of the two intervals by the other. `None` if no number is left.
     pub(super) fn reduced(mut self, width: u8) -> Option<Self> {
         if self.root.is_some() {
@@ -181,9 +191,13 @@ impl Value {
             && other.most <= self.most
     }
 
-    /// Whether it is any number of 64 bits.
+    /// Whether it is any number of 64 bits. Without a sign, numbers around 0 look like that too.
     fn is_any_address(self) -> bool {
-        self.root.is_none() && self.low == 0 && self.high == u64::MAX
+        let is_any = Self { trust: self.trust, ..Self::any(64, Trust::Loose) } == self;
+        is_any
+            || (mutant::has(Mutant::AnySign)
+                && self.root.is_none()
+                && (self.low, self.high) == (0, u64::MAX))
     }
 
     /// The bits, if it is one number.

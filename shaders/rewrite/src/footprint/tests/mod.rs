@@ -3,6 +3,7 @@
 mod compute;
 mod emit;
 mod expressions;
+mod faults;
 mod machine;
 mod oracle;
 mod precision;

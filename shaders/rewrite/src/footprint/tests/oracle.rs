@@ -54,7 +54,8 @@ fn wrong(footprint: &Footprint, trace: &Trace, push: &[u8], known: &mut Known) -
             let base = u64::from_le_bytes(bytes);
             let distance = access.address.wrapping_sub(base).cast_signed();
             let bytes = i64::try_from(access.bytes).expect("it is small");
-            span.start_bytes <= distance && distance <= span.end_bytes - bytes
+            let is_aligned = distance.rem_euclid(span.align_bytes.into()) == 0;
+            is_aligned && span.start_bytes <= distance && distance <= span.end_bytes - bytes
         });
         if !within {
             return Some(format!("{access:x?} is not in {spans:?}"));

@@ -75,3 +75,16 @@ fn the_cache_knows_launches_by_what_they_depend_on() {
     assert_eq!(*again, *first, "it was forgotten and is found again");
     assert!(!std::sync::Arc::ptr_eq(&first, &again));
 }
+
+#[test]
+fn the_cache_knows_kernels_apart() {
+    let mut cache = FootprintCache::default();
+    let push = push();
+    for wanted in ["saxpy", "axpby", "saxpy"] {
+        let all = farptr_kernels::all();
+        let (_, words) = all.into_iter().find(|of| of.0 == wanted).expect("it is shipped");
+        let program = Program::parse(words, None).expect("it is a kernel");
+        let found = cache.of_launch(program.footprints(), &push, GROUPS);
+        assert_eq!(*found, program.footprints().of_launch(&push, GROUPS), "{wanted}");
+    }
+}
