@@ -9,12 +9,24 @@ pub(super) struct Acts {
     pub(super) indices: Vec<OwnIndex>,
     /// Its divisions.
     pub(super) divisions: Vec<Division>,
+    /// Values that it stores to memory, from where they may be read again.
+    pub(super) stored: Vec<NodeId>,
     /// The condition or number of its last branch.
     pub(super) condition: Option<NodeId>,
     /// Whether the module says that its end is never reached.
     pub(super) never_ends: bool,
     /// The loop that it says to be the start of, by its number in the module.
     pub(super) loop_number: Option<usize>,
+}
+
+impl Acts {
+    /// The nodes on which it depends what is accessed, and whether that is defined.
+    pub(super) fn decisive(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let addresses = self.accesses.iter().filter_map(|touch| touch.address);
+        let indices = self.indices.iter().filter_map(|index| index.index);
+        let divisions = self.divisions.iter().flat_map(|of| [of.dividend, of.divisor]);
+        self.condition.into_iter().chain(addresses).chain(indices).chain(divisions)
+    }
 }
 
 /// An access to memory.

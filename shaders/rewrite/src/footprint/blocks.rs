@@ -128,6 +128,7 @@ impl Run<'_> {
             self.log.push(Entry::Index { site: of.site, within });
         }
         let void = |node: NodeId| value(node).trust == Trust::Void;
+        broken |= acts.stored.iter().any(|&node| void(node));
         broken |= acts.never_ends || acts.condition.is_some_and(void);
         if broken && !mutant::has(Mutant::ZeroDivisor) {
             self.log.push(Entry::Undefined { block });

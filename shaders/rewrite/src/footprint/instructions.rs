@@ -15,6 +15,13 @@ use std::rc::Rc;
 impl Builder<'_> {
     /// Takes one instruction apart.
     pub(super) fn act(&mut self, i: &Instruction, calls: Option<usize>) -> Result<(), Unknown> {
+        if i.class.opname.starts_with("Atomic") || i.class.opcode == Op::ImageWrite {
+            for at in 1..i.operands.len() {
+                if let Some(leaves) = self.numbers(i, at) {
+                    self.publish(&Datum::Leaves(leaves));
+                }
+            }
+        }
         let result = match i.class.opcode {
             Op::Nop | Op::SelectionMerge | Op::LoopMerge | Op::Branch | Op::Return => return Ok(()),
             Op::Line | Op::NoLine | Op::ControlBarrier | Op::MemoryBarrier => return Ok(()),

@@ -60,8 +60,10 @@ impl Builder<'_> {
 
     /// Puts a value at a place.
     pub(super) fn store(&mut self, to: Option<&Datum>, value: &Datum) {
-        let Some(Datum::Variable(variable)) = to else { return };
-        let Memory::Own { first, count, leaf } = variable.memory else { return };
+        let Some(Datum::Variable(variable)) = to else { return self.publish(value) };
+        let Memory::Own { first, count, leaf } = variable.memory else {
+            return self.publish(value);
+        };
         let values = value.leaves().filter(|values| {
             let widths = self.shapes.widths(variable.of);
             widths.is_some_and(|widths| widths.len() == values.len())
@@ -79,6 +81,12 @@ impl Builder<'_> {
                 self.write(slot, undefined);
             }
         }
+    }
+
+    /// Notes a value that goes to memory, from where it may be read again.
+    pub(super) fn publish(&mut self, value: &Datum) {
+        let leaves = value.leaves().unwrap_or_else(|| [self.graph.undefined(32)].into());
+        self.acts[self.block].stored.extend_from_slice(&leaves);
     }
 
     /// Forgets what a variable holds: any of its numbers may have become one of these.

@@ -33,6 +33,7 @@ mod result;
 mod run;
 mod shapes;
 mod slots;
+mod stores;
 #[cfg(test)]
 mod tests;
 mod trips;

@@ -57,6 +57,8 @@ pub(super) enum Mutant {
     LostPointer,
     /// A kernel's promises do not count.
     PromisesIgnored,
+    /// Values that a kernel stores and reads again are always defined.
+    StoredIsDefined,
     /// Values of other invocations are always defined.
     OtherInvocations,
 }

@@ -6,6 +6,7 @@ use crate::footprint::flow::When;
 use crate::footprint::graph::Graph;
 use crate::footprint::nest::{Nest, Step};
 use crate::footprint::op::{NodeId, Op};
+use crate::footprint::stores;
 use crate::footprint::unknown::Unknown;
 use crate::footprint::zeros::zeros;
 use std::collections::HashSet;
@@ -195,11 +196,7 @@ fn add_single_runs(steps: &[Step], blocks: &mut [Block], loops: &mut Vec<Loop>) 
 
 /// The nodes that the acts of a block depend on.
 fn roots(acts: &Acts) -> Vec<NodeId> {
-    let mut roots: Vec<NodeId> = acts.condition.into_iter().collect();
-    roots.extend(acts.accesses.iter().filter_map(|touch| touch.address));
-    roots.extend(acts.indices.iter().filter_map(|index| index.index));
-    roots.extend(acts.divisions.iter().flat_map(|of| [of.dividend, of.divisor]));
-    roots
+    acts.decisive().chain(acts.stored.iter().copied()).collect()
 }
 
 /// Adds the truth values that a condition may have come from, by phis.
@@ -274,9 +271,11 @@ fn simplified(mut graph: Graph, mut acts: Vec<Acts>) -> (Graph, Vec<Acts>) {
                 place(&mut division.dividend);
                 place(&mut division.divisor);
             }
+            acts.stored.iter_mut().for_each(place);
             acts.condition.iter_mut().for_each(place);
         }
     }
+    stores::keep(&graph, &mut acts);
     let zeros = zeros(&graph);
     for acts in &mut acts {
         for touch in &mut acts.accesses {

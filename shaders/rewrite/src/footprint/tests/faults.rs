@@ -41,7 +41,7 @@ fn check(mutant: Mutant, words: &[u32], text: &str) {
 }
 
 /// Kernels in GLSL: of each the number `g` of the invocation is known.
-const KERNELS: [(Mutant, &str); 10] = [
+const KERNELS: [(Mutant, &str); 11] = [
     (
         Mutant::AnySign,
         "int64_t x = int64_t(a[0] & 1u) - 1L;
@@ -74,6 +74,11 @@ const KERNELS: [(Mutant, &str); 10] = [
     ),
     (Mutant::OddAddresses, "V(uint64_t(p.q) + uint64_t(g)).v = uvec4(0u);"),
     (Mutant::OddAddresses, "V(uint64_t(p.q) + uint64_t(g) * 8UL).v = uvec4(0u);"),
+    (
+        Mutant::StoredIsDefined,
+        "if (g >= 4u) { a[0] = 1u << p.n; if (a[0] == 5u) a[1] = 1; }
+         if (g < 4u) b[g] = 1;",
+    ),
     (
         Mutant::OtherInvocations,
         "uint l = subgroupBallotFindLSB(uvec4(0u)); if (l == 7u) b[1] = 1; b[0] = 2;",
