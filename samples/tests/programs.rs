@@ -5,16 +5,20 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use farptr::{AccessMode, Runtime};
 use farptr_samples::csr_file::CsrFile;
 use farptr_samples::report::Report;
 
 /// The access modes that the device has, the one that farptr takes by itself first.
-fn accesses() -> Vec<&'static str> {
-    let has = |access| Runtime::builder().access(access).no_pipeline_cache().build().is_ok();
-    let modes = [("direct", AccessMode::Direct), ("mirrored", AccessMode::Mirrored)];
-    modes.into_iter().filter(|&(_, access)| has(access)).map(|(name, _)| name).collect()
+fn accesses() -> &'static [&'static str] {
+    static ACCESSES: OnceLock<Vec<&str>> = OnceLock::new();
+    ACCESSES.get_or_init(|| {
+        let has = |access| Runtime::builder().access(access).no_pipeline_cache().build().is_ok();
+        let modes = [("direct", AccessMode::Direct), ("mirrored", AccessMode::Mirrored)];
+        modes.into_iter().filter(|&(_, access)| has(access)).map(|(name, _)| name).collect()
+    })
 }
 
 /// Whether a device can be used; without one the test is skipped, or fails in CI.
@@ -75,7 +79,7 @@ fn times_of_kernels_are_reported_if_asked_for() {
     for (program, args) in
         [("spmv", ["--grid", "8", "--seed", "1"]), ("graph-walk", ["--scale", "4", "--seed", "1"])]
     {
-        for access in accesses() {
+        for &access in accesses() {
             assert_eq!(report_in(access, program, &args).kernel_times, None);
             let asked = [&args[..], &["--times"]].concat();
             let report = report_in(access, program, &asked);
@@ -177,7 +181,7 @@ fn all_access_modes_come_to_the_same() {
     let graph = ["--scale", "7", "--walkers", "65", "--steps", "500"];
     for (program, args) in [("spmv", &grid[..]), ("graph-walk", &graph)] {
         let first = report(program, args);
-        for access in accesses() {
+        for &access in accesses() {
             let other = report_in(access, program, args);
             assert_eq!(other.max_rel_error.to_bits(), first.max_rel_error.to_bits(), "{program}");
             assert_eq!((&other.input, other.launches), (&first.input, first.launches));

@@ -103,14 +103,13 @@ pub(super) fn kernel_of(subject: &mut Subject, seconds: u32) -> Result<Finding, 
     let mut watch = Watch::on_buffer(subject, None)?;
     watch.run(subject, 1, 1)?;
     let cuts = watch.run(subject, 1, ITERATIONS[0])?.turns < ITERATIONS[0];
-    let (mut groups, mut turns) = if cuts { (GROUPS, TURNS) } else { (1, TURNS) };
+    let measured = if cuts { GROUPS } else { 1 };
     let began = Instant::now();
-    watch.run(subject, groups, turns)?;
+    watch.run(subject, measured, TURNS)?;
     let factor = f64::from(seconds) / began.elapsed().as_secs_f64();
-    let longer = if cuts { &mut groups } else { &mut turns };
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
-    let wanted = (f64::from(*longer) * factor) as u32;
-    *longer = wanted;
+    let longer = |number: u32| (f64::from(number) * factor) as u32;
+    let (groups, turns) = if cuts { (longer(GROUPS), TURNS) } else { (1, longer(TURNS)) };
     if cuts && groups > MOST_GROUPS {
         return Ok(Finding::not_tried("the driver cuts loops, and no grid is that large"));
     }
