@@ -1,9 +1,15 @@
 //! Random programs over pointers, which must give the same bytes however they run.
 //!
 //! `FARPTR_PROGRAMS_SEED` is the first seed and `FARPTR_PROGRAMS_COUNT` the number of programs.
+//!
+//! # Safety
+//!
+//! The generator makes valid modules.
 
-use crate::rigs::{quick_rigs, rigs};
+use crate::rigs::{Rig, quick_rigs, rigs};
 use crate::run::check_case;
+use farptr::KernelError;
+use farptr::rewrite::Capability;
 use farptr_kernel_cases::programs::{Features, case};
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -60,14 +66,26 @@ fn run_share(share: u64) {
     let (Some(validated), Some(quick)) = (rigs(), quick_rigs()) else { return };
     let first = number("FARPTR_PROGRAMS_SEED").unwrap_or(1);
     let count = number("FARPTR_PROGRAMS_COUNT").unwrap_or(COUNT);
-    let swiftshader = validated[0].runtime.device_name().contains("SwiftShader");
-    let features = Features { long: !swiftshader, pointers: !swiftshader };
+    let features = features(&validated[0]);
     // Straight to the stream: what a passing test prints with macros is captured.
     let _ = writeln!(std::io::stderr(), "programs: seeds {first} + {share} + 4k, {count} in all");
     for seed in (first + share..first + count).step_by(4) {
         let rigs = if seed % VALIDATED == 0 { validated } else { &quick };
         check_case(&format!("program {seed}"), &case(seed, features), rigs);
     }
+}
+
+/// The features of programs that a device runs; SwiftShader's compiler crashes on values of pointer
+/// type.
+fn features(rig: &Rig) -> Features {
+    let pointers = !rig.runtime.device_name().contains("SwiftShader");
+    let tried = case(1, Features { long: true, pointers });
+    // SAFETY: 1. the generator makes valid modules.
+    let made = unsafe { rig.runtime.raw_kernel("program", &tried.modules("program")[0].words) };
+    let lacks = |error: &KernelError| {
+        matches!(error, KernelError::Capability { capability: Capability::Int64, .. })
+    };
+    Features { long: !made.err().is_some_and(|error| lacks(&error)), pointers }
 }
 
 /// The number that a variable of the environment holds.
