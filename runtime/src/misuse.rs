@@ -2,7 +2,7 @@
 //!
 //! Each misuse below does not compile, and stands beside the nearest form that does, which shows
 //! that the misuse fails and not a mistake in the example. The failing examples name the compiler's
-//! error code, which rustdoc checks on nightly compilers. The list follows the ways in which
+//! error code, which a stage of `./farptr test` compares. The list follows the ways in which
 //! scoped, borrowed device access was found unsound elsewhere.
 //!
 //! # Looking at memory while a kernel may write it
