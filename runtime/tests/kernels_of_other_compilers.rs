@@ -15,7 +15,7 @@ mod common;
 use farptr::{
     AccessMode, Backing, Error, Grid, KernelError, LaunchError, LaunchOptions, ProvedAccess,
     Runtime, SpecKey, VirtAddr,
-    rewrite::{Fold, Integers, Program, Search, Translation, Variant, specialize},
+    rewrite::{Fold, Integers, Program, Proved, Search, Translation, Variant, specialize},
 };
 use rayon::prelude::*;
 use std::{
@@ -106,6 +106,7 @@ fn variants() -> [Variant; 4] {
         subgroup_faults: false,
         fold: Fold::None,
         wide_offsets: false,
+        proved: Proved::NOTHING,
     };
     [
         direct,

@@ -1,6 +1,8 @@
 //! The forms of a kernel whose cost is compared: those that launches ask for.
 
-use farptr::rewrite::{self, Fold, Integers, Program, RewriteError, Search, Translation, Variant};
+use farptr::rewrite::{
+    self, Fold, Integers, Program, Proved, RewriteError, Search, Translation, Variant,
+};
 
 /// A form, with its name on the command line and in records.
 pub(super) struct Form {
@@ -116,5 +118,6 @@ fn variant(program: &Program, translation: Translation, lends: usize) -> Variant
         subgroup_faults: false,
         fold: Fold::None,
         wide_offsets: false,
+        proved: Proved::NOTHING,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::control_block::Window;
 use crate::{kernel::code::integers, lend::lends::Lends, vk::info::Traits};
-use farptr_rewrite::{Analysis, Fold, Search, Translation, Variant, control::Layout};
+use farptr_rewrite::{Analysis, Fold, Proved, Search, Translation, Variant, control::Layout};
 
 /// The cheapest variant of a kernel that checks all accesses of the launch, and the layout of its
 /// control block.
@@ -35,6 +35,7 @@ pub(crate) fn choose(
         subgroup_faults: false,
         fold,
         wide_offsets: traits.narrow_offsets,
+        proved: Proved::NOTHING,
     };
     if let Some(layout) = Layout::new(analysis, &variant) {
         return Some((variant, layout));

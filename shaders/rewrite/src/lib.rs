@@ -39,6 +39,7 @@ pub use contract::analysis::{
 };
 pub use contract::control;
 pub use contract::error::RewriteError;
+pub use contract::proved::Proved;
 pub use contract::variant::{Fold, Integers, Search, Translation, Variant};
 pub use emit::size::most_words;
 pub use footprint::{

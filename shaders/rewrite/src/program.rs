@@ -11,6 +11,7 @@ use crate::emit::entry::{wrap_entry, wrap_folded};
 use crate::emit::grid::Virtual;
 use crate::emit::offsets::widen;
 use crate::emit::own_arrays::check_indices;
+use crate::emit::proofs::Proofs;
 use crate::emit::shared::Shared;
 use crate::emit::size::Size;
 use crate::emit::translate::{Translator, number};
@@ -103,12 +104,16 @@ impl Program {
     /// * [`RewriteError::Refused`] when a loop cannot be bounded, the entry point has parameters,
     ///   or the launch is folded and the kernel does more with a built-in value than load it.
     pub fn rewrite(&self, variant: &Variant) -> Result<Vec<u32>, RewriteError> {
+        let variant = &variant.normalised(&self.analysis);
         let layout = Layout::new(&self.analysis, variant).ok_or(RewriteError::TooManyChecks)?;
         self.check_addresses(variant)?;
         let mut size = Size::of(self.words);
-        let (mut edit, shared) = self.translated(variant, &layout, &mut size)?;
-        check_indices(&mut edit, &shared, number(self.accesses.len()))?;
-        bound_loops(&mut edit, &shared, variant, &self.analysis.effects, &self.places)?;
+        let proofs = self.proofs(variant);
+        let (mut edit, shared) = self.translated(variant, &proofs, &layout, &mut size)?;
+        check_indices(&mut edit, &shared, &proofs, number(self.accesses.len()))?;
+        if !variant.proved.loops {
+            bound_loops(&mut edit, &shared, variant, &self.analysis.effects, &self.places)?;
+        }
         if variant.wide_offsets {
             // The pass has added structures to the kernel's own.
             let layouts = Layouts::new(&edit);
@@ -123,6 +128,11 @@ impl Program {
         let words = edit.finish().assemble();
         size.set(words.len())?;
         Ok(words)
+    }
+
+    /// Where what is known of a launch holds, for a normalised variant.
+    pub(crate) fn proofs(&self, variant: &Variant) -> Proofs {
+        Proofs::of(&self.edit, variant)
     }
 
     /// Refuses accesses whose addresses cannot be computed without 64-bit integers.
@@ -149,6 +159,7 @@ impl Program {
     pub(crate) fn translated(
         &self,
         variant: &Variant,
+        proofs: &Proofs,
         layout: &Layout,
         size: &mut Size,
     ) -> Result<(Edit, Shared), RewriteError> {
@@ -156,7 +167,7 @@ impl Program {
         edit.allow_physical_pointers();
         let shared = Shared::declare(&mut edit, self.analysis.control_set, 0);
         let (analysis, joints) = (&self.analysis, Default::default());
-        let translator = Translator { shared: &shared, analysis, layout, variant, joints };
+        let translator = Translator { shared: &shared, analysis, layout, variant, proofs, joints };
         rewrite_accesses(&mut edit, &translator, &self.layouts, &self.accesses, size)?;
         Ok((edit, shared))
     }

@@ -14,6 +14,8 @@
 //! | [`Layout::segment_row`] | per segment, unless bisected: its record |
 //! | [`Layout::grid_row`] | if folded: workgroups in x, y, z and altogether; the size of each |
 //!
+//! Of a check that is left out ([`Proved`](crate::Proved)) at most the device address is read.
+//!
 //! A check whose count is 0 has the first index 0, and its device address plus its `offset_bytes`
 //! is that of the zeroes. Without `offset_roots` the first index is 0. The root of
 //! the tree has at least one entry.
@@ -92,6 +94,10 @@ pub const TREE_FANOUT: u64 = 4096;
 pub const LOG_ENTRY_WORDS: u32 = 7;
 /// Words before the first log entry.
 pub const LOG_HEADER_WORDS: u32 = 8;
+
+/// The most that the start of a report's own loop runs. A driver that cuts loops counts these runs
+/// with those of the kernel's loops.
+pub const REPORT_RUNS: u32 = LOG_ENTRY_WORDS + 5;
 
 /// The counts at the start of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,4 +4,5 @@
 pub(crate) mod analysis;
 pub mod control;
 pub(crate) mod error;
+pub(crate) mod proved;
 pub(crate) mod variant;

@@ -1,5 +1,7 @@
 //! The choices that decide on a form of a kernel.
 
+use crate::contract::proved::Proved;
+
 /// A form of a kernel that the pass makes. Equal variants of equal words are equal words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Variant {
@@ -25,6 +27,8 @@ pub struct Variant {
     /// The kernel computes the offsets of access chains itself, in 64 bits, because the driver has
     /// fewer for that.
     pub wide_offsets: bool,
+    /// What is known of the launch before it runs, and is not checked.
+    pub proved: Proved,
 }
 
 /// How the grid that a kernel sees is dispatched: as it is, or as another one that keeps a device's

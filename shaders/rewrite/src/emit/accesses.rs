@@ -38,6 +38,7 @@ pub(crate) fn rewrite_accesses(
             if rest.first().is_none_or(|access| (access.at.0, access.at.1) != (f, b)) {
                 continue;
             }
+            let mut holds = translator.proofs.hold_in(block);
             let instructions = std::mem::take(&mut block.instructions);
             let mut code = Code::new(edit);
             code.hoist = hoist.take();
@@ -46,7 +47,8 @@ pub(crate) fn rewrite_accesses(
                 let here = rest.iter().take_while(|access| access.at == (f, b, i)).count();
                 let (accesses, others) = rest.split_at(here);
                 rest = others;
-                let rewriter = Rewriter { translator, layouts, site, accesses };
+                let rewriter = Rewriter { translator, layouts, site, accesses, holds };
+                holds = holds && !translator.proofs.end_with(&instruction);
                 rewriter.rewrite(&mut code, instruction);
                 site += number(here);
                 size.add(&code.instructions[before..])?;
@@ -69,6 +71,8 @@ struct Rewriter<'r> {
     /// The site of the instruction's first access.
     site: u32,
     accesses: &'r [Access],
+    /// Whether what is known of the launch holds here.
+    holds: bool,
 }
 
 impl Rewriter<'_> {
@@ -84,7 +88,7 @@ impl Rewriter<'_> {
             return;
         }
         for (site, access) in (self.site..).zip(self.accesses) {
-            let pointer = self.translator.pointer(code, site, access);
+            let pointer = self.translator.pointer(code, site, access, self.holds);
             instruction.operands[access.dereference.operand] = Operand::IdRef(pointer);
         }
         code.instructions.push(instruction);
@@ -221,7 +225,7 @@ impl Rewriter<'_> {
         if self.translator.faults() {
             return Located::Pages(self.translator.check_paged(code, site, access));
         }
-        let pointer = self.translator.pointer(code, site, access);
+        let pointer = self.translator.pointer(code, site, access, self.holds);
         Located::Whole(self.translator.math().address_of_pointer(code, pointer))
     }
 

@@ -16,6 +16,7 @@ pub(crate) enum FaultValue {
 
 /// Notes a fault at a site unless `ok`, or a fault was noted before.
 pub(crate) fn note(code: &mut Code<'_>, shared: &Shared, site: u32, ok: Id, faulty: FaultValue) {
+    shared.notes_faults.set(true);
     let (word, truth) = (code.edit.uint(32), code.edit.bool());
     let is_index = u32::from(matches!(faulty, FaultValue::Index(_)));
     let number = code.edit.word((site + 1) << 1 | is_index);

@@ -9,6 +9,7 @@ pub(crate) mod own_arrays;
 mod page;
 mod page_table;
 pub(crate) mod physical;
+pub(crate) mod proofs;
 mod report;
 mod segments;
 pub(crate) mod shared;

@@ -3,6 +3,7 @@
 use crate::analyse::own_arrays::{Index, Length, indices};
 use crate::contract::error::RewriteError;
 use crate::emit::fault::{FaultValue, note};
+use crate::emit::proofs::Proofs;
 use crate::emit::shared::Shared;
 use crate::ir::code::Code;
 use crate::ir::edit::Edit;
@@ -10,11 +11,12 @@ use crate::ir::instruction::{Id, id_operand};
 use rspirv::dr::{Instruction, Operand};
 use rspirv::spirv::Op;
 
-/// Checks the indices that `analyse::own_arrays` counts. Their sites follow each other from
-/// `first_site`.
+/// Checks the indices that `analyse::own_arrays` counts, unless they are known to be within. Their
+/// sites follow each other from `first_site`.
 pub(crate) fn check_indices(
     edit: &mut Edit,
     shared: &Shared,
+    proofs: &Proofs,
     first_site: u32,
 ) -> Result<(), RewriteError> {
     let mut site = first_site;
@@ -23,14 +25,18 @@ pub(crate) fn check_indices(
         if block.instructions.iter().all(|i| indices(edit, i).is_empty()) {
             continue;
         }
+        let mut known = proofs.cover_own() && proofs.hold_in(block);
         let mut checked = Vec::with_capacity(block.instructions.len());
         for mut instruction in std::mem::take(&mut block.instructions) {
             for index in indices(edit, &instruction) {
-                let mut code = Code::new(edit);
-                check(&mut code, shared, &mut instruction, &index, site)?;
-                checked.append(&mut code.instructions);
+                if !known {
+                    let mut code = Code::new(edit);
+                    check(&mut code, shared, &mut instruction, &index, site)?;
+                    checked.append(&mut code.instructions);
+                }
                 site += 1;
             }
+            known = known && !proofs.end_with(&instruction);
             checked.push(instruction);
         }
         block.instructions = checked;

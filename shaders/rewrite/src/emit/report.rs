@@ -36,6 +36,7 @@ const QUEUE: u32 = 2;
 const ROOM: u32 = 3;
 const ENTRY: u32 = 4;
 const STEPS: u32 = ENTRY + control::LOG_ENTRY_WORDS;
+const _: () = assert!(STEPS + 1 == control::REPORT_RUNS);
 
 /// Makes the code that reports.
 pub(crate) struct Reporter<'a> {
@@ -59,14 +60,14 @@ struct Report {
 }
 
 impl Reporter<'_> {
-    /// Reports what went wrong, if anything did.
+    /// Reports what went wrong, if anything did. Where nothing can, there is no code.
     pub(crate) fn report(&self, flow: &mut Flow<'_>) {
-        let has_loops = self.analysis.loops > 0;
-        let has_sites = !self.analysis.sites.is_empty();
+        let has_loops = self.analysis.loops > 0 && !self.variant.proved.loops;
+        let has_checks = self.shared.notes_faults.get();
         let code = &mut flow.code;
         let word = code.edit.uint(32);
         let mut read = |is_used: bool, register: Id| is_used.then(|| code.load(word, register));
-        let fault = read(has_sites, self.shared.fault);
+        let fault = read(has_checks, self.shared.fault);
         let cut = read(has_loops && self.variant.loop_guard, self.shared.cut);
         let exhausted = read(has_loops, self.shared.exhausted);
         // From the last to the first, so that the first that applies decides.
@@ -87,7 +88,7 @@ impl Reporter<'_> {
                 first = code.select(word, applies, start, first);
             }
         }
-        if has_loops || has_sites {
+        if has_loops || has_checks {
             let mut entry = Vec::new();
             if let Some(fault) = fault {
                 let address = self.fault_address(&mut flow.code);

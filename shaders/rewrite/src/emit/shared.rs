@@ -2,6 +2,7 @@
 
 use crate::ir::edit::Edit;
 use crate::ir::instruction::Id;
+use std::cell::Cell;
 
 /// The variables, one set in each invocation, through which accesses, loops and the entry point
 /// pass on what they found.
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) cut: Id,
     /// Not 0 if the loop limit was reached, or the launch stopped in a loop.
     pub(crate) exhausted: Id,
+    /// Whether there is code that notes faults.
+    pub(crate) notes_faults: Cell<bool>,
 }
 
 impl Shared {
@@ -35,6 +38,7 @@ impl Shared {
             iterations: edit.private(word),
             cut: edit.private(word),
             exhausted: edit.private(word),
+            notes_faults: Cell::new(false),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::contract::control;
 use crate::contract::variant::{Integers, Translation, Variant};
 use crate::emit::fault::{FaultValue, note};
 use crate::emit::page_table::{PageTable, PagedAccess};
+use crate::emit::proofs::Proofs;
 use crate::emit::segments::{Compared, Field, Segments};
 use crate::emit::shared::Shared;
 use crate::ir::address::Math;
@@ -22,6 +23,7 @@ pub(crate) struct Translator<'t> {
     pub(crate) analysis: &'t Analysis,
     pub(crate) layout: &'t control::Layout,
     pub(crate) variant: &'t Variant,
+    pub(crate) proofs: &'t Proofs,
     /// The device addresses of the joints that were checked.
     pub(crate) joints: RefCell<HashMap<usize, Id>>,
 }
@@ -45,9 +47,23 @@ impl Translator<'_> {
         Segments::new(self.shared.control, self.layout, self.variant)
     }
 
-    /// The pointer for an access that need not be split.
-    pub(crate) fn pointer(&self, code: &mut Code<'_>, site: u32, access: &Access) -> Id {
+    /// The pointer for an access that need not be split. `holds` says whether what is known of the
+    /// launch holds here.
+    pub(crate) fn pointer(
+        &self,
+        code: &mut Code<'_>,
+        site: u32,
+        access: &Access,
+        holds: bool,
+    ) -> Id {
+        let known = holds && self.proofs.cover(access.check);
         match (self.variant.translation, access.check) {
+            // The kernel's own pointer, with the kernel's own code.
+            (Translation::None, PointerCheck::Index(_)) if known => access.dereference.pointer,
+            (Translation::Segments, PointerCheck::Index(check)) if known => {
+                let base = self.base(code, check);
+                self.behind_root(code, access, base, None)
+            }
             (Translation::None | Translation::Segments, PointerCheck::Index(check)) => {
                 self.by_index(code, site, access, check)
             }
@@ -86,9 +102,21 @@ impl Translator<'_> {
             let pair = code.edit.uvec(2);
             code.select(pair, ok, base, sink)
         };
+        self.behind_root(code, access, base, safe)
+    }
+
+    /// The device address of a check's root, as a pair of words.
+    fn base(&self, code: &mut Code<'_>, check: usize) -> Id {
+        let row = self.layout.check_row(number(check));
+        code.control_pair(self.shared.control, row, 0)
+    }
+
+    /// The pointer that an access has if its root is at `base`, and its index is another one, if
+    /// there is one.
+    fn behind_root(&self, code: &mut Code<'_>, access: &Access, base: Id, other: Option<Id>) -> Id {
         let start = code.pointer_of_pair(access.trace.start_type, base);
         let index = access.trace.distance.and_then(|distance| distance.index);
-        let replaced = index.map(|(index, _)| index).zip(safe);
+        let replaced = index.map(|(index, _)| index).zip(other);
         rebuild(code, &access.trace.steps, start, replaced)
     }
 
@@ -110,7 +138,7 @@ impl Translator<'_> {
         let (word, truth) = (code.edit.uint(32), code.edit.bool());
         let row = self.layout.check_row(number(check));
         let control = self.shared.control;
-        let base = code.control_pair(control, row, 0);
+        let base = self.base(code, check);
         let count = code.control_word(control, row, 3);
         let none = code.edit.word(0);
         let index = access.trace.distance.and_then(|distance| distance.index);

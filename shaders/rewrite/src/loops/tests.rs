@@ -3,6 +3,7 @@
 use crate::contract::analysis::{AccessKind, AddressCheck, Analysis, Check, Effects, Site};
 use crate::contract::control::Layout;
 use crate::contract::error::RewriteError;
+use crate::contract::proved::Proved;
 use crate::contract::variant::{Fold, Integers, Search, Translation, Variant};
 use crate::emit::entry::wrap_entry;
 use crate::emit::shared::Shared;
@@ -134,6 +135,7 @@ fn variants() -> Vec<Variant> {
         subgroup_faults: false,
         fold: Fold::None,
         wide_offsets: false,
+        proved: Proved::NOTHING,
     };
     let table = Translation::Table { tree: true };
     let bisected = Search::Bisected { steps: 5 };
@@ -173,6 +175,7 @@ fn rewrite(words: &[u32], variant: &Variant) -> Result<Vec<u32>, RewriteError> {
     let layout = Layout::new(&analysis, variant).expect("few sites");
     let mut edit = Edit::new(module)?;
     let shared = Shared::declare(&mut edit, 0, 0);
+    shared.notes_faults.set(true);
     bound_loops(&mut edit, &shared, variant, &analysis.effects, &Places::default())?;
     wrap_entry(&mut edit, &shared, variant, &analysis, &layout, &Places::default(), None)?;
     Ok(edit.finish().assemble())

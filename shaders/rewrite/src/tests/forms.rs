@@ -1,6 +1,6 @@
 //! Variants that have every value of every choice. The tests of the runtime use this file too.
 
-use super::rewrite::{Fold, Integers, Search, Translation, Variant};
+use super::rewrite::{Fold, Integers, Proved, Search, Translation, Variant};
 
 /// The variants.
 pub(crate) fn variants() -> Vec<Variant> {
@@ -30,6 +30,7 @@ pub(crate) fn variants() -> Vec<Variant> {
                         loop_guard: flags == 1,
                         subgroup_faults: flags == 1,
                         wide_offsets: flags == 1,
+                        proved: Proved::NOTHING,
                         fold: if flags == 1 { Fold::Space } else { Fold::None },
                     });
                 }

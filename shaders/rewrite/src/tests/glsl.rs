@@ -1,6 +1,7 @@
 //! Kernels of every kind of access, compiled by glslang.
 
 use super::forms::variants;
+use super::proved::relying;
 use super::tools::{compile, optimise, validate};
 use crate::contract::analysis::{AccessKind, Analysis, Check};
 use crate::contract::error::RewriteError;
@@ -25,7 +26,7 @@ pub(crate) fn check(body: &str) -> Option<Analysis> {
         for words in [optimise(&words, target)?, words] {
             let program = Program::parse(&words, None);
             let program = program.unwrap_or_else(|error| panic!("{error}\n{body}"));
-            for variant in variants() {
+            for variant in variants().into_iter().chain(relying()) {
                 let words = program.rewrite(&variant).expect("the kernel is small");
                 validate(&words, &format!("{target} {variant:?} of {body}"));
             }

@@ -3,6 +3,7 @@
 use super::forms::variants;
 use super::tools::{assemble, specialise, validate};
 use crate::contract::error::RewriteError;
+use crate::contract::proved::Proved;
 use crate::contract::variant::{Fold, Integers, Search, Translation, Variant};
 use crate::program::Program;
 
@@ -16,6 +17,7 @@ const VARIANT: Variant = Variant {
     subgroup_faults: false,
     fold: Fold::None,
     wide_offsets: false,
+    proved: Proved::NOTHING,
 };
 
 /// Operations of specialisation constants of every shape that shaders have.

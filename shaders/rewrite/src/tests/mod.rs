@@ -12,6 +12,7 @@ mod machine;
 mod mutations;
 mod narrow;
 mod oracle;
+mod proved;
 mod refusals;
 pub(crate) mod run;
 mod shipped;

@@ -2,6 +2,7 @@
 
 use super::forms::variants;
 use super::tools::{is_valid, torture, validate};
+use crate::contract::proved::Proved;
 use crate::contract::variant::{Fold, Integers, Search, Translation, Variant};
 use crate::program::Program;
 use farptr_kernels::{KernelDesc, saxpy};
@@ -156,6 +157,7 @@ fn words_that_are_no_module_are_damaged() {
         subgroup_faults: false,
         fold: Fold::None,
         wide_offsets: false,
+        proved: Proved::NOTHING,
     };
     for words in [&[][..], &[1, 2, 3], &[0x0723_0203], &[0x0723_0203, 0x0001_0500, 0, u32::MAX, 0]]
     {

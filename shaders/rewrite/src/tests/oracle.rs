@@ -5,6 +5,7 @@ use super::tools::assemble;
 use crate::contract::analysis::{AccessKind, Check};
 use crate::contract::control;
 use crate::contract::control::Layout;
+use crate::contract::proved::Proved;
 use crate::contract::variant::{Fold, Integers, Search, Translation, Variant};
 use crate::emit::size::Size;
 use crate::program::Program;
@@ -33,6 +34,9 @@ struct Lend {
     bytes: u64,
     writable: bool,
 }
+
+/// The index that is read is known to be within.
+const READ: Proved = Proved { checks: 1, ..Proved::NOTHING };
 
 #[derive(Clone, Debug)]
 struct Case {
@@ -71,8 +75,10 @@ fn case() -> impl Strategy<Value = Case> {
     let integers = prop_oneof![Just(Integers::Native), Just(Integers::Pairs)];
     let search = prop_oneof![Just(Search::Unrolled(4)), Just(Search::Bisected { steps: 2 })];
     let word = prop_oneof![0u32..40, any::<u32>(), u32::MAX - 40..=u32::MAX];
-    (translation, integers, search, any::<bool>(), lends(), (word.clone(), 0u32..64, word))
-        .prop_flat_map(|(translation, integers, search, offset_roots, lends, (first, count, i))| {
+    let flags = [any::<bool>(), any::<bool>()];
+    (translation, integers, search, flags, lends(), (word.clone(), 0u32..64, word)).prop_flat_map(
+        |(translation, integers, search, flags, lends, (first, count, i))| {
+            let [offset_roots, proved] = flags;
             let near = (prop::sample::select(lends.clone()), -12i64..12, any::<bool>());
             let near = near.prop_map(|(lend, off, end)| {
                 let base = if end { lend.start + lend.bytes } else { lend.start };
@@ -91,8 +97,10 @@ fn case() -> impl Strategy<Value = Case> {
                 subgroup_faults: false,
                 fold: Fold::None,
                 wide_offsets: false,
+                proved: if proved && count > 0 { READ } else { Proved::NOTHING },
             };
             let first = if offset_roots { first } else { 0 };
+            let i = if variant.proved == READ { first.wrapping_add(i % count) } else { i };
             (Just((variant, lends)), to, any::<u64>()).prop_map(
                 move |((variant, lends), to, present)| Case {
                     variant,
@@ -102,7 +110,8 @@ fn case() -> impl Strategy<Value = Case> {
                     present,
                 },
             )
-        })
+        },
+    )
 }
 
 fn pair(value: u64) -> [u64; 2] {
@@ -248,9 +257,11 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let analysis = program.analysis();
     let check: Vec<_> = analysis.sites.iter().map(|site| site.check).collect();
     prop_assert_eq!(check, [Check::Index(0), Check::Address(0)]);
-    let layout = Layout::new(analysis, &case.variant).expect("it is small");
+    let variant = case.variant.normalised(analysis);
+    let layout = Layout::new(analysis, &variant).expect("it is small");
     let mut size = Size::of(1 << 16);
-    let translated = program.translated(&case.variant, &layout, &mut size);
+    let proofs = program.proofs(&variant);
+    let translated = program.translated(&variant, &proofs, &layout, &mut size);
     let module = translated.expect("it is small").0.finish();
     let mut machine = Machine::new(&module);
     let address_checks: Vec<_> = analysis.address_checks.iter().map(|check| check.access).collect();
@@ -265,6 +276,8 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let host = case.root().wrapping_add_signed(i64::from(index.cast_signed()) * 4 + 8);
     let read = match case.variant.translation {
         _ if !in_bounds => None,
+        // The kernel's own pointer, which the device can use.
+        Translation::None if case.variant.proved == READ => Some(host),
         Translation::None | Translation::Segments => {
             Some(TARGETS.wrapping_add_signed(i64::from(index.cast_signed()) * 4 + 8))
         }
@@ -299,6 +312,37 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         prop_assert!(bytes == 8 && (own || known), "{:x}", address);
     }
     Ok(())
+}
+
+#[test]
+fn a_check_that_is_missing_is_noticed() {
+    let lend = Lend { start: 0x1000, bytes: 0x1000, writable: true };
+    for translation in [Translation::None, Translation::Segments] {
+        let case = |proved, index| Case {
+            variant: Variant {
+                translation,
+                search: Search::Unrolled(4),
+                offset_roots: false,
+                integers: Integers::Native,
+                joint: false,
+                loop_guard: false,
+                subgroup_faults: false,
+                fold: Fold::None,
+                wide_offsets: false,
+                proved,
+            },
+            lends: vec![lend],
+            indices: [0, 4, index],
+            to: 0x1000,
+            present: 0,
+        };
+        for proved in [Proved::NOTHING, READ] {
+            check(&case(proved, 3)).expect("it is within");
+        }
+        check(&case(Proved::NOTHING, 4)).expect("it is checked");
+        let is_judged = assemble(COPY, "vulkan1.2").is_some();
+        assert_eq!(check(&case(READ, 4)).is_err(), is_judged, "it is neither");
+    }
 }
 
 proptest! {

@@ -4,6 +4,7 @@ use super::forms::variants;
 use super::glsl::HEAD;
 use super::tools::{compile, torture};
 use crate::contract::error::RewriteError;
+use crate::contract::proved::Proved;
 use crate::contract::variant::{Fold, Integers, Search, Translation, Variant};
 use crate::emit::size::most_words;
 use crate::program::Program;
@@ -19,6 +20,7 @@ const LARGEST: Variant = Variant {
     subgroup_faults: true,
     fold: Fold::Space,
     wide_offsets: true,
+    proved: Proved::NOTHING,
 };
 
 /// A kernel that copies a structure of as many numbers as may be accessed at once, so many times.

@@ -8,7 +8,7 @@ mod nest;
 use farptr_kernels::{
     KernelDesc, affine, axpby, bfs, dot, empty, hadamard, probe, saxpy, spmv, walk,
 };
-use farptr_rewrite::{Fold, Integers, Program, RewriteError, Search, Translation, Variant};
+use farptr_rewrite::{Fold, Integers, Program, Proved, RewriteError, Search, Translation, Variant};
 use std::borrow::Cow;
 
 /// The words before the first instruction, and the one of them that bounds the ids.
@@ -228,6 +228,11 @@ fn variant(byte: u8) -> Variant {
         subgroup_faults: bit(6),
         wide_offsets: bit(3) && bit(7),
         fold: if bit(6) == bit(7) { Fold::None } else { Fold::Space },
+        proved: Proved {
+            checks: if bit(4) { u64::MAX } else { u64::from(byte) },
+            own: bit(6),
+            loops: bit(7) && !bit(5),
+        },
     }
 }
 

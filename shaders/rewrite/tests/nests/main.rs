@@ -5,7 +5,7 @@ mod nest;
 #[path = "../../src/tests/run.rs"]
 mod run;
 
-use farptr_rewrite::{Fold, Integers, Program, Search, Translation, Variant};
+use farptr_rewrite::{Fold, Integers, Program, Proved, Search, Translation, Variant};
 use nest::Nest;
 
 /// How many nests are rewritten.
@@ -43,6 +43,7 @@ fn variants(seed: u64) -> Vec<Variant> {
             subgroup_faults: flag(6),
             fold: [Fold::None, Fold::Line, Fold::Space][(seed >> 7) as usize % 3],
             wide_offsets: flag(9),
+            proved: Proved { checks: seed >> 10, own: flag(10), loops: flag(11) && flag(12) },
         })
         .collect()
 }
