@@ -24,6 +24,7 @@ use crate::load::keep::{keep_entry, keep_reachable, keep_used};
 use crate::load::places::Places;
 use crate::load::sieve::Source;
 use crate::loops::bound::bound_loops;
+use crate::loops::dead::remove_beside_loops;
 use crate::reflect::Reflection;
 use rspirv::binary::Assemble;
 use rspirv::dr::Operand;
@@ -111,7 +112,9 @@ impl Program {
         let proofs = self.proofs(variant);
         let (mut edit, shared) = self.translated(variant, &proofs, &layout, &mut size)?;
         check_indices(&mut edit, &shared, &proofs, number(self.accesses.len()))?;
-        if !variant.proved.loops {
+        if variant.proved.loops {
+            remove_beside_loops(&mut edit);
+        } else {
             bound_loops(&mut edit, &shared, variant, &self.analysis.effects, &self.places)?;
         }
         if variant.wide_offsets {

@@ -32,6 +32,17 @@ enum Kept {
     Merge,
 }
 
+/// Removes the blocks that no branch leads to from all functions with loops.
+pub(crate) fn remove_beside_loops(edit: &mut Edit) {
+    let mut functions = std::mem::take(&mut edit.module.functions);
+    for function in &mut functions {
+        if function.all_inst_iter().any(|i| i.class.opcode == Op::LoopMerge) {
+            remove_dead_blocks(edit, function);
+        }
+    }
+    edit.module.functions = functions;
+}
+
 /// Removes the blocks that no branch leads to from a function, as far as nothing names them.
 pub(crate) fn remove_dead_blocks(edit: &mut Edit, function: &mut Function) {
     let live = live(&function.blocks);

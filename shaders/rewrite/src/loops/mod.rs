@@ -1,7 +1,7 @@
 //! Bounding loops, and removing the blocks that no branch leads to.
 
 pub(crate) mod bound;
-mod dead;
+pub(crate) mod dead;
 mod guard;
 mod leave;
 mod shape;
