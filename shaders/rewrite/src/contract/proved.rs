@@ -1,8 +1,5 @@
 //! What is known of a launch before it runs.
 
-use crate::contract::analysis::{Analysis, Check};
-use crate::contract::variant::Variant;
-
 /// What is known of a launch before it runs, and is therefore not checked while it runs.
 ///
 /// The pass believes it. If something of it is not so, the form accesses memory that is not lent.
@@ -17,7 +14,7 @@ use crate::contract::variant::Variant;
 /// What was found out behind a loop holds only if the loop ended by itself. So in a form whose
 /// loops are limited or guarded, accesses keep their checks where they may run after such a loop
 /// was left early: behind a call of a function with a loop, and with
-/// [`loop_guard`](Variant::loop_guard) behind every loop. The pass sees to that.
+/// [`loop_guard`](crate::Variant::loop_guard) behind every loop. The pass sees to that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Proved {
     /// Bit `k` stands for the check at position `k` of
@@ -33,7 +30,7 @@ pub struct Proved {
     /// 4. row `k` of the control block has the device address of the root. Its first index and its
     ///    count are not read. With [`Translation::None`](crate::Translation::None) no word of the
     ///    row is read: the kernel uses its own pointer;
-    /// 5. without [`wide_offsets`](Variant::wide_offsets), the driver computes offsets that large.
+    /// 5. without [`wide_offsets`](crate::Variant::wide_offsets), the driver computes offsets that large.
     ///
     /// Without effect where pages may be missing.
     pub checks: u64,
@@ -62,31 +59,5 @@ impl Proved {
     pub fn with_check(self, position: usize) -> Self {
         let bit = u32::try_from(position).ok().and_then(|position| 1u64.checked_shl(position));
         Self { checks: self.checks | bit.unwrap_or_default(), ..self }
-    }
-}
-
-impl Variant {
-    /// The variant without the choices that make no difference for a kernel. Both are the same
-    /// words, so a host that keeps forms keeps fewer by the result.
-    ///
-    /// It concerns [`proved`](Self::proved), and what has no effect because of it.
-    #[must_use]
-    pub fn normalised(self, analysis: &Analysis) -> Self {
-        let Proved { checks, own, loops } = self.proved;
-        let some = analysis.index_checks.len().min(Proved::MOST_CHECKS);
-        let possible = (0..some).fold(Proved::NOTHING, Proved::with_check).checks;
-        let checks = if self.translation.faults() { 0 } else { checks & possible };
-        let own = own && analysis.sites.iter().any(|site| site.check == Check::Own);
-        let has_loops = analysis.loops > 0;
-        let proved = Proved { checks, own, loops: loops && has_loops };
-        let ends = proved.loops || !has_loops;
-        // No index is compared then.
-        let all = ends && (0..analysis.index_checks.len()).all(|at| proved.has_check(at));
-        Self {
-            loop_guard: self.loop_guard && !ends,
-            offset_roots: self.offset_roots && !all,
-            proved,
-            ..self
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! The choices that decide on a form of a kernel.
 
+use crate::contract::analysis::{Analysis, Check};
 use crate::contract::proved::Proved;
 
 /// A form of a kernel that the pass makes. Equal variants of equal words are equal words.
@@ -29,6 +30,32 @@ pub struct Variant {
     pub wide_offsets: bool,
     /// What is known of the launch before it runs, and is not checked.
     pub proved: Proved,
+}
+
+impl Variant {
+    /// The variant without the choices that make no difference for a kernel. Both are the same
+    /// words, so a host that keeps forms keeps fewer by the result.
+    ///
+    /// It concerns [`proved`](Self::proved), and what has no effect because of it.
+    #[must_use]
+    pub fn normalised(self, analysis: &Analysis) -> Self {
+        let Proved { checks, own, loops } = self.proved;
+        let some = analysis.index_checks.len().min(Proved::MOST_CHECKS);
+        let possible = (0..some).fold(Proved::NOTHING, Proved::with_check).checks;
+        let checks = if self.translation.faults() { 0 } else { checks & possible };
+        let own = own && analysis.sites.iter().any(|site| site.check == Check::Own);
+        let has_loops = analysis.loops > 0;
+        let proved = Proved { checks, own, loops: loops && has_loops };
+        let ends = proved.loops || !has_loops;
+        // No index is compared then.
+        let all = ends && (0..analysis.index_checks.len()).all(|at| proved.has_check(at));
+        Self {
+            loop_guard: self.loop_guard && !ends,
+            offset_roots: self.offset_roots && !all,
+            proved,
+            ..self
+        }
+    }
 }
 
 /// How the grid that a kernel sees is dispatched: as it is, or as another one that keeps a device's
