@@ -43,6 +43,10 @@ enum Command {
         /// Leave out larger sizes
         #[arg(long, value_name = "BYTES", hide = true)]
         max_size: Option<u64>,
+
+        /// Leave glibc's allocator as it is, to see what its fastbins cost a software device
+        #[arg(long, hide = true)]
+        fastbins: bool,
     },
 }
 
@@ -52,16 +56,19 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::AmdCompile(options) => finish(amd::run(&options)),
         Command::List => finish(suite::list()),
-        Command::Run { names, quick, json, budget_ms, max_size } => match cases::select(&names) {
-            Ok(cases) => finish(suite::run(&suite::Options {
-                cases,
-                quick,
-                json,
-                budget: budget_ms.map(Duration::from_millis),
-                max_size_bytes: max_size,
-            })),
-            Err(unknown) => complain(&unknown.to_string(), USAGE),
-        },
+        Command::Run { names, quick, json, budget_ms, max_size, fastbins } => {
+            match cases::select(&names) {
+                Ok(cases) => finish(suite::run(&suite::Options {
+                    cases,
+                    quick,
+                    json,
+                    budget: budget_ms.map(Duration::from_millis),
+                    max_size_bytes: max_size,
+                    fastbins,
+                })),
+                Err(unknown) => complain(&unknown.to_string(), USAGE),
+            }
+        }
     }
 }
 

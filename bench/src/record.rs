@@ -1,6 +1,6 @@
 //! The results as JSON, in the form that later versions keep.
 
-use crate::machine::Machine;
+use crate::{machine::Machine, rival::SmallPieces};
 use serde::Serialize;
 
 /// One variant at one size.
@@ -28,6 +28,8 @@ pub(crate) struct Row {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Record {
     pub(crate) machine: Machine,
+    /// How the C library's allocator was set, for all variants alike.
+    pub(crate) malloc: SmallPieces,
     pub(crate) commit: String,
     pub(crate) results: Vec<Row>,
     /// The cases that cannot be measured here, if there are any.
@@ -55,6 +57,7 @@ mod tests {
                 device: "d".into(),
                 driver: "v".into(),
             },
+            malloc: SmallPieces::Merged,
             commit: "0123-dirty".into(),
             results: vec![Row {
                 case: "saxpy",
@@ -76,7 +79,7 @@ mod tests {
     fn the_keys_are_those_that_were_promised() {
         let golden = concat!(
             r#"{"machine":{"cpu":"c","cores":2,"kernel":"k","device":"d","driver":"v"},"#,
-            r#""commit":"0123-dirty","results":[{"case":"saxpy","variant":"farptr","#,
+            r#""malloc":"merged","commit":"0123-dirty","results":[{"case":"saxpy","variant":"farptr","#,
             r#""size_bytes":65536,"median_ns":1500.5,"mad_ns":2.25,"samples":9,"#,
             r#""ratio_to":"raw-address","ratio":1.5,"verified":true}]}"#,
         );

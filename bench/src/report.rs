@@ -3,7 +3,7 @@
 use crate::{
     case::Case,
     machine::Machine,
-    record::{NotRun, Row},
+    record::{NotRun, Record, Row},
     table,
 };
 use std::io::{self, Write};
@@ -16,10 +16,10 @@ const HEADINGS: [&str; 7] = ["variant", "size", "median", "MAD", "samples", "rat
 /// Says where the figures come from.
 pub(crate) fn print_machine(
     out: &mut dyn Write,
-    machine: &Machine,
-    commit: &str,
+    record: &Record,
     load: Option<f64>,
 ) -> io::Result<()> {
+    let Record { machine, malloc, commit, .. } = record;
     let Machine { cpu, cores, kernel, device, driver } = machine;
     writeln!(out, "machine  {cpu}, {cores} cores, Linux {kernel}")?;
     if device.is_empty() {
@@ -27,6 +27,7 @@ pub(crate) fn print_machine(
     } else {
         writeln!(out, "device   {device}, {driver}")?;
     }
+    writeln!(out, "malloc   {malloc}")?;
     writeln!(out, "commit   {commit}")?;
     #[allow(clippy::cast_precision_loss, reason = "machines have few cores")]
     let busy = load.filter(|&load| load > BUSY_PART * *cores as f64);

@@ -9,7 +9,9 @@ use crate::{
     output::{self, UntilClosed},
     progress::Progress,
     record::{NotRun, Record, Row},
-    report, stats,
+    report,
+    rival::SmallPieces,
+    stats,
 };
 use farptr::Runtime;
 use std::{io::Write, path::PathBuf, time::Duration};
@@ -29,6 +31,8 @@ pub(crate) struct Options {
     pub(crate) budget: Option<Duration>,
     /// Sizes above it are left out.
     pub(crate) max_size_bytes: Option<u64>,
+    /// Leave the C library's allocator as it is.
+    pub(crate) fastbins: bool,
 }
 
 impl Options {
@@ -62,6 +66,8 @@ pub(crate) fn list() -> Result<(), Failure> {
 /// Runs cases, prints a table for each and writes the record.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let load = machine::load();
+    // Before the first driver is loaded.
+    let malloc = if options.fastbins { SmallPieces::AsUsual } else { SmallPieces::merge() };
     // Opened once to learn what farptr chooses, or why it cannot; episodes open it again.
     let needs_device = options.cases.iter().any(|case| case.needs_device());
     let runtime = needs_device.then(|| Runtime::builder().build()).transpose()?;
@@ -69,8 +75,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     drop(runtime);
     let mut out = output::tables(options.json.as_deref());
     let (results, not_run) = (Vec::new(), Vec::new());
-    let mut record = Record { machine, commit: machine::commit(), results, not_run };
-    report::print_machine(&mut out, &record.machine, &record.commit, load)?;
+    let mut record = Record { machine, malloc, commit: machine::commit(), results, not_run };
+    report::print_machine(&mut out, &record, load)?;
     let mut missing = None;
     for &case in &options.cases {
         match run_case(case, &record.machine.device, options) {

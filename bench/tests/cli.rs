@@ -59,7 +59,7 @@ fn record_without_vulkan(arguments: &[&str]) -> Value {
 fn checked(output: &Output) -> Value {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let record: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON object");
-    assert_eq!(keys(&record), ["commit", "machine", "results"]);
+    assert_eq!(keys(&record), ["commit", "machine", "malloc", "results"]);
     let machine = keys(&record["machine"]);
     assert_eq!(machine, ["cores", "cpu", "device", "driver", "kernel"]);
     record

@@ -25,7 +25,7 @@ pub(crate) use arrays::RawArrays;
 pub(crate) use copies::Copies;
 pub(crate) use empty::EmptyLaunch;
 pub(crate) use first_use::RawFirstUse;
-pub(crate) use linux::{CopyingDevice, HugePages, Memory, Pages, Scanner, Userfault};
+pub(crate) use linux::{CopyingDevice, HugePages, Memory, Pages, Scanner, SmallPieces, Userfault};
 pub(crate) use raw::RawSaxpy;
 pub(crate) use staged::StagedSaxpy;
 pub(crate) use staged_bytes::{Run, StagedBytes};

@@ -104,7 +104,8 @@ impl<W: Workload> Case for Warm<W> {
     }
 }
 
-/// Hand-written: buffers in host-visible memory, and the kernel's own words.
+/// Hand-written: buffers in host-visible memory, and the kernel's own words. As with farptr, a
+/// launch comes before the clock starts.
 struct Raw<W: Workload> {
     workload: Rc<W>,
     arrays: RawArrays<W::Kernel>,
@@ -130,13 +131,17 @@ impl<W: Workload> Variant for Raw<W> {
 
     #[allow(unsafe_code, reason = "an unchecked launch; the proof is at the block")]
     fn sample(&mut self, calls: u32) -> Result<Duration, Failure> {
-        let start = Instant::now();
-        for _ in 0..calls {
+        self.launches += calls + 1;
+        let mut launch = || {
             let args = self.workload.args(&self.addresses);
             // SAFETY: the module's; the addresses are those of the arrays.
-            unsafe { self.arrays.launch(args) }?;
+            unsafe { self.arrays.launch(args) }
+        };
+        launch()?;
+        let start = Instant::now();
+        for _ in 0..calls {
+            launch()?;
         }
-        self.launches += calls;
         Ok(start.elapsed())
     }
 

@@ -14,11 +14,13 @@
 //!    threads that work for it.
 
 mod frames;
+mod malloc;
 mod memory;
 mod scan;
 mod userfault;
 
 pub(crate) use frames::CopyingDevice;
+pub(crate) use malloc::SmallPieces;
 pub(crate) use memory::{HugePages, Memory};
 pub(crate) use scan::{Pages, Scanner};
 pub(crate) use userfault::Userfault;
