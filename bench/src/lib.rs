@@ -13,6 +13,7 @@ mod line;
 mod machine;
 mod measure;
 mod output;
+mod page;
 mod progress;
 mod record;
 mod report;

@@ -171,7 +171,7 @@ fn an_unknown_case_is_bad_usage() {
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2));
     assert!(output.stdout.is_empty());
-    let expected = "farptr-bench: there is no case `saxpi`; the cases are: launch, saxpy, ";
+    let expected = "farptr-bench: there is no case `saxpi`; the cases are: launch, launch-batch, ";
     assert!(message.starts_with(expected), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
 }
@@ -261,6 +261,13 @@ fn check_checked(case: &str, variants: &[&str]) {
         return skip(case, &error);
     }
     check_results(&record(&[case, "--max-size", "16777216"]), case, variants);
+}
+
+#[test]
+fn batches_are_verified() {
+    for case in ["launch-batch", "launch-batch-chain"] {
+        check_checked(case, &["ash", "mirrored", "checked-direct", "unchecked-direct"]);
+    }
 }
 
 #[test]

@@ -8,16 +8,20 @@ mod cold_sparse;
 mod first_use;
 mod hmm;
 mod launch;
+mod launch_batch;
 mod saxpy;
 mod warm;
 
 use crate::case::Case;
+use launch_batch::LaunchBatch;
 use std::fmt;
 use warm::Warm;
 
 /// Every case, in the order in which they are listed and run.
 const CASES: &[&dyn Case] = &[
     &launch::Launch,
+    &LaunchBatch::INDEPENDENT,
+    &LaunchBatch::CHAIN,
     &saxpy::Saxpy,
     &Warm::<warm::Saxpy>::CASE,
     &Warm::<warm::Saxpy4>::CASE,
@@ -77,6 +81,8 @@ mod tests {
         let two = select(&["saxpy".to_owned(), "launch".to_owned()]).ok().unwrap();
         assert_eq!([two[0].name(), two[1].name()], ["saxpy", "launch"]);
         let error = select(&["saxpi".to_owned()]).err().unwrap().to_string();
-        assert!(error.starts_with("there is no case `saxpi`; the cases are: launch, saxpy, "));
+        assert!(
+            error.starts_with("there is no case `saxpi`; the cases are: launch, launch-batch, ")
+        );
     }
 }

@@ -72,4 +72,25 @@ impl<K: KernelDesc> RawArrays<K> {
             recorder.barrier(KERNEL_WRITES, HOST);
         })
     }
+
+    /// Launches the kernel several times in one command buffer and waits. If `ordered`, a launch
+    /// begins when the one before has ended, and sees what it wrote; otherwise they may overlap.
+    ///
+    /// # Safety
+    ///
+    /// As for [`launch`](Self::launch), with each of these arguments; and where two launches touch
+    /// the same element and one of them writes it, they are `ordered`.
+    pub(crate) unsafe fn launch_all(
+        &mut self,
+        pushes: &[K::Push],
+        ordered: bool,
+    ) -> Result<(), Failure> {
+        let (kernel, groups) = (&self.kernel, self.groups);
+        let between = ordered.then_some((KERNEL_WRITES, KERNEL));
+        self.lane.run(|recorder| {
+            // SAFETY: as in `launch`; the caller says what needs an order.
+            unsafe { recorder.launch_all(kernel, pushes, groups, between) };
+            recorder.barrier(KERNEL_WRITES, HOST);
+        })
+    }
 }

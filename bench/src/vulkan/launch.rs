@@ -250,6 +250,30 @@ impl Recorder<'_> {
         unsafe { self.dispatch(kernel.pipeline(), bytemuck::bytes_of(push), groups) };
     }
 
+    /// Records several launches of one kernel, with a barrier between each two if one is given.
+    ///
+    /// # Safety
+    ///
+    /// As for [`launch`](Self::launch), for each `push`; launches without a barrier between them do
+    /// not write what another one touches.
+    pub(crate) unsafe fn launch_all<K: KernelDesc>(
+        &self,
+        kernel: &Kernel<K>,
+        pushes: &[K::Push],
+        groups: [u32; 3],
+        between: Option<(Side, Side)>,
+    ) {
+        // SAFETY: the kernel lives, as the caller promises.
+        unsafe { self.bind(kernel.pipeline()) };
+        for (index, push) in pushes.iter().enumerate() {
+            if let Some((from, to)) = between.filter(|_| index > 0) {
+                self.barrier(from, to);
+            }
+            // SAFETY: bound above; as in `launch`.
+            unsafe { self.dispatch_bound(kernel.pipeline(), bytemuck::bytes_of(push), groups) };
+        }
+    }
+
     /// As [`launch`](Self::launch), for a pipeline of any words, and the bytes of its push
     /// constants.
     ///
@@ -257,11 +281,27 @@ impl Recorder<'_> {
     ///
     /// As for [`launch`](Self::launch).
     pub(crate) unsafe fn dispatch(&self, pipeline: &Pipeline, push: &[u8], groups: [u32; 3]) {
-        let (raw, compute) = (self.device, vk::PipelineBindPoint::COMPUTE);
-        let [x, y, z] = groups;
-        assert_eq!(push.len(), pipeline.push_bytes() as usize, "bytes of push constants");
+        // SAFETY: the pipeline lives, as the caller promises.
+        unsafe { self.bind(pipeline) };
+        // SAFETY: bound above; the rest is promised.
+        unsafe { self.dispatch_bound(pipeline, push, groups) };
+    }
+
+    /// # Safety
+    ///
+    /// The pipeline belongs to this device and lives until `run` returns.
+    unsafe fn bind(&self, pipeline: &Pipeline) {
+        let compute = vk::PipelineBindPoint::COMPUTE;
         // SAFETY: 1. the command buffer is recording, the pipeline lives by the caller's promise.
-        unsafe { raw.cmd_bind_pipeline(self.commands, compute, pipeline.raw()) };
+        unsafe { self.device.cmd_bind_pipeline(self.commands, compute, pipeline.raw()) };
+    }
+
+    /// # Safety
+    ///
+    /// As for [`launch`](Self::launch), and the pipeline is bound.
+    unsafe fn dispatch_bound(&self, pipeline: &Pipeline, push: &[u8], groups: [u32; 3]) {
+        let (raw, [x, y, z]) = (self.device, groups);
+        assert_eq!(push.len(), pipeline.push_bytes() as usize, "bytes of push constants");
         let stage = vk::ShaderStageFlags::COMPUTE;
         if !push.is_empty() {
             // SAFETY: as above; the layout has room for as many bytes, as compared above.
