@@ -66,6 +66,9 @@ pub(crate) enum Failure {
     /// the device has no memory of the kind that a rival needs.
     #[error("the device has no {kind} memory for {size_bytes} bytes")]
     NoMemoryType { kind: &'static str, size_bytes: u64 },
+    /// The rivals cannot import host memory. Other cases can still be measured.
+    #[error("the device cannot import host memory in pieces of {bytes} bytes, as a rival does")]
+    NoImport { bytes: usize },
     /// The memory of the staged copies.
     #[error("cannot allocate memory for staged copies")]
     Allocator(#[from] gpu_allocator::AllocationError),
@@ -124,10 +127,10 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Whether a case cannot be measured on this machine, while others can: its lack of privilege
-    /// or of an access mode is no failure of what is measured.
+    /// Whether a case cannot be measured on this machine, while others can: its lack of privilege,
+    /// of an access mode or of imports is no failure of what is measured.
     pub(crate) fn is_of_this_machine(&self) -> bool {
-        matches!(self, Self::Unprivileged | Self::NoAccess { .. })
+        matches!(self, Self::Unprivileged | Self::NoAccess { .. } | Self::NoImport { .. })
     }
 
     /// Wraps an error of the mirror.

@@ -285,6 +285,14 @@ fn cold_variants_are_verified() {
 }
 
 #[test]
+fn programs_are_verified() {
+    for case in ["cg", "bfs"] {
+        let variants = ["ash-imported", "mirrored-import", "mirrored-copy", "checked-direct"];
+        check_checked(case, &variants);
+    }
+}
+
+#[test]
 fn first_uses_are_verified() {
     check_checked("first-use", &["raw-address", "mirrored", "checked-direct"]);
 }

@@ -3,6 +3,8 @@
 //! To add one, write a file in this folder with a type that implements [`Case`], and name it in
 //! [`CASES`].
 
+mod bfs;
+mod cg;
 mod cold_saxpy;
 mod cold_sparse;
 mod first_use;
@@ -30,6 +32,8 @@ const CASES: &[&dyn Case] = &[
     &Warm::<warm::Gather>::CASE,
     &cold_saxpy::ColdSaxpy,
     &cold_sparse::ColdSparse,
+    &cg::Cg,
+    &bfs::Bfs,
     &first_use::FirstUse,
     &hmm::Snapshot::SMALL,
     &hmm::Snapshot::HUGE,

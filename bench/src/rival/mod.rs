@@ -11,10 +11,13 @@
 #![allow(unsafe_code, reason = "hand-written calls are what farptr is compared with")]
 
 mod arrays;
+mod bfs;
+mod cg;
 mod copies;
 mod device_memory;
 mod empty;
 mod first_use;
+mod imported_pages;
 mod linux;
 mod raw;
 mod staged;
@@ -22,9 +25,12 @@ mod staged_bytes;
 mod staged_sparse;
 
 pub(crate) use arrays::RawArrays;
+pub(crate) use bfs::{ImportedBfs, degree_max, lay_out, node_at};
+pub(crate) use cg::{ConjugateGradients, ImportedCg, iterate, single};
 pub(crate) use copies::Copies;
 pub(crate) use empty::EmptyLaunch;
 pub(crate) use first_use::RawFirstUse;
+pub(crate) use imported_pages::ImportedPages;
 pub(crate) use linux::{CopyingDevice, HugePages, Memory, Pages, Scanner, SmallPieces, Userfault};
 pub(crate) use raw::RawSaxpy;
 pub(crate) use staged::StagedSaxpy;

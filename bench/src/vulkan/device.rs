@@ -20,15 +20,22 @@ pub(crate) struct Device {
     instance: Instance,
     queue: vk::Queue,
     /// Absent if host memory cannot be imported.
-    import: Option<ext::external_memory_host::Device>,
+    import: Option<Import>,
+}
+
+/// The functions that import host memory, and the alignment of what is imported.
+struct Import {
+    functions: ext::external_memory_host::Device,
+    alignment_bytes: u64,
 }
 
 impl Device {
-    /// Opens the device that has this name, with what farptr needs and no more.
+    /// Opens the device that has this name, with what farptr needs, and imports if it has them.
     pub(crate) fn open(name: &str) -> Result<Self, Failure> {
         let instance = Instance::new()?;
         let physical = physical::find(&instance.raw, name)?;
-        Self::with(instance, physical, Extras::default())
+        let import = physical::extras(&instance.raw, &physical)?.import;
+        Self::with(instance, physical, Extras { import, ..Extras::default() })
     }
 
     /// Opens the device at this place in Vulkan's list, with imports and the features that farptr
@@ -44,14 +51,23 @@ impl Device {
         let raw = create(&instance.raw, &physical, extras)?;
         // SAFETY: 1. the device lives and was made with one queue of this family.
         let queue = unsafe { raw.get_device_queue(physical.family, 0) };
-        let import = || ext::external_memory_host::Device::new(&instance.raw, &raw);
+        let import = || Import {
+            functions: ext::external_memory_host::Device::new(&instance.raw, &raw),
+            alignment_bytes: physical::import_alignment(&instance.raw, &physical),
+        };
         let import = extras.import.then(import);
         Ok(Self { raw, physical, instance, queue, import })
     }
 
     /// The functions that import host memory, if the device has them.
     pub(super) fn import(&self) -> Option<&ext::external_memory_host::Device> {
-        self.import.as_ref()
+        self.import.as_ref().map(|import| &import.functions)
+    }
+
+    /// Starts and lengths of imported memory are multiples of so many bytes; absent if none can be
+    /// imported.
+    pub(crate) fn import_alignment(&self) -> Option<u64> {
+        self.import.as_ref().map(|import| import.alignment_bytes)
     }
 
     pub(crate) fn raw(&self) -> &ash::Device {

@@ -95,6 +95,15 @@ pub(super) fn extras(instance: &ash::Instance, device: &Physical) -> Result<Extr
     })
 }
 
+/// The alignment of host memory that a device with `VK_EXT_external_memory_host` imports.
+pub(super) fn import_alignment(instance: &ash::Instance, device: &Physical) -> u64 {
+    let mut host = vk::PhysicalDeviceExternalMemoryHostPropertiesEXT::default();
+    let mut all = vk::PhysicalDeviceProperties2::default().push_next(&mut host);
+    // SAFETY: 1. the device was listed by this instance; 4. it has the extension.
+    unsafe { instance.get_physical_device_properties2(device.raw, &mut all) };
+    host.min_imported_host_pointer_alignment
+}
+
 fn has_name(instance: &ash::Instance, raw: vk::PhysicalDevice, name: &str) -> bool {
     // SAFETY: 1. the device was listed by this instance.
     let properties = unsafe { instance.get_physical_device_properties(raw) };
