@@ -1,4 +1,5 @@
-//! Sums of some pages as they are made without shared addresses: all pages go to the device.
+//! Sums of some pages as they are made without shared addresses: all pages go to the device, or
+//! those that the host has gathered.
 //!
 //! # Safety
 //!
@@ -14,6 +15,9 @@ use crate::{
 use farptr::{KernelDesc, Ptr, PtrMut, shaders::sparse};
 use gpu_allocator::MemoryLocation;
 use std::rc::Rc;
+
+/// The size of a page in the kernel.
+const PAGE_BYTES: usize = 4096;
 
 /// The kernel `sparse` on arrays in device memory, with memory that copies go through.
 ///
@@ -75,6 +79,41 @@ impl StagedSparse {
         up[..words.len()].copy_from_slice(words);
         up[words.len()..][..pages.len()].copy_from_slice(pages);
         // SAFETY: the caller's promise; the arrays have just been written.
+        unsafe { self.run(invocations) }?;
+        sums.copy_from_slice(&self.memory.mapped(self.down)?[..sums.len()]);
+        Ok(())
+    }
+
+    /// As [`apply`](Self::apply), but the host gathers the pages that are touched, and no others go
+    /// to the device, where they have the numbers from 0 on. There is room for just these pages.
+    ///
+    /// # Safety
+    ///
+    /// `invocations` is at most 64 for each page number and at most the sums.
+    ///
+    /// # Panics
+    ///
+    /// When there is no page with one of the numbers.
+    pub(crate) unsafe fn apply_gathered(
+        &mut self,
+        words: &[Line],
+        pages: &[u32],
+        sums: &mut [Line],
+        invocations: u32,
+    ) -> Result<(), Failure> {
+        let words: &[u8] = bytemuck::cast_slice(words);
+        let sums: &mut [u8] = bytemuck::cast_slice_mut(sums);
+        let numbers_bytes = size_of_val(pages).next_multiple_of(Line::BYTES);
+        let gathered_bytes = pages.len() * PAGE_BYTES;
+        let sizes = [gathered_bytes, numbers_bytes, sums.len()];
+        assert_eq!(sizes, self.sizes(), "as many pages as there is room for");
+        let (gathered, numbers) = self.memory.mapped(self.up)?.split_at_mut(gathered_bytes);
+        for (to, &page) in gathered.chunks_exact_mut(PAGE_BYTES).zip(pages) {
+            to.copy_from_slice(&words[page as usize * PAGE_BYTES..][..PAGE_BYTES]);
+        }
+        let numbers: &mut [u32] = bytemuck::cast_slice_mut(&mut numbers[..size_of_val(pages)]);
+        numbers.iter_mut().zip(0..).for_each(|(number, at)| *number = at);
+        // SAFETY: the caller's promise; the numbers are those of the pages that were gathered.
         unsafe { self.run(invocations) }?;
         sums.copy_from_slice(&self.memory.mapped(self.down)?[..sums.len()]);
         Ok(())
