@@ -20,6 +20,16 @@ pub(crate) trait Case {
         &[0]
     }
 
+    /// What a size is to a person.
+    fn unit(&self) -> Unit {
+        Unit::Bytes
+    }
+
+    /// Whether the question is how a cost grows with the size.
+    fn grows(&self) -> bool {
+        false
+    }
+
     /// Whether it needs a Vulkan device. If it does not, no device is opened, so the case runs
     /// where there is none, and no driver's threads disturb it.
     fn needs_device(&self) -> bool {
@@ -33,6 +43,16 @@ pub(crate) trait Case {
         context: &'c Context,
         size_bytes: u64,
     ) -> Result<Vec<Box<dyn Variant + 'c>>, Failure>;
+}
+
+/// What the sizes of a case are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Bytes,
+    /// Lends of so many bytes each.
+    Lends {
+        bytes: u64,
+    },
 }
 
 /// The things that variants may borrow for an episode.

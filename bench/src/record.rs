@@ -19,6 +19,9 @@ pub(crate) struct Row {
     /// The median over all rounds of the ratio within a round.
     pub(crate) ratio: f64,
     pub(crate) verified: bool,
+    /// The exponent with which the ratio has grown since the size before; for cases that ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) exponent: Option<f64>,
     /// Median absolute deviation of the ratios; for the table only.
     #[serde(skip)]
     pub(crate) ratio_mad: f64,
@@ -48,6 +51,14 @@ pub(crate) struct NotRun {
 mod tests {
     use super::*;
 
+    #[test]
+    fn an_exponent_is_there_if_there_is_one() {
+        let mut record = record();
+        record.results[0].exponent = Some(0.5);
+        let text = serde_json::to_string(&record).unwrap();
+        assert!(text.ends_with(r#""verified":true,"exponent":0.5}]}"#), "{text}");
+    }
+
     fn record() -> Record {
         Record {
             machine: Machine {
@@ -69,6 +80,7 @@ mod tests {
                 ratio_to: "raw-address",
                 ratio: 1.5,
                 verified: true,
+                exponent: None,
                 ratio_mad: 0.5,
             }],
             not_run: Vec::new(),

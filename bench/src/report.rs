@@ -1,7 +1,7 @@
 //! The results as tables for a person.
 
 use crate::{
-    case::Case,
+    case::{Case, Unit},
     machine::Machine,
     record::{NotRun, Record, Row},
     table,
@@ -12,6 +12,8 @@ use std::io::{self, Write};
 const BUSY_PART: f64 = 0.5;
 
 const HEADINGS: [&str; 7] = ["variant", "size", "median", "MAD", "samples", "ratio", "answer"];
+/// The heading of one more column, for cases that ask how a cost grows.
+const EXPONENT: &str = "k";
 
 /// Says where the figures come from.
 pub(crate) fn print_machine(
@@ -45,14 +47,19 @@ pub(crate) fn print_machine(
 
 /// Prints the rows of one case.
 pub(crate) fn print_case(out: &mut dyn Write, case: &dyn Case, rows: &[Row]) -> io::Result<()> {
-    let cells: Vec<[String; 7]> =
-        std::iter::once(HEADINGS.map(str::to_owned)).chain(rows.iter().map(cells)).collect();
+    let headings = HEADINGS.into_iter().chain(case.grows().then_some(EXPONENT));
+    let headings: Vec<String> = headings.map(str::to_owned).collect();
+    let rows = rows.iter().map(|row| cells(row, case));
+    let cells: Vec<Vec<String>> = std::iter::once(headings).chain(rows).collect();
     let baseline = case.variants().first().copied().unwrap_or_default();
     writeln!(out, "\n{}: {}", case.name(), case.about())?;
     writeln!(
         out,
         "ratio = time / time of {baseline} in the same round, median ± MAD of the rounds"
     )?;
+    if case.grows() {
+        writeln!(out, "k = exponent of ratio ~ size^k since the size before")?;
+    }
     table::print(out, &cells)
 }
 
@@ -61,26 +68,33 @@ pub(crate) fn print_not_run(out: &mut dyn Write, not_run: &NotRun) -> io::Result
     writeln!(out, "\n{}: not run: {}", not_run.case, not_run.reason)
 }
 
-fn cells(row: &Row) -> [String; 7] {
+fn cells(row: &Row, case: &dyn Case) -> Vec<String> {
     // One round has no spread.
     let ratio = match row.samples {
         _ if row.ratio_to == row.variant => "1 (baseline)".to_owned(),
         1 => format!("{:.3} ± ?    ", row.ratio),
         _ => format!("{:.3} ± {:.3}", row.ratio, row.ratio_mad),
     };
-    [
+    let mut cells = vec![
         row.variant.to_owned(),
-        size(row.size_bytes),
+        size(row.size_bytes, case.unit()),
         time(row.median_ns),
         time(row.mad_ns),
         row.samples.to_string(),
         ratio,
         if row.verified { "right" } else { "WRONG" }.to_owned(),
-    ]
+    ];
+    if case.grows() {
+        cells.push(row.exponent.map_or_else(|| "-".to_owned(), |k| format!("{k:.2}")));
+    }
+    cells
 }
 
-/// A size in the largest unit that divides it.
-pub(crate) fn size(bytes: u64) -> String {
+/// A size in the largest unit that divides it, or in lends.
+pub(crate) fn size(bytes: u64, unit: Unit) -> String {
+    if let Unit::Lends { bytes: each } = unit {
+        return format!("{} lends", bytes / each);
+    }
     match bytes {
         0 => "-".to_owned(),
         _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
@@ -114,10 +128,12 @@ mod tests {
 
     #[test]
     fn sizes_and_times_are_short() {
-        assert_eq!(size(0), "-");
-        assert_eq!(size(64 << 10), "64 KiB");
-        assert_eq!(size(256 << 20), "256 MiB");
-        assert_eq!(size(1000), "1000 B");
+        let bytes = |bytes| size(bytes, Unit::Bytes);
+        assert_eq!(bytes(0), "-");
+        assert_eq!(bytes(64 << 10), "64 KiB");
+        assert_eq!(bytes(256 << 20), "256 MiB");
+        assert_eq!(bytes(1000), "1000 B");
+        assert_eq!(size(40_960, Unit::Lends { bytes: 4096 }), "10 lends");
         assert_eq!(time(12.345), "12.35 ns");
         assert_eq!(time(1500.0), "1.500 µs");
         assert_eq!(time(2.5e8), "250.0 ms");
@@ -136,12 +152,17 @@ mod tests {
             ratio_to: "ash",
             ratio: 1.5,
             verified: false,
+            exponent: Some(1.5),
             ratio_mad: 0.25,
         };
         let mut text = Vec::new();
-        print_case(&mut text, crate::cases::all()[0], &[row]).unwrap();
+        print_case(&mut text, crate::cases::all()[0], std::slice::from_ref(&row)).unwrap();
         let text = String::from_utf8(text).unwrap();
         let last = text.lines().last().unwrap();
         assert!(last.contains("1.500 ± 0.250") && last.ends_with("WRONG"), "{text}");
+        let grows = crate::cases::all().iter().find(|case| case.grows()).unwrap();
+        let mut text = Vec::new();
+        print_case(&mut text, *grows, &[row]).unwrap();
+        assert!(String::from_utf8(text).unwrap().ends_with("WRONG  1.50\n"));
     }
 }

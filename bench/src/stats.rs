@@ -32,6 +32,11 @@ pub(crate) fn paired_ratio(values: &[f64], baseline: &[f64]) -> Estimate {
     estimate(&ratios)
 }
 
+/// The exponent `k` of `y ~ x^k` between two points (x, y).
+pub(crate) fn exponent(from: (f64, f64), to: (f64, f64)) -> f64 {
+    (to.1 / from.1).ln() / (to.0 / from.0).ln()
+}
+
 pub(crate) fn median(values: &[f64]) -> f64 {
     assert!(!values.is_empty(), "a median needs at least one value");
     let mut sorted = values.to_vec();
@@ -86,6 +91,14 @@ mod tests {
         let values: Vec<f64> = base.iter().map(|base| base * 1.25).collect();
         let ratio = paired_ratio(&values, &base);
         assert!((ratio.median - 1.25).abs() < 1e-12 && ratio.mad < 1e-12);
+    }
+
+    #[test]
+    fn exponents_are_those_of_powers() {
+        let close = |found: f64, expected: f64| (found - expected).abs() < 1e-12;
+        assert!(close(exponent((10.0, 3.0), (1000.0, 3.0)), 0.0));
+        assert!(close(exponent((10.0, 3.0), (1000.0, 300.0)), 1.0));
+        assert!(close(exponent((2.0, 5.0), (8.0, 80.0)), 2.0));
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! The commands: list the cases, or run some and report.
 
 use crate::{
-    case::Case,
+    case::{Case, Unit},
     cases,
     episode::{self, Effort, Outcome},
     failure::{self, Failure},
@@ -55,7 +55,8 @@ pub(crate) fn list() -> Result<(), Failure> {
     for case in cases::all() {
         writeln!(out, "{:<16} {}", case.name(), case.about())?;
         writeln!(out, "{:<16} variants: {}", "", case.variants().join(", "))?;
-        let sizes: Vec<_> = case.sizes_bytes().iter().copied().map(report::size).collect();
+        let size = |&bytes: &u64| report::size(bytes, case.unit());
+        let sizes: Vec<_> = case.sizes_bytes().iter().map(size).collect();
         if case.sizes_bytes() != [0] {
             writeln!(out, "{:<16} sizes: {}", "", sizes.join(", "))?;
         }
@@ -109,7 +110,24 @@ fn run_case(case: &dyn Case, device: &str, options: &Options) -> Result<Vec<Row>
     for &size_bytes in sizes() {
         rows.extend(run_size(case, device, size_bytes, effort)?);
     }
+    if case.grows() {
+        note_growth(&mut rows);
+    }
     Ok(rows)
+}
+
+/// Notes for each row how the ratio has grown since the size before. The baseline does the same work
+/// at each size, so that a ratio grows as the time does, but for what slows the machine.
+fn note_growth(rows: &mut [Row]) {
+    #[allow(clippy::cast_precision_loss, reason = "sizes are below 2^53")]
+    let point = |row: &Row| (row.size_bytes as f64, row.ratio);
+    for index in 0..rows.len() {
+        let (before, rest) = rows.split_at_mut(index);
+        let row = &mut rest[0];
+        let grows = |last: &&Row| last.variant == row.variant && row.variant != row.ratio_to;
+        let last = before.iter().rev().find(grows);
+        row.exponent = last.map(|last| stats::exponent(point(last), point(row)));
+    }
 }
 
 fn run_size(
@@ -118,7 +136,7 @@ fn run_size(
     size_bytes: u64,
     effort: Effort,
 ) -> Result<Vec<Row>, Failure> {
-    let what = format!("{} {}", case.name(), report::size(size_bytes));
+    let what = format!("{} {}", case.name(), report::size(size_bytes, case.unit()));
     let progress = Progress::start(what.trim_end_matches(" -"), effort.budget);
     let outcomes = episode::measure(case, device, size_bytes, effort, || progress.tick())?;
     let base = &outcomes[0];
@@ -135,6 +153,7 @@ fn run_size(
             ratio_to: base.variant,
             ratio: ratio.median,
             verified: outcome.verified,
+            exponent: None,
             ratio_mad: ratio.mad,
         }
     };
@@ -145,7 +164,9 @@ fn refuse_wrong_answers(rows: &[Row]) -> Result<(), Failure> {
     let wrong: Vec<String> = rows
         .iter()
         .filter(|row| !row.verified)
-        .map(|row| format!("{} {} {}", row.case, row.variant, report::size(row.size_bytes)))
+        .map(|row| {
+            format!("{} {} {}", row.case, row.variant, report::size(row.size_bytes, Unit::Bytes))
+        })
         .collect();
     if wrong.is_empty() {
         return Ok(());

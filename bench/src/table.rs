@@ -2,13 +2,16 @@
 
 use std::io::{self, Write};
 
-/// Prints rows of cells, the first column to the left and all others to the right.
-pub(crate) fn print<const N: usize>(out: &mut dyn Write, cells: &[[String; N]]) -> io::Result<()> {
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
-    });
-    for row in cells {
-        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+/// Prints rows of as many cells each, the first column to the left and all others to the right.
+pub(crate) fn print<R: AsRef<[String]>>(out: &mut dyn Write, rows: &[R]) -> io::Result<()> {
+    let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+    let lengths = |column| {
+        let cells = rows.iter().filter_map(move |row| row.as_ref().get(column));
+        cells.map(|cell: &String| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(lengths).collect();
+    for row in rows {
+        for (column, (cell, &width)) in row.as_ref().iter().zip(&widths).enumerate() {
             match column {
                 0 => write!(out, "{cell:<width$}")?,
                 _ => write!(out, "  {cell:>width$}")?,

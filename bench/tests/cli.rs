@@ -105,8 +105,15 @@ fn list_names_cases_and_variants() {
     let output = bench(&["list"]);
     let listed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0));
-    let words =
-        ["launch", "saxpy", "raw-address", "ash-staged", "256 MiB", "hmm-snapshot-thp", "1024 MiB"];
+    let words = [
+        "launch",
+        "saxpy",
+        "raw-address",
+        "ash-staged",
+        "256 MiB",
+        "hmm-snapshot-thp",
+        "10000 lends",
+    ];
     for word in words {
         assert!(listed.contains(word), "{word} is missing: {listed}");
     }
@@ -250,17 +257,24 @@ fn saxpy_variants_are_verified() {
     }
 }
 
-/// Runs a case of checked launches, which needs a device with both access modes.
-fn check_checked(case: &str, variants: &[&str]) {
+/// Whether there is a device with both access modes, as for [`has_device`].
+fn has_access(case: &str) -> bool {
     if !has_device(case) {
-        return;
+        return false;
     }
     let direct = farptr::Runtime::builder().access(farptr::AccessMode::Direct).build();
-    if let Err(error) = direct {
+    if let Err(error) = &direct {
         assert!(std::env::var_os("CI").is_none(), "CI needs direct access: {error}");
-        return skip(case, &error);
+        skip(case, error);
     }
-    check_results(&record(&[case, "--max-size", "16777216"]), case, variants);
+    direct.is_ok()
+}
+
+/// Runs a case of checked launches, which needs a device with both access modes.
+fn check_checked(case: &str, variants: &[&str]) {
+    if has_access(case) {
+        check_results(&record(&[case, "--max-size", "16777216"]), case, variants);
+    }
 }
 
 #[test]
@@ -289,6 +303,23 @@ fn programs_are_verified() {
     for case in ["cg", "bfs"] {
         let variants = ["ash-imported", "mirrored-import", "mirrored-copy", "checked-direct"];
         check_checked(case, &variants);
+    }
+}
+
+#[test]
+fn growth_is_verified_and_has_an_exponent() {
+    for case in ["growth-lends", "growth-lend-size", "growth-pointers"] {
+        if !has_access(case) {
+            continue;
+        }
+        let variants = ["raw-address", "checked-direct", "mirrored-import", "mirrored-copy"];
+        check_results(&record(&[case, "--max-size", "40960"]), case, &variants);
+        let two_sizes = record(&[case, "--max-size", "1048576"]);
+        let results = two_sizes["results"].as_array().expect("an array");
+        assert_eq!(results.len(), 2 * variants.len(), "{results:?}");
+        let exponents = |rows: &[Value]| rows.iter().filter(|row| row["exponent"].is_f64()).count();
+        let (first, second) = results.split_at(variants.len());
+        assert_eq!([exponents(first), exponents(second)], [0, variants.len() - 1]);
     }
 }
 

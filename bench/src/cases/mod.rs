@@ -8,6 +8,7 @@ mod cg;
 mod cold_saxpy;
 mod cold_sparse;
 mod first_use;
+mod growth;
 mod hmm;
 mod launch;
 mod launch_batch;
@@ -35,6 +36,9 @@ const CASES: &[&dyn Case] = &[
     &cg::Cg,
     &bfs::Bfs,
     &first_use::FirstUse,
+    &growth::Lends,
+    &growth::LendSize,
+    &growth::Pointers,
     &hmm::Snapshot::SMALL,
     &hmm::Snapshot::HUGE,
     &hmm::Populate,

@@ -73,6 +73,34 @@ impl<K: KernelDesc> RawArrays<K> {
         })
     }
 
+    /// Launches the kernel and another one in turn, so many times each, in one command buffer, and
+    /// waits. A pair begins when the one before has ended.
+    ///
+    /// # Safety
+    ///
+    /// As for [`launch`](Self::launch), for both kernels. The other one belongs to the same device,
+    /// takes one workgroup, and does not write what this one touches, or the other way round.
+    pub(crate) unsafe fn launch_pairs<L: KernelDesc>(
+        &mut self,
+        push: &K::Push,
+        (other, other_push): (&Kernel<L>, &L::Push),
+        pairs: u32,
+    ) -> Result<(), Failure> {
+        let (kernel, groups) = (&self.kernel, self.groups);
+        self.lane.run(|recorder| {
+            for pair in 0..pairs {
+                if pair > 0 {
+                    recorder.barrier(KERNEL_WRITES, KERNEL);
+                }
+                // SAFETY: as in `launch`.
+                unsafe { recorder.launch(kernel, push, groups) };
+                // SAFETY: as above, with what the caller promises of the other kernel.
+                unsafe { recorder.launch(other, other_push, [1, 1, 1]) };
+            }
+            recorder.barrier(KERNEL_WRITES, HOST);
+        })
+    }
+
     /// Launches the kernel several times in one command buffer and waits. If `ordered`, a launch
     /// begins when the one before has ended, and sees what it wrote; otherwise they may overlap.
     ///
