@@ -104,6 +104,10 @@ fn copies_keep_host_memory_and_every_later_operation_has_the_error() {
     ended.assert_passed();
     let lost = ended.counts("lost");
     assert!(lost.contains(&1) && lost.contains(&0), "another device is not lost: {lost:?}");
+    // With validation, the device of the watchdog never proves that nothing is pending.
+    for (lost, left) in ended.left_by_loss() {
+        assert_eq!(lost, left.iter().any(|(name, _)| name == "live_memory"), "{left:?}");
+    }
 }
 
 fn lose_copies() {
@@ -144,15 +148,17 @@ fn lose_copies() {
 #[test]
 fn objects_of_a_lost_device_are_destroyed() {
     let name = "objects_of_a_lost_device_are_destroyed";
-    let Some(ended) = again("nvidia,fail=wait-lost:400", name) else {
-        // The validation layer takes commands of a lost device for pending.
-        let builder = copying().validation(false).no_pipeline_cache();
-        let Some(runtime) = common::or_skip(builder) else { return };
-        lose_soon(&runtime);
-        return;
-    };
-    ended.assert_passed();
-    assert!(ended.total("lost") == 1 && ended.left().is_empty(), "{ended:?}");
+    for fault in ["wait-lost:400", "submit-lost:60"] {
+        let Some(ended) = again(&format!("nvidia,fail={fault}"), name) else {
+            // The validation layer takes commands of a lost device for pending.
+            let builder = copying().validation(false).no_pipeline_cache();
+            let Some(runtime) = common::or_skip(builder) else { return };
+            lose_soon(&runtime);
+            return;
+        };
+        ended.assert_passed();
+        assert!(ended.total("lost") == 1 && ended.left().is_empty(), "{ended:?}");
+    }
 }
 
 #[test]

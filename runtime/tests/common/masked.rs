@@ -176,16 +176,22 @@ impl Ended {
 
     /// The names of all objects that are left on any device, with their numbers.
     pub fn left(&self) -> Vec<(String, u64)> {
-        let mut left = Vec::new();
-        for line in self.report.lines() {
-            let words: Vec<&str> = line.split(' ').collect();
-            for pair in words.chunks_exact(2) {
-                let number: u64 = pair[1].parse().expect("a counter is a number");
-                if pair[0].starts_with("live_") && number > 0 {
-                    left.push((pair[0].to_owned(), number));
-                }
-            }
-        }
-        left
+        self.report.lines().flat_map(left_of).collect()
     }
+
+    /// For each device, whether it was lost, and what is left on it.
+    pub fn left_by_loss(&self) -> Vec<(bool, Vec<(String, u64)>)> {
+        let lost = self.counts("lost").into_iter().map(|lost| lost > 0);
+        lost.zip(self.report.lines().map(left_of)).collect()
+    }
+}
+
+/// The objects that are left on the device of a line, with their numbers.
+fn left_of(line: &str) -> Vec<(String, u64)> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let counters = words.chunks_exact(2).map(|pair| {
+        let number: u64 = pair[1].parse().expect("a counter is a number");
+        (pair[0].to_owned(), number)
+    });
+    counters.filter(|(name, number)| name.starts_with("live_") && *number > 0).collect()
 }
