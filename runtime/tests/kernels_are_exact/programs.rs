@@ -10,6 +10,7 @@ use crate::rigs::{Rig, quick_rigs, rigs};
 use crate::run::check_case;
 use farptr::KernelError;
 use farptr::rewrite::Capability;
+use farptr_kernel_cases::devices::has_pointer_values;
 use farptr_kernel_cases::programs::{Features, case};
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -75,10 +76,9 @@ fn run_share(share: u64) {
     }
 }
 
-/// The features of programs that a device runs; SwiftShader's compiler crashes on values of pointer
-/// type.
+/// The features of programs that a device runs.
 fn features(rig: &Rig) -> Features {
-    let pointers = !rig.runtime.device_name().contains("SwiftShader");
+    let pointers = has_pointer_values(rig.runtime.device_name());
     let tried = case(1, Features { long: true, pointers });
     // SAFETY: 1. the generator makes valid modules.
     let made = unsafe { rig.runtime.raw_kernel("program", &tried.modules("program")[0].words) };

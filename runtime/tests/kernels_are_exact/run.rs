@@ -5,27 +5,13 @@
 //! The words of each case are valid, and its kernel keeps to what is lent to it and does not race.
 
 use crate::rigs::{Rig, Way, rigs};
-use farptr::rewrite::{Capability, Reflection};
+use farptr::rewrite::Reflection;
 use farptr::{Error, Grid, KernelError, LaunchOptions, RawKernel, Scope};
 use farptr_kernel_cases::arena::{Arena, Slice};
 use farptr_kernel_cases::case::{Case, Image};
 use farptr_kernel_cases::catalogue::find;
+use farptr_kernel_cases::devices::{MAY_LACK, has_pointer_values};
 use std::{io::Write, sync::PoisonError, time::Duration};
-
-/// Features that a device may lack, so that kernels that need it are named as not run. Anything
-/// else that a device lacks is a failure.
-const MAY_LACK: [Capability; 10] = [
-    Capability::Int64,
-    Capability::Int64Atomics,
-    Capability::Float64,
-    Capability::Float16,
-    Capability::Int16,
-    Capability::Int8,
-    Capability::StorageBuffer16BitAccess,
-    Capability::StorageBuffer8BitAccess,
-    Capability::GroupNonUniformArithmetic,
-    Capability::GroupNonUniformShuffle,
-];
 
 /// How long a launch may take. llvmpipe compiles a kernel when it is first launched, and some forms
 /// are so large that this takes 20 s, longer than a card's submissions may by default.
@@ -47,8 +33,7 @@ pub(crate) fn check_case(name: &str, case: &Case, rigs: &[Rig]) {
 }
 
 fn check_words(name: &str, case: &Case, rigs: &[Rig], words: &[u32]) {
-    let device = rigs[0].runtime.device_name();
-    if case.pointer_values && device.contains("SwiftShader") {
+    if case.pointer_values && !has_pointer_values(rigs[0].runtime.device_name()) {
         return not_run(name, "its compiler crashes on values of pointer type");
     }
     let mut arena = Arena::new(&case.buffers);

@@ -58,8 +58,8 @@ pub struct Case {
     /// For a kernel whose result depends on the order of invocations: makes results equal that
     /// differ in nothing but that order.
     pub normalise: Option<fn(&mut Image)>,
-    /// The kernel loads values of pointer type or keeps them in variables, on which SwiftShader's
-    /// compiler crashes.
+    /// The kernel loads values of pointer type or keeps them in variables, which not every driver
+    /// compiles ([`has_pointer_values`](crate::devices::has_pointer_values)).
     pub pointer_values: bool,
 }
 

@@ -3,7 +3,8 @@
 //!
 //! A [`Case`](case::Case) is a kernel and its lends. [`catalogue`] lists those that are written by
 //! hand, [`programs`] and [`nests`] are generated from seeds. An [`Arena`](arena::Arena) is host
-//! memory with the lends of a case. Nothing here knows a device, or farptr.
+//! memory with the lends of a case. Nothing here opens a device, or knows
+//! farptr; [`devices`] says what some lack.
 //!
 //! All input is this crate's own, so that functions panic where a case is wrong.
 #![allow(clippy::unwrap_used, reason = "generators make modules that they know to be whole")]
@@ -19,6 +20,7 @@ mod atomics;
 pub mod catalogue;
 mod composites;
 mod control;
+pub mod devices;
 mod groups;
 mod indices;
 pub mod layout;

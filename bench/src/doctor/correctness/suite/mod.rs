@@ -15,14 +15,16 @@ use crate::{
     failure::{self, Failure},
 };
 use farptr::{Error, KernelError, Runtime};
-use farptr_kernel_cases::{arena::Arena, programs::Features, text::Level};
+use farptr_kernel_cases::{
+    arena::Arena,
+    devices::{MAY_LACK, has_pointer_values},
+    programs::Features,
+    text::Level,
+};
 use original::ByHand;
 use tally::{Judgement, Tally};
 
 pub(super) use sets::names;
-
-/// The compiler of this device crashes on values of pointer type.
-const CRASHES_ON_POINTERS: &str = "SwiftShader";
 
 /// Runs the kernels of a probe of this name, if there is one.
 pub(super) fn run(
@@ -30,7 +32,7 @@ pub(super) fn run(
     runtime: &Runtime,
     name: &str,
 ) -> Result<Option<Finding>, Failure> {
-    let pointers = !runtime.device_name().contains(CRASHES_ON_POINTERS);
+    let pointers = has_pointer_values(runtime.device_name());
     let long = Inventory::of(subject.device)?.has("shader_int64");
     let features = Features { long, pointers };
     match sets::find(name, features) {
@@ -62,7 +64,7 @@ fn judge(
     kernel: &sets::Kernel,
 ) -> Judgement {
     let case = &kernel.case;
-    if case.pointer_values && runtime.device_name().contains(CRASHES_ON_POINTERS) {
+    if case.pointer_values && !has_pointer_values(runtime.device_name()) {
         let why = "the driver's compiler crashes on values of pointer type";
         return Judgement::NotRun(why.to_owned());
     }
@@ -77,10 +79,7 @@ fn judge(
         let mut arena = Arena::new(&case.buffers);
         match checked::run(runtime, case, &module.words, &mut arena) {
             Ok(()) => {}
-            Err(Error::Kernel(KernelError::Capability { capability, .. })) => {
-                return Judgement::NotRun(format!("the device lacks {capability:?}"));
-            }
-            Err(error) => return Judgement::Failed(failure::chain(&error)),
+            Err(error) => return not_right(&error),
         }
         subject.at(&format!("{what}, the original by hand"));
         let left = match by_hand.run(case, &module.words) {
@@ -97,4 +96,40 @@ fn judge(
         }
     }
     Judgement::Right
+}
+
+/// What an error says of a kernel.
+fn not_right(error: &Error) -> Judgement {
+    match error {
+        Error::Kernel(KernelError::Capability { capability, .. })
+            if MAY_LACK.contains(capability) =>
+        {
+            Judgement::NotRun(format!("the device lacks {capability:?}"))
+        }
+        error => Judgement::Failed(failure::chain(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farptr::rewrite::Capability;
+
+    #[test]
+    fn a_capability_that_every_device_has_to_have_is_not_missed_in_silence() {
+        let lacking = |capability| {
+            let device = "a device".to_owned();
+            not_right(&Error::Kernel(KernelError::Capability { kernel: "k", capability, device }))
+        };
+        for capability in MAY_LACK {
+            let why = format!("the device lacks {capability:?}");
+            assert_eq!(lacking(capability), Judgement::NotRun(why));
+        }
+        let failed = Judgement::Failed(
+            "kernel `k` needs the SPIR-V capability PhysicalStorageBufferAddresses, device \
+             `a device` lacks it"
+                .to_owned(),
+        );
+        assert_eq!(lacking(Capability::PhysicalStorageBufferAddresses), failed);
+    }
 }
