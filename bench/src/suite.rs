@@ -116,8 +116,8 @@ fn run_case(case: &dyn Case, device: &str, options: &Options) -> Result<Vec<Row>
     Ok(rows)
 }
 
-/// Notes for each row how the ratio has grown since the size before. The baseline does the same work
-/// at each size, so that a ratio grows as the time does, but for what slows the machine.
+/// Notes for each row how the ratio has grown since the size before. The baseline does the same
+/// work at each size, so that a ratio grows as the time does, but for what slows the machine.
 fn note_growth(rows: &mut [Row]) {
     #[allow(clippy::cast_precision_loss, reason = "sizes are below 2^53")]
     let point = |row: &Row| (row.size_bytes as f64, row.ratio);

@@ -148,8 +148,8 @@ impl Variant for Staged {
     }
 }
 
-/// Hand-written, by somebody who knows which pages are touched: those to the device, the kernel, the
-/// sums back.
+/// Hand-written, by somebody who knows which pages are touched: those to the device, the kernel,
+/// the sums back.
 struct Gathered {
     sparse: StagedSparse,
     data: Rc<Data>,

@@ -243,7 +243,8 @@ impl System {
     ) {
         let groups = self.device.groups_for(invocations, kernel.width);
         // SAFETY: 1. all is of one device, within its limits (invariant); 2. the callers, all of
-        // this type, name arrays of `self` with as many elements as the kernel touches (invariants).
+        // this type, name arrays of `self` with as many elements as the kernel touches
+        // (invariants).
         unsafe { recorder.launch(kernel, &K::push(args), groups) };
     }
 }

@@ -127,7 +127,8 @@ fn are_right(sums: &[u32], result: &[u32]) -> bool {
     sums.iter().copied().eq(expected) && result == [HOPS, mix]
 }
 
-/// Hand-written: 100 launches in one command buffer, with a barrier where results are written again.
+/// Hand-written: 100 launches in one command buffer, with a barrier where results are written
+/// again.
 struct Raw {
     arrays: RawArrays<chase::Kernel>,
     probe: vulkan::Kernel<probe::Kernel>,

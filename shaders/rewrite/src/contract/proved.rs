@@ -30,7 +30,8 @@ pub struct Proved {
     /// 4. row `k` of the control block has the device address of the root. Its first index and its
     ///    count are not read. With [`Translation::None`](crate::Translation::None) no word of the
     ///    row is read: the kernel uses its own pointer;
-    /// 5. without [`wide_offsets`](crate::Variant::wide_offsets), the driver computes offsets that large.
+    /// 5. without [`wide_offsets`](crate::Variant::wide_offsets), the driver computes offsets that
+    ///    large.
     ///
     /// Without effect where pages may be missing.
     pub checks: u64,
