@@ -91,7 +91,8 @@ mod tests {
     fn the_keys_are_those_that_were_promised() {
         let golden = concat!(
             r#"{"machine":{"cpu":"c","cores":2,"kernel":"k","device":"d","driver":"v"},"#,
-            r#""malloc":"merged","commit":"0123-dirty","results":[{"case":"saxpy","variant":"farptr","#,
+            r#""malloc":"merged","commit":"0123-dirty","#,
+            r#""results":[{"case":"saxpy","variant":"farptr","#,
             r#""size_bytes":65536,"median_ns":1500.5,"mad_ns":2.25,"samples":9,"#,
             r#""ratio_to":"raw-address","ratio":1.5,"verified":true}]}"#,
         );
