@@ -1,6 +1,7 @@
 //! From a module to the list of its accesses, and how each is checked.
 
 use crate::analyse::access::{Access, JointMember, PointerCheck};
+use crate::analyse::bases::other_uses;
 use crate::analyse::effects::effects;
 use crate::analyse::pointers::{Definitions, Trace};
 use crate::analyse::sites::Dereference;
@@ -66,6 +67,7 @@ pub(crate) fn collect(
     collector.join(edit);
     let Collector { mut analysis, accesses, kernel, .. } = collector;
     analysis.effects = effects(&kernel, &accesses, &analysis.index_checks);
+    analysis.other_uses = other_uses(&kernel);
     Ok((analysis, accesses))
 }
 

@@ -1,6 +1,7 @@
 //! Finding the accesses of a kernel, and how each is checked. Nothing is changed here.
 
 pub(crate) mod access;
+mod bases;
 pub(crate) mod collect;
 mod effects;
 mod joint;

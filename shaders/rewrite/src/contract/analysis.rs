@@ -1,5 +1,6 @@
 //! Facts about a kernel that hold for all its variants.
 
+use crate::contract::bases::OtherUses;
 use std::{convert::Infallible, fmt};
 
 /// The kind of an access to memory.
@@ -61,9 +62,41 @@ pub struct Analysis {
     pub int64: bool,
     /// The effects of the kernel beside loads and stores.
     pub effects: Effects,
+    /// The bytes of the push constants that are more than the base of accesses.
+    pub(crate) other_uses: OtherUses,
 }
 
 impl Analysis {
+    /// Whether the kernel uses the eight bytes of a root as nothing but the base of accesses: each
+    /// address in which they count is their number and another one, which does not depend on them.
+    ///
+    /// So another address may stand in for them, if what lies behind the one lies behind the
+    /// other: the kernel accesses the same bytes, writes the same numbers and takes the same ways.
+    /// Several roots may be replaced at once if this holds for each of them. It holds for
+    /// bytes that the kernel does not use. If it is not known, the answer is `false`.
+    ///
+    /// Nothing is said of accesses whose address does not depend on the root, such as those
+    /// through pointers in memory, nor of the alignment of the root. Behind the other
+    /// address, too, no two things may overlap that do not overlap behind the first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use farptr_kernels::{KernelDesc, saxpy};
+    /// use farptr_rewrite::{Program, Root};
+    ///
+    /// let program = Program::parse(saxpy::Kernel::words(), None)?;
+    /// let is_base = |offset_bytes| program.analysis().is_only_base(Root::Push { offset_bytes });
+    /// assert!(is_base(0) && is_base(8)); // x and y
+    /// assert!(!is_base(16)); // n, which is compared with the number of the invocation
+    /// # Ok::<(), farptr_rewrite::RewriteError>(())
+    /// ```
+    #[must_use]
+    pub fn is_only_base(&self, root: Root) -> bool {
+        let Root::Push { offset_bytes } = root;
+        self.other_uses.leave(offset_bytes)
+    }
+
     /// The least distance between any two segments, in bytes from the end of one to the start of
     /// the next, at which [`Variant::joint`](crate::Variant::joint) may be used. 0 if no accesses
     /// are checked together.

@@ -2,6 +2,7 @@
 //! it, and the memory through which the two exchange data.
 
 pub(crate) mod analysis;
+pub(crate) mod bases;
 pub mod control;
 pub(crate) mod error;
 pub(crate) mod proved;

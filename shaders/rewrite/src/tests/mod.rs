@@ -2,6 +2,7 @@
 
 mod arguments;
 mod assembly;
+mod bases;
 mod entries;
 mod forms;
 mod glsl;

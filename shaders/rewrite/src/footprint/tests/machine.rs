@@ -50,6 +50,8 @@ pub(super) struct Access {
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     pub(super) accesses: Vec<Access>,
+    /// The numbers that are stored to memory, as far as they are known.
+    pub(super) stored: Vec<u64>,
     /// The most runs of each loop's start for one entry.
     pub(super) loops: Vec<u64>,
     pub(super) loop_runs: u64,
@@ -449,12 +451,13 @@ impl<'m> Machine<'m> {
     fn store(&mut self, i: &'m Instruction, frame: &Frame) {
         let bytes = self.types.bytes(self.types.type_of(id(&i.operands[1])));
         self.touch(i, frame, bytes);
-        if let Value::Variable(which, at) = self.get(frame, i, 0) {
-            let cells = self.raw(frame, i, 1);
-            // Beyond its end it is the checked form that keeps the kernel from harm.
-            if let Some(to) = self.variables[which].get_mut(at..at + cells.len()) {
-                to.copy_from_slice(&cells);
-            }
+        let cells = self.raw(frame, i, 1);
+        let Value::Variable(which, at) = self.get(frame, i, 0) else {
+            return self.trace.stored.extend(cells.iter().map(|cell| cell.bits));
+        };
+        // Beyond its end it is the checked form that keeps the kernel from harm.
+        if let Some(to) = self.variables[which].get_mut(at..at + cells.len()) {
+            to.copy_from_slice(&cells);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Tests of footprints.
 
+mod bases;
 mod compute;
 mod emit;
 mod expressions;
@@ -11,4 +12,5 @@ mod programs;
 mod random;
 mod traps;
 mod types;
+mod uses;
 mod words;

@@ -22,7 +22,7 @@ const MUTANT_COUNT: u64 = 6000;
 /// The most invocations of a launch that are interpreted.
 const INVOCATIONS: u32 = 48;
 
-fn number(name: &str) -> Option<u64> {
+pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("it is a number"))
 }
 
@@ -74,7 +74,7 @@ fn wrong(footprint: &Footprint, trace: &Trace, push: &[u8], known: &mut Known) -
 }
 
 /// The places of invocations to look at: the first, the last, and some between.
-fn places(of: &Program) -> Vec<Place> {
+pub(super) fn places(of: &Program) -> Vec<Place> {
     let (groups, size) = (of.groups, of.size);
     let count = |of: [u32; 3]| of[0] * of[1] * of[2];
     let all = count(groups) * count(size);

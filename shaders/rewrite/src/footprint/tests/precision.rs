@@ -2,7 +2,7 @@
 //!
 //! `precision.txt` has a line for each, so that a loss shows. `FARPTR_BLESS=1` writes it again.
 
-use crate::footprint::result::SiteReach;
+use crate::footprint::result::{RootBytes, SiteReach};
 use crate::{Check, FootprintCache, Program};
 use std::fmt::Write;
 
@@ -17,9 +17,10 @@ fn push() -> Vec<u8> {
 }
 
 /// The table as it is now: of each kernel the known accesses, the known indices into its own
-/// variables, the loops that are known to end, and the units of work.
+/// variables, the loops that are known to end, the touched arguments that are only bases, and the
+/// units of work.
 fn table() -> String {
-    let mut table = String::from("kernel     accesses  own  loops  work\n");
+    let mut table = String::from("kernel     accesses  own  loops  bases  work\n");
     for (name, words) in farptr_kernels::all() {
         let program = Program::parse(words, Some("main")).expect(name);
         let (footprint, work) = program.footprints().evaluated(&push(), GROUPS);
@@ -34,7 +35,11 @@ fn table() -> String {
         let ending = footprint.loops.iter().flatten().count();
         let loops = format!("{ending}/{}", footprint.loops.len());
         let (accesses, own) = (known(&accesses), known(&own));
-        writeln!(table, "{name:10} {accesses:8}  {own:3}  {loops:5}  {work}").expect("it is text");
+        let is_base = |of: &&RootBytes| program.analysis().is_only_base(of.root);
+        let bases = footprint.roots.iter().filter(is_base).count();
+        let bases = format!("{bases}/{}", footprint.roots.len());
+        writeln!(table, "{name:10} {accesses:8}  {own:3}  {loops:5}  {bases:5}  {work}")
+            .expect("it is text");
     }
     table
 }

@@ -19,6 +19,15 @@ const ADDRESSES: [u64; 2] = [0x1000_0000_0000, 0x2000_0000_0000];
 
 /// Makes the program of a seed.
 pub(super) fn program(seed: u64) -> Program {
+    made(seed, false)
+}
+
+/// Makes the program of a seed, which may use addresses as more than the base of accesses.
+pub(super) fn program_with_addresses(seed: u64) -> Program {
+    made(seed, true)
+}
+
+fn made(seed: u64, uses_addresses: bool) -> Program {
     let mut random = Random::new(seed);
     let axis = |random: &mut Random, sizes: &[u32]| random.pick(sizes);
     let size = [axis(&mut random, &[1, 4, 4, 8]), axis(&mut random, &[1, 1, 2]), 1];
@@ -49,6 +58,7 @@ pub(super) fn program(seed: u64) -> Program {
         exits: Vec::new(),
         left: 0,
         returns: None,
+        uses_addresses,
     };
     writer.helpers();
     writer.main();
@@ -79,6 +89,7 @@ pub(super) struct Writer {
     left: u32,
     /// The type that the function returns, unless none.
     returns: Option<Id>,
+    uses_addresses: bool,
 }
 
 impl Writer {
@@ -187,6 +198,9 @@ impl Writer {
 
     /// An access to memory, often behind a guard of its index.
     fn touch(&mut self) {
+        if self.uses_addresses && self.random.one_in(6) {
+            self.use_address();
+        }
         let index = self.expression(2);
         if self.random.one_in(3) {
             return self.access(index);
@@ -225,7 +239,7 @@ impl Writer {
         let aligned = [Operand::LiteralBit32(4)];
         if self.random.one_in(2) {
             let value = self.leaf();
-            self.e.b.store(pointer, value, Some(MemoryAccess::ALIGNED), aligned).unwrap();
+            self.store_to(pointer, value);
         } else {
             let word = self.e.word;
             let access = Some(MemoryAccess::ALIGNED);
@@ -237,6 +251,12 @@ impl Writer {
                 self.guarded(value);
             }
         }
+    }
+
+    /// A store to memory.
+    pub(super) fn store_to(&mut self, pointer: Id, value: Id) {
+        let aligned = [Operand::LiteralBit32(4)];
+        self.e.b.store(pointer, value, Some(MemoryAccess::ALIGNED), aligned).unwrap();
     }
 
     /// One of two addresses, or one by way of its number.
