@@ -144,6 +144,34 @@ impl Counters {
     }
 }
 
+/// Counts steps of the host whose number must not grow with what a launch does not touch: pages,
+/// lends and rows that it looks at. Only tests read the number.
+pub(crate) fn step(count: usize) {
+    #[cfg(test)]
+    steps::add(count);
+    #[cfg(not(test))]
+    let _ = count;
+}
+
+/// The steps that each thread has counted.
+#[cfg(test)]
+pub(crate) mod steps {
+    use std::cell::Cell;
+
+    thread_local! {
+        static STEPS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn add(count: usize) {
+        STEPS.set(STEPS.get() + count);
+    }
+
+    /// The steps of this thread since the last call.
+    pub(crate) fn take() -> usize {
+        STEPS.take()
+    }
+}
+
 /// The faults that the process has taken; zero where that cannot be read.
 fn host_faults() -> u64 {
     farptr_hmm::fault_counts().map_or(0, |counts| counts.total())

@@ -25,6 +25,7 @@ use crate::{
     LaunchError,
     kernel::code::Code,
     lend::lends::{Lends, Segment},
+    stats::step,
     vk::{
         Device,
         command::{WordCopy, Work},
@@ -169,14 +170,15 @@ impl Stream {
         lends: &Lends,
     ) -> Result<(u64, Vec<Row>), LaunchError> {
         let (search, analysis) = (checks.variant.search, &checks.arguments.facts.analysis);
+        if analysis.is_roots_only() {
+            return Ok((0, Vec::new()));
+        }
         let key = Key { version: lends.version(), code: request.code, search };
         if let Some(address) = self.tables.find(key) {
             return Ok((address, Vec::new()));
         }
-        if analysis.is_roots_only() {
-            return Ok((0, Vec::new()));
-        }
         let record = |segment: &Segment| {
+            step(1);
             let target = segment.delta.unwrap_or(0);
             Record { segment: *segment, target, bitmap: 0 }
         };
@@ -185,9 +187,10 @@ impl Stream {
         if let Search::Unrolled(_) = search {
             return Ok((0, rows));
         }
-        // Each change of kernel between launches, and each new lend, needs another table.
+        // Each kernel, and each new lend, needs another table.
         if self.tables.is_full() {
             self.finish(lends)?;
+            self.tables.clear();
         }
         let device = Arc::clone(self.device());
         Ok((self.tables.add(&device, key, &rows)?, Vec::new()))

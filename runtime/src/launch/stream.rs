@@ -54,7 +54,7 @@ pub(crate) struct Stream {
     failure: Option<LaunchError>,
     /// Whether the device was lost while it had launches of this stream.
     unproved: bool,
-    /// The segments that launches in flight bisect.
+    /// The segments that launches bisect.
     pub(crate) tables: Tables,
     launcher: Arc<Launcher>,
 }
@@ -202,7 +202,7 @@ impl Stream {
         if self.device().check().is_ok() {
             self.has_checked = false;
             self.stop.iter().for_each(|stop| stop.clear());
-            self.tables.clear();
+            self.tables.keep(lends.version());
         }
         match self.failure.take() {
             Some(failure) => Err(failure),

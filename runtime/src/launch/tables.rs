@@ -1,4 +1,4 @@
-//! Tables of segments that kernels bisect, each kept until the launches that use it are complete.
+//! Tables of segments that kernels bisect, each kept as long as launches use it or may use it again.
 
 use super::control_block::Row;
 use crate::{
@@ -9,14 +9,14 @@ use crate::{
 use farptr_rewrite::Search;
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-/// Tables that launches in flight use at most; before one more they are waited for, so that a host
-/// that launches without waiting does not collect tables without end.
+/// Tables at most; before one more, the launches in flight are waited for and all tables are given
+/// back, so that a host that launches without waiting does not collect tables without end.
 pub(crate) const TABLES: usize = 64;
 
-/// The tables of the launches in flight.
+/// The tables of the launches in flight, and those of the lends as they are.
 #[derive(Default)]
 pub(crate) struct Tables {
-    /// Oldest first.
+    /// Oldest first, so versions do not fall.
     tables: Vec<Table>,
 }
 
@@ -38,11 +38,12 @@ pub(crate) struct Key<'k> {
 }
 
 impl Tables {
-    /// The address of the newest table, if it was made for this key.
+    /// The address of the table that was made for this key.
     pub(crate) fn find(&self, key: Key<'_>) -> Option<u64> {
-        let Table { version, code, search, buffer } = self.tables.last()?;
-        let same = (*version, *search) == (key.version, key.search) && Arc::ptr_eq(code, key.code);
-        same.then(|| buffer.address())
+        let newest = self.tables.iter().rev().take_while(|table| table.version == key.version);
+        let same =
+            |table: &&Table| table.search == key.search && Arc::ptr_eq(&table.code, key.code);
+        Some(newest.into_iter().find(same)?.buffer.address())
     }
 
     /// Whether a launch has to wait for earlier ones before another table is added.
@@ -67,7 +68,13 @@ impl Tables {
         Ok(address)
     }
 
-    /// Gives all tables back: no launch is in flight.
+    /// Gives the tables back that no launch will find, as the lends have another version now. No
+    /// launch is in flight.
+    pub(crate) fn keep(&mut self, version: u64) {
+        self.tables.retain(|table| table.version == version);
+    }
+
+    /// Gives all tables back. No launch is in flight.
     pub(crate) fn clear(&mut self) {
         self.tables.clear();
     }

@@ -1,7 +1,10 @@
 //! The bytes that a scope has lent. Pure.
 
 use farptr_hmm::{VaRange, VirtAddr};
-use std::{collections::BTreeMap, ops::Bound::Excluded};
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Unbounded},
+};
 
 /// A stretch of lent bytes that no other one overlaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +23,13 @@ pub(crate) struct Segment {
 /// error names the one that was meant.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lends {
-    /// By their starts.
-    segments: BTreeMap<VirtAddr, Segment>,
+    /// By their starts; and the version that brought each with its range.
+    segments: BTreeMap<VirtAddr, (Segment, u64)>,
+    /// The starts of the segments by the versions that brought them.
+    by_version: BTreeMap<u64, VirtAddr>,
+    /// How many neighbours have so many bytes between them.
+    gaps: BTreeMap<u64, usize>,
+    bytes: u128,
     unaddressable: usize,
     version: u64,
 }
@@ -33,12 +41,13 @@ impl Lends {
         let mut end = range.end();
         // Segments are disjoint, so the last one that starts before the range is the only one that
         // reaches into it from below.
-        if let Some((_, below)) = self.segments.range(..start).next_back()
-            && below.range.end() > start
+        if let Some(below) = self.below(start)
+            && below.end() > start
         {
-            (start, end) = (below.range.start(), end.max(below.range.end()));
+            (start, end) = (below.start(), end.max(below.end()));
         }
-        if let Some((_, last)) = self.segments.range(range.start()..range.end()).next_back() {
+        let last = self.segments.range(range.start()..range.end()).next_back();
+        if let Some((_, (last, _))) = last {
             end = end.max(last.range.end());
         }
         VaRange::new(start, end).expect("both ends only moved outwards")
@@ -47,26 +56,81 @@ impl Lends {
     /// Adds a segment, which replaces those that lie within it.
     ///
     /// Its range is empty, in which case nothing is added, or comes from [`joined`](Self::joined).
-    /// The borrow checker ensures that writable memory overlaps no other lend.
+    /// The borrow checker ensures that writable memory overlaps no other lend. A segment that is
+    /// there already stays as it is, unless the new one is at another device address.
     pub(crate) fn insert(&mut self, segment: Segment) {
-        if segment.range.is_empty() {
+        let (start, end) = (segment.range.start(), segment.range.end());
+        let is_there = |known: &Segment| {
+            let delta = segment.delta.or(known.delta);
+            *known == Segment { delta, ..segment }
+        };
+        let known = self.segments.get(&start).is_some_and(|(known, _)| is_there(known));
+        if segment.range.is_empty() || known {
             return;
         }
-        let (start, end) = (segment.range.start(), segment.range.end());
         let within: Vec<VirtAddr> = self.segments.range(start..end).map(|(&at, _)| at).collect();
         for at in within {
-            let old = self.segments.remove(&at).expect("listed just now");
+            let old = self.remove(at);
             debug_assert!(segment.range.contains_range(&old.range), "the range was joined");
-            self.unaddressable -= usize::from(old.delta.is_none());
         }
         self.unaddressable += usize::from(segment.delta.is_none());
-        self.segments.insert(start, segment);
+        self.bytes += u128::from(segment.range.len_bytes());
         self.version += 1;
+        self.by_version.insert(self.version, start);
+        let [below, above] = [self.below(start), self.above(start)];
+        self.count_gap(below, above, false);
+        self.count_gap(below, Some(segment.range), true);
+        self.count_gap(Some(segment.range), above, true);
+        self.segments.insert(start, (segment, self.version));
+    }
+
+    fn remove(&mut self, start: VirtAddr) -> Segment {
+        let (old, brought) = self.segments.remove(&start).expect("listed just now");
+        self.by_version.remove(&brought);
+        self.unaddressable -= usize::from(old.delta.is_none());
+        self.bytes -= u128::from(old.range.len_bytes());
+        let [below, above] = [self.below(start), self.above(start)];
+        self.count_gap(below, Some(old.range), false);
+        self.count_gap(Some(old.range), above, false);
+        self.count_gap(below, above, true);
+        old
+    }
+
+    /// Says where the device has the segment that starts at an address.
+    pub(crate) fn set_delta(&mut self, start: VirtAddr, delta: Option<u64>) {
+        let Some((segment, _)) = self.segments.get_mut(&start) else { return };
+        let before = std::mem::replace(&mut segment.delta, delta);
+        self.unaddressable -= usize::from(before.is_none());
+        self.unaddressable += usize::from(delta.is_none());
+        self.version += u64::from(before != delta);
+    }
+
+    /// The range of the last segment that starts below an address.
+    fn below(&self, address: VirtAddr) -> Option<VaRange> {
+        let (_, (segment, _)) = self.segments.range(..address).next_back()?;
+        Some(segment.range)
+    }
+
+    /// The range of the first segment that starts above an address.
+    fn above(&self, address: VirtAddr) -> Option<VaRange> {
+        let (_, (segment, _)) = self.segments.range((Excluded(address), Unbounded)).next()?;
+        Some(segment.range)
+    }
+
+    /// Counts the gap between two neighbours, or no longer.
+    fn count_gap(&mut self, low: Option<VaRange>, high: Option<VaRange>, is_there: bool) {
+        let Some((low, high)) = low.zip(high) else { return };
+        let bytes = high.start().get() - low.end().get();
+        let count = self.gaps.entry(bytes).or_default();
+        *count = if is_there { *count + 1 } else { *count - 1 };
+        if *count == 0 {
+            self.gaps.remove(&bytes);
+        }
     }
 
     /// The segment that an address lies in.
     pub(crate) fn containing(&self, address: VirtAddr) -> Option<&Segment> {
-        let (_, segment) = self.segments.range(..=address).next_back()?;
+        let (_, (segment, _)) = self.segments.range(..=address).next_back()?;
         segment.range.contains(address).then_some(segment)
     }
 
@@ -74,16 +138,16 @@ impl Lends {
     /// ends where it points.
     pub(crate) fn of_pointer(&self, address: VirtAddr) -> Option<&Segment> {
         self.containing(address).or_else(|| {
-            let (_, below) = self.segments.range(..address).next_back()?;
+            let (_, (below, _)) = self.segments.range(..address).next_back()?;
             (below.range.end() == address).then_some(below)
         })
     }
 
     /// The segment that is nearest to an address, the lower one of two.
     pub(crate) fn nearest(&self, address: VirtAddr) -> Option<&Segment> {
-        let below = self.segments.range(..=address).next_back().map(|(_, segment)| segment);
-        let above = self.segments.range((Excluded(address), std::ops::Bound::Unbounded)).next();
-        let Some((_, above)) = above else { return below };
+        let below = self.segments.range(..=address).next_back().map(|(_, (segment, _))| segment);
+        let above = self.segments.range((Excluded(address), Unbounded)).next();
+        let Some((_, (above, _))) = above else { return below };
         let Some(below) = below else { return Some(above) };
         let past = address.get().saturating_sub(below.range.end().get().saturating_sub(1));
         let ahead = above.range.start().get() - address.get();
@@ -92,7 +156,13 @@ impl Lends {
 
     /// The segments by address.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Segment> {
-        self.segments.values()
+        self.segments.values().map(|(segment, _)| segment)
+    }
+
+    /// The segments whose ranges came after a version, oldest first.
+    pub(crate) fn since(&self, version: u64) -> impl Iterator<Item = &Segment> {
+        let starts = self.by_version.range((Excluded(version), Unbounded)).map(|(_, start)| start);
+        starts.map(|start| &self.segments[start].0)
     }
 
     /// The number of segments.
@@ -100,11 +170,14 @@ impl Lends {
         self.segments.len()
     }
 
+    /// The bytes of all segments together.
+    pub(crate) fn bytes(&self) -> u128 {
+        self.bytes
+    }
+
     /// Whether there are at least so many bytes between any two segments.
     pub(crate) fn are_apart(&self, bytes: u64) -> bool {
-        let pairs = self.segments.values().zip(self.segments.values().skip(1));
-        let mut gaps = pairs.map(|(low, high)| high.range.start().get() - low.range.end().get());
-        gaps.all(|gap| gap >= bytes)
+        self.gaps.first_key_value().is_none_or(|(&least, _)| least >= bytes)
     }
 
     /// Whether the device reaches each segment as one range.
@@ -112,7 +185,7 @@ impl Lends {
         self.unaddressable == 0
     }
 
-    /// A number that changes whenever the set does.
+    /// A number that grows whenever the set changes.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
@@ -162,6 +235,21 @@ mod tests {
     }
 
     #[test]
+    fn a_lend_of_lent_bytes_changes_nothing() {
+        let mut lends = Lends::default();
+        lend(&mut lends, 100, 200, false);
+        let before = lends.version();
+        lend(&mut lends, 120, 200, false);
+        assert_eq!((lends.version(), lends.since(0).count()), (before, 1));
+        lend(&mut lends, 120, 201, false);
+        assert_eq!(lends.since(before).count(), 1, "the range is another one");
+        let before = lends.version();
+        lends.set_delta(VirtAddr::new(100), None);
+        assert!(lends.version() > before && !lends.is_addressable());
+        assert_eq!(lends.since(before).count(), 0, "the range is the same");
+    }
+
+    #[test]
     fn a_pointer_past_the_end_belongs_to_what_ends_there() {
         let mut lends = Lends::default();
         lend(&mut lends, 100, 200, false);
@@ -187,10 +275,15 @@ mod tests {
         fn the_set_is_the_union_of_its_bytes(
             ranges in prop::collection::vec((0u64..120, 0u64..20), 0..12),
             at in 0u64..160,
+            seen in 0usize..12,
         ) {
             let mut lends = Lends::default();
             let mut bytes = [false; 160];
-            for &(start, len) in &ranges {
+            let mut before = Lends::default();
+            for (number, &(start, len)) in ranges.iter().enumerate() {
+                if number == seen {
+                    before = lends.clone();
+                }
                 lend(&mut lends, start, start + len, false);
                 let first = usize::try_from(start).unwrap();
                 bytes[first..][..usize::try_from(len).unwrap()].fill(true);
@@ -199,6 +292,19 @@ mod tests {
             for (start, end, _) in listed(&lends) {
                 prop_assert!(last_end <= start && start < end);
                 last_end = end;
+            }
+            let all = listed(&lends);
+            let gaps = all.windows(2).map(|pair| pair[1].0 - pair[0].1);
+            let least = gaps.min().unwrap_or(u64::MAX);
+            for apart in 0..30 {
+                prop_assert_eq!(lends.are_apart(apart), least >= apart);
+            }
+            let sum: u64 = all.iter().map(|(start, end, _)| end - start).sum();
+            prop_assert_eq!(lends.bytes(), u128::from(sum));
+            if seen < ranges.len() {
+                let known = listed(&before);
+                let new = all.iter().filter(|row| !known.contains(row)).count();
+                prop_assert_eq!(lends.since(before.version()).count(), new);
             }
             for (address, &lent) in (0..).zip(&bytes) {
                 prop_assert_eq!(lends.containing(VirtAddr::new(address)).is_some(), lent);

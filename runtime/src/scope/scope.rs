@@ -123,8 +123,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 
     /// Whether more bytes are lent than a signed number of 32 bits counts.
     pub(crate) fn lends_much(&self) -> bool {
-        let bytes = self.lends.iter().map(|segment| u128::from(segment.range.len_bytes()));
-        bytes.sum::<u128>() > i32::MAX.unsigned_abs().into()
+        self.lends.bytes() > i32::MAX.unsigned_abs().into()
     }
 
     /// Refuses to lend in a child made by `fork`, and to a lost device.
