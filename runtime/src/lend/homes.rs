@@ -40,12 +40,14 @@ impl Homes {
         self.ranges.insert(start, (end, writable));
     }
 
-    /// A copy of all bytes that are lent for writing, by their addresses.
-    pub(crate) fn save(&self) -> Vec<(u64, Vec<u8>)> {
-        let writable = self.ranges.iter().filter(|&(_, &(_, writable))| writable);
-        writable
-            .map(|(&start, &(end, _))| (start, self.bytes(start, end - start).to_vec()))
-            .collect()
+    /// A copy of the bytes that are lent for writing, by their addresses: those of ranges that were
+    /// added, or all.
+    pub(crate) fn save(&self, ranges: Option<&[VaRange]>) -> Vec<(u64, Vec<u8>)> {
+        let of = |start: u64| Some((start, *self.ranges.get(&start)?));
+        let some = ranges.unwrap_or_default().iter().filter_map(|range| of(range.start().get()));
+        let all = ranges.is_none().then(|| self.ranges.iter().map(|(&start, &of)| (start, of)));
+        let writable = some.chain(all.into_iter().flatten()).filter(|&(_, (_, writable))| writable);
+        writable.map(|(start, (end, _))| (start, self.bytes(start, end - start).to_vec())).collect()
     }
 
     /// Puts a copy back that [`save`](Self::save) made.
@@ -120,7 +122,7 @@ mod tests {
         let mut node = Node { next: &raw const *first, count: AtomicU32::new(3), unused: 0 };
         let mut homes = Homes::default();
         let (start, bytes) = add(&mut homes, &raw mut node, true);
-        let saved = homes.save();
+        let saved = homes.save(None);
         // As a device leaves a pointer: made of an exposed address, in memory from elsewhere.
         let address = (&raw const *second).expose_provenance();
         let left: *const u32 = std::ptr::with_exposed_provenance(address);
@@ -144,7 +146,7 @@ mod tests {
         let mut homes = Homes::default();
         let (start, bytes) = add(&mut homes, &raw mut reference, false);
         assert_eq!(homes.bytes(start, bytes), (&raw const number).addr().to_ne_bytes());
-        assert!(homes.save().is_empty(), "there is nothing to put back");
+        assert!(homes.save(None).is_empty(), "there is nothing to put back");
         homes.bytes_mut(start, bytes).fill(0);
     }
 }

@@ -16,6 +16,7 @@ use crate::{
         grid::Dispatch,
         stream::Plain,
     },
+    lend::lends::Segment,
     trace,
     vk::Pipeline,
 };
@@ -220,9 +221,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             view.note_written(&arguments);
         }
         let (device, translation) = (self.stream.device(), self.config.translation());
+        let written = request.options.transactional.then(|| arguments.reach(true)).flatten();
         let checks = Checks::new(device, request, translation, arguments, &self.lends)?;
         if request.options.transactional {
-            self.transact(request, checks)
+            self.transact(request, checks, written.as_deref())
         } else {
             self.launch_with_checks(request, checks)
         }
@@ -240,10 +242,17 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         self.view.as_ref().is_some_and(|view| view.reaches_process())
     }
 
-    /// Runs a launch alone, and puts lent memory back if it fails.
-    fn transact(&mut self, request: &Request<'_>, checks: Checks) -> Result<(), LaunchError> {
+    /// Runs a launch alone, and puts lent memory back if it fails: of the segments that it may
+    /// write, or of all.
+    fn transact(
+        &mut self,
+        request: &Request<'_>,
+        checks: Checks,
+        written: Option<&[Segment]>,
+    ) -> Result<(), LaunchError> {
         self.finish()?;
-        let saved = self.homes.save();
+        let ranges = written.map(|of| of.iter().map(|segment| segment.range).collect::<Vec<_>>());
+        let saved = self.homes.save(ranges.as_deref());
         let done = self.launch_with_checks(request, checks).and_then(|()| self.finish());
         // On a lost device the launch may still be running, and the end of the scope deals with it.
         if done.is_err() && self.is_over() {
