@@ -1,7 +1,8 @@
 //! Random lends, launches, polls, reads and writes, compared with a model on the CPU.
 //!
 //! Private memory is lent in parts that share pages, and a file at three addresses, in every mode
-//! and backing. Slices that the host has read are kept, and compared again after each read.
+//! and backing. Some kernels reach the lends of their arguments alone, and others all of them.
+//! Slices that the host has read are kept, and compared again after each read.
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 #![allow(clippy::cast_possible_truncation, reason = "numbers of a test are small")]
 
@@ -23,6 +24,18 @@ use proptest::{
 use std::ops::Range;
 use ways::ways;
 
+/// As `MIX`, with both addresses in memory.
+const FAR_MIX: &str = "
+    layout(local_size_x = 8) in;
+    REF(uint, U, 4);
+    REF(uvec2, A, 8);
+    layout(push_constant, scalar) uniform Push { uvec2 pair; uint n; };
+    void main() {
+        if (ID >= n) return;
+        uvec2 x = A(pair).at[0], y = A(pair).at[1];
+        U(y).at[ID] = U(y).at[ID] * 3u + U(x).at[ID];
+    }";
+
 /// Words of a lend: its position, the first word, and how many, as far as there are so many.
 type Part = (usize, usize, usize);
 
@@ -30,8 +43,11 @@ type Part = (usize, usize, usize);
 enum Step {
     /// Lends words of a mapping for writing.
     Lend { map: usize, first: usize, len: usize },
-    /// Adds what is at one place to another.
-    Mix { from: (usize, usize), to: (usize, usize), len: usize },
+    /// Lends many parts of so many words, with as many between them.
+    Scatter { map: usize, first: usize, len: usize, count: usize },
+    /// Adds what is at one place to another; `far` says that the kernel finds both addresses in
+    /// memory, so that it may reach everything.
+    Mix { from: (usize, usize), to: (usize, usize), len: usize, far: bool },
     /// As `Mix`, in a transaction that fails.
     Fail { from: (usize, usize), to: (usize, usize) },
     /// Hands launches over, and asks once or until they are done.
@@ -52,8 +68,10 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (0..3usize, word, 1..2 * WORDS)
             .prop_map(|(map, first, len)| Step::Lend { map, first, len }),
-        4 => (place.clone(), place.clone(), 1..200usize)
-            .prop_map(|(from, to, len)| Step::Mix { from, to, len }),
+        1 => (0..3usize, 0..4 * WORDS, 1..50usize, 1..40usize)
+            .prop_map(|(map, first, len, count)| Step::Scatter { map, first, len, count }),
+        4 => (place.clone(), place.clone(), 1..200usize, prop::bool::weighted(0.3))
+            .prop_map(|(from, to, len, far)| Step::Mix { from, to, len, far }),
         1 => (place.clone(), place).prop_map(|(from, to)| Step::Fail { from, to }),
         1 => any::<bool>().prop_map(|until_done| Step::Poll { until_done }),
         3 => (reads, prop::option::of(part.clone()), part)
@@ -92,20 +110,20 @@ fn any_lends_agree_with_the_model(shared: bool) {
     let rigs: Vec<_> = ways()
         .into_iter()
         .map(|(name, runtime)| {
-            let mix = kernel(&runtime, "mix", MIX);
-            (name, runtime, mix)
+            let kernels = [kernel(&runtime, "mix", MIX), kernel(&runtime, "far mix", FAR_MIX)];
+            (name, runtime, kernels)
         })
         .collect();
     let mut runner = TestRunner::new(Config::with_cases(40));
     let ended = runner.run(&prop::collection::vec(step(), 1..24), |steps| {
-        for (name, runtime, mix) in &rigs {
+        for (name, runtime, kernels) in &rigs {
             let mut maps = if shared {
                 let file = file(4);
                 vec![map(&file), map(&file), map(&file)]
             } else {
                 vec![MmapMut::map_anon(4 * PAGE).unwrap()]
             };
-            check((name, runtime, mix), &mut maps, &steps);
+            check((name, runtime, kernels), &mut maps, &steps);
         }
         Ok(())
     });
@@ -148,6 +166,14 @@ impl<'s> Model<'s> {
         apart.then_some((addresses, [from, to], n))
     }
 
+    /// Does what the kernels do.
+    fn mix(&mut self, [from, to]: [usize; 2], n: usize) {
+        for i in 0..n {
+            let product = self.words[to + i].wrapping_mul(3);
+            self.words[to + i] = product.wrapping_add(self.words[from + i]);
+        }
+    }
+
     /// Reads parts, keeps all slices, and compares all of them after each.
     fn read(&self, name: &str, idle: &Idle<'_, 's, '_>, parts: &[Part]) {
         let mut seen: Vec<(&[u32], Range<usize>)> = Vec::new();
@@ -161,21 +187,47 @@ impl<'s> Model<'s> {
     }
 }
 
-fn check((name, runtime, mix): (&str, &Runtime, &RawKernel), maps: &mut [MmapMut], steps: &[Step]) {
+fn check(
+    (name, runtime, [mix, far_mix]): (&str, &Runtime, &[RawKernel; 2]),
+    maps: &mut [MmapMut],
+    steps: &[Step],
+) {
     let start: Vec<u32> = (0..4 * WORDS as u32).map(|i| i.wrapping_mul(0x9e37_79b9)).collect();
     words(&mut maps[0]).copy_from_slice(&start);
     let mut pieces: Vec<_> = maps.iter_mut().map(|map| vec![(0, words(map))]).collect();
+    let mut pairs = vec![[0u64; 2]; steps.len()];
+    let mut pairs = pairs.iter_mut();
     let expected = runtime.scope(|s| {
         let mut model = Model { words: start, lent: Vec::new() };
         for step in steps {
-            if let Step::Lend { map, first, len } = *step {
-                let map = map % pieces.len();
-                let pieces = &mut pieces[map];
-                if let Some((first, part)) = carve(pieces, first, len) {
+            let (map, first, len, count) = match *step {
+                Step::Lend { map, first, len } => (map, first, len, 1),
+                Step::Scatter { map, first, len, count } => (map, first, len, count),
+                _ => (0, 0, 0, 0),
+            };
+            let map = map % pieces.len();
+            for part in 0..count {
+                if let Some((first, part)) = carve(&mut pieces[map], first + part * 2 * len, len) {
                     model.lent.push((first, s.lend_mut(part)?));
                 }
-            } else if !model.lent.is_empty() {
-                take(name, s, mix, &mut model, step)?;
+            }
+            if model.lent.is_empty() {
+                continue;
+            }
+            match *step {
+                Step::Mix { from, to, len, far: true } => {
+                    let Some((addresses, places, n)) = model.places(from, to, len) else {
+                        continue;
+                    };
+                    let pair = pairs.next().unwrap();
+                    *pair = addresses;
+                    let pair = s.lend(&pair[..])?.ptr().address();
+                    let push = [pair as u32, (pair >> 32) as u32, n as u32];
+                    let (grid, options) = (Grid::cover(n), LaunchOptions::new());
+                    s.launch_raw(far_mix, grid, bytemuck::cast_slice(&push), &options)?;
+                    model.mix(places, n);
+                }
+                _ => take(name, s, mix, &mut model, step)?,
             }
         }
         Ok::<_, Error>(model.words)
@@ -194,14 +246,11 @@ fn take<'s>(
     step: &Step,
 ) -> Result<(), Error> {
     match *step {
-        Step::Lend { .. } => {}
-        Step::Mix { from, to, len } => {
-            let Some(([x, y], [from, to], n)) = model.places(from, to, len) else { return Ok(()) };
+        Step::Lend { .. } | Step::Scatter { .. } => {}
+        Step::Mix { from, to, len, .. } => {
+            let Some(([x, y], places, n)) = model.places(from, to, len) else { return Ok(()) };
             launch(s, mix, x, y, n)?;
-            let words = &mut model.words;
-            for i in 0..n {
-                words[to + i] = words[to + i].wrapping_mul(3).wrapping_add(words[from + i]);
-            }
+            model.mix(places, n);
         }
         Step::Fail { from, to } => {
             let lent = model.lent.iter().map(|(_, lent)| lent.len()).max().unwrap_or(0);

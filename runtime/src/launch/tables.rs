@@ -1,4 +1,5 @@
-//! Tables of segments that kernels bisect, each kept as long as launches use it or may use it again.
+//! Tables of segments that kernels bisect, each kept as long as launches use it, or may use it
+//! again.
 
 use super::control_block::Row;
 use crate::{

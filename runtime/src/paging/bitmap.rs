@@ -23,7 +23,7 @@ pub(super) struct FaultBitmap {
 impl FaultBitmap {
     /// A bitmap without faults.
     pub(super) fn new(device: &Device, range: VaRange, lend: usize) -> Result<Self, VulkanError> {
-        let words = super::pages::pages_of(range) as u64 / PAGES_PER_WORD + 2;
+        let words = super::lend_pages::pages_of(range) as u64 / PAGES_PER_WORD + 2;
         let buffer = SharedBuffer::for_host(device, words * 4)?;
         Ok(Self { lend, range, buffer })
     }

@@ -7,7 +7,10 @@
 #![allow(clippy::cast_possible_truncation, reason = "hosts are 64-bit: `farptr_hmm` sees to it")]
 
 pub(crate) mod areas;
+mod bit_set;
 mod bitmap;
+mod lend_pages;
+mod lists;
 pub(crate) mod pages;
 pub(crate) mod plan;
 mod prefetch;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     paging::{
-        pages::pages_of,
+        lend_pages::pages_of,
         plan::{Costs, Plan, Replay},
         reach::Reach,
         rounds,

@@ -8,7 +8,6 @@ use super::{
     plan::{Costs, Ended, Plan, Replay},
     prefetch,
     process::{Access, Change, Limits, ProcessPages},
-    reach::Reach,
     report::{Denial, Missing, Report},
     table::Frozen,
 };
@@ -69,7 +68,7 @@ pub(crate) fn launch<R: Run>(
 ) -> (Outcome<(), R>, Costs) {
     if pages.has_aliases() {
         // Bytes that are written at one address may be read at another.
-        plan.writes = Reach::All;
+        plan.writes = pages.with_aliased(plan.writes);
         if plan.replay == Replay::Overwrite {
             plan.replay = Replay::Undo;
         }

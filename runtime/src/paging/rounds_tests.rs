@@ -1,7 +1,9 @@
 use super::*;
+use crate::stats::steps;
 use crate::{
     paging::{
-        pages::pages_of,
+        lend_pages::pages_of,
+        reach::Reach,
         soft::{Home, Launch, Op, Soft, Words, access_of, interpret},
     },
     test_hooks::ServeFaults,
@@ -74,7 +76,11 @@ fn finish(launch: &mut Launch, pages: &mut Pages) {
 /// Lends with gaps between them, some sharing a page with the next.
 fn lends() -> impl Strategy<Value = Vec<Lent>> {
     let lend = (0..700u64, 1..1500u64, any::<bool>(), any::<bool>());
-    prop::collection::vec(lend, 1..6).prop_map(|parts| {
+    let few = prop::collection::vec(lend.clone(), 1..6);
+    let small =
+        lend.prop_map(|(gap, words, writable, run)| (gap % 40, words % 90 + 1, writable, run));
+    let many = prop::collection::vec(small, 20..60);
+    prop_oneof![3 => few, 1 => many].prop_map(|parts| {
         let mut next = HOME;
         let place = |(gap, words, writable, run): (u64, u64, bool, bool)| {
             let lent = Lent { start: next + gap * 8, words, writable, run };
@@ -142,7 +148,8 @@ proptest! {
         (lends, launches, order) in cases(), capacity in 0..8usize, writes_back in any::<bool>(),
         knows_writes in any::<bool>()
     ) {
-        let bytes = 8 * 6 * 2300;
+        let end = lends.last().map_or(HOME, |last| last.start + last.words * 8);
+        let bytes = usize::try_from(end - HOME).unwrap().next_multiple_of(4096);
         let mut oracle = home(bytes);
         let (mut launch, mut pages) = device(home(bytes), &lends, Vec::new());
         launch.device.capacity = capacity;
@@ -359,4 +366,52 @@ fn strategies_follow_from_effects() {
     (effects.atomics, effects.overwrites) = (false, true);
     assert_eq!(Replay::of(&effects), Replay::Overwrite);
     assert_eq!(Replay::Undo.to_string(), "a round with faults is undone from host memory");
+}
+
+/// The steps of the host for a launch on a page that it has written before, and for bringing the
+/// page home, beside so many other lends, in a lend of so many pages.
+fn steps_beside(others: usize, pages: u64) -> (usize, usize) {
+    let far = HOME + pages * PAGE_BYTES;
+    let other = |number: usize| Lent {
+        start: far + number as u64 * 64,
+        words: 4,
+        writable: true,
+        run: false,
+    };
+    let mut lends = vec![Lent { start: HOME, words: pages * 512, writable: true, run: false }];
+    lends.extend((0..others).map(other));
+    let add = |lend: &Lent| {
+        let Lent { start: base, words: count, .. } = *lend;
+        vec![Op::Set { to: 1, value: 1 }, Op::Add { value: 1, old: 2, base, index: 0, count }]
+    };
+    let bytes = usize::try_from(pages * PAGE_BYTES).unwrap() + others * 64;
+    let zeroes = Home { start: HOME, bytes: vec![0; bytes] };
+    let (mut launch, mut pages) = device(zeroes, &lends, Vec::new());
+    // All lends have pages that are newer than home, as in the middle of a scope.
+    launch.device.programs = lends.iter().map(add).collect();
+    let (result, _) = go(&mut launch, &mut pages, plan(Replay::Undo));
+    assert_eq!(result, Ok(()));
+    launch.device.programs = vec![add(&lends[0])];
+    steps::take();
+    let plan = Plan { writes: Reach::these([0]), written: vec![0], ..plan(Replay::Undo) };
+    let (result, costs) = go(&mut launch, &mut pages, plan);
+    assert_eq!((result, costs.rounds, costs.bytes_home), (Ok(()), 1, PAGE_BYTES));
+    let launched = steps::take();
+    let dirty = pages.dirty_among(0, 0..lends[0].words as usize / 512);
+    assert_eq!(write_back(&mut launch.device, &mut pages, &dirty), Ok(PAGE_BYTES));
+    let brought = steps::take();
+    finish(&mut launch, &mut pages);
+    assert!(lends[1..].iter().all(|lend| launch.device.home.load(lend.start, false) == 1));
+    assert_eq!(launch.device.home.load(HOME, false), 2);
+    (launched, brought)
+}
+
+#[test]
+fn a_launch_takes_no_steps_for_lends_and_pages_that_it_does_not_reach() {
+    let (launched, brought) = steps_beside(2, 2);
+    assert!(0 < launched && launched < 50 && brought < 20, "{launched}, {brought}");
+    assert_eq!(steps_beside(2000, 2), (launched, brought));
+    // A level of bits more for each 64 times as many pages.
+    let (large_launched, large_brought) = steps_beside(2, 4096);
+    assert!(large_launched < 2 * launched && large_brought < 2 * brought + 2);
 }

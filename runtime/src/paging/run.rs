@@ -21,7 +21,7 @@ use crate::{
         stop::StopWord,
         wait::wait_or_stop,
     },
-    lend::lends::Lends,
+    lend::lends::{Lends, Segment},
     residency::frames::Copies,
     stats::Counters,
     times::LaunchTicks,
@@ -31,8 +31,9 @@ use crate::{
         command::{Recording, Work},
     },
 };
+use farptr_hmm::VirtAddr;
 use rustix::time::{ClockId, clock_gettime};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Faults that the log of a round has room for.
 const LOG_CAPACITY: u32 = 1023;
@@ -56,8 +57,10 @@ pub(super) struct Prepared {
 pub(super) struct Round<'r> {
     pub(super) log: &'r SharedBuffer,
     pub(super) channel: &'r mut Channel,
-    /// In the order of the segments' records.
-    pub(super) bitmaps: Vec<&'r FaultBitmap>,
+    /// By the starts of the segments.
+    pub(super) bitmaps: &'r BTreeMap<VirtAddr, FaultBitmap>,
+    /// The segments that the kernel reaches, or all.
+    pub(super) reached: Option<&'r [Segment]>,
 }
 
 impl Round<'_> {
@@ -186,7 +189,14 @@ impl<'r> Runner<'r> {
         if log.faults == 0 {
             return report;
         }
-        self.round.bitmaps.iter().for_each(|bitmap| bitmap.take(&mut report.missing));
+        let Round { bitmaps, reached, .. } = &self.round;
+        match reached {
+            None => bitmaps.values().for_each(|bitmap| bitmap.take(&mut report.missing)),
+            Some(segments) => {
+                let bitmaps = segments.iter().filter_map(|of| bitmaps.get(&of.range.start()));
+                bitmaps.for_each(|bitmap| bitmap.take(&mut report.missing));
+            }
+        }
         report.faults.clone_from(&log.records);
         report.faults.sort_by_key(FaultRecord::order);
         report

@@ -100,11 +100,13 @@ pub(crate) struct Shared {
     pub(crate) files: Files,
     /// By the first byte's offset, then by its address.
     stretches: BTreeMap<(FileOffset, u64), Stretch>,
+    /// The file's bytes of each stretch, by its address.
+    by_address: BTreeMap<u64, FileOffset>,
     /// The length of the longest stretch. A stretch that contains a byte starts at most this far
     /// below it.
     longest: u64,
     /// Pages that lie at several lent addresses, one of them writable: the number of each.
-    aliases: HashMap<FileOffset, usize>,
+    aliases: BTreeMap<FileOffset, usize>,
 }
 
 impl Shared {
@@ -123,6 +125,7 @@ impl Shared {
             let stretch = Stretch { end, writable };
             self.compare(file, (offset, address), stretch, &mut addresses);
             self.stretches.insert((FileOffset { file, offset }, address), stretch);
+            self.by_address.insert(address, FileOffset { file, offset });
             self.longest = self.longest.max(end - offset);
         }
         addresses
@@ -157,25 +160,28 @@ impl Shared {
 
     /// Forgets a lend.
     pub(crate) fn remove(&mut self, range: VaRange) {
-        let within = |address: u64| range.contains(farptr_hmm::VirtAddr::new(address));
-        self.stretches.retain(|&(_, address), _| !within(address));
+        let within = range.start().get()..range.end().get();
+        let forgotten: Vec<_> =
+            self.by_address.range(within).map(|(&at, &place)| (place, at)).collect();
+        for (place, address) in forgotten {
+            self.by_address.remove(&address);
+            self.stretches.remove(&(place, address));
+        }
     }
 
     /// The numbers of the pages of a lend that lie at several addresses, by their place in it.
-    pub(crate) fn aliases(&mut self, range: VaRange, areas: &[Vma]) -> HashMap<usize, usize> {
-        let mut numbers = HashMap::new();
-        if self.aliases.is_empty() {
-            return numbers;
-        }
+    pub(crate) fn aliases(&mut self, range: VaRange, areas: &[Vma]) -> BTreeMap<usize, usize> {
+        let mut numbers = BTreeMap::new();
         let first = range.start().get() / PAGE_BYTES;
-        for area in areas {
+        for area in areas.iter().filter(|_| !self.aliases.is_empty()) {
             let Some(lent) = area.range.intersection(&range) else { continue };
-            let pages = lent.start().get() / PAGE_BYTES..lent.end().get().div_ceil(PAGE_BYTES);
-            for page in pages {
-                let Some(place) = FileOffset::of(area, page, &mut self.files) else { break };
-                if let Some(&number) = self.aliases.get(&place) {
-                    numbers.insert(usize::try_from(page - first).unwrap_or(usize::MAX), number);
-                }
+            let page = lent.start().get() / PAGE_BYTES;
+            let pages = lent.end().get().div_ceil(PAGE_BYTES) - page;
+            let Some(start) = FileOffset::of(area, page, &mut self.files) else { continue };
+            let end = FileOffset { offset: start.offset + pages * PAGE_BYTES, ..start };
+            for (place, &number) in self.aliases.range(start..end) {
+                let place = page - first + (place.offset - start.offset) / PAGE_BYTES;
+                numbers.insert(usize::try_from(place).unwrap_or(usize::MAX), number);
             }
         }
         numbers

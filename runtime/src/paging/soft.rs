@@ -6,7 +6,8 @@
 
 use super::{
     PAGE_BYTES,
-    pages::{LendPages, Pages},
+    lend_pages::LendPages,
+    pages::Pages,
     plan::Ended,
     report::{Missing, Report},
     rounds::Run,

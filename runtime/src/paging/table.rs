@@ -4,6 +4,8 @@
 //! returns a [`Frozen`]: while a round holds it, the borrow checker keeps the table constant. The
 //! formats are those of [`control`](farptr_rewrite::control).
 
+use super::bit_set::BitSet;
+use crate::stats::step;
 use farptr_rewrite::control::{ENTRY_READ, ENTRY_WRITE, PAGE_BYTES, TREE_FANOUT};
 use std::{collections::BTreeMap, ops::Range};
 
@@ -61,6 +63,8 @@ pub(crate) struct Flat(usize);
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     slabs: Vec<Slab>,
+    /// The slabs that have changed blocks, each once.
+    changed: Vec<usize>,
     tree: Option<Tree>,
 }
 
@@ -69,8 +73,8 @@ pub(crate) struct Table {
 struct Slab {
     address: u64,
     words: Vec<u64>,
-    /// A bit per block that differs from the device's.
-    changed: Vec<u64>,
+    /// The blocks that differ from the device's.
+    changed: BitSet,
 }
 
 /// The slabs of the radix tree.
@@ -92,57 +96,62 @@ pub(crate) struct Frozen<'t>(#[cfg_attr(not(test), expect(dead_code, reason = "h
 impl Slab {
     fn new(address: u64, words: usize, fill: u64) -> Self {
         // The device's memory holds anything at first.
-        Self { address, words: vec![fill; words], changed: all_blocks(words) }
+        let changed = BitSet::all_below(words.div_ceil(BLOCK));
+        Self { address, words: vec![fill; words], changed }
     }
 
-    fn set(&mut self, index: usize, word: u64) {
+    /// Sets a word, and says whether this is the first change since the last upload.
+    fn set(&mut self, index: usize, word: u64) -> bool {
         if self.words[index] == word {
-            return;
+            return false;
         }
         self.words[index] = word;
-        let block = index / BLOCK;
-        self.changed[block / 64] |= 1 << (block % 64);
+        let is_first = self.changed.count() == 0;
+        self.changed.insert(index / BLOCK);
+        is_first
     }
 
     /// Hands out the stretches of words that changed, and forgets that they did.
     fn take_changes(&mut self) -> Vec<Range<usize>> {
         let mut ranges: Vec<Range<usize>> = Vec::new();
-        for (index, bits) in self.changed.iter_mut().enumerate() {
-            let mut rest = std::mem::take(bits);
-            while rest != 0 {
-                let block = index * 64 + rest.trailing_zeros() as usize;
-                rest &= rest - 1;
-                let end = ((block + 1) * BLOCK).min(self.words.len());
-                match ranges.last_mut() {
-                    Some(last) if last.end == block * BLOCK => last.end = end,
-                    _ => ranges.push(block * BLOCK..end),
-                }
+        while let Some(block) = self.changed.next(ranges.last().map_or(0, |last| last.end / BLOCK))
+        {
+            self.changed.remove(block);
+            let end = ((block + 1) * BLOCK).min(self.words.len());
+            match ranges.last_mut() {
+                Some(last) if last.end == block * BLOCK => last.end = end,
+                _ => ranges.push(block * BLOCK..end),
             }
         }
         ranges
     }
 }
 
-/// A bit for each block of so many words.
-fn all_blocks(words: usize) -> Vec<u64> {
-    let blocks = words.div_ceil(BLOCK);
-    let mut all = vec![u64::MAX; blocks.div_ceil(64)];
-    if let (Some(last), spare @ 1..) = (all.last_mut(), blocks % 64) {
-        *last = (1 << spare) - 1;
-    }
-    all
-}
-
 impl Table {
     /// Adds a table of absent pages, for which the device has room at an address.
     pub(crate) fn add_flat(&mut self, pages: usize, address: u64) -> Flat {
-        self.slabs.push(Slab::new(address, pages, Entry::ABSENT.word()));
-        Flat(self.slabs.len() - 1)
+        Flat(self.add(address, pages, Entry::ABSENT.word()))
+    }
+
+    /// Adds a slab and returns its place.
+    fn add(&mut self, address: u64, words: usize, fill: u64) -> usize {
+        let place = self.slabs.len();
+        self.slabs.push(Slab::new(address, words, fill));
+        if words > 0 {
+            self.changed.push(place);
+        }
+        place
+    }
+
+    fn set_word(&mut self, slab: usize, index: usize, word: u64) {
+        if self.slabs[slab].set(index, word) {
+            self.changed.push(slab);
+        }
     }
 
     /// Enters a page of a flat table, by its place in it.
     pub(crate) fn set(&mut self, flat: Flat, index: usize, entry: Entry) {
-        self.slabs[flat.0].set(index, entry.word());
+        self.set_word(flat.0, index, entry.word());
     }
 
     /// The device address of a flat table.
@@ -166,15 +175,11 @@ impl Table {
         let absent_node = allocate(NODE_BYTES)?;
         let root = allocate(u64::from(width.root_entries()) * 8)?;
         let fanout = TREE_FANOUT as usize;
-        self.slabs.push(Slab::new(absent_leaf, fanout, Entry::ABSENT.word()));
-        self.slabs.push(Slab::new(absent_node, fanout, absent_leaf));
-        self.slabs.push(Slab::new(root, width.root_entries() as usize, absent_node));
-        self.tree = Some(Tree {
-            root: self.slabs.len() - 1,
-            absent_leaf,
-            nodes: BTreeMap::new(),
-            leaves: BTreeMap::new(),
-        });
+        self.add(absent_leaf, fanout, Entry::ABSENT.word());
+        self.add(absent_node, fanout, absent_leaf);
+        let root = self.add(root, width.root_entries() as usize, absent_node);
+        self.tree =
+            Some(Tree { root, absent_leaf, nodes: BTreeMap::new(), leaves: BTreeMap::new() });
         Ok(())
     }
 
@@ -195,46 +200,51 @@ impl Table {
         entry: Entry,
         mut allocate: impl FnMut(u64) -> Result<u64, E>,
     ) -> Result<bool, E> {
-        let Some(tree) = &mut self.tree else {
+        let Some(tree) = &self.tree else {
             return Ok(false);
         };
+        let (root, absent_leaf) = (tree.root, tree.absent_leaf);
         let (top, middle) = (page >> (2 * FANOUT_BITS), page >> FANOUT_BITS);
-        if top >= self.slabs[tree.root].words.len() as u64 {
+        if top >= self.slabs[root].words.len() as u64 {
             return Ok(false);
         }
         let at = (page % TREE_FANOUT) as usize;
         if let Some(&leaf) = tree.leaves.get(&middle) {
-            self.slabs[leaf].set(at, entry.word());
+            self.set_word(leaf, at, entry.word());
             return Ok(true);
         }
         if entry == Entry::ABSENT {
             return Ok(true);
         }
+        let known = tree.nodes.get(&top).copied();
         let leaf_address = allocate(NODE_BYTES)?;
-        let node = match tree.nodes.get(&top) {
-            Some(&node) => node,
+        let node = match known {
+            Some(node) => node,
             None => {
                 let address = allocate(NODE_BYTES)?;
-                self.slabs.push(Slab::new(address, TREE_FANOUT as usize, tree.absent_leaf));
-                let node = self.slabs.len() - 1;
-                tree.nodes.insert(top, node);
-                self.slabs[tree.root].set(top as usize, address);
+                let node = self.add(address, TREE_FANOUT as usize, absent_leaf);
+                if let Some(tree) = &mut self.tree {
+                    tree.nodes.insert(top, node);
+                }
+                self.set_word(root, top as usize, address);
                 node
             }
         };
-        self.slabs.push(Slab::new(leaf_address, TREE_FANOUT as usize, Entry::ABSENT.word()));
-        let leaf = self.slabs.len() - 1;
-        tree.leaves.insert(middle, leaf);
-        self.slabs[leaf].set(at, entry.word());
-        self.slabs[node].set((middle % TREE_FANOUT) as usize, leaf_address);
+        let leaf = self.add(leaf_address, TREE_FANOUT as usize, Entry::ABSENT.word());
+        if let Some(tree) = &mut self.tree {
+            tree.leaves.insert(middle, leaf);
+        }
+        self.set_word(leaf, at, entry.word());
+        self.set_word(node, (middle % TREE_FANOUT) as usize, leaf_address);
         Ok(true)
     }
 
     /// Forgets what the device has: the next upload passes all words.
     pub(crate) fn doubt(&mut self) {
         for slab in &mut self.slabs {
-            slab.changed = all_blocks(slab.words.len());
+            slab.changed = BitSet::all_below(slab.words.len().div_ceil(BLOCK));
         }
+        self.changed = (0..self.slabs.len()).collect();
     }
 
     /// Passes changed words and their addresses to `write`, and freezes the table for a round.
@@ -247,8 +257,10 @@ impl Table {
         &mut self,
         mut write: impl FnMut(u64, &[u64]) -> Result<(), E>,
     ) -> Result<Frozen<'_>, E> {
-        for slab in &mut self.slabs {
+        for slab in self.changed.drain(..) {
+            let slab = &mut self.slabs[slab];
             for range in slab.take_changes() {
+                step(range.len().div_ceil(BLOCK));
                 write(slab.address + range.start as u64 * 8, &slab.words[range])?;
             }
         }

@@ -25,9 +25,9 @@ impl Device {
             self.words.extend(places.zip(words.iter().copied()));
             Ok::<(), Infallible>(())
         });
-        assert!(
-            frozen.unwrap().table().slabs.iter().all(|slab| slab.changed.iter().all(|&b| b == 0))
-        );
+        let frozen = frozen.unwrap();
+        let Table { slabs, changed, .. } = frozen.table();
+        assert!(changed.is_empty() && slabs.iter().all(|slab| slab.changed.count() == 0));
     }
 
     /// A walk of the tree, as the kernel does it.

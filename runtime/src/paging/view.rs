@@ -4,7 +4,9 @@ use super::{
     PAGE_BYTES,
     areas::Areas,
     bitmap::FaultBitmap,
-    pages::{Dirty, Pages, pages_of},
+    lend_pages::pages_of,
+    lists::Lists,
+    pages::{Dirty, Pages},
     plan::{Ended, Plan, Replay},
     process::{LentProcess, ProcessPages, address_width},
     reach::Reach,
@@ -17,9 +19,10 @@ use crate::{
     config::Config,
     launch::{
         channel::Channel,
-        control_block::{self, Arguments, Head, Record, Row},
+        control_block::{self, Arguments, Head, Record},
         launcher::Launcher,
         pool::Pooled,
+        tables::Key,
     },
     lend::{
         homes::Homes,
@@ -28,7 +31,7 @@ use crate::{
         shown::Shown,
     },
     residency::frames::{Copies, Frames},
-    stats::Counters,
+    stats::{Counters, step},
     trace,
     vk::buffer::SharedBuffer,
 };
@@ -51,18 +54,16 @@ pub(crate) struct View {
     log: SharedBuffer,
     channel: Pooled<Channel>,
     process: Option<ProcessPages>,
-    /// Memory for the segments that kernels bisect, made for the first launch that does.
-    list: Option<SegmentList>,
+    lists: Lists,
     /// The areas of the process, if the kernel tells.
     areas: Option<Areas>,
     /// Whether memory is as launches without rounds need it.
     is_settled: bool,
-}
-
-/// Memory that each launch fills anew with the records of segments: no launch runs beside another.
-struct SegmentList {
-    address: u64,
-    bytes: u64,
+    /// The version of the lends whose areas were all looked up, where lends may be reached without
+    /// a table.
+    known: u64,
+    /// The version of the lends that all had their tables; 0 once one has lost its table.
+    all_placed: u64,
 }
 
 impl View {
@@ -87,9 +88,11 @@ impl View {
             frames: Frames::new(device, config.hooks.staged_copies),
             bitmaps: BTreeMap::new(),
             process: None,
-            list: None,
+            lists: Lists::default(),
             areas: Maps::open().ok().map(Areas::of),
             is_settled: true,
+            known: 0,
+            all_placed: 0,
             launcher: Arc::clone(launcher),
             config: Arc::clone(config),
         })
@@ -128,25 +131,16 @@ impl View {
         lends: &mut Lends,
         homes: &mut Homes,
     ) -> Result<(), LaunchError> {
-        let new = self.unplaced(lends);
-        if !new.is_empty() {
-            let placed = self.place(&new, lends, homes);
-            // Segments that were placed anew have moved, even if others could not be placed.
-            if !self.config.imports() {
-                self.note_resident(lends, &Reach::All);
-            }
-            placed?;
-        }
         let reached = launch.arguments.reach(false);
-        let reached = reached.unwrap_or_else(|| lends.iter().copied().collect());
-        let prepared = self.prepare(launch, lends, &reached)?;
-        let outcome = self.run(launch, &prepared, lends, &reached, homes);
-        // Other lends lose pages too if memory lies at several addresses, and any may after a
-        // failure.
-        let all = outcome.is_err() || self.pages.has_aliases();
-        let reach = self.reach((!all).then_some(&reached));
+        let reached = reached.as_deref();
+        let placed = self.place(reached, lends, homes);
+        // Segments that were placed anew have moved, even if others could not be placed.
+        self.note_resident(lends);
+        placed?;
+        let prepared = self.prepare(launch, lends, reached)?;
+        let outcome = self.run(launch, &prepared, lends, reached, homes);
         self.is_settled = false;
-        let finished = self.finish(lends, &reach, homes);
+        let finished = self.finish(lends, homes);
         outcome.and(finished)
     }
 
@@ -157,28 +151,37 @@ impl View {
         lends: &mut Lends,
         homes: &mut Homes,
     ) -> Result<(), LaunchError> {
-        if self.is_settled { Ok(()) } else { self.finish(lends, &Reach::All, homes) }
+        if self.is_settled { Ok(()) } else { self.finish(lends, homes) }
     }
 
-    /// The kernel's form for a launch that reaches some segments, and its control block.
+    /// The kernel's form for a launch that reaches some segments, or all, and its control block.
     fn prepare(
         &mut self,
         launch: &Launch<'_>,
         lends: &Lends,
-        reached: &[Segment],
+        reached: Option<&[Segment]>,
     ) -> Result<Prepared, LaunchError> {
         let &Launch { request, arguments, .. } = launch;
         let translation = Translation::Table { tree: arguments.open };
         let device = self.launcher.device();
-        let (variant, layout) =
-            request.form(device, arguments, translation, lends, reached.len())?;
+        let count = reached.map_or(lends.len(), <[Segment]>::len);
+        let (variant, layout) = request.form(device, arguments, translation, lends, count)?;
         let pipeline = request.code.rewritten(request.kernel, &variant)?;
         let analysis = &arguments.facts.analysis;
-        let records =
-            control_block::records(&layout, analysis, variant.search, self.records(reached));
-        let (segments, inline) = match variant.search {
-            Search::Unrolled(_) => (0, records),
-            Search::Bisected { .. } => (self.store_list(&records)?, Vec::new()),
+        let (search, all) = (variant.search, reached.is_none());
+        let key = Key { version: lends.version(), code: request.code, search };
+        let (segments, inline) = if let Some(address) = self.lists.find(key).filter(|_| all) {
+            (address, Vec::new())
+        } else {
+            let segments = all.then(|| lends.iter()).into_iter().flatten();
+            let segments = self.records(segments.chain(reached.unwrap_or_default()));
+            let records = control_block::records(&layout, analysis, search, segments);
+            match search {
+                Search::Unrolled(_) => (0, records),
+                Search::Bisected { .. } => {
+                    (self.lists.store(&mut self.frames, key, all, &records)?, Vec::new())
+                }
+            }
         };
         let head = self.head(launch, segments);
         let rows = control_block::rows(&layout, &head, analysis, &arguments.windows, &inline);
@@ -200,12 +203,12 @@ impl View {
             Replay::Overwrite if !arguments.are_apart() => Replay::Undo,
             replay => replay,
         };
-        let lend = |segment: Segment| Some(self.bitmaps.get(&segment.range.start())?.lend);
+        let lend = |segment: Segment| Some(self.placed(&segment)?.lend);
         Plan {
             replay,
             transactional: request.options.transactional,
             written: arguments.written().filter_map(lend).collect(),
-            writes: self.reach(arguments.reach(true).as_ref()),
+            writes: self.reach(arguments.reach(true).as_deref()),
             max_rounds: request.options.max_rounds,
             max_faults: request.options.max_faults,
             serve_faults: self.config.hooks.serve_faults,
@@ -214,10 +217,16 @@ impl View {
     }
 
     /// The lends of segments, or all.
-    fn reach(&self, segments: Option<&Vec<Segment>>) -> Reach {
+    fn reach(&self, segments: Option<&[Segment]>) -> Reach {
         let Some(segments) = segments else { return Reach::All };
-        let lend = |segment: &Segment| Some(self.bitmaps.get(&segment.range.start())?.lend);
-        Reach::these(segments.iter().filter_map(lend))
+        Reach::these(segments.iter().filter_map(|segment| Some(self.placed(segment)?.lend)))
+    }
+
+    /// The bitmap of a segment that has its table. One that starts there may be of a segment that
+    /// is part of a larger one now.
+    fn placed(&self, segment: &Segment) -> Option<&FaultBitmap> {
+        let bitmap = self.bitmaps.get(&segment.range.start())?;
+        (bitmap.range == segment.range).then_some(bitmap)
     }
 
     fn run(
@@ -225,14 +234,13 @@ impl View {
         launch: &Launch<'_>,
         prepared: &Prepared,
         lends: &Lends,
-        reached: &[Segment],
+        reached: Option<&[Segment]>,
         homes: &mut Homes,
     ) -> Result<(), LaunchError> {
         let plan = self.plan(launch);
         let Self { launcher, pages, frames, bitmaps, log, channel, process, .. } = self;
-        let bitmaps = reached.iter().filter_map(|s| bitmaps.get(&s.range.start())).collect();
         let memory = Copies { frames, homes };
-        let round = Round { log, channel, bitmaps };
+        let round = Round { log, channel, bitmaps, reached };
         let mut runner = Runner::new(launcher.device(), launch, prepared, memory, round);
         let (outcome, costs) = rounds::launch(&mut runner, pages, process.as_mut(), plan);
         let device_failed = matches!(outcome, Err(Ended::Device(_)));
@@ -242,6 +250,7 @@ impl View {
         if device_failed {
             self.frames.forget_writes();
             self.pages.doubt();
+            self.lists.doubt();
         }
         outcome
     }
@@ -249,61 +258,70 @@ impl View {
     /// Leaves memory as launches without rounds need it. With imports, the newest bytes are written
     /// home, and the device drops its pages of imported segments. With copies, segments of which
     /// the device has all pages get the distance to their frames.
-    fn finish(
-        &mut self,
-        lends: &mut Lends,
-        reach: &Reach,
-        homes: &mut Homes,
-    ) -> Result<(), LaunchError> {
+    fn finish(&mut self, lends: &mut Lends, homes: &mut Homes) -> Result<(), LaunchError> {
         // The last round may have brought pages that no other round has taken along.
         self.frames.finish_writes()?;
-        if !self.config.imports() {
-            self.note_resident(lends, reach);
-            self.is_settled = true;
-            return Ok(());
+        if self.config.imports() {
+            self.bring_home(homes)?;
+            let mut changed = self.pages.take_changed();
+            changed.retain(|&position| {
+                let start = self.pages.lends()[position].range().start();
+                lends.containing(start).is_some_and(|segment| segment.delta.is_some())
+            });
+            // Memory that launches reach at home may also have a frame, because it is lent at
+            // another address too: those go as well.
+            self.pages.forget(changed);
+        } else {
+            self.note_resident(lends);
         }
-        self.bring_home(homes)?;
-        for segment in lends.iter().filter(|segment| segment.delta.is_some()) {
-            self.forget(segment.range.start());
-        }
-        // Memory that launches reach at home may also have a frame, because it is lent at another
-        // address too.
-        self.pages.forget_aliases();
         self.is_settled = true;
         Ok(())
     }
 
-    /// The segments that have no table and bitmap.
-    fn unplaced(&self, lends: &Lends) -> Vec<Segment> {
-        let is_new = |segment: &&Segment| {
-            let known = self.bitmaps.get(&segment.range.start());
-            known.is_none_or(|bitmap| bitmap.range != segment.range)
-        };
-        lends.iter().filter(is_new).copied().collect()
+    /// The segments among those that a launch reaches, or all, that have no table and bitmap.
+    fn unplaced(&self, reached: Option<&[Segment]>, lends: &Lends) -> Vec<Segment> {
+        let all = reached.is_none().then(|| lends.since(self.all_placed)).into_iter().flatten();
+        let segments = reached.unwrap_or_default().iter().chain(all);
+        let looked = segments.inspect(|_| step(1));
+        looked.filter(|segment| self.placed(segment).is_none()).copied().collect()
     }
 
-    /// Gives every segment a table and a bitmap; some are new.
+    /// Gives the segments that a launch reaches, or all, their tables and bitmaps.
+    ///
+    /// Memory at several addresses is found here: by the areas of segments that get their first
+    /// table and, where kernels work on imported memory without one, of all that are new.
     fn place(
         &mut self,
-        new: &[Segment],
+        reached: Option<&[Segment]>,
         lends: &Lends,
         homes: &mut Homes,
     ) -> Result<(), VulkanError> {
-        self.refresh_areas();
-        if self.pages.has_aliases() {
-            self.bring_home(homes)?;
-        }
-        let mut aliased = BTreeSet::new();
-        for segment in new {
-            self.retire_within(segment.range)?;
-            let areas = self.areas_of(segment.range);
-            aliased.extend(self.pages.shared.add(segment.range, segment.writable, &areas));
-        }
-        self.retire_aliased(lends, &aliased, homes)?;
-        for segment in lends.iter() {
-            if !self.bitmaps.contains_key(&segment.range.start()) {
-                self.add(segment)?;
+        let unplaced = self.unplaced(reached, lends);
+        let imported = self.config.imports().then(|| lends.since(self.known).copied().collect());
+        let unknown: Vec<Segment> = imported.unwrap_or_else(|| unplaced.clone());
+        if !(unplaced.is_empty() && unknown.is_empty()) {
+            self.refresh_areas();
+            if self.pages.has_aliases() {
+                self.bring_home(homes)?;
             }
+            let mut aliased = BTreeSet::new();
+            for segment in &unknown {
+                step(1);
+                self.retire_within(segment.range)?;
+                let areas = self.areas_of(segment.range);
+                aliased.extend(self.pages.shared.add(segment.range, segment.writable, &areas));
+            }
+            let moved = self.retire_aliased(lends, &aliased, homes)?;
+            for segment in unplaced.iter().chain(&moved) {
+                if self.placed(segment).is_none() {
+                    self.add(segment)?;
+                }
+            }
+            // After an error they are looked up again.
+            self.known = lends.version();
+        }
+        if reached.is_none() {
+            self.all_placed = lends.version();
         }
         Ok(())
     }
@@ -319,27 +337,32 @@ impl View {
         Ok(())
     }
 
-    /// Removes segments that must share frames with new ones; they are added again.
+    /// Removes segments that must share frames with new ones, and returns those that had tables:
+    /// they are to be added again.
     fn retire_aliased(
         &mut self,
         lends: &Lends,
         addresses: &BTreeSet<u64>,
         homes: &mut Homes,
-    ) -> Result<(), VulkanError> {
-        if addresses.is_empty() {
-            return Ok(());
+    ) -> Result<Vec<Segment>, VulkanError> {
+        if !addresses.is_empty() {
+            self.bring_home(homes)?;
         }
-        self.bring_home(homes)?;
+        let mut moved = Vec::new();
         for &address in addresses {
-            if let Some(segment) = lends.containing(VirtAddr::new(address)) {
+            let Some(&segment) = lends.containing(VirtAddr::new(address)) else { continue };
+            if self.placed(&segment).is_some() {
                 self.retire(segment.range.start())?;
+                moved.push(segment);
             }
         }
-        Ok(())
+        Ok(moved)
     }
 
     fn retire(&mut self, start: VirtAddr) -> Result<(), VulkanError> {
         let Some(bitmap) = self.bitmaps.remove(&start) else { return Ok(()) };
+        self.all_placed = 0;
+        self.lists.doubt();
         match self.pages.retire(bitmap.lend) {
             Some(frames) => self.frames.release(frames),
             None => Ok(()),
@@ -347,6 +370,8 @@ impl View {
     }
 
     fn add(&mut self, segment: &Segment) -> Result<(), VulkanError> {
+        step(1);
+        self.lists.doubt();
         let range = segment.range;
         let areas = if self.pages.has_aliases() { self.areas_of(range) } else { Vec::new() };
         let aliases = self.pages.shared.aliases(range, &areas);
@@ -375,9 +400,13 @@ impl View {
     }
 
     /// The records of segments for a kernel that looks up pages.
-    fn records<'a>(&'a self, segments: &'a [Segment]) -> impl Iterator<Item = Record> + 'a {
-        segments.iter().filter_map(|segment| {
-            let bitmap = self.bitmaps.get(&segment.range.start())?;
+    fn records<'a>(
+        &'a self,
+        segments: impl Iterator<Item = &'a Segment> + 'a,
+    ) -> impl Iterator<Item = Record> + 'a {
+        segments.filter_map(|segment| {
+            step(1);
+            let bitmap = self.placed(segment)?;
             let lend = &self.pages.lends()[bitmap.lend];
             let table = self.pages.table.address(lend.flat());
             let target = table.wrapping_sub(lend.first_page() * 8);
@@ -385,31 +414,11 @@ impl View {
         })
     }
 
-    /// Stores records in memory in which a kernel can bisect them, and returns their address. Those
-    /// of an earlier launch are overwritten: nothing is running.
-    fn store_list(&mut self, records: &[Row]) -> Result<u64, VulkanError> {
-        let records: &[u8] = bytemuck::cast_slice(records);
-        let needed = records.len() as u64;
-        let address = match &self.list {
-            Some(list) if list.bytes >= needed => list.address,
-            // Powers of two, so that all outgrown lists together are no longer than this one.
-            _ => {
-                let bytes = needed.next_power_of_two().max(PAGE_BYTES);
-                let address = self.frames.allocate(bytes)?;
-                self.list = Some(SegmentList { address, bytes });
-                address
-            }
-        };
-        self.frames.write(address, records)?;
-        Ok(address)
-    }
-
     /// Notes that a launch without rounds may write to all pages that have write permission, in the
     /// lends that it reaches.
     pub(crate) fn note_written(&mut self, arguments: &Arguments) {
-        let all = self.pages.has_aliases();
-        let written = if all { None } else { arguments.reach(true) };
-        let reach = self.reach(written.as_ref());
+        // Memory at several addresses is never reached without rounds, so no other lend has it.
+        let reach = self.reach(arguments.reach(true).as_deref());
         self.pages.commit(&reach);
     }
 
@@ -447,13 +456,6 @@ impl View {
         Ok(())
     }
 
-    /// Drops the pages of the segment that has an address, because home was changed.
-    fn forget(&mut self, start: VirtAddr) {
-        if let Some(bitmap) = self.bitmap_of(start) {
-            self.pages.forget(bitmap.lend);
-        }
-    }
-
     /// Writes home the pages that a lent range touches, as
     /// [`bring_home_range`](Self::bring_home_range) does, and drops them, because the host is about
     /// to change them. If the range is not in the view yet and is shared memory, all pages are
@@ -468,13 +470,11 @@ impl View {
         match self.place_of(range) {
             Some((lend, pages)) => self.pages.forget_pages(lend, pages),
             None if self.may_be_shared(range) => {
-                self.bitmaps.values().for_each(|bitmap| self.pages.forget(bitmap.lend));
+                self.pages.forget(self.bitmaps.values().map(|bitmap| bitmap.lend));
             }
             None => {}
         }
-        if !self.config.imports() {
-            self.note_resident(lends, &Reach::All);
-        }
+        self.note_resident(lends);
         Ok(())
     }
 
@@ -498,26 +498,25 @@ impl View {
         areas.is_none_or(|areas| areas.iter().any(is_shared))
     }
 
-    /// Notes which segments the device has whole, and their distance to it: those of some lends.
-    fn note_resident(&self, lends: &mut Lends, reach: &Reach) {
-        let noted: Vec<Segment> = match reach {
-            Reach::All => lends.iter().copied().collect(),
-            Reach::These(positions) => {
-                let start = |&position: &usize| self.pages.lends()[position].range().start();
-                positions.iter().filter_map(|at| lends.containing(start(at)).copied()).collect()
-            }
-        };
-        for segment in noted {
-            let now = Segment { delta: self.delta(&segment), ..segment };
-            if now != segment {
-                lends.insert(now);
+    /// Where the device works on copies, notes which segments it has whole, and their distance to
+    /// it: of the lends with pages that have come or gone since the last time.
+    fn note_resident(&mut self, lends: &mut Lends) {
+        if self.config.imports() {
+            return;
+        }
+        for position in self.pages.take_changed() {
+            step(1);
+            let start = self.pages.lends()[position].range().start();
+            if let Some(segment) = lends.containing(start) {
+                let (start, delta) = (segment.range.start(), self.delta(segment));
+                lends.set_delta(start, delta);
             }
         }
     }
 
     /// The number that is added to host addresses of a segment, if the device has all of it.
     fn delta(&self, segment: &Segment) -> Option<u64> {
-        let bitmap = self.bitmaps.get(&segment.range.start())?;
+        let bitmap = self.placed(segment)?;
         self.pages.lends()[bitmap.lend].resident_delta()
     }
 }

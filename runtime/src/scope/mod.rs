@@ -3,8 +3,13 @@
 #[cfg(test)]
 mod budget_tests;
 #[cfg(test)]
+#[path = "../../tests/common/checked.rs"]
+mod checked;
+#[cfg(test)]
 #[path = "../../tests/common/mod.rs"]
 mod common;
+#[cfg(test)]
+mod growth_tests;
 mod idle;
 mod launch;
 #[cfg(test)]

@@ -1,10 +1,7 @@
 //! Device memory for the tables of segments that kernels bisect, which must not grow with the
 //! number of launches.
 
-#[path = "../../tests/common/checked.rs"]
-mod checked;
-
-use super::{Scope, common};
+use super::{Scope, checked, common};
 use crate::test_hooks::TestHooks;
 use crate::{
     AccessMode, Backing, Kernel, LaunchOptions, PtrMut, Runtime, RuntimeBuilder, VirtAddr,
