@@ -55,6 +55,13 @@ impl Proved {
         position < Self::MOST_CHECKS && self.checks >> position & 1 == 1
     }
 
+    /// The same, without an index check by its position.
+    #[must_use]
+    pub fn without_check(self, position: usize) -> Self {
+        let bit = Self::NOTHING.with_check(position).checks;
+        Self { checks: self.checks & !bit, ..self }
+    }
+
     /// The same, and an index check by its position.
     #[must_use]
     pub fn with_check(self, position: usize) -> Self {

@@ -33,6 +33,15 @@ pub struct Variant {
 }
 
 impl Variant {
+    /// Whether the form of a kernel checks no access, no index and no loop.
+    #[must_use]
+    pub fn checks_nothing(&self, analysis: &Analysis) -> bool {
+        let Proved { own, loops, .. } = self.proved;
+        let own = own || !analysis.sites.iter().any(|site| site.check == Check::Own);
+        let indexed = (0..analysis.index_checks.len()).all(|at| self.proved.has_check(at));
+        own && indexed && (loops || analysis.loops == 0) && analysis.is_roots_only()
+    }
+
     /// The variant without the choices that make no difference for a kernel. Both are the same
     /// words, so a host that keeps forms keeps fewer by the result.
     ///

@@ -247,8 +247,13 @@ fn sites(kernel: &Kernel<'_>) -> Sites {
     let mut sites = Sites::new();
     for (site, access) in kernel.accesses.iter().enumerate() {
         let extent = kernel.layouts.extent(kernel.edit, access.place());
-        let bytes = extent.and_then(|(bytes, _)| u32::try_from(bytes).ok()).unwrap_or(u32::MAX);
-        let at = At { site, operand: access.dereference.operand, bytes, align: access.align };
+        let (bytes, widest) = extent.unwrap_or((u64::MAX, 1));
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        // Checked forms access a number of 64 bits in two words if it is aligned to less, and do
+        // not rely on a promise that compilers break. The kernel's own words do both.
+        let promised = access.dereference.aligned.unwrap_or(1);
+        let align = access.align.max(widest).max(promised);
+        let at = At { site, operand: access.dereference.operand, bytes, align };
         sites.entry(access.at).or_default().push(at);
     }
     sites

@@ -87,6 +87,16 @@ impl Flow {
         Ok(flow)
     }
 
+    /// How often an instruction is in the parts.
+    pub(super) fn count(&self, module: &Module, wanted: Op) -> u64 {
+        let in_part = |part: &Part| {
+            let function = module.functions.get(self.calls[part.call].function)?;
+            let all = function.blocks.get(part.block)?.instructions.get(part.range.clone())?;
+            Some(all.iter().filter(|instruction| instruction.class.opcode == wanted).count() as u64)
+        };
+        self.parts.iter().filter_map(in_part).sum()
+    }
+
     /// Adds the parts of a call, and the calls in it.
     fn add(
         &mut self,

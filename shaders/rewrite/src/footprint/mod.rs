@@ -56,6 +56,7 @@ use crate::footprint::plan::Plan;
 use crate::footprint::run::Run;
 use crate::ir::edit::Edit;
 use crate::ir::layouts::Layouts;
+use rspirv::spirv::Op;
 use std::sync::Arc;
 
 /// The bytes that a kernel touches, as a function of its push constants and its grid.
@@ -66,6 +67,7 @@ pub struct Footprints {
     /// Whether each site writes, reads, or is an index into a variable of the kernel's own.
     sites: Arc<[result::Kind]>,
     loops: usize,
+    operations: u64,
 }
 
 impl Footprints {
@@ -78,13 +80,28 @@ impl Footprints {
         local_size: Option<[u32; 3]>,
     ) -> Self {
         let kernel = Kernel { edit, layouts, accesses, local_size: local_size.unwrap_or_default() };
-        let plan = if local_size.is_some() { prepared(&kernel) } else { Err(Unknown::Damaged) };
+        let prepared = if local_size.is_some() { prepared(&kernel) } else { Err(Unknown::Damaged) };
+        let instructions = prepared.as_ref().map_or(u64::MAX, |&(_, instructions)| instructions);
+        let widest = accesses.iter().map(|access| access_numbers(layouts, edit, access)).max();
+        let operations = instructions.saturating_mul(NUMBERS.max(widest.unwrap_or(0)));
         Self {
-            plan: Arc::new(plan),
+            plan: Arc::new(prepared.map(|(plan, _)| plan)),
             local_size: kernel.local_size,
             sites: analysis.sites.iter().map(result::Kind::of).collect(),
             loops: analysis.loops,
+            operations,
         }
+    }
+
+    /// An invocation computes, loads and stores no more numbers than this for each run of a loop's
+    /// start, and once more for what is in no loop; `u64::MAX` for a kernel of which nothing is
+    /// known.
+    ///
+    /// Each instruction of the words counts as 16 numbers, or as many as the largest access has,
+    /// and that of a function once for each place that calls it.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.operations
     }
 
     /// Evaluates what a launch of so many workgroups with these push constants touches.
@@ -119,11 +136,21 @@ impl Footprints {
     }
 }
 
-/// Takes a kernel apart.
-fn prepared(kernel: &Kernel<'_>) -> Result<Plan, Unknown> {
+/// The numbers of the largest values that are computed at once: those of a matrix.
+const NUMBERS: u64 = 16;
+
+/// The words of an access.
+fn access_numbers(layouts: &Layouts, edit: &Edit, access: &Access) -> u64 {
+    layouts.extent(edit, access.place()).map_or(u64::MAX, |(bytes, _)| bytes.div_ceil(4))
+}
+
+/// Takes a kernel apart, and counts its instructions.
+fn prepared(kernel: &Kernel<'_>) -> Result<(Plan, u64), Unknown> {
     unfollowed::check(kernel.edit)?;
     let flow = Flow::of(&kernel.edit.module)?;
+    let instructions = flow.parts.iter().map(|part| part.range.len() as u64).sum();
     let nest = Nest::of(&flow)?;
     let (graph, acts) = Builder::new(kernel, &flow, &nest).run()?;
-    Plan::new(graph, acts, nest)
+    let selections = flow.count(&kernel.edit.module, Op::SelectionMerge);
+    Ok((Plan::new(graph, acts, nest, selections)?, instructions))
 }

@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub(super) edges: Vec<Edge>,
     pub(super) loops: Vec<Loop>,
     pub(super) steps: Vec<Step>,
+    /// The selections of the kernel, those of a function once for each call.
+    pub(super) selections: u64,
 }
 
 /// A block of a plan.
@@ -96,7 +98,12 @@ pub(super) struct Loop {
 }
 
 impl Plan {
-    pub(super) fn new(graph: Graph, acts: Vec<Acts>, nest: Nest) -> Result<Self, Unknown> {
+    pub(super) fn new(
+        graph: Graph,
+        acts: Vec<Acts>,
+        nest: Nest,
+        selections: u64,
+    ) -> Result<Self, Unknown> {
         let (graph, acts) = simplified(graph, acts);
         let live = Live::of(&graph, &acts, &nest);
         let mut blocks: Vec<Block> = Vec::with_capacity(acts.len());
@@ -134,7 +141,7 @@ impl Plan {
         });
         let mut loops: Vec<Loop> = loops.collect();
         add_single_runs(&nest.steps, &mut blocks, &mut loops);
-        let mut plan = Self { graph, blocks, edges, loops, steps: nest.steps };
+        let mut plan = Self { graph, blocks, edges, loops, steps: nest.steps, selections };
         plan.write_code()?;
         Ok(plan)
     }

@@ -23,6 +23,10 @@ pub struct Footprint {
     /// How often the starts of all loops run in one invocation, together. `None` where it is not
     /// known.
     pub loop_runs: Option<u64>,
+    /// The same for a driver that runs invocations in lockstep and ends their loops by one count.
+    /// It passes once through a loop that none of them enters, and may make a loop of a selection, so
+    /// all selections of the kernel count as loops that run once.
+    pub lockstep_runs: Option<u64>,
     /// Why nothing is known, if that is so.
     pub unknown: Option<Unknown>,
     /// The positions of the words of the push constants that this depends on, besides the grid.
@@ -112,6 +116,7 @@ impl Footprint {
             roots: Vec::new(),
             loops: vec![Some(0); loops],
             loop_runs: Some(0),
+            lockstep_runs: Some(0),
             unknown: None,
             words_read: Vec::new(),
         }
@@ -123,6 +128,7 @@ impl Footprint {
             sites: vec![SiteReach::Unknown(Doubt::Launch); sites.len()],
             loops: vec![None; loops],
             loop_runs: None,
+            lockstep_runs: None,
             unknown: Some(why),
             ..Self::empty(&[], 0)
         }
@@ -185,6 +191,7 @@ impl Footprint {
 
     /// The runs of loops: each by itself, and all of them in one invocation.
     fn count(&mut self, runs: &[Option<u64>], plan: &Plan) {
+        self.lockstep_runs = lockstep_runs(runs, plan);
         let mut all = Some(0u64);
         for (which, found) in plan.loops.iter().enumerate() {
             let mut product = runs[which];
@@ -224,6 +231,21 @@ impl Footprint {
             }
         }
     }
+}
+
+/// How often the starts of all loops run in lockstep, by how often each runs by itself.
+fn lockstep_runs(runs: &[Option<u64>], plan: &Plan) -> Option<u64> {
+    let mut all = 0u64;
+    for (which, found) in plan.loops.iter().enumerate() {
+        let (mut product, mut outer) = (runs[which]?.max(1), found.outer);
+        while let Some(around) = outer {
+            product = product.checked_mul(runs[around]?.max(1))?;
+            outer = plan.loops[around].outer;
+        }
+        all = all.checked_add(product)?;
+    }
+    // A selection is in some loops, or in none.
+    all.checked_add(plan.selections.checked_mul(all.checked_add(1)?)?)
 }
 
 fn around(known: Option<(i64, i64)>, span: &Span) -> (i64, i64) {
