@@ -39,6 +39,8 @@ const DEVICE_VARIABLE: &str = "FARPTR_DEVICE";
 const ACCESS_VARIABLE: &str = "FARPTR_ACCESS";
 /// Asks for a backing.
 const BACKING_VARIABLE: &str = "FARPTR_BACKING";
+/// Switches proofs on or off.
+const PROOFS_VARIABLE: &str = "FARPTR_PROOFS";
 /// Switches validation on when it is set to 1.
 const VALIDATION_VARIABLE: &str = "FARPTR_VALIDATION";
 
@@ -58,6 +60,7 @@ pub struct RuntimeBuilder {
     access: Option<AccessMode>,
     backing: Option<Backing>,
     device_budget: Option<u64>,
+    proofs: Option<bool>,
     hooks: Hooks,
     validation: Option<bool>,
     time_kernels: bool,
@@ -65,11 +68,12 @@ pub struct RuntimeBuilder {
     cache: CachePlace,
 }
 
-/// The access mode and the backing that were asked for.
+/// The access mode and the backing that were asked for, and whether launches may be proved.
 #[derive(Clone, Copy)]
 struct Modes {
     access: AccessMode,
     backing: Backing,
+    proofs: bool,
 }
 
 /// A device that was opened, and how host memory is reached on it.
@@ -137,6 +141,18 @@ impl RuntimeBuilder {
     /// other buffers in that memory count, too. [`Explanation::device_budget`] is the number.
     pub fn device_budget(mut self, bytes: u64) -> Self {
         self.device_budget = Some(bytes);
+        self
+    }
+
+    /// Whether launches may run without checks where it is proved, before they run, that no check
+    /// would fail.
+    ///
+    /// A proof changes no result and accepts no launch that checks would refuse: only the time
+    /// differs. Without this the environment variable `FARPTR_PROOFS` decides: on or off. Without
+    /// that they are on. [`LaunchOptions::proofs`](crate::LaunchOptions::proofs) switches them off
+    /// for a launch, and [`Stats::proved_launches`](crate::Stats::proved_launches) counts.
+    pub fn proofs(mut self, on: bool) -> Self {
+        self.proofs = Some(on);
         self
     }
 
@@ -217,6 +233,7 @@ impl RuntimeBuilder {
     /// * [`BuildError::NoSuitableDevice`] when every device was refused, with each reason.
     /// * [`BuildError::UnknownAccess`] when `FARPTR_ACCESS` names no access mode.
     /// * [`BuildError::UnknownBacking`] when `FARPTR_BACKING` names no backing.
+    /// * [`BuildError::UnknownProofs`] when `FARPTR_PROOFS` is neither on nor off.
     /// * [`BuildError::Forked`] in a child made by `fork` from a process that had a runtime then.
     /// * [`BuildError::Shortage`] when a limit of the process stands behind one of these.
     /// * [`BuildError::Vulkan`] when a call failed for another reason.
@@ -238,7 +255,11 @@ impl RuntimeBuilder {
     }
 
     fn build_somewhere(&self) -> Result<Runtime, BuildError> {
-        let modes = Modes { access: self.wanted_access()?, backing: self.wanted_backing()? };
+        let modes = Modes {
+            access: self.wanted_access()?,
+            backing: self.wanted_backing()?,
+            proofs: self.wanted_proofs()?,
+        };
         let validation = self.validation.unwrap_or_else(|| variable(VALIDATION_VARIABLE) == "1");
         let wanted =
             Wanted::parse(&self.device.clone().unwrap_or_else(|| variable(DEVICE_VARIABLE)));
@@ -288,6 +309,18 @@ impl RuntimeBuilder {
         }
         let word = variable(BACKING_VARIABLE);
         Backing::parse(&word).ok_or(BuildError::UnknownBacking { word })
+    }
+
+    fn wanted_proofs(&self) -> Result<bool, BuildError> {
+        if let Some(proofs) = self.proofs {
+            return Ok(proofs);
+        }
+        let word = variable(PROOFS_VARIABLE);
+        match word.trim().to_lowercase().as_str() {
+            "" | "on" => Ok(true),
+            "off" => Ok(false),
+            _ => Err(BuildError::UnknownProofs { word }),
+        }
     }
 
     /// Tries devices in the order of preference and keeps a verdict on each, in Vulkan's order.
@@ -355,15 +388,15 @@ impl RuntimeBuilder {
         &self,
         launcher: &Arc<Launcher>,
         probe: &Arc<Code>,
-        Modes { access, backing }: Modes,
+        Modes { access, backing, proofs }: Modes,
     ) -> Result<(Arc<Config>, String), String> {
         let mut why = String::new();
         if access == AccessMode::Auto && backing == Backing::Copy {
             // Direct access works on no copies.
             why = ", since copies were asked for".to_owned();
         } else if access != AccessMode::Mirrored {
-            let config =
-                Arc::new(Config { assumes_stopped: self.assumes_stopped, ..Config::DIRECT });
+            let assumes_stopped = self.assumes_stopped;
+            let config = Arc::new(Config { assumes_stopped, proofs, ..Config::DIRECT });
             match prove(launcher, &config, probe) {
                 Ok(()) => return Ok((config, direct_proof())),
                 Err(no) if access == AccessMode::Direct => return Err(no),
@@ -373,6 +406,7 @@ impl RuntimeBuilder {
         let config = Arc::new(Config {
             access: ProvedAccess::Mirrored,
             backing: choose_backing(backing, &launcher.device().info),
+            proofs,
             assumes_stopped: self.assumes_stopped,
             hooks: self.hooks,
         });

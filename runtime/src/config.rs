@@ -11,6 +11,8 @@ pub(crate) struct Config {
     pub(crate) access: ProvedAccess,
     /// Import or copy.
     pub(crate) backing: ChosenBacking,
+    /// Whether launches that are proved run without checks.
+    pub(crate) proofs: bool,
     /// Whether a scope ends with an error although a lost device may be using its memory.
     pub(crate) assumes_stopped: bool,
     /// Options for tests.
@@ -22,6 +24,7 @@ impl Config {
     pub(crate) const DIRECT: Self = Self {
         access: ProvedAccess::Direct,
         backing: ChosenBacking::Import,
+        proofs: true,
         assumes_stopped: false,
         hooks: Hooks { staged_copies: false, serve_faults: None, import_limit: None },
     };

@@ -81,7 +81,7 @@
 //! |---|---|---|
 //! | `build` | a device is chosen and proved; the launches of the proof are inside | |
 //! | `lend` | memory is lent | `bytes`, `writable`, `imported` |
-//! | `launch` | a launch is recorded; one in rounds runs | `kernel`, `groups`, `checked` |
+//! | `launch` | a launch is recorded, or runs in rounds | `kernel`, `groups`, `checked`, `proved` |
 //! | `analyse` | a kernel's words are read for the pass | `words` |
 //! | `rewrite` | the pass makes a form of a kernel | `kernel`, `variant` |
 //! | `compile` | the driver compiles a form | `kernel`, `words` |
@@ -174,8 +174,10 @@ pub use farptr_rewrite::{
 };
 pub use kernel::handle::{Kernel, RawKernel};
 pub use kernel::options::RawKernelOptions;
+pub use launch::explanation::LaunchExplanation;
 pub use launch::grid::Grid;
 pub use launch::options::LaunchOptions;
+pub use launch::proof::{NotLent, Unproved};
 pub use lend::lendable::{Lendable, LendableMut};
 pub use lend::token::{Lent, LentMut};
 pub use runtime::Runtime;

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Stats {
     /// Launches that were handed to the device.
     pub launches: u64,
+    /// Those of them that ran without checks, because it was proved that none would fail.
+    pub proved_launches: u64,
     /// Rounds: how often a launch was run. Every launch takes one if the device works on host
     /// memory itself.
     pub rounds: u64,
@@ -51,6 +53,7 @@ impl Stats {
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
             launches: self.launches.saturating_sub(earlier.launches),
+            proved_launches: self.proved_launches.saturating_sub(earlier.proved_launches),
             rounds: self.rounds.saturating_sub(earlier.rounds),
             submissions: self.submissions.saturating_sub(earlier.submissions),
             transfers: self.transfers.saturating_sub(earlier.transfers),
@@ -73,6 +76,7 @@ impl Stats {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) launches: AtomicU64,
+    pub(crate) proved_launches: AtomicU64,
     pub(crate) rounds: AtomicU64,
     pub(crate) submissions: AtomicU64,
     pub(crate) transfers: AtomicU64,
@@ -103,6 +107,7 @@ impl Counters {
     pub(crate) fn begin(&self) {
         let Self {
             launches,
+            proved_launches,
             rounds,
             submissions,
             transfers,
@@ -117,9 +122,10 @@ impl Counters {
             host_faults_before,
         } = self;
         kernel_times.iter().for_each(KernelTimes::begin);
-        let counted = [launches, rounds, submissions, lends, pages_imported, faults, undone_rounds];
+        let counted = [launches, proved_launches, rounds, submissions, lends, pages_imported];
+        let missed = [faults, undone_rounds];
         let copied = [transfers, transfer_regions, bytes_in, bytes_home];
-        for counter in counted.into_iter().chain(copied) {
+        for counter in counted.into_iter().chain(missed).chain(copied) {
             counter.store(0, Relaxed);
         }
         host_faults_before.store(host_faults(), Relaxed);
@@ -128,6 +134,7 @@ impl Counters {
     pub(crate) fn stats(&self) -> Stats {
         Stats {
             launches: self.launches.load(Relaxed),
+            proved_launches: self.proved_launches.load(Relaxed),
             rounds: self.rounds.load(Relaxed),
             undone_rounds: self.undone_rounds.load(Relaxed),
             bytes_in: self.bytes_in.load(Relaxed),

@@ -26,11 +26,11 @@ use std::time::Duration;
 const N: u32 = 4096;
 
 fn direct() -> RuntimeBuilder {
-    Runtime::builder().access(AccessMode::Direct)
+    Runtime::builder().access(AccessMode::Direct).proofs(false)
 }
 
 fn mirrored(backing: Backing) -> RuntimeBuilder {
-    Runtime::builder().access(AccessMode::Mirrored).backing(backing)
+    Runtime::builder().access(AccessMode::Mirrored).backing(backing).proofs(false)
 }
 
 /// Two launches of a kernel on lent memory, with what was seen and counted.
@@ -91,6 +91,16 @@ fn direct_launches_are_seen() {
 #[test]
 fn launches_on_imports_are_seen() {
     assert_reached(mirrored(Backing::Import), "translation: Segments");
+}
+
+#[test]
+fn proved_launches_are_seen() {
+    let Some(runtime) = build(direct().proofs(true)) else { return };
+    let (seen, stats) = two_launches(&runtime);
+    assert_eq!(stats.proved_launches, 2);
+    let launches = named(&seen, "launch");
+    assert!(launches.iter().all(|launch| launch.get("proved") == "true"), "{launches:?}");
+    assert_eq!(named(&seen, "compile").len(), 1);
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn every_launch_is_timed_once() {
 #[test]
 fn rounds_belong_to_their_launch() {
     let copies = Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy);
-    let Some(runtime) = build(copies.time_kernels(true)) else { return };
+    let Some(runtime) = build(copies.time_kernels(true).proofs(false)) else { return };
     if !is_timed(&runtime) {
         return;
     }

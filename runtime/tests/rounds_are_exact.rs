@@ -26,17 +26,23 @@ fn copying() -> RuntimeBuilder {
     Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy)
 }
 
-/// Copies in every way: plenty of memory, a few pages, copies by the device, faults served out of
-/// order and a few at a time.
+/// Copies on demand in every way: plenty of memory, a few pages, copies by the device, faults
+/// served out of order and a few at a time; and, last, what is known before a launch comes first.
 fn variations() -> Vec<(&'static str, RuntimeBuilder)> {
+    let demand = || copying().proofs(false);
     vec![
-        ("plain", copying()),
-        ("a few pages", copying().device_budget(5 * 4096)),
-        ("staged", copying().staged_copies(true)),
-        ("shuffled", copying().device_budget(3 * 4096).serve_faults(7, 40)),
-        ("staged, shuffled", copying().staged_copies(true).serve_faults(8, 25)),
+        ("plain", demand()),
+        ("a few pages", demand().device_budget(5 * 4096)),
+        ("staged", demand().staged_copies(true)),
+        ("shuffled", demand().device_budget(3 * 4096).serve_faults(7, 40)),
+        ("staged, shuffled", demand().staged_copies(true).serve_faults(8, 25)),
+        (FIRST, copying()),
+        ("arguments first, a few pages", copying().device_budget(5 * 4096)),
     ]
 }
+
+/// The way in which the arguments of launches come before them.
+const FIRST: &str = "arguments first";
 
 /// Runs a case in direct access and with copies in every way, and compares the results. Returns
 /// what the plain way cost.
@@ -51,7 +57,8 @@ fn same<R: PartialEq>(case: impl Fn(&Runtime) -> Option<R>) -> Option<Stats> {
         assert!(case(&runtime)? == expected, "{name} differs from direct access");
         let spent = runtime.stats().since(&before);
         println!("{name}: {spent:?}");
-        assert!(spent.faults > 0 && spent.undone_rounds > 0, "nothing was missing in {name}");
+        let missed = spent.faults > 0 && spent.undone_rounds > 0;
+        assert!(missed || name.starts_with(FIRST), "nothing was missing in {name}");
         cost.get_or_insert(spent);
     }
     cost

@@ -69,6 +69,12 @@ pub enum BuildError {
         /// Its value.
         word: String,
     },
+    /// The environment variable `FARPTR_PROOFS` is neither on nor off.
+    #[error("FARPTR_PROOFS is `{word}`; set it to on or off, or not at all")]
+    UnknownProofs {
+        /// Its value.
+        word: String,
+    },
     /// The process was forked from one that had, or has had, a runtime.
     #[error("{FORKED}")]
     Forked,

@@ -9,8 +9,8 @@ use crate::{
     },
 };
 use farptr_rewrite::{
-    Analysis, Fold, Integers, Program, Reflection, RewriteError, Variant,
-    without_unused_capabilities, without_young_languages,
+    Analysis, Fold, Footprint, FootprintCache, Integers, Program, Proved, Reflection, RewriteError,
+    Variant, without_unused_capabilities, without_young_languages,
 };
 use std::{
     borrow::Cow,
@@ -44,6 +44,10 @@ impl Form {
     }
 }
 
+/// Forms that leave out checks, of one kernel: what is proved may differ from launch to launch, and
+/// compiling takes longer than checks.
+const MOST_PROVED_FORMS: usize = 16;
+
 /// A kernel as the rewriting pass understood it.
 struct Parsed {
     program: Program,
@@ -67,6 +71,18 @@ pub(crate) struct Code {
     /// The kernel as the rewriting pass understood it, once a checked launch needed it.
     parsed: OnceLock<Result<Parsed, RewriteError>>,
     forms: Mutex<HashMap<Form, Arc<Pipeline>>>,
+    /// The footprints of the last launches.
+    footprints: Mutex<FootprintCache>,
+    /// The kernel's own words for launches that are proved, by the checked form that would run
+    /// otherwise; none where there is one of the two only.
+    proved: Mutex<HashMap<ProvedForm, Option<Arc<Pipeline>>>>,
+}
+
+/// A form without checks, and the checked form that it stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct ProvedForm {
+    wide_offsets: bool,
+    checked: Variant,
 }
 
 impl Code {
@@ -96,7 +112,9 @@ impl Code {
             words,
             reflection,
             parsed: OnceLock::new(),
-            forms: Mutex::new(HashMap::new()),
+            forms: Mutex::default(),
+            footprints: Mutex::default(),
+            proved: Mutex::default(),
         })
     }
 
@@ -165,6 +183,59 @@ impl Code {
                 trace::span!("rewrite", kernel = kernel, variant = trace::debug(variant));
             program.rewrite(variant).map(Arc::from).map_err(|source| refused(kernel, source))
         })
+    }
+
+    /// What a launch of so many workgroups touches, as far as it is known before it runs.
+    pub(crate) fn footprint(
+        &self,
+        kernel: &'static str,
+        push: &[u8],
+        groups: [u32; 3],
+    ) -> Result<Arc<Footprint>, LaunchError> {
+        let parsed = self.parsed().map_err(|source| refused(kernel, source.clone()))?;
+        let footprints = parsed.program.footprints();
+        // As in `form`, for a panic.
+        let mut known = self.footprints.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(known.of_launch(footprints, push, groups))
+    }
+
+    /// Operations of an invocation, as [`Footprints::operations`] counts them.
+    ///
+    /// [`Footprints::operations`]: farptr_rewrite::Footprints::operations
+    pub(crate) fn operations(&self) -> u64 {
+        self.parsed().map_or(u64::MAX, |parsed| parsed.program.footprints().operations())
+    }
+
+    /// Whether there is a form of a variant, or may be one more that a proof makes possible.
+    pub(crate) fn has_room(&self, variant: &Variant) -> bool {
+        if variant.proved == Proved::NOTHING {
+            return true;
+        }
+        let forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_proved =
+            |form: &&Form| matches!(form, Form::Checked(of) if of.proved != Proved::NOTHING);
+        forms.contains_key(&Form::Checked(*variant))
+            || forms.keys().filter(is_proved).count() < MOST_PROVED_FORMS
+    }
+
+    /// The kernel's own words, compiled, for a launch that is proved, and would run in a checked
+    /// form otherwise. `None` where that form cannot be made, so that the launch is refused
+    /// whether or not it is proved, or where the driver does not take the words as they are.
+    pub(crate) fn proved(
+        &self,
+        kernel: &'static str,
+        checked: &Variant,
+        wide_offsets: bool,
+    ) -> Option<Arc<Pipeline>> {
+        let key = ProvedForm { wide_offsets, checked: *checked };
+        let mut proved = self.proved.lock().unwrap_or_else(PoisonError::into_inner);
+        let form = proved.entry(key).or_insert_with(|| {
+            let parsed = self.parsed().ok()?;
+            let own = parsed.program.analysis().control_set == 0;
+            let is_made = own && parsed.program.rewrite(checked).is_ok();
+            is_made.then(|| self.unchecked(kernel, checked.fold, wide_offsets).ok())?
+        });
+        form.clone()
     }
 
     fn form(

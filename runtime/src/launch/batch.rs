@@ -23,6 +23,7 @@ use crate::{
         info::DeviceKind,
     },
 };
+use farptr_rewrite::Variant;
 use std::{
     collections::VecDeque,
     sync::Arc,
@@ -38,7 +39,7 @@ const _: () = assert!(LAUNCHES <= Submitted::TIMED_LAUNCHES, "all launches can b
 /// a watchdog; and that of a launch of which nothing is known.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// The launches of one submission while they are recorded, all checked or all unchecked.
+/// The launches of one submission while they are recorded: all with checks, or all without.
 pub(crate) struct Batch {
     recording: Recording,
     launches: Launches,
@@ -52,7 +53,7 @@ pub(crate) struct InFlight {
     submitted: Submitted,
     launches: Launches,
     /// The time that the launches may take together, and what they have used of it; without a limit
-    /// if there is no checked kernel.
+    /// if one is neither checked nor proved.
     allowance: Option<Allowance>,
     /// The time for the error, once the launches were told to end because it was over. What is
     /// allowed then is the grace.
@@ -69,8 +70,24 @@ struct Launches {
     /// Their pipelines, each with the workgroups of all its launches.
     pipelines: Vec<(Arc<Pipeline>, u64)>,
     checked: Option<Checked>,
+    /// Launches of which no access is checked, since it is proved.
+    without_checks: u32,
+    /// Whether one has loops that look at no stop word.
+    has_unwatched: bool,
+    /// The launches without checks that are proved to end.
+    proved: Option<Ending>,
     /// Control blocks of folded launches without checks.
     grids: Option<Pooled<Channel>>,
+}
+
+/// Launches without checks that are proved to end.
+struct Ending {
+    /// The last one's kernel, for the error if they are not in time.
+    last: &'static str,
+    /// How long they may take together.
+    time: Duration,
+    /// How long their submission may take, if the device limits that.
+    limit: Option<Duration>,
 }
 
 /// The channel of checked launches, and the launches whose logs are to be read.
@@ -80,7 +97,7 @@ struct Checked {
 }
 
 impl Batch {
-    /// A batch for unchecked launches.
+    /// A batch for launches without checks.
     pub(crate) fn begin(launcher: &Launcher) -> Result<Self, VulkanError> {
         let recording = Recording::begin(launcher.device())?;
         let is_watched = launcher.device().info.kind.has_watchdog();
@@ -140,10 +157,32 @@ impl Batch {
     }
 
     /// Keeps the facts about a checked launch that are needed when its log is read.
-    pub(crate) fn expect(&mut self, place: LaunchPlace, pending: Pending) {
+    pub(crate) fn expect(&mut self, place: LaunchPlace, pending: Pending, form: &Variant) {
+        self.launches.has_unwatched |= form.proved.loops;
+        let checks_nothing = form.checks_nothing(&pending.facts.analysis);
+        self.launches.without_checks += u32::from(checks_nothing);
         if let Some(checked) = &mut self.launches.checked {
             checked.pending.push((place, pending));
         }
+    }
+
+    /// Whether its launches are proved to end; `None` while it has none.
+    pub(crate) fn is_proved(&self) -> Option<bool> {
+        (self.launches.count > 0).then_some(self.launches.proved.is_some())
+    }
+
+    /// Counts the launch that was added last as one that is proved to end, in the time that its
+    /// options allow.
+    pub(crate) fn expect_end(&mut self, kernel: &'static str, options: &LaunchOptions) {
+        let kind = self.recording.device().info.kind;
+        let proved = self.launches.proved.get_or_insert(Ending {
+            last: kernel,
+            time: Duration::ZERO,
+            limit: options.submission_limit(kind),
+        });
+        self.launches.without_checks += 1;
+        proved.last = kernel;
+        proved.time = proved.time.saturating_add(options.time());
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -165,9 +204,7 @@ impl Batch {
             // An earlier launch was ended and has counted no failure.
             launches.end();
         }
-        // Without a stop word there is no checked kernel, and nothing to stop.
-        let time = launches.time(device.info.kind).filter(|_| stop.is_some());
-        let allowance = time.map(Allowance::new);
+        let allowance = launches.time(device.info.kind).map(Allowance::new);
         let stop = stop.filter(|_| device.traits().cuts_loops);
         let copy = stop
             .zip(launches.checked.as_ref())
@@ -175,6 +212,7 @@ impl Batch {
         let submitted = recording.submit(copy)?;
         Counters::add(&device.counters.submissions, 1);
         Counters::add(&device.counters.launches, launches.count.into());
+        Counters::add(&device.counters.proved_launches, launches.without_checks.into());
         Counters::add(&device.counters.rounds, launches.count.into());
         Ok(InFlight { submitted, launches, allowance, overdue: None, since: Instant::now() })
     }
@@ -188,8 +226,17 @@ impl Launches {
         }
     }
 
-    /// How long the launches may take together; without a limit if they are unchecked.
+    /// Whether all of them look at a stop word from time to time.
+    fn look(&self) -> bool {
+        self.proved.is_none() && !self.has_unwatched
+    }
+
+    /// How long the launches may take together; without a limit if one of them is unchecked.
     fn time(&self, kind: DeviceKind) -> Option<Duration> {
+        if let Some(proved) = &self.proved {
+            let Ending { time, limit, .. } = *proved;
+            return Some(limit.map_or(time, |limit| limit.min(time)));
+        }
         let options = self.checked.as_ref()?.pending.iter().map(|(_, pending)| &pending.options);
         let limit = options.clone().find_map(|options| options.submission_limit(kind));
         let sum = options.map(LaunchOptions::time).fold(Duration::ZERO, Duration::saturating_add);
@@ -219,9 +266,9 @@ impl InFlight {
             later.iter().for_each(Self::end);
         };
         if let &mut Some(overdue) = overdue {
-            wait_stopped(submitted, overdue, end)?;
+            wait_stopped(submitted, overdue, launches.look(), end)?;
         } else {
-            *overdue = wait_or_stop(submitted, allowance.as_mut(), end)?;
+            *overdue = wait_or_stop(submitted, allowance.as_mut(), launches.look(), end)?;
         }
         self.note_times(device);
         let failure = self.failure(device, lends);
@@ -245,7 +292,7 @@ impl InFlight {
     /// wait. If their time is over, the stop word is raised. The polls from then on count as the
     /// grace of the launches, so that a program that polls alone does not do so for ever.
     pub(crate) fn poll(&mut self, stop: Option<&StopWord>) -> Result<bool, VulkanError> {
-        let Self { submitted, allowance, overdue, .. } = self;
+        let Self { submitted, launches, allowance, overdue, .. } = self;
         let Some(allowance) = allowance else {
             return submitted.wait_at_most(Duration::ZERO);
         };
@@ -256,7 +303,7 @@ impl InFlight {
         }
         if polled == Polled::Overdue {
             let over = overdue.insert(allowance.overdue());
-            *allowance = Allowance::new(grace(submitted.device(), over.allowed));
+            *allowance = Allowance::new(grace(submitted.device(), over.allowed, launches.look()));
         }
         if overdue.is_some() {
             stop.inspect(|stop| stop.raise());
@@ -276,6 +323,13 @@ impl InFlight {
     /// its first workgroup has an empty log too: if the time was over, something did not run.
     fn failure(&self, device: &Device, lends: &Lends) -> Option<LaunchError> {
         let overdue = self.overdue;
+        if let Some((Ending { last: kernel, .. }, over)) =
+            self.launches.proved.as_ref().zip(overdue)
+        {
+            // It has ended, and its results are there: but not in the time that was asked for.
+            let Overdue { allowed: deadline, queued } = over;
+            return Some(LaunchError::Deadline { kernel, deadline, queued });
+        }
         let checked = self.launches.checked.as_ref()?;
         for (at, &(place, ref pending)) in checked.pending.iter().enumerate() {
             let mut log = checked.channel.log(place);

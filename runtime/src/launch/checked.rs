@@ -19,7 +19,7 @@ use super::{
     pending::Pending,
     stream::Stream,
     tables::Key,
-    variant,
+    variant::{self, Known},
 };
 use crate::{
     LaunchError,
@@ -31,7 +31,7 @@ use crate::{
         command::{WordCopy, Work},
     },
 };
-use farptr_rewrite::{Search, Translation, Variant, control::Layout};
+use farptr_rewrite::{Proved, Search, Translation, Variant, control::Layout};
 use std::sync::Arc;
 
 /// A checked launch that was asked for.
@@ -56,10 +56,16 @@ impl Request<'_> {
         translation: Translation,
         lends: &Lends,
         reached: usize,
+        proved: Proved,
     ) -> Result<(Variant, Layout), LaunchError> {
         let (traits, fold) = (device.traits(), self.dispatch.fold());
         let (analysis, windows) = (&arguments.facts.analysis, &arguments.windows);
-        let chosen = variant::choose(analysis, traits, translation, windows, lends, reached, fold);
+        let choose = |proved| {
+            let known = Known { windows, fold, proved };
+            variant::choose(analysis, traits, translation, lends, reached, known)
+        };
+        let chosen = choose(proved).filter(|(variant, _)| self.code.has_room(variant));
+        let chosen = chosen.or_else(|| choose(Proved::NOTHING));
         chosen.ok_or(LaunchError::TooManyLends { kernel: self.kernel, lends: reached })
     }
 
@@ -96,10 +102,16 @@ impl Checks {
         translation: Translation,
         arguments: Arguments,
         lends: &Lends,
+        proved: Proved,
     ) -> Result<Self, LaunchError> {
         let (variant, layout) =
-            request.form(device, &arguments, translation, lends, lends.len())?;
+            request.form(device, &arguments, translation, lends, lends.len(), proved)?;
         Ok(Self { arguments, variant, layout })
+    }
+
+    /// The form of the kernel that makes them.
+    pub(crate) fn variant(&self) -> &Variant {
+        &self.variant
     }
 }
 
@@ -130,7 +142,7 @@ impl Stream {
         let channel = batch.channel(rows).expect("the batch was chosen for its room");
         let (place, log) = channel.add_launch();
         let head = Head { log, ..head };
-        let Checks { arguments: Arguments { facts, roots, windows, .. }, layout, .. } = checks;
+        let Checks { arguments: Arguments { facts, roots, windows, .. }, layout, variant } = checks;
         let rows = control_block::rows(&layout, &head, &facts.analysis, &windows, &inline);
         let control = Some(channel.write(&rows));
         // For the first launch since the stop word was 0 there is no earlier failure, so the word
@@ -143,7 +155,7 @@ impl Stream {
         // push constants keep the limits (`Request`); 2. the batch keeps pipeline and channel, and
         // the stream the stop word; 3. the module's argument and the caller's promise.
         unsafe { batch.add(kernel, &pipeline, work.groups).launch(&work) };
-        batch.expect(place, Pending { kernel, facts, roots, options });
+        batch.expect(place, Pending { kernel, facts, roots, options }, &variant);
         self.submit_if_full(lends)?;
         if alone { self.submit(lends) } else { Ok(()) }
     }

@@ -113,7 +113,7 @@ impl Arguments {
 }
 
 /// Eight bytes of the push constants, or null where they end before.
-fn pointer_at(push: &[u8], offset_bytes: u32) -> u64 {
+pub(crate) fn pointer_at(push: &[u8], offset_bytes: u32) -> u64 {
     let bytes = push.get(offset_bytes as usize..).and_then(|rest| rest.first_chunk());
     bytes.copied().map_or(0, u64::from_le_bytes)
 }

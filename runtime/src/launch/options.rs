@@ -22,6 +22,7 @@ pub struct LaunchOptions {
     pub(crate) loop_limit: u32,
     pub(crate) max_rounds: u32,
     pub(crate) max_faults: u64,
+    pub(crate) proofs: bool,
 }
 
 /// How long a launch may take unless [`LaunchOptions::deadline`] says otherwise.
@@ -49,6 +50,7 @@ impl LaunchOptions {
             loop_limit: u32::MAX,
             max_rounds: 1 << 20,
             max_faults: u64::MAX,
+            proofs: true,
         }
     }
 
@@ -103,6 +105,19 @@ impl LaunchOptions {
     #[must_use]
     pub const fn max_faults(mut self, faults: u64) -> Self {
         self.max_faults = faults;
+        self
+    }
+
+    /// Whether the launch may run without checks where it is proved that none of them would fail;
+    /// it may unless this is set to `false`.
+    ///
+    /// A proof changes no result and accepts no launch that checks would refuse. A launch without
+    /// checks is not stopped when its [`deadline`](Self::deadline) is over, since it is proved to
+    /// end; it is an error then, with its results in place.
+    /// [`RuntimeBuilder::proofs`](crate::RuntimeBuilder::proofs) is the same for all launches.
+    #[must_use]
+    pub const fn proofs(mut self, on: bool) -> Self {
+        self.proofs = on;
         self
     }
 

@@ -12,6 +12,7 @@ use super::{
     batch::{Batch, InFlight},
     grid::Dispatch,
     launcher::Launcher,
+    options::LaunchOptions,
     pool::Pooled,
     stop::StopWord,
     tables::Tables,
@@ -28,7 +29,7 @@ use std::{collections::VecDeque, fmt, sync::Arc};
 /// that a host that launches without waiting does not collect command buffers without end.
 pub(crate) const IN_FLIGHT: usize = 32;
 
-/// An unchecked launch that was asked for.
+/// A launch without checks that was asked for.
 #[derive(Clone, Copy)]
 pub(crate) struct Plain<'a> {
     pub(crate) kernel: &'static str,
@@ -97,11 +98,66 @@ impl Stream {
         launch: &Plain<'_>,
         lends: &Lends,
     ) -> Result<(), LaunchError> {
-        let &Plain { kernel, pipeline, push, dispatch } = launch;
         if self.has_checked {
             self.finish(lends)?;
         }
         self.check()?;
+        self.submit_unless(false, lends)?;
+        // SAFETY: the caller's promises.
+        unsafe { self.record_plain(launch) }?;
+        self.submit_if_full(lends)
+    }
+
+    /// Whether a launch that was recorded may fail, or has failed, so that those after it have to
+    /// look whether it did.
+    pub(crate) fn may_fail(&self) -> bool {
+        self.has_checked
+    }
+
+    /// Records a launch that is proved to touch what is lent alone, and to end, while no launch
+    /// [may fail](Self::may_fail). A launch with a deadline of its own is submitted alone and at
+    /// once, so that the time of no other launch counts.
+    ///
+    /// # Safety
+    ///
+    /// As [`record_unchecked`](Self::record_unchecked), and no launch may fail.
+    pub(crate) unsafe fn record_proved(
+        &mut self,
+        launch: &Plain<'_>,
+        options: &LaunchOptions,
+        lends: &Lends,
+    ) -> Result<(), LaunchError> {
+        debug_assert!(!self.has_checked, "the caller promises that no launch may fail");
+        let alone = options.deadline.is_some();
+        if alone {
+            self.submit(lends)?;
+        }
+        self.submit_unless(true, lends)?;
+        // SAFETY: the caller's promises.
+        let batch = unsafe { self.record_plain(launch) }?;
+        batch.expect_end(launch.kernel, options);
+        self.submit_if_full(lends)?;
+        if alone { self.submit(lends) } else { Ok(()) }
+    }
+
+    /// Submits a batch whose launches are proved to end, or not, as is not wanted: a launch that is
+    /// waited for without a limit takes no limit from others.
+    fn submit_unless(&mut self, proved: bool, lends: &Lends) -> Result<(), LaunchError> {
+        let recorded = self.recording.as_ref().and_then(Batch::is_proved);
+        if recorded.is_some_and(|recorded| recorded != proved) {
+            self.submit(lends)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Records a launch without checks, in the batch that is recording.
+    ///
+    /// # Safety
+    ///
+    /// As [`record_unchecked`](Self::record_unchecked).
+    unsafe fn record_plain(&mut self, launch: &Plain<'_>) -> Result<&mut Batch, LaunchError> {
+        let &Plain { kernel, pipeline, push, dispatch } = launch;
         let batch = match &mut self.recording {
             Some(batch) => batch,
             none => none.insert(Batch::begin(&self.launcher)?),
@@ -113,7 +169,7 @@ impl Stream {
         // keeps pipeline and control block; 3. the caller's promise 2, since an idle stream has
         // waited.
         unsafe { batch.add(kernel, pipeline, work.groups).launch(&work) };
-        self.submit_if_full(lends)
+        Ok(batch)
     }
 
     /// The batch of checked launches that is recording, or a new one if that is of another kind or

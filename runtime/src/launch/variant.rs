@@ -4,6 +4,16 @@ use super::control_block::Window;
 use crate::{kernel::code::integers, lend::lends::Lends, vk::info::Traits};
 use farptr_rewrite::{Analysis, Fold, Proved, Search, Translation, Variant, control::Layout};
 
+/// What is known of a launch when its form is chosen, besides its memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'w> {
+    /// The indices that each check passes.
+    pub(crate) windows: &'w [Window],
+    pub(crate) fold: Fold,
+    /// What is not checked.
+    pub(crate) proved: Proved,
+}
+
 /// The cheapest variant of a kernel that checks all accesses of the launch, and the layout of its
 /// control block.
 ///
@@ -14,10 +24,9 @@ pub(crate) fn choose(
     analysis: &Analysis,
     traits: Traits,
     translation: Translation,
-    windows: &[Window],
     segments: &Lends,
     reached: usize,
-    fold: Fold,
+    Known { windows, fold, proved }: Known<'_>,
 ) -> Option<(Variant, Layout)> {
     let joint = analysis.joint_bytes();
     let apart = joint > 0 && !translation.faults() && segments.are_apart(joint);
@@ -35,8 +44,9 @@ pub(crate) fn choose(
         subgroup_faults: false,
         fold,
         wide_offsets: traits.narrow_offsets,
-        proved: Proved::NOTHING,
-    };
+        proved,
+    }
+    .normalised(analysis);
     if let Some(layout) = Layout::new(analysis, &variant) {
         return Some((variant, layout));
     }
@@ -53,7 +63,7 @@ mod tests {
     use super::*;
     use crate::lend::lends::Segment;
     use farptr_hmm::{VaRange, VirtAddr};
-    use farptr_kernels::{KernelDesc, chase};
+    use farptr_kernels::{KernelDesc, chase, dot};
     use farptr_rewrite::{Integers, Program};
 
     /// So many lends of 16 bytes, with so many bytes between them.
@@ -68,10 +78,16 @@ mod tests {
     }
 
     fn chosen(traits: Traits, windows: &[Window], segments: u64) -> Variant {
-        let analysis = Analysis::default();
+        let program = Program::parse(dot::Kernel::words(), None).unwrap();
+        let analysis = program.analysis();
         let segments = lends(segments, 4096);
         let (translation, reached) = (Translation::None, segments.len());
-        choose(&analysis, traits, translation, windows, &segments, reached, Fold::None).unwrap().0
+        choose(analysis, traits, translation, &segments, reached, known(windows)).unwrap().0
+    }
+
+    /// No fold, and no proof.
+    fn known(windows: &[Window]) -> Known<'_> {
+        Known { windows, fold: Fold::None, proved: Proved::NOTHING }
     }
 
     #[test]
@@ -89,7 +105,7 @@ mod tests {
         assert_eq!(analysis.joint_bytes(), 12, "the next link and the payload behind it");
         let joint = |translation, gap_bytes| {
             let (segments, traits) = (lends(3, gap_bytes), Traits::default());
-            let chosen = choose(analysis, traits, translation, &[], &segments, 3, Fold::None);
+            let chosen = choose(analysis, traits, translation, &segments, 3, known(&[]));
             chosen.unwrap().0.joint
         };
         assert!(joint(Translation::None, 12) && joint(Translation::Segments, 4096));

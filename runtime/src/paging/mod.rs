@@ -9,6 +9,7 @@
 pub(crate) mod areas;
 mod bit_set;
 mod bitmap;
+pub(crate) mod first;
 mod lend_pages;
 mod lists;
 pub(crate) mod pages;

@@ -4,6 +4,7 @@ use super::{
     PAGE_BYTES,
     areas::Areas,
     bitmap::FaultBitmap,
+    first::{self, Stretch},
     lend_pages::pages_of,
     lists::Lists,
     pages::{Dirty, Pages},
@@ -30,13 +31,16 @@ use crate::{
         process::ProcessMemory,
         shown::Shown,
     },
-    residency::frames::{Copies, Frames},
+    residency::{
+        frames::{Copies, Frames},
+        memory::{Memory, Span},
+    },
     stats::{Counters, step},
     trace,
     vk::buffer::SharedBuffer,
 };
 use farptr_hmm::{Maps, VaRange, VirtAddr, Vma};
-use farptr_rewrite::{Search, Translation};
+use farptr_rewrite::{Proved, Search, Translation};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -144,6 +148,48 @@ impl View {
         outcome.and(finished)
     }
 
+    /// Brings in pages that a launch is known to touch, before it runs. Nothing is running.
+    ///
+    /// # Errors
+    ///
+    /// Those of the device. What was to come may not be there then, and the device is not taken to
+    /// have it.
+    pub(crate) fn bring(
+        &mut self,
+        stretches: &[Stretch],
+        lends: &mut Lends,
+        homes: &mut Homes,
+    ) -> Result<(), VulkanError> {
+        let lend = |stretch: &Stretch| lends.containing(stretch.range.start()).copied();
+        let mut reached: Vec<Segment> = stretches.iter().filter_map(lend).collect();
+        reached.sort_unstable_by_key(|segment| segment.range.start());
+        reached.dedup();
+        let placed = self.place(Some(&reached), lends, homes);
+        self.note_resident(lends);
+        placed?;
+        let missing = first::missing(&self.pages, stretches);
+        // Of memory that lies at several addresses the newest bytes may be on the device: rounds
+        // write them home first.
+        if missing.is_empty() || self.pages.has_aliases() {
+            return Ok(());
+        }
+        let Self { pages, frames, launcher, .. } = self;
+        let brought = pages.serve(&missing, || frames.allocate(PAGE_BYTES)).and_then(|spans| {
+            let bytes = Span::sum(&spans);
+            let _copy = trace::span!("copy", to = "device", bytes = bytes);
+            Counters::add(&launcher.device().counters.bytes_in, bytes);
+            Copies { frames, homes }.copy_in(&spans)?;
+            frames.finish_writes()
+        });
+        if brought.is_err() {
+            self.frames.forget_writes();
+            self.pages.doubt();
+            self.lists.doubt();
+        }
+        self.note_resident(lends);
+        brought
+    }
+
     /// Does what the end of a launch in rounds could not do, since the device failed. Nothing is
     /// running.
     pub(crate) fn settle(
@@ -165,7 +211,8 @@ impl View {
         let translation = Translation::Table { tree: arguments.open };
         let device = self.launcher.device();
         let count = reached.map_or(lends.len(), <[Segment]>::len);
-        let (variant, layout) = request.form(device, arguments, translation, lends, count)?;
+        let (variant, layout) =
+            request.form(device, arguments, translation, lends, count, Proved::NOTHING)?;
         let pipeline = request.code.rewritten(request.kernel, &variant)?;
         let analysis = &arguments.facts.analysis;
         let (search, all) = (variant.search, reached.is_none());

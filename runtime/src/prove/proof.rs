@@ -93,7 +93,7 @@ pub(crate) fn prove(
 /// A configuration whose scopes return if the device is lost, so that another one can be tried.
 /// What is lent to them has to be leaked then.
 pub(super) fn returning(config: &Config) -> Arc<Config> {
-    Arc::new(Config { assumes_stopped: true, ..config.clone() })
+    Arc::new(Config { assumes_stopped: true, proofs: false, ..config.clone() })
 }
 
 /// Writes one link at the start of each page, each with the address of the next.

@@ -35,7 +35,7 @@ use crate::{
     },
 };
 use farptr_hmm::{VaRange, VirtAddr};
-use farptr_rewrite::{PtrMut, Translation};
+use farptr_rewrite::{Proved, PtrMut, Translation};
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -97,14 +97,17 @@ pub(crate) fn try_stopping(
     launcher: &Arc<Launcher>,
     code: &Arc<Code>,
 ) -> Result<Stopping, LaunchError> {
-    let stopping = if launcher.device().traits().cuts_loops {
+    let device = launcher.device();
+    let mut trial = Trial::new(launcher, code)?;
+    let stopping = if device.traits().cuts_loops {
+        trial.measure_short(device.cut_after())?;
         Stopping::Cut
     } else {
-        let mut trial = Trial::new(launcher, code)?;
         trial.measure()?;
         trial.find()?
     };
-    launcher.device().note_stopping(stopping);
+    device.note_passes_per_second(trial.passes_per_second);
+    device.note_stopping(stopping);
     Ok(stopping)
 }
 
@@ -135,6 +138,16 @@ impl<'t> Trial<'t> {
             }
             passes = passes.saturating_mul(MORE);
         }
+    }
+
+    /// Measures the passes of a second on a driver that ends loops after so many. The runs are
+    /// short, so that what a launch costs makes the speed smaller than it is.
+    fn measure_short(&mut self, cut_after: u32) -> Result<(), LaunchError> {
+        self.run(SeenIn::HostMemory, 1, MEASURED_FOR)?;
+        for _ in 0..TRIALS {
+            self.timed(SeenIn::HostMemory, cut_after / 4, MEASURED_FOR)?;
+        }
+        Ok(())
     }
 
     /// Tries each kind of memory for the word.
@@ -192,7 +205,7 @@ impl<'t> Trial<'t> {
         let lends = self.lends();
         let arguments = Arguments::new(code.facts(kernel)?, push, &lends, false);
         let (variant, layout) =
-            request.form(device, &arguments, Translation::Segments, &lends, lends.len())?;
+            request.form(device, &arguments, Translation::Segments, &lends, 1, Proved::NOTHING)?;
         let pipeline = &code.rewritten(kernel, &variant)?;
         let stop = StopWord::seen_in(device, memory)?;
         let mut channel = launcher.take_channel()?;
@@ -209,7 +222,7 @@ impl<'t> Trial<'t> {
         unsafe { recording.launch(&work) };
         let submitted = recording.submit(None)?;
         let mut allowance = Allowance::new(told_after);
-        let told = wait_or_stop(&submitted, Some(&mut allowance), || stop.raise())?.is_some();
+        let told = wait_or_stop(&submitted, Some(&mut allowance), true, || stop.raise())?.is_some();
         let [made, all] = [0, 1].map(|at| self.result.words()[at].load(Relaxed));
         Ok(Run { passes: made, complete: all != 0, told })
     }

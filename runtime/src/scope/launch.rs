@@ -5,20 +5,15 @@
 //! The core of a scope is in `scope::scope`, with its proof. The unsafe functions here are the
 //! public functions for unchecked launches; they pass their callers' promises on.
 
-use super::{Idle, Scope};
+use super::{
+    Idle, Scope,
+    request::{checked_push, launch_span},
+};
 use crate::{
-    Grid, Kernel, LaunchError, LaunchOptions, LendError, Lendable, LendableMut, Lent, LentMut,
-    RawKernel,
+    Grid, Kernel, LaunchError, LaunchExplanation, LaunchOptions, LendError, Lendable, LendableMut,
+    Lent, LentMut, RawKernel,
     kernel::code::Code,
-    launch::{
-        checked::{Checks, Request},
-        control_block::Arguments,
-        grid::Dispatch,
-        stream::Plain,
-    },
-    lend::lends::Segment,
-    trace,
-    vk::Pipeline,
+    launch::{checked::Request, stream::Plain},
 };
 use farptr_rewrite::KernelDesc;
 use std::sync::Arc;
@@ -198,91 +193,51 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         self.launch_request(&Request { kernel: kernel.name(), code, dispatch, push, options })
     }
 
-    /// Launches a rewritten kernel, or reports the failure of an earlier launch.
-    pub(crate) fn launch_request(&mut self, request: &Request<'_>) -> Result<(), LaunchError> {
-        self.stream.check()?;
-        let options = &request.options.on(self.device().stopping(), self.device().info.kind);
-        let request = &Request { options, ..*request };
-        let _launch = launch_span(request.kernel, &request.dispatch, true);
-        if self.stream.has_failed() {
-            self.finish()?;
-        }
-        if let Some(view) = &mut self.view {
-            view.settle(&mut self.lends, &mut self.homes)?;
-        }
-        let facts = request.code.facts(request.kernel)?;
-        let arguments = Arguments::new(facts, request.push, &self.lends, self.reaches_process());
-        let argued = facts.analysis.is_roots_only() && arguments.are_reached();
-        if self.needs_rounds(request) || (!argued && !self.lends.is_addressable()) {
-            return self.launch_in_rounds(request, &arguments);
-        }
-        // With imports, launches without rounds work at home and never in frames.
-        if let Some(view) = self.view.as_mut().filter(|_| !self.config.imports()) {
-            view.note_written(&arguments);
-        }
-        let (device, translation) = (self.stream.device(), self.config.translation());
-        let written = request.options.transactional.then(|| arguments.reach(true)).flatten();
-        let checks = Checks::new(device, request, translation, arguments, &self.lends)?;
-        if request.options.transactional {
-            self.transact(request, checks, written.as_deref())
-        } else {
-            self.launch_with_checks(request, checks)
-        }
-    }
-
-    /// Whether the launch runs in rounds even if all lends are reachable: if the memory of the
-    /// process is lent, or if frames have to be restored when the launch fails.
-    fn needs_rounds(&self, request: &Request<'_>) -> bool {
-        let copies = !self.config.imports() && request.options.transactional;
-        copies || self.reaches_process()
-    }
-
-    /// Whether pointers into no lend reach the memory of the process.
-    fn reaches_process(&self) -> bool {
-        self.view.as_ref().is_some_and(|view| view.reaches_process())
-    }
-
-    /// Runs a launch alone, and puts lent memory back if it fails: of the segments that it may
-    /// write, or of all.
-    fn transact(
-        &mut self,
-        request: &Request<'_>,
-        checks: Checks,
-        written: Option<&[Segment]>,
-    ) -> Result<(), LaunchError> {
-        self.finish()?;
-        let ranges = written.map(|of| of.iter().map(|segment| segment.range).collect::<Vec<_>>());
-        let saved = self.homes.save(ranges.as_deref());
-        let done = self.launch_with_checks(request, checks).and_then(|()| self.finish());
-        // On a lost device the launch may still be running, and the end of the scope deals with it.
-        if done.is_err() && self.is_over() {
-            self.homes.restore(&saved);
-        }
-        done
-    }
-
-    /// Compares a kernel with this scope, and resolves the grid.
-    fn dispatch(
+    /// Says what is known of a launch before it runs, and whether it would run without checks, if
+    /// it came next.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use farptr::{Grid, Runtime, shaders::affine};
+    ///
+    /// let runtime = Runtime::builder().build()?;
+    /// let kernel = runtime.kernel::<affine::Kernel>()?;
+    /// let mut y = vec![1.0f32; 1000];
+    /// runtime.scope(|s| {
+    ///     let y = s.lend_mut(&mut y)?.ptr();
+    ///     let args = affine::Args { y, n: 1000, a: 2.0, c: 1.0 };
+    ///     println!("{}", s.explain_launch(&kernel, Grid::cover(1000), args)?);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), farptr::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`launch`](Self::launch) about the grid and the kernel.
+    pub fn explain_launch<K: KernelDesc>(
         &self,
-        kernel: &'static str,
-        code: &Arc<Code>,
+        kernel: &Kernel<K>,
         grid: Grid,
-    ) -> Result<Dispatch, LaunchError> {
-        if !Arc::ptr_eq(code.device(), self.device()) {
-            return Err(LaunchError::ForeignKernel { kernel });
-        }
-        grid.resolve(kernel, code.reflection.local_size, &self.device().info.limits)
+        args: K::Args<'scope>,
+    ) -> Result<LaunchExplanation, LaunchError> {
+        let push = K::push(args);
+        self.explained(K::NAME, kernel.code(), grid, bytemuck::bytes_of(&push))
     }
 
-    /// The form of a kernel for an unchecked launch.
-    fn unchecked(
+    /// As [`explain_launch`](Self::explain_launch), for a kernel whose words came at run time.
+    ///
+    /// # Errors
+    ///
+    /// As [`explain_launch`](Self::explain_launch), and [`LaunchError::PushSize`].
+    pub fn explain_launch_raw(
         &self,
-        kernel: &'static str,
-        code: &Code,
-        dispatch: &Dispatch,
-    ) -> Result<Arc<Pipeline>, LaunchError> {
-        let wide_offsets = self.device().traits().narrow_offsets && self.lends_much();
-        code.unchecked(kernel, dispatch.fold(), wide_offsets)
+        kernel: &RawKernel,
+        grid: Grid,
+        push: &[u8],
+    ) -> Result<LaunchExplanation, LaunchError> {
+        self.explained(kernel.name(), kernel.code(), grid, push)
     }
 
     /// Launches a kernel without checks: the words as they are.
@@ -489,20 +444,4 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         self.finish()?;
         Ok(Idle::new(self))
     }
-}
-
-/// The span of a call that launches.
-fn launch_span(kernel: &'static str, dispatch: &Dispatch, checked: bool) -> trace::Span {
-    let groups = dispatch.seen_groups();
-    trace::span!("launch", kernel = kernel, groups = trace::debug(groups), checked = checked)
-}
-
-/// The push constants that a kernel declares, of those that it was given.
-fn checked_push<'p>(
-    kernel: &'static str,
-    code: &Code,
-    push: &'p [u8],
-) -> Result<&'p [u8], LaunchError> {
-    let (declared, given) = (code.reflection.push_word_bytes() as usize, push.len());
-    code.push(push).ok_or(LaunchError::PushSize { kernel, declared, given })
 }

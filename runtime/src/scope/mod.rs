@@ -14,6 +14,7 @@ mod idle;
 mod launch;
 #[cfg(test)]
 mod memory_tests;
+mod request;
 #[allow(clippy::module_inception, reason = "the type `Scope` and its argument have a file alone")]
 mod scope;
 #[cfg(test)]

@@ -26,6 +26,7 @@ use crate::{
         checked::{Checks, Request},
         control_block::Arguments,
         launcher::Launcher,
+        proof::Proof,
         stream::{Plain, Stream},
     },
     lend::{
@@ -34,10 +35,10 @@ use crate::{
         lends::{Lends, Segment},
         process::ProcessMemory,
     },
-    paging::{run::Launch, view::View},
+    paging::{first::Stretch, run::Launch, view::View},
     stats::Counters,
     trace,
-    vk::{Device, lost::end_process},
+    vk::{Device, Pipeline, lost::end_process},
 };
 use farptr_hmm::VaRange;
 use std::{fmt, marker::PhantomData, sync::Arc};
@@ -216,6 +217,23 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         unsafe { self.stream.record_checked(request, checks, &self.lends) }
     }
 
+    /// Records a launch without checks that was proved with what this scope has lent.
+    pub(super) fn launch_proved(
+        &mut self,
+        request: &Request<'_>,
+        pipeline: &Arc<Pipeline>,
+        _proof: Proof,
+    ) -> Result<(), LaunchError> {
+        let Request { kernel, push, dispatch, options, .. } = *request;
+        let launch = Plain { kernel, pipeline, push, dispatch };
+        // SAFETY: 1. the request kept the limits, and the pipeline is the kernel's own words in the
+        // form for its fold; 2. the proof says that with these push constants the kernel touches
+        // bytes of lends alone, at the addresses that the host has for them, and those are borrowed
+        // and imported as in `launch_with_checks`; 3. there was no launch that may fail when the
+        // proof was made, and none has been recorded since.
+        unsafe { self.stream.record_proved(&launch, options, &self.lends) }
+    }
+
     /// Runs a launch in rounds until nothing faults, and returns when it is done.
     pub(super) fn launch_in_rounds(
         &mut self,
@@ -227,6 +245,14 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let view = View::of(view, stream.launcher(), config)?;
         let launch = Launch { request, arguments, stop: stream.stop_word()? };
         view.run_in_rounds(&launch, lends, homes)
+    }
+
+    /// Brings in what a launch is known to touch, on a device that works on copies.
+    pub(super) fn bring(&mut self, stretches: &[Stretch]) -> Result<(), LaunchError> {
+        self.finish()?;
+        let Self { lends, homes, stream, view, config, .. } = self;
+        let view = View::of(view, stream.launcher(), config)?;
+        Ok(view.bring(stretches, lends, homes)?)
     }
 
     /// Opens the memory of the process to the kernels of this scope.

@@ -87,6 +87,10 @@ impl Recording {
         Ok(recording)
     }
 
+    pub(crate) fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
     fn raw(&self) -> vk::CommandBuffer {
         self.commands.as_ref().expect("there until Drop").raw()
     }

@@ -43,6 +43,8 @@ pub(crate) struct Device {
     cut_after: OnceLock<Option<u32>>,
     /// How running kernels are ended, once that was tried.
     stopping: OnceLock<Stopping>,
+    /// Passes through a short loop that an invocation made in a second, once that was measured.
+    passes_per_second: OnceLock<u64>,
     /// Whether it computes offsets in fewer bits than addresses have, once that was tried.
     narrow_offsets: OnceLock<bool>,
     pub(crate) info: DeviceInfo,
@@ -82,6 +84,7 @@ impl Device {
             family,
             cut_after: OnceLock::new(),
             stopping: OnceLock::new(),
+            passes_per_second: OnceLock::new(),
             narrow_offsets: OnceLock::new(),
             info: physical.info.clone(),
             counters: Counters::new(clock.map(KernelTimes::new)),
@@ -118,6 +121,18 @@ impl Device {
     /// How running kernels are ended, once that was tried.
     pub(crate) fn stopping(&self) -> Option<Stopping> {
         self.stopping.get().copied()
+    }
+
+    /// Notes how many passes through a short loop an invocation makes in a second.
+    pub(crate) fn note_passes_per_second(&self, passes: u64) {
+        // As above.
+        let _ = self.passes_per_second.set(passes);
+    }
+
+    /// Passes through a short loop that an invocation made in a second; absent before that was
+    /// measured.
+    pub(crate) fn passes_per_second(&self) -> Option<u64> {
+        self.passes_per_second.get().copied()
     }
 
     /// The memory for the word by which the host ends kernels.

@@ -13,13 +13,17 @@ const BUDGET: u64 = 8 * 4096;
 pub(crate) enum Way {
     /// The original kernel in direct access, unchecked and unchanged.
     Original,
-    /// Safely, where the device works on host memory itself.
+    /// Safely and checked, where the device works on host memory itself.
     Resident,
+    /// Safely, and without checks where it is proved that none would fail.
+    Proved,
     /// Safely, where the device imports the pages that it can, and gets copies of others: those
     /// that several lends share, and parts of what can be imported as a whole alone.
     Mixed,
     /// A safe launch with copies: no page is on the device at first.
     FromNothing,
+    /// As that, but what is known before the launch is brought before it.
+    Brought,
 }
 
 /// A runtime and how it launches.
@@ -47,11 +51,13 @@ impl Rig {
     pub(crate) fn assert_worked(&self, name: &str, done: &Stats) {
         let what = format!("{name}, {}: {done:?}", self.label);
         assert_eq!(done.launches, 1, "{what}");
+        let proofs = matches!(self.way, Way::Proved | Way::Brought);
+        assert!(proofs || done.proved_launches == 0, "{what}");
         match self.way {
-            Way::Original | Way::Resident => {
+            Way::Original | Way::Resident | Way::Proved => {
                 assert_eq!((done.rounds, done.faults), (1, 0), "{what}");
             }
-            Way::Mixed => assert_eq!(done.rounds == 1, done.faults == 0, "{what}"),
+            Way::Mixed | Way::Brought => assert_eq!(done.rounds == 1, done.faults == 0, "{what}"),
             Way::FromNothing => assert!(done.rounds > 1 && done.faults > 0, "{what}"),
         }
     }
@@ -78,14 +84,19 @@ fn build(validation: bool, orders: &[(u64, usize)]) -> Option<Vec<Rig>> {
         |label: &str, builder: RuntimeBuilder, way| Some(Rig::new(label, or_skip(builder)?, way));
     let mut rigs = Vec::new();
     if let Some(original) = built("original", builder().access(AccessMode::Direct), Way::Original) {
-        let direct = original.launching("safe, direct", Way::Resident);
-        rigs.extend([original, direct]);
+        let direct = original.launching("checked, direct", Way::Resident);
+        let proved = original.launching("proved, direct", Way::Proved);
+        rigs.extend([original, direct, proved]);
     }
     let is_alone = rigs.is_empty();
     if validation || is_alone {
         let imported = builder().access(AccessMode::Mirrored).backing(Backing::Import);
         let way = if is_alone { Way::Mixed } else { Way::Resident };
-        rigs.extend(built("mirrored, imported", imported, way));
+        if let Some(imported) = built("mirrored, imported", imported, way) {
+            // Alone, some of what is lent may be copied, so that there are rounds.
+            let proved = imported.launching("proved, imported", Way::Proved);
+            rigs.extend([Some(imported), (!is_alone).then_some(proved)].into_iter().flatten());
+        }
     }
     // Without an original, another order is what a program is compared with.
     let more = if is_alone { &[(5, 1000)][..] } else { &[] };
@@ -95,5 +106,7 @@ fn build(validation: bool, orders: &[(u64, usize)]) -> Option<Vec<Rig>> {
         let copied = copied.device_budget(BUDGET).serve_faults(seed, most);
         rigs.extend(built(&label, copied, Way::FromNothing));
     }
+    let copied = builder().access(AccessMode::Mirrored).backing(Backing::Copy);
+    rigs.extend(built("mirrored, copied, arguments first", copied, Way::Brought));
     (!rigs.is_empty()).then_some(rigs)
 }

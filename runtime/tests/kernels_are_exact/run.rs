@@ -115,8 +115,10 @@ fn launch(
     match rig.way {
         // SAFETY: 1. and 2. each case's kernel keeps to its lends and does not race.
         Way::Original => unsafe { s.launch_raw_unchecked(kernel, grid, push) }?,
-        Way::Resident | Way::Mixed | Way::FromNothing => {
-            s.launch_raw(kernel, grid, push, &LaunchOptions::new().deadline(COMPILING))?;
+        Way::Resident | Way::Proved | Way::Mixed | Way::FromNothing | Way::Brought => {
+            let proofs = matches!(rig.way, Way::Proved | Way::Brought);
+            let options = LaunchOptions::new().deadline(COMPILING).proofs(proofs);
+            s.launch_raw(kernel, grid, push, &options)?;
         }
     }
     Ok(())

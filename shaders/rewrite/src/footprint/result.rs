@@ -24,7 +24,7 @@ pub struct Footprint {
     /// known.
     pub loop_runs: Option<u64>,
     /// The same for a driver that runs invocations in lockstep and ends their loops by one count.
-    /// It passes once through a loop that none of them enters, and may make a loop of a selection, so
+    /// It passes once through a loop that none of them enters, and may make a loop of a selection:
     /// all selections of the kernel count as loops that run once.
     pub lockstep_runs: Option<u64>,
     /// Why nothing is known, if that is so.

@@ -1,0 +1,344 @@
+//! Whether a launch needs checks: its footprint, compared with the lends and with the time that it
+//! may take. Pure.
+//!
+//! A launch is proved if its footprint says of every access which bytes it may touch, and of all
+//! loops how often they run. `DESIGN.md`, "Launches without checks", has the argument; each step
+//! here is one of its conditions.
+
+use super::{control_block::pointer_at, wait::PATIENCE};
+use crate::lend::lends::{Lends, Segment};
+use farptr_hmm::VirtAddr;
+use farptr_rewrite::{
+    Analysis, Check, Footprint, Proved, Root, RootBytes, SiteReach, Unknown,
+    control::{PAGE_BYTES, REPORT_RUNS},
+};
+use std::{fmt, time::Duration};
+
+/// Why a launch keeps its checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unproved {
+    /// Proofs are switched off, for the runtime or for this launch.
+    Off,
+    /// Nothing is known of the launch.
+    Launch(Unknown),
+    /// It is not known what this many of its accesses touch, or of indices into own arrays.
+    Accesses {
+        /// How many.
+        count: usize,
+    },
+    /// An argument's bytes are not all lent, or not for writing, or it is not aligned.
+    Argument {
+        /// The byte of the push constants at which the argument begins.
+        offset_bytes: u32,
+        /// What is wrong with it.
+        why: NotLent,
+    },
+    /// It is not known how often a loop runs.
+    Loops,
+    /// Loops may run more often than the launch, or the driver, allows an invocation.
+    LoopLimit {
+        /// How often they may run.
+        runs: u64,
+        /// How often they would have to run less.
+        limit: u64,
+    },
+    /// The driver ends loops by a count that all invocations of a vector share, also those that are
+    /// not there: the workgroup is no multiple of 16 along x.
+    IdleLanes,
+    /// At the measured speed of the device, and with all that can delay it, it might not end in the
+    /// time that it is allowed.
+    Time {
+        /// The most that it takes at that speed.
+        most: Duration,
+        /// The time that it is allowed.
+        allowed: Duration,
+    },
+    /// The device reaches an argument's bytes at other addresses than the host, or works on copies
+    /// of them.
+    Elsewhere,
+    /// It is transactional, or the memory of the process is lent: it runs by itself.
+    Alone,
+    /// It follows a launch of the scope that may fail, and has to look whether it did.
+    Behind,
+    /// The driver does not take the kernel's own words, or its checked form cannot be made.
+    Form,
+}
+
+/// What keeps the bytes behind an argument from being proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotLent {
+    /// It points into no lend.
+    Nowhere,
+    /// Some bytes are outside of the lend that it points into.
+    Outside,
+    /// It may be written, and is lent for reading.
+    ReadOnly,
+    /// It is not a multiple of the alignment that its accesses have.
+    Misaligned,
+}
+
+impl fmt::Display for Unproved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("proofs are switched off"),
+            Self::Launch(why) => write!(f, "nothing is known of it: {why}"),
+            Self::Accesses { count: 1 } => f.write_str("it is not known what an access touches"),
+            Self::Accesses { count } => {
+                write!(f, "it is not known what {count} of its accesses touch")
+            }
+            Self::Argument { offset_bytes, why } => {
+                write!(f, "the argument at byte {offset_bytes} of the push constants {why}")
+            }
+            Self::Loops => f.write_str("it is not known how often a loop runs"),
+            Self::LoopLimit { runs, limit } => {
+                write!(f, "loops may run {runs} times in an invocation, and the limit is {limit}")
+            }
+            Self::IdleLanes => f.write_str(
+                "the driver cuts loops, and the workgroup is no multiple of 16 invocations along x",
+            ),
+            Self::Time { most, allowed } => write!(
+                f,
+                "in the worst case it may take {most:.1?}, and it is allowed {allowed:.1?}"
+            ),
+            Self::Elsewhere => f.write_str("the device reaches its arguments at other addresses"),
+            Self::Alone => f.write_str("it is transactional, or the memory of the process is lent"),
+            Self::Behind => f.write_str("it follows a launch that may fail"),
+            Self::Form => f.write_str("the driver does not take the kernel's own words"),
+        }
+    }
+}
+
+impl fmt::Display for NotLent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nowhere => "points into no lend",
+            Self::Outside => "may be followed out of its lend",
+            Self::ReadOnly => "may be written, and is lent for reading",
+            Self::Misaligned => "is not aligned",
+        })
+    }
+}
+
+/// The proof that a launch touches lent bytes alone. There is none without [`Proof::new`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Proof {
+    is_in_place: bool,
+    pages: u64,
+}
+
+impl Proof {
+    /// Compares the bytes that a launch touches with what is lent.
+    pub(crate) fn new(footprint: &Footprint, push: &[u8], lends: &Lends) -> Result<Self, Unproved> {
+        if let Some(why) = footprint.unknown {
+            return Err(Unproved::Launch(why));
+        }
+        let unknown = footprint.sites.iter().filter(|site| !site.is_known()).count();
+        if unknown > 0 {
+            return Err(Unproved::Accesses { count: unknown });
+        }
+        let mut proof = Self { is_in_place: true, pages: pages(footprint) };
+        for root in &footprint.roots {
+            proof.is_in_place &= lent(&root.into(), push, lends)?.delta == Some(0);
+        }
+        Ok(proof)
+    }
+
+    /// The pages that it may touch, or more.
+    pub(crate) fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// Whether the device reaches all of it at the host's addresses.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.is_in_place
+    }
+}
+
+/// The time in which a card reads from memory of the host, as long as such things take.
+const FAR: Duration = Duration::from_micros(2);
+/// The time in which a page of a file comes from a disk that has to seek.
+const PAGE: Duration = Duration::from_millis(10);
+
+/// Invocations along x that a driver which cuts loops runs in lockstep at most: llvmpipe has
+/// vectors of up to 512 bits.
+const LANES: u32 = 16;
+
+/// What an invocation may run, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Passes through loops after which an invocation is ended, by the launch's options.
+    pub(crate) loop_limit: u32,
+    /// After how many the driver ends its loops, if it does.
+    pub(crate) cut_after: Option<u32>,
+    /// Passes through a short loop that an invocation made in a second.
+    pub(crate) passes_per_second: u64,
+    /// Whether the device is a processor.
+    pub(crate) is_processor: bool,
+    /// The time of the launch.
+    pub(crate) allowed: Duration,
+}
+
+/// How large a launch is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) groups: [u32; 3],
+    pub(crate) local_size: [u32; 3],
+    /// Operations of an invocation for each pass through a loop, at most, and as many besides.
+    pub(crate) operations: u64,
+    /// Pages that are touched.
+    pub(crate) pages: u64,
+}
+
+/// Bytes behind a root that may be read and written.
+struct Behind {
+    root: Root,
+    reads: Option<(i64, i64)>,
+    writes: Option<(i64, i64)>,
+    align_bytes: u32,
+}
+
+impl From<&RootBytes> for Behind {
+    fn from(bytes: &RootBytes) -> Self {
+        let &RootBytes { root, reads, writes, align_bytes, .. } = bytes;
+        Self { root, reads, writes, align_bytes }
+    }
+}
+
+/// The pages between the first and the last byte.
+fn pages_of(bytes: &Behind) -> u64 {
+    let parts = || bytes.reads.into_iter().chain(bytes.writes);
+    let start = parts().map(|(start, _)| start).min().unwrap_or(0);
+    let stop = parts().map(|(_, stop)| stop).max().unwrap_or(0);
+    stop.abs_diff(start) / PAGE_BYTES + 2
+}
+
+/// The lend that has all bytes behind a root.
+fn lent<'l>(bytes: &Behind, push: &[u8], lends: &'l Lends) -> Result<&'l Segment, Unproved> {
+    let root = bytes.root;
+    let Root::Push { offset_bytes } = root;
+    let no = |why| Unproved::Argument { offset_bytes, why };
+    let address = pointer_at(push, offset_bytes);
+    let segment = lends.of_pointer(VirtAddr::new(address)).ok_or(no(NotLent::Nowhere))?;
+    if !address.is_multiple_of(bytes.align_bytes.max(1).into()) {
+        return Err(no(NotLent::Misaligned));
+    }
+    if bytes.writes.is_some() && !segment.writable {
+        return Err(no(NotLent::ReadOnly));
+    }
+    let (first, end) = (segment.range.start().get(), segment.range.end().get());
+    for (start, stop) in bytes.reads.into_iter().chain(bytes.writes) {
+        let at = |to: i64| i128::from(address) + i128::from(to);
+        if at(start) < i128::from(first) || at(stop) > i128::from(end) {
+            return Err(no(NotLent::Outside));
+        }
+    }
+    Ok(segment)
+}
+
+/// What of a launch need not be checked while it runs. `ends` says that its loops need no limit.
+pub(crate) fn known(
+    footprint: &Footprint,
+    analysis: &Analysis,
+    push: &[u8],
+    lends: &Lends,
+    ends: bool,
+) -> Proved {
+    let mut proved = Proved { own: true, loops: ends, ..Proved::NOTHING };
+    let all = analysis.index_checks.len().min(Proved::MOST_CHECKS);
+    proved = (0..all).fold(proved, Proved::with_check);
+    for (site, reach) in analysis.sites.iter().zip(&footprint.sites) {
+        match site.check {
+            Check::Own => proved.own &= *reach == SiteReach::Within,
+            Check::Index(at) => {
+                let root = analysis.index_checks.get(at).and_then(|of| analysis.roots.get(of.root));
+                let writes = site.access.writes();
+                if !root.is_some_and(|root| is_lent(reach, root, writes, push, lends)) {
+                    proved = proved.without_check(at);
+                }
+            }
+            Check::Address(_) => {}
+        }
+    }
+    if footprint.unknown.is_some() { Proved::NOTHING } else { proved }
+}
+
+/// Whether all that a site touches is behind one root and in the lend that this points into.
+fn is_lent(reach: &SiteReach, root: &Root, writes: bool, push: &[u8], lends: &Lends) -> bool {
+    let SiteReach::Bytes(spans) = reach else { return false };
+    spans.iter().all(|span| {
+        let bytes = Some((span.start_bytes, span.end_bytes));
+        let (reads, writes) = if writes { (None, bytes) } else { (bytes, None) };
+        let behind = Behind { root: span.root, reads, writes, align_bytes: span.align_bytes };
+        let is_reached = |segment: &Segment| segment.delta.is_some();
+        span.root == *root && lent(&behind, push, lends).is_ok_and(is_reached)
+    })
+}
+
+/// The pages behind arguments that a launch may touch, as far as it is known, or more.
+pub(crate) fn pages(footprint: &Footprint) -> u64 {
+    footprint.roots.iter().map(|root| pages_of(&root.into())).fold(0, u64::saturating_add)
+}
+
+/// Whether every invocation, and the launch, ends by itself before anybody would end it.
+pub(crate) fn ends(footprint: &Footprint, size: &Size, limits: &Limits) -> Result<(), Unproved> {
+    let runs = loops_end(footprint, size, limits)?;
+    let most = time(runs, size, limits);
+    if most > limits.allowed {
+        return Err(Unproved::Time { most, allowed: limits.allowed });
+    }
+    Ok(())
+}
+
+/// Whether the loops of a launch need no limit: workgroups that have not begun are kept from it
+/// when its time is over, and those that have end by themselves in [`PATIENCE`] times that.
+pub(crate) fn workgroups_end(footprint: &Footprint, size: &Size, limits: &Limits) -> bool {
+    // The report is a loop, too.
+    let report = |after: u32| after.saturating_sub(REPORT_RUNS);
+    let limits = Limits { cut_after: limits.cut_after.map(report), ..*limits };
+    let one = Size { groups: [1, 1, 1], ..*size };
+    let most = loops_end(footprint, &one, &limits).map(|runs| time(runs, &one, &limits));
+    most.is_ok_and(|most| most <= limits.allowed.saturating_mul(PATIENCE))
+}
+
+/// How often loops run, if that is known and nobody ends them before.
+fn loops_end(footprint: &Footprint, size: &Size, limits: &Limits) -> Result<u64, Unproved> {
+    let runs = footprint.loop_runs.ok_or(Unproved::Loops)?;
+    let below = |runs: u64, limit: u64| {
+        if runs < limit { Ok(()) } else { Err(Unproved::LoopLimit { runs, limit }) }
+    };
+    below(runs, limits.loop_limit.into())?;
+    if let Some(after) = limits.cut_after.filter(|_| !footprint.loops.is_empty()) {
+        // Invocations that are not there, since a vector has more, run loops of any length.
+        if !size.local_size[0].is_multiple_of(LANES) {
+            return Err(Unproved::IdleLanes);
+        }
+        // A driver's count may include a pass that ours does not.
+        below(footprint.lockstep_runs.ok_or(Unproved::Loops)?, u64::from(after).saturating_sub(1))?;
+    }
+    Ok(runs)
+}
+
+/// The time of a launch whose invocations run one after the other, each operation as slowly as a
+/// whole pass through the loop that was measured, or as an access of a card to memory of the host;
+/// where the device is a processor, each page that is touched is first read from a disk.
+fn time(runs: u64, size: &Size, limits: &Limits) -> Duration {
+    let numbers = size.groups.into_iter().chain(size.local_size).map(u128::from);
+    let invocations = numbers.fold(1, u128::saturating_mul);
+    let each = (u128::from(runs) + 1).saturating_mul(size.operations.into());
+    let operations = invocations.saturating_mul(each);
+    let pass = 1_000_000_000u64.div_ceil(limits.passes_per_second.max(1));
+    let (operation, page) = if limits.is_processor {
+        (Duration::from_nanos(pass), PAGE)
+    } else {
+        (Duration::from_nanos(pass).max(FAR), Duration::ZERO)
+    };
+    let all = operations.saturating_mul(operation.as_nanos());
+    let all = all.saturating_add(u128::from(size.pages).saturating_mul(page.as_nanos()));
+    Duration::from_nanos(u64::try_from(all).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+#[path = "proof_tests.rs"]
+mod tests;

@@ -1,0 +1,155 @@
+use super::*;
+use farptr_hmm::VaRange;
+use farptr_kernels::{KernelDesc, dot, saxpy};
+use farptr_rewrite::Program;
+use proptest::prelude::*;
+
+/// Where lends begin.
+const BASE: u64 = 1 << 32;
+
+fn program(words: &[u32]) -> Program {
+    Program::parse(words, None).unwrap()
+}
+
+fn lend(lends: &mut Lends, start: u64, len: u64, writable: bool, delta: Option<u64>) {
+    let range = VaRange::from_len(VirtAddr::new(start), len).unwrap();
+    lends.insert(Segment { range, writable, delta });
+}
+
+/// The push constants of `saxpy`: `y[i] += a * x[i]` for `i < n`.
+fn push(x: u64, y: u64, n: u32) -> Vec<u8> {
+    [&x.to_le_bytes()[..], &y.to_le_bytes(), &n.to_le_bytes(), &1.0f32.to_le_bytes()].concat()
+}
+
+/// Invocations of a workgroup, as the words of `saxpy` declare them.
+fn local_size() -> u32 {
+    farptr_rewrite::Reflection::of(saxpy::Kernel::words()).unwrap().local_size[0]
+}
+
+fn footprint(push: &[u8], groups: u32) -> Footprint {
+    program(saxpy::Kernel::words()).footprints().of_launch(push, [groups, 1, 1])
+}
+
+proptest! {
+    #[test]
+    fn what_is_proved_touches_lent_bytes_byte_for_byte(
+        n in 0u32..300,
+        groups in 1u32..5,
+        lens in prop::array::uniform2(1u64..1200),
+        at in prop::array::uniform2(-8i64..1300),
+        writable in any::<bool>(),
+    ) {
+        let mut lends = Lends::default();
+        let starts = [BASE, BASE + 4096];
+        lend(&mut lends, starts[0], lens[0], false, Some(0));
+        lend(&mut lends, starts[1], lens[1], writable, Some(0));
+        let [x, y] = [0, 1].map(|which: usize| starts[which].wrapping_add_signed(at[which]));
+        let push = push(x, y, n);
+        let proved = Proof::new(&footprint(&push, groups), &push, &lends);
+        // The elements that invocations touch, by the source of the kernel.
+        let touched = u64::from(n.min(groups * local_size())) * 4;
+        let within = |which: usize, address: u64| {
+            let bytes = address..address + touched;
+            let lent = starts[which]..starts[which] + lens[which];
+            address.is_multiple_of(4) && lent.start <= bytes.start && bytes.end <= lent.end
+        };
+        let right = touched == 0 || (within(0, x) && within(1, y) && writable);
+        prop_assert_eq!(proved.is_ok(), right, "{:?}", proved);
+    }
+}
+
+#[test]
+fn the_reason_names_the_argument() {
+    let mut lends = Lends::default();
+    lend(&mut lends, BASE, 400, false, Some(0));
+    lend(&mut lends, BASE + 4096, 400, true, Some(0));
+    let why = |x: u64, y: u64, n: u32| {
+        let push = push(x, y, n);
+        match Proof::new(&footprint(&push, 2), &push, &lends) {
+            Err(Unproved::Argument { offset_bytes, why }) => (offset_bytes, why),
+            other => panic!("{other:?}"),
+        }
+    };
+    let y = BASE + 4096;
+    assert_eq!(why(0, y, 100), (0, NotLent::Nowhere));
+    assert_eq!(why(BASE + 2, y, 10), (0, NotLent::Misaligned));
+    assert_eq!(why(BASE, y, 101), (0, NotLent::Outside));
+    assert_eq!(why(BASE - 4 + 4, y + 4, 100), (8, NotLent::Outside));
+    assert_eq!(why(BASE, BASE, 100), (8, NotLent::ReadOnly));
+}
+
+#[test]
+fn bytes_are_in_place_if_no_address_differs() {
+    let proof = |delta| {
+        let mut lends = Lends::default();
+        lend(&mut lends, BASE, 400, false, Some(0));
+        lend(&mut lends, BASE + 4096, 400, true, delta);
+        let push = push(BASE, BASE + 4096, 100);
+        Proof::new(&footprint(&push, 2), &push, &lends).unwrap()
+    };
+    assert!(proof(Some(0)).is_in_place());
+    assert!(!proof(Some(1 << 20)).is_in_place() && !proof(None).is_in_place());
+    assert_eq!(proof(Some(0)).pages, 4, "two each, where they lie on an edge");
+}
+
+const LIMITS: Limits = Limits {
+    loop_limit: u32::MAX,
+    cut_after: None,
+    passes_per_second: 1_000_000,
+    is_processor: true,
+    allowed: Duration::from_secs(60),
+};
+
+const SIZE: Size = Size { groups: [10, 1, 1], local_size: [64, 1, 1], operations: 50, pages: 0 };
+
+/// What is known of a launch, but for how often its loops run.
+fn runs(loop_runs: Option<u64>) -> Footprint {
+    let kernel = program(dot::Kernel::words());
+    let mut known = kernel.footprints().of_launch(&[0; 64], [10, 1, 1]);
+    known.loop_runs = loop_runs;
+    known.lockstep_runs = loop_runs;
+    known
+}
+
+#[test]
+fn loops_that_the_driver_or_the_launch_would_end_are_not_proved_to_end() {
+    let proved = |loop_runs, limits: &Limits| ends(&runs(Some(loop_runs)), &SIZE, limits);
+    assert_eq!(ends(&runs(None), &SIZE, &LIMITS), Err(Unproved::Loops));
+    assert_eq!(proved(0, &LIMITS), Ok(()));
+    let cut = Limits { cut_after: Some(65_535), ..LIMITS };
+    let limit = |runs, limit| Err(Unproved::LoopLimit { runs, limit });
+    let small = Size { groups: [1, 1, 1], local_size: [16, 1, 1], operations: 1, pages: 0 };
+    let alone = |loop_runs, limits: &Limits| ends(&runs(Some(loop_runs)), &small, limits);
+    assert_eq!(alone(65_533, &cut), Ok(()));
+    assert_eq!(alone(65_534, &cut), limit(65_534, 65_534));
+    let uneven = Size { local_size: [24, 1, 1], ..small };
+    assert_eq!(ends(&runs(Some(2)), &uneven, &cut), Err(Unproved::IdleLanes));
+    assert_eq!(ends(&runs(Some(2)), &uneven, &LIMITS), Ok(()));
+    assert_eq!(alone(99, &Limits { loop_limit: 100, ..cut }), Ok(()));
+    assert_eq!(alone(100, &Limits { loop_limit: 100, ..cut }), limit(100, 100));
+}
+
+#[test]
+fn launches_that_could_take_longer_than_they_may_are_not_proved_to_end() {
+    let proved =
+        |loop_runs, size: &Size, limits: &Limits| ends(&runs(Some(loop_runs)), size, limits);
+    // 640 invocations, 50 instructions for each of 1000 runs, and 50 more.
+    let most = Duration::from_nanos(640 * 50 * 1001 * 1000);
+    let short = Limits { allowed: most, ..LIMITS };
+    assert_eq!(proved(1000, &SIZE, &short), Ok(()));
+    let allowed = most.saturating_sub(Duration::from_nanos(1));
+    let refused = Err(Unproved::Time { most, allowed });
+    assert_eq!(proved(1000, &SIZE, &Limits { allowed, ..LIMITS }), refused);
+    let huge =
+        Size { groups: [u32::MAX; 3], local_size: [1024; 3], operations: u64::MAX, pages: 1 };
+    assert!(matches!(proved(0, &huge, &LIMITS), Err(Unproved::Time { .. })));
+    // A page of a file may have to come from a disk; a card reads memory of the host slowly.
+    let pages = Size { pages: 6001, ..SIZE };
+    assert!(matches!(proved(0, &pages, &LIMITS), Err(Unproved::Time { .. })));
+    let fast = Limits { passes_per_second: 1_000_000_000, allowed: short.allowed, ..LIMITS };
+    assert_eq!(proved(1000, &SIZE, &fast), Ok(()));
+    let card = Limits { is_processor: false, ..fast };
+    assert!(matches!(proved(1000, &SIZE, &card), Err(Unproved::Time { .. })));
+    let unmeasured = Limits { passes_per_second: 0, ..LIMITS };
+    assert!(matches!(proved(1, &SIZE, &unmeasured), Err(Unproved::Time { .. })));
+}

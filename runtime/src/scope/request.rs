@@ -1,0 +1,251 @@
+//! From a request to a launch: with checks, without them where it is proved that none would fail,
+//! or in rounds.
+
+use super::Scope;
+use crate::{
+    Grid, LaunchError, LaunchExplanation, LaunchOptions,
+    config::Config,
+    kernel::code::Code,
+    launch::{
+        channel::Channel,
+        checked::{Checks, Request},
+        control_block::Arguments,
+        grid::Dispatch,
+        proof::{self, Limits, Proof, Size, Unproved},
+    },
+    lend::lends::Segment,
+    paging::first::{self, Stretch},
+    trace,
+    vk::Pipeline,
+};
+use farptr_rewrite::{Analysis, Proved};
+use std::sync::Arc;
+
+impl Scope<'_, '_> {
+    /// Launches a rewritten kernel, or reports the failure of an earlier launch.
+    pub(crate) fn launch_request(&mut self, request: &Request<'_>) -> Result<(), LaunchError> {
+        self.stream.check()?;
+        let options = &request.options.on(self.device().stopping(), self.device().info.kind);
+        let request = &Request { options, ..*request };
+        let launch = launch_span(request.kernel, &request.dispatch, true);
+        if self.stream.has_failed() {
+            self.finish()?;
+        }
+        if let Some(view) = &mut self.view {
+            view.settle(&mut self.lends, &mut self.homes)?;
+        }
+        self.bring_arguments(request)?;
+        let facts = request.code.facts(request.kernel)?;
+        let arguments = Arguments::new(facts, request.push, &self.lends, self.reaches_process());
+        let argued = facts.analysis.is_roots_only() && arguments.are_reached();
+        if self.needs_rounds(request) || (!argued && !self.lends.is_addressable()) {
+            return self.launch_in_rounds(request, &arguments);
+        }
+        // With imports, launches without rounds work at home and never in frames.
+        if let Some(view) = self.view.as_mut().filter(|_| !self.config.imports()) {
+            view.note_written(&arguments);
+        }
+        let (device, translation) = (self.stream.device(), self.config.translation());
+        let written = request.options.transactional.then(|| arguments.reach(true)).flatten();
+        let proved = self.known(request, &facts.analysis);
+        let checks = Checks::new(device, request, translation, arguments, &self.lends, proved)?;
+        if request.options.transactional {
+            return self.transact(request, checks, written.as_deref());
+        }
+        let proved = self.proof(request);
+        match proved.and_then(|proof| Ok((self.own_words(request, &checks)?, proof))) {
+            Ok((pipeline, proof)) => {
+                launch.record("proved", true);
+                self.launch_proved(request, &pipeline, proof)
+            }
+            Err(_) => self.launch_with_checks(request, checks),
+        }
+    }
+
+    /// Says what is known of a launch, and whether it would run without checks.
+    pub(super) fn explained(
+        &self,
+        kernel: &'static str,
+        code: &Arc<Code>,
+        grid: Grid,
+        push: &[u8],
+    ) -> Result<LaunchExplanation, LaunchError> {
+        self.stream.check()?;
+        let dispatch = self.dispatch(kernel, code, grid)?;
+        let push = checked_push(kernel, code, push)?;
+        let options = LaunchOptions::new().on(self.device().stopping(), self.device().info.kind);
+        let request = Request { kernel, code, dispatch, push, options: &options };
+        let facts = code.facts(kernel)?;
+        let footprint = code.footprint(kernel, push, dispatch.seen_groups())?;
+        let known = footprint.explain(&facts.analysis, &facts.push_names);
+        let proved = self.proof(&request).and_then(|_| {
+            let (device, translation) = (self.device(), self.config.translation());
+            let arguments = Arguments::new(facts, push, &self.lends, self.reaches_process());
+            let (lends, proved) = (&self.lends, Proved::NOTHING);
+            let checks = Checks::new(device, &request, translation, arguments, lends, proved);
+            let checks = checks.map_err(|_| Unproved::Form)?;
+            self.own_words(&request, &checks).map(drop)
+        });
+        Ok(LaunchExplanation { kernel, known, unproved: proved.err() })
+    }
+
+    /// Proves that a launch needs no checks, or says why that is not so.
+    pub(super) fn proof(&self, request: &Request<'_>) -> Result<Proof, Unproved> {
+        let Request { kernel, code, push, options, .. } = *request;
+        if !(options.proofs && self.config.proofs) {
+            return Err(Unproved::Off);
+        }
+        if options.transactional || self.reaches_process() {
+            return Err(Unproved::Alone);
+        }
+        if self.stream.may_fail() {
+            return Err(Unproved::Behind);
+        }
+        let groups = request.dispatch.seen_groups();
+        let footprint = code.footprint(kernel, push, groups).map_err(|_| Unproved::Form)?;
+        let proof = Proof::new(&footprint, push, &self.lends)?;
+        if !proof.is_in_place() {
+            return Err(Unproved::Elsewhere);
+        }
+        proof::ends(&footprint, &size(request, proof.pages()), &self.limits(options))?;
+        Ok(proof)
+    }
+
+    /// What of a launch with checks need not be checked.
+    fn known(&self, request: &Request<'_>, analysis: &Analysis) -> Proved {
+        let Request { kernel, code, push, options, dispatch } = *request;
+        if !(options.proofs && self.config.proofs) {
+            return Proved::NOTHING;
+        }
+        let Ok(footprint) = code.footprint(kernel, push, dispatch.seen_groups()) else {
+            return Proved::NOTHING;
+        };
+        let pages = proof::pages(&footprint);
+        let ends = proof::workgroups_end(&footprint, &size(request, pages), &self.limits(options));
+        proof::known(&footprint, analysis, push, &self.lends, ends)
+    }
+
+    /// What the device and a launch's options allow its invocations.
+    fn limits(&self, options: &LaunchOptions) -> Limits {
+        let device = self.device();
+        let limit = options.submission_limit(device.info.kind);
+        let cuts = device.traits().cuts_loops;
+        Limits {
+            loop_limit: options.loop_limit,
+            cut_after: cuts.then(|| device.cut_after()),
+            passes_per_second: device.passes_per_second().unwrap_or(0),
+            is_processor: !device.info.kind.has_watchdog(),
+            // A submission has that much for all of its launches.
+            allowed: limit.map_or(options.time(), |limit| limit / Channel::LAUNCHES),
+        }
+    }
+
+    /// The kernel's own words for a launch that is proved.
+    fn own_words(&self, request: &Request<'_>, checks: &Checks) -> Result<Arc<Pipeline>, Unproved> {
+        let wide_offsets = self.device().traits().narrow_offsets;
+        let own = request.code.proved(request.kernel, checks.variant(), wide_offsets);
+        own.ok_or(Unproved::Form)
+    }
+
+    /// Brings in the bytes behind arguments that the launch is known to touch, if the device works
+    /// on copies and lacks some: a round that misses them would only find that out.
+    fn bring_arguments(&mut self, request: &Request<'_>) -> Result<(), LaunchError> {
+        let Config { hooks, proofs, .. } = &*self.config;
+        let on_demand = hooks.serve_faults.is_some() || !(*proofs && request.options.proofs);
+        if self.config.imports() || self.reaches_process() || on_demand {
+            return Ok(());
+        }
+        let Request { kernel, code, push, dispatch, .. } = *request;
+        let footprint = code.footprint(kernel, push, dispatch.seen_groups())?;
+        let stretches = first::stretches(&footprint, push, &self.lends);
+        let lacks = |stretch: &Stretch| {
+            let segment = self.lends.containing(stretch.range.start());
+            segment.is_some_and(|segment| segment.delta.is_none())
+        };
+        if stretches.iter().any(lacks) { self.bring(&stretches) } else { Ok(()) }
+    }
+
+    /// Whether the launch runs in rounds even if all lends are reachable: if the memory of the
+    /// process is lent, or if frames have to be restored when the launch fails.
+    fn needs_rounds(&self, request: &Request<'_>) -> bool {
+        let copies = !self.config.imports() && request.options.transactional;
+        copies || self.reaches_process()
+    }
+
+    /// Whether pointers into no lend reach the memory of the process.
+    fn reaches_process(&self) -> bool {
+        self.view.as_ref().is_some_and(|view| view.reaches_process())
+    }
+
+    /// Runs a launch alone, and puts lent memory back if it fails: of the segments that it may
+    /// write, or of all.
+    fn transact(
+        &mut self,
+        request: &Request<'_>,
+        checks: Checks,
+        written: Option<&[Segment]>,
+    ) -> Result<(), LaunchError> {
+        self.finish()?;
+        let ranges = written.map(|of| of.iter().map(|segment| segment.range).collect::<Vec<_>>());
+        let saved = self.homes.save(ranges.as_deref());
+        let done = self.launch_with_checks(request, checks).and_then(|()| self.finish());
+        // On a lost device the launch may still be running, and the end of the scope deals with it.
+        if done.is_err() && self.is_over() {
+            self.homes.restore(&saved);
+        }
+        done
+    }
+
+    /// Compares a kernel with this scope, and resolves the grid.
+    pub(super) fn dispatch(
+        &self,
+        kernel: &'static str,
+        code: &Arc<Code>,
+        grid: Grid,
+    ) -> Result<Dispatch, LaunchError> {
+        if !Arc::ptr_eq(code.device(), self.device()) {
+            return Err(LaunchError::ForeignKernel { kernel });
+        }
+        grid.resolve(kernel, code.reflection.local_size, &self.device().info.limits)
+    }
+
+    /// The form of a kernel for an unchecked launch.
+    pub(super) fn unchecked(
+        &self,
+        kernel: &'static str,
+        code: &Code,
+        dispatch: &Dispatch,
+    ) -> Result<Arc<Pipeline>, LaunchError> {
+        let wide_offsets = self.device().traits().narrow_offsets && self.lends_much();
+        code.unchecked(kernel, dispatch.fold(), wide_offsets)
+    }
+}
+
+/// The size of a launch that touches so many pages.
+fn size(request: &Request<'_>, pages: u64) -> Size {
+    let code = request.code;
+    let (groups, local_size) = (request.dispatch.seen_groups(), code.reflection.local_size);
+    Size { groups, local_size, operations: code.operations(), pages }
+}
+
+/// The span of a call that launches.
+pub(super) fn launch_span(kernel: &'static str, dispatch: &Dispatch, checked: bool) -> trace::Span {
+    let groups = dispatch.seen_groups();
+    trace::span!(
+        "launch",
+        kernel = kernel,
+        groups = trace::debug(groups),
+        checked = checked,
+        proved = trace::LATER,
+    )
+}
+
+/// The push constants that a kernel declares, of those that it was given.
+pub(super) fn checked_push<'p>(
+    kernel: &'static str,
+    code: &Code,
+    push: &'p [u8],
+) -> Result<&'p [u8], LaunchError> {
+    let (declared, given) = (code.reflection.push_word_bytes() as usize, push.len());
+    code.push(push).ok_or(LaunchError::PushSize { kernel, declared, given })
+}
