@@ -219,6 +219,65 @@ fn loops_that_the_driver_cuts_keep_their_checks() {
     }
 }
 
+/// A loop between the iterations of another, both with three: the pass cannot limit them.
+const LOOP_IN_CONTINUE: &str = "
+    OpCapability Shader
+    OpMemoryModel Logical GLSL450
+    OpEntryPoint GLCompute %main \"main\"
+    OpExecutionMode %main LocalSize 16 1 1
+    %void = OpTypeVoid
+    %function = OpTypeFunction %void
+    %bool = OpTypeBool
+    %uint = OpTypeInt 32 0
+    %zero = OpConstant %uint 0
+    %one = OpConstant %uint 1
+    %three = OpConstant %uint 3
+    %main = OpFunction %void None %function
+    %start = OpLabel
+    OpBranch %outer
+    %outer = OpLabel
+    %i = OpPhi %uint %zero %start %next_i %end
+    OpLoopMerge %merge %continue None
+    OpBranch %test
+    %test = OpLabel
+    %again = OpULessThan %bool %i %three
+    OpBranchConditional %again %continue %merge
+    %continue = OpLabel
+    OpBranch %inner
+    %inner = OpLabel
+    %j = OpPhi %uint %zero %continue %next_j %back
+    OpLoopMerge %end %back None
+    OpBranch %inner_test
+    %inner_test = OpLabel
+    %more = OpULessThan %bool %j %three
+    OpBranchConditional %more %back %end
+    %back = OpLabel
+    %next_j = OpIAdd %uint %j %one
+    OpBranch %inner
+    %end = OpLabel
+    %next_i = OpIAdd %uint %i %one
+    OpBranch %outer
+    %merge = OpLabel
+    OpReturn
+    OpFunctionEnd";
+
+/// What cannot be made with all checks does not run without them.
+#[test]
+fn kernels_that_cannot_be_checked_are_refused_although_they_are_proved() {
+    let words = text::assembly("loops", LOOP_IN_CONTINUE);
+    for proofs in [true, false] {
+        let Some(runtime) = direct(proofs) else { return };
+        // SAFETY: the assembler's output, of text that is valid.
+        #[allow(unsafe_code, reason = "the argument is above")]
+        let kernel = unsafe { runtime.raw_kernel("loops", &words) }.unwrap();
+        let done = runtime.scope(|s| {
+            Ok(s.launch_raw(&kernel, Grid::groups(1, 1, 1), &[], &LaunchOptions::new())?)
+        });
+        let is_refused = matches!(done, Err(Error::Launch(LaunchError::Rewrite { .. })));
+        assert!(is_refused, "with proofs {proofs}: {done:?}");
+    }
+}
+
 #[test]
 fn accesses_that_are_known_are_not_checked_beside_others() {
     let Some(runtime) = direct(true) else { return };
@@ -310,7 +369,7 @@ fn explanations_say_what_is_touched_and_what_keeps_the_checks() {
             assert!(known.is_proved(), "{known}");
             let text = known.to_string();
             assert!(text.contains("reads bytes 0 to 400 of `x`"), "{text}");
-            assert!(text.contains("checks      none"), "{text}");
+            assert!(text.contains("own words   run"), "{text}");
             let why = Unproved::Argument { offset_bytes: 0, why: NotLent::Outside };
             assert_eq!(saxpy(101)?.unproved(), Some(&why));
             let args = gather::Args { x, index, z: y, n: 100 };

@@ -76,6 +76,8 @@ pub(crate) struct Code {
     /// The kernel's own words for launches that are proved, by the checked form that would run
     /// otherwise; none where there is one of the two only.
     proved: Mutex<HashMap<ProvedForm, Option<Arc<Pipeline>>>>,
+    /// Whether the pass can make the forms with all checks that launches would run otherwise.
+    checkable: Mutex<HashMap<Variant, bool>>,
 }
 
 /// A form without checks, and the checked form that it stands for.
@@ -115,6 +117,7 @@ impl Code {
             forms: Mutex::default(),
             footprints: Mutex::default(),
             proved: Mutex::default(),
+            checkable: Mutex::default(),
         })
     }
 
@@ -206,16 +209,27 @@ impl Code {
         self.parsed().map_or(u64::MAX, |parsed| parsed.program.footprints().operations())
     }
 
-    /// Whether there is a form of a variant, or may be one more that a proof makes possible.
-    pub(crate) fn has_room(&self, variant: &Variant) -> bool {
-        if variant.proved == Proved::NOTHING {
-            return true;
-        }
+    /// Whether a form that leaves out checks may run in place of the `checked` one: that can be
+    /// made, and the kernel has not too many such forms already.
+    pub(crate) fn may_leave_out(&self, variant: &Variant, checked: &Variant) -> bool {
         let forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
         let is_proved =
             |form: &&Form| matches!(form, Form::Checked(of) if of.proved != Proved::NOTHING);
-        forms.contains_key(&Form::Checked(*variant))
-            || forms.keys().filter(is_proved).count() < MOST_PROVED_FORMS
+        let has_room = forms.contains_key(&Form::Checked(*variant))
+            || forms.keys().filter(is_proved).count() < MOST_PROVED_FORMS;
+        drop(forms);
+        has_room && self.is_checkable(checked)
+    }
+
+    /// Whether the form with all checks can be made.
+    fn is_checkable(&self, checked: &Variant) -> bool {
+        let mut known = self.checkable.lock().unwrap_or_else(PoisonError::into_inner);
+        *known.entry(*checked).or_insert_with(|| {
+            self.parsed().is_ok_and(|parsed| {
+                parsed.program.analysis().control_set == 0
+                    && parsed.program.rewrite(checked).is_ok()
+            })
+        })
     }
 
     /// The kernel's own words, compiled, for a launch that is proved, and would run in a checked

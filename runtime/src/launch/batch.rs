@@ -72,8 +72,8 @@ struct Launches {
     checked: Option<Checked>,
     /// Launches of which no access is checked, since it is proved.
     without_checks: u32,
-    /// Whether one has loops that look at no stop word.
-    has_unwatched: bool,
+    /// The time of the longest that looks at no stop word, or not in its loops.
+    unwatched: Duration,
     /// The launches without checks that are proved to end.
     proved: Option<Ending>,
     /// Control blocks of folded launches without checks.
@@ -158,7 +158,9 @@ impl Batch {
 
     /// Keeps the facts about a checked launch that are needed when its log is read.
     pub(crate) fn expect(&mut self, place: LaunchPlace, pending: Pending, form: &Variant) {
-        self.launches.has_unwatched |= form.proved.loops;
+        if form.proved.loops {
+            self.launches.unwatched = self.launches.unwatched.max(pending.options.time());
+        }
         let checks_nothing = form.checks_nothing(&pending.facts.analysis);
         self.launches.without_checks += u32::from(checks_nothing);
         if let Some(checked) = &mut self.launches.checked {
@@ -181,6 +183,7 @@ impl Batch {
             limit: options.submission_limit(kind),
         });
         self.launches.without_checks += 1;
+        self.launches.unwatched = self.launches.unwatched.max(options.time());
         proved.last = kernel;
         proved.time = proved.time.saturating_add(options.time());
     }
@@ -226,11 +229,6 @@ impl Launches {
         }
     }
 
-    /// Whether all of them look at a stop word from time to time.
-    fn look(&self) -> bool {
-        self.proved.is_none() && !self.has_unwatched
-    }
-
     /// How long the launches may take together; without a limit if one of them is unchecked.
     fn time(&self, kind: DeviceKind) -> Option<Duration> {
         if let Some(proved) = &self.proved {
@@ -266,9 +264,9 @@ impl InFlight {
             later.iter().for_each(Self::end);
         };
         if let &mut Some(overdue) = overdue {
-            wait_stopped(submitted, overdue, launches.look(), end)?;
+            wait_stopped(submitted, overdue, launches.unwatched, end)?;
         } else {
-            *overdue = wait_or_stop(submitted, allowance.as_mut(), launches.look(), end)?;
+            *overdue = wait_or_stop(submitted, allowance.as_mut(), launches.unwatched, end)?;
         }
         self.note_times(device);
         let failure = self.failure(device, lends);
@@ -303,7 +301,8 @@ impl InFlight {
         }
         if polled == Polled::Overdue {
             let over = overdue.insert(allowance.overdue());
-            *allowance = Allowance::new(grace(submitted.device(), over.allowed, launches.look()));
+            *allowance =
+                Allowance::new(grace(submitted.device(), over.allowed, launches.unwatched));
         }
         if overdue.is_some() {
             stop.inspect(|stop| stop.raise());

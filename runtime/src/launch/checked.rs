@@ -64,9 +64,13 @@ impl Request<'_> {
             let known = Known { windows, fold, proved };
             variant::choose(analysis, traits, translation, lends, reached, known)
         };
-        let chosen = choose(proved).filter(|(variant, _)| self.code.has_room(variant));
-        let chosen = chosen.or_else(|| choose(Proved::NOTHING));
-        chosen.ok_or(LaunchError::TooManyLends { kernel: self.kernel, lends: reached })
+        let checked = choose(Proved::NOTHING);
+        let checked =
+            checked.ok_or(LaunchError::TooManyLends { kernel: self.kernel, lends: reached })?;
+        // What would be refused with all checks is refused without some of them.
+        let left_out =
+            choose(proved).filter(|(variant, _)| self.code.may_leave_out(variant, &checked.0));
+        Ok(left_out.unwrap_or(checked))
     }
 
     /// The parts of the head of the control block that follow from the launch and the addresses of

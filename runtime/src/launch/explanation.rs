@@ -6,8 +6,8 @@ use std::{
     iter::{once, repeat},
 };
 
-/// What is known of a launch before it runs, and whether it needs checks: printable, one fact per
-/// line.
+/// What is known of a launch before it runs, and whether the kernel's own words run for it:
+/// printable, one fact per line.
 ///
 /// [`Scope::explain_launch`](crate::Scope::explain_launch) gives one. The wording may change; use
 /// the methods for anything that a program decides on.
@@ -26,13 +26,14 @@ impl LaunchExplanation {
         self.kernel
     }
 
-    /// Whether the launch would run without checks.
+    /// Whether the kernel's own words would run, without checks. If not, a form runs that leaves
+    /// out the checks of what is proved all the same.
     #[must_use]
     pub fn is_proved(&self) -> bool {
         self.unproved.is_none()
     }
 
-    /// The first reason why the launch keeps its checks, if it does.
+    /// The first reason why its own words would not run, if that is so.
     #[must_use]
     pub fn unproved(&self) -> Option<&Unproved> {
         self.unproved.as_ref()
@@ -47,9 +48,9 @@ impl fmt::Display for LaunchExplanation {
         }
         match &self.unproved {
             None => {
-                f.write_str("checks      none: all that it touches is lent, and it ends in time")
+                f.write_str("own words   run: all that they touch is lent, and they end in time")
             }
-            Some(why) => write!(f, "checks      kept, since {why}"),
+            Some(why) => write!(f, "own words   do not run: {why}"),
         }
     }
 }

@@ -14,7 +14,7 @@ use farptr_rewrite::{
 };
 use std::{fmt, time::Duration};
 
-/// Why a launch keeps its checks.
+/// Why the kernel's own words do not run for a launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unproved {
@@ -292,14 +292,22 @@ pub(crate) fn ends(footprint: &Footprint, size: &Size, limits: &Limits) -> Resul
 }
 
 /// Whether the loops of a launch need no limit: workgroups that have not begun are kept from it
-/// when its time is over, and those that have end by themselves in [`PATIENCE`] times that.
+/// when its time is over, and those that have end by themselves in [`PATIENCE`] times that. On a
+/// card all of them have to.
 pub(crate) fn workgroups_end(footprint: &Footprint, size: &Size, limits: &Limits) -> bool {
     // The report is a loop, too.
     let report = |after: u32| after.saturating_sub(REPORT_RUNS);
     let limits = Limits { cut_after: limits.cut_after.map(report), ..*limits };
-    let one = Size { groups: [1, 1, 1], ..*size };
-    let most = loops_end(footprint, &one, &limits).map(|runs| time(runs, &one, &limits));
-    most.is_ok_and(|most| most <= limits.allowed.saturating_mul(PATIENCE))
+    let Ok(runs) = loops_end(footprint, size, &limits) else { return false };
+    // That workgroups of a card see the word was not tried.
+    let groups = if limits.is_processor { [1, 1, 1] } else { size.groups };
+    // Each access that is not known may lead to a page of its own.
+    let unknown = footprint.sites.iter().filter(|site| !site.is_known()).count() as u64;
+    let invocations = size.local_size.into_iter().map(u64::from).fold(1, u64::saturating_mul);
+    let each = runs.saturating_add(1).saturating_mul(unknown);
+    let pages = size.pages.saturating_add(invocations.saturating_mul(each));
+    let most = time(runs, &Size { groups, pages, ..*size }, &limits);
+    most <= limits.allowed.saturating_mul(PATIENCE)
 }
 
 /// How often loops run, if that is known and nobody ends them before.

@@ -20,24 +20,23 @@ const GRACE: Duration = Duration::from_secs(30);
 pub(crate) const PATIENCE: u32 = 2 * FASTER;
 
 /// The time in which launches on a device have to end once they were told to. Loops that do not see
-/// this end after as many passes as a device makes that is [`FASTER`] than it was, and launches
-/// without checks, which look at no word, as late.
-pub(crate) fn grace(device: &Device, allowed: Duration, look: bool) -> Duration {
-    match device.stopping() {
-        Some(Stopping::Seen(_) | Stopping::Cut) if look => GRACE,
-        _ => allowed.saturating_mul(PATIENCE).saturating_add(GRACE),
-    }
+/// this end after as many passes as a device makes that is [`FASTER`] than it was. Launches that
+/// look at no word, of which the longest is `unwatched`, are as late.
+pub(crate) fn grace(device: &Device, allowed: Duration, unwatched: Duration) -> Duration {
+    let unseen = matches!(device.stopping(), None | Some(Stopping::Unseen { .. }));
+    let longest = if unseen { allowed } else { unwatched };
+    longest.saturating_mul(PATIENCE).saturating_add(GRACE)
 }
 
 /// Waits for launches. If they have not ended when their time is over, calls `stop` again and
-/// again, which has to make them end, and returns the times for the error. `look` says whether they
-/// look at a stop word.
+/// again, which has to make them end, and returns the times for the error. `unwatched` is the time
+/// of the longest that looks at no stop word.
 ///
 /// Launches that do not end in the [`grace`] after it are an error: the device is taken for lost.
 pub(crate) fn wait_or_stop(
     submitted: &Submitted,
     allowance: Option<&mut Allowance>,
-    look: bool,
+    unwatched: Duration,
     stop: impl FnMut(),
 ) -> Result<Option<Overdue>, VulkanError> {
     let Some(allowance) = allowance else { return submitted.wait().map(|()| None) };
@@ -46,7 +45,7 @@ pub(crate) fn wait_or_stop(
         return Ok(None);
     }
     let overdue = allowance.overdue();
-    wait_stopped(submitted, overdue, look, stop)?;
+    wait_stopped(submitted, overdue, unwatched, stop)?;
     Ok(Some(overdue))
 }
 
@@ -54,11 +53,11 @@ pub(crate) fn wait_or_stop(
 pub(crate) fn wait_stopped(
     submitted: &Submitted,
     overdue: Overdue,
-    look: bool,
+    unwatched: Duration,
     stop: impl FnMut(),
 ) -> Result<(), VulkanError> {
     let begun = Instant::now();
-    let mut grace = Allowance::new(grace(submitted.device(), overdue.allowed, look));
+    let mut grace = Allowance::new(grace(submitted.device(), overdue.allowed, unwatched));
     let ended = grace.wait(&mut Waited(submitted, stop), || begun.elapsed())?;
     if ended { Ok(()) } else { submitted.give_up() }
 }

@@ -10,9 +10,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stretch {
     pub(crate) range: VaRange,
-    /// Whether they are lent for writing. Their pages come with permission then, also if they are
-    /// only read: without it the lend is not resident whole.
-    pub(crate) writable: bool,
+    /// Whether the launch may write some of them.
+    pub(crate) writes: bool,
 }
 
 /// The lent bytes behind the arguments of a launch, as far as its footprint knows them. What it
@@ -27,6 +26,7 @@ fn behind(bytes: &RootBytes, push: &[u8], lends: &Lends) -> Vec<Stretch> {
     let address = pointer_at(push, offset_bytes);
     let Some(segment) = lends.of_pointer(VirtAddr::new(address)) else { return Vec::new() };
     let (first, end) = (segment.range.start().get(), segment.range.end().get());
+    let writes = bytes.writes.is_some() && segment.writable;
     let parts = bytes.reads.into_iter().chain(bytes.writes);
     let within = parts.filter_map(|(start, stop)| {
         let at = |to: i64| {
@@ -34,21 +34,29 @@ fn behind(bytes: &RootBytes, push: &[u8], lends: &Lends) -> Vec<Stretch> {
             u64::try_from(at.clamp(first.into(), end.into())).ok()
         };
         let range = VaRange::new(VirtAddr::new(at(start)?), VirtAddr::new(at(stop)?))?;
-        (!range.is_empty()).then_some(Stretch { range, writable: segment.writable })
+        (!range.is_empty()).then_some(Stretch { range, writes })
     });
     within.collect()
 }
 
-/// The pages of these bytes that the device lacks, each once.
+/// The pages of these bytes that the device lacks, each once: of lends whose frames it has set
+/// aside. Those of others, which are more than its budget, come on demand.
+///
+/// Pages of a lend that comes whole come with permission to write where there is one, also if the
+/// launch only reads them: without it the lend is not resident.
 pub(super) fn missing(pages: &Pages, stretches: &[Stretch]) -> Vec<Missing> {
     let mut wanted = BTreeMap::new();
-    for &Stretch { range, writable } in stretches {
+    for &Stretch { range, writes } in stretches {
         let Some((lend, first)) = pages.find(range.start().get()) else { continue };
         let of = &pages.lends()[lend];
+        if of.run_start().is_none() {
+            continue;
+        }
+        let write = of.writable() && (writes || range == of.range());
         let last = (range.end().get() - 1) / PAGE_BYTES - of.first_page();
         for page in first..=last as usize {
-            if of.lacks(page, writable) {
-                wanted.insert((lend, page), writable);
+            if of.lacks(page, write) {
+                *wanted.entry((lend, page)).or_insert(false) |= write;
             }
         }
     }

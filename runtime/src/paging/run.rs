@@ -165,7 +165,7 @@ impl<'r> Runner<'r> {
         Counters::add(&self.device.counters.submissions, 1);
         let limit = self.launch.request.options.submission_limit(self.device.info.kind);
         let mut part = self.allowance.part(limit);
-        self.overdue = wait_or_stop(&submitted, Some(&mut part), true, || {
+        self.overdue = wait_or_stop(&submitted, Some(&mut part), Duration::ZERO, || {
             self.launch.stop.raise();
             self.round.channel.stop();
         })?;

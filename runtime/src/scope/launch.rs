@@ -193,8 +193,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         self.launch_request(&Request { kernel: kernel.name(), code, dispatch, push, options })
     }
 
-    /// Says what is known of a launch before it runs, and whether it would run without checks, if
-    /// it came next.
+    /// Says what is known of a launch before it runs, and whether the kernel's own words would run,
+    /// without checks, if it came next.
     ///
     /// # Examples
     ///
