@@ -24,8 +24,8 @@ use std::{
 enum Form {
     /// The words as they are.
     Original,
-    /// Without checks: for folded grids, or with offsets that the kernel computes in 64 bits, or
-    /// both.
+    /// Without checks, as the pass writes it: for launches that are proved, for folded grids, or
+    /// with offsets that the kernel computes in 64 bits.
     Plain {
         fold: Fold,
         wide_offsets: bool,
@@ -158,6 +158,17 @@ impl Code {
         if fold == Fold::None && !wide_offsets {
             return self.form(kernel, Form::Original, || Ok(Arc::clone(&self.words)));
         }
+        self.plain(kernel, fold, wide_offsets)
+    }
+
+    /// The kernel without checks, compiled, as the pass writes it: without debug information and
+    /// other entry points, for which a device may lack extensions.
+    fn plain(
+        &self,
+        kernel: &'static str,
+        fold: Fold,
+        wide_offsets: bool,
+    ) -> Result<Arc<Pipeline>, LaunchError> {
         self.form(kernel, Form::Plain { fold, wide_offsets }, || {
             let _rewrite = trace::span!("rewrite", kernel = kernel, variant = trace::debug(fold));
             let entry = Some(&*self.reflection.entry);
@@ -247,7 +258,7 @@ impl Code {
             let parsed = self.parsed().ok()?;
             let own = parsed.program.analysis().control_set == 0;
             let is_made = own && parsed.program.rewrite(checked).is_ok();
-            is_made.then(|| self.unchecked(kernel, checked.fold, wide_offsets).ok())?
+            is_made.then(|| self.plain(kernel, checked.fold, wide_offsets).ok())?
         });
         form.clone()
     }
