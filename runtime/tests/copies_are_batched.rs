@@ -12,7 +12,7 @@ mod glsl;
 #[path = "common/masked.rs"]
 mod masked;
 
-use common::build;
+use common::{always_in_rounds, build};
 use farptr::shaders::affine;
 use farptr::test_hooks::TestHooks;
 use farptr::{AccessMode, Backing, Grid, LaunchOptions, Runtime, RuntimeBuilder};
@@ -60,8 +60,9 @@ fn a_card_copies_each_of_many_pages_twice() {
     assert_eq!(ended.left(), []);
 }
 
-/// `known` says that what a launch touches comes before it.
-fn launch_on_each_of_many_pages(runtime: &Runtime, known: bool) {
+/// With `proofs`, what a launch touches comes before it, unless all launches run in rounds.
+fn launch_on_each_of_many_pages(runtime: &Runtime, proofs: bool) {
+    let known = proofs && !always_in_rounds(runtime);
     let kernel = runtime.kernel::<affine::Kernel>().unwrap();
     let count = usize::try_from(LENDS).unwrap();
     let mut memory = vec![1.0f32; (count + 1) * ON_A_PAGE];

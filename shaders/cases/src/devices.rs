@@ -18,8 +18,7 @@ pub const MAY_LACK: [Capability; 10] = [
 ];
 
 /// Whether the driver's compiler works on kernels that load values of pointer type or keep them in
-/// variables ([`Case::pointer_values`](crate::case::Case::pointer_values)). SwiftShader's crashes
-/// on them, rewritten or not.
+/// variables (`Case::pointer_values`). SwiftShader's crashes on them, rewritten or not.
 #[must_use]
 pub fn has_pointer_values(device: &str) -> bool {
     !device.contains("SwiftShader")
