@@ -40,6 +40,10 @@ pub(super) struct Touch {
     pub(super) align: u32,
     /// Whether it is one if the root is.
     pub(super) is_aligned: bool,
+    /// What it stores, if that fills all of its bytes.
+    pub(super) stored: Option<NodeId>,
+    /// Whether it stores to all of its bytes: what is not defined need not be stored.
+    pub(super) is_whole: bool,
 }
 
 /// An index into a variable of the kernel's own.

@@ -3,6 +3,7 @@
 use crate::footprint::acts::Division;
 use crate::footprint::evaluate::value;
 use crate::footprint::flow::When;
+use crate::footprint::launch::{Counts, Launch};
 use crate::footprint::log::Entry;
 use crate::footprint::mutant::{self, Mutant};
 use crate::footprint::op::NodeId;
@@ -35,6 +36,7 @@ impl Run<'_> {
         }
         for &edge in &of.outs {
             self.arrivals[edge] = self.leave(block, edge)?;
+            self.taken[edge] |= self.records && self.arrivals[edge].is_some();
         }
         Ok(())
     }
@@ -104,6 +106,9 @@ impl Run<'_> {
         if let Some(which) = self.plan.blocks[block].once {
             self.log.push(Entry::Loop { which, runs: Some(1) });
         }
+        if acts.accesses.iter().any(|touch| touch.is_whole) {
+            self.stores.push((block, self.counts()));
+        }
         let value = |node: NodeId| self.values[node as usize];
         for touch in &acts.accesses {
             let address = touch.address.map(value);
@@ -133,6 +138,20 @@ impl Run<'_> {
         if broken && !mutant::has(Mutant::ZeroDivisor) {
             self.log.push(Entry::Undefined { block });
         }
+    }
+
+    /// How many invocations along each axis, from the first, may be in the current block.
+    fn counts(&self) -> Counts {
+        let Launch { groups, local_size, .. } = self.launch;
+        let mut counts = [0; 3];
+        for (axis, count) in counts.iter_mut().enumerate() {
+            let all = u64::from(groups[axis]) * u64::from(local_size[axis]);
+            let place = self.plan.places[axis].filter(|&place| self.is_current(place));
+            let last = place.map(|place| self.values[place as usize].high.saturating_add(1));
+            let more = u64::from(mutant::has(Mutant::OneMoreWrites));
+            *count = last.map_or(all, |last| last.saturating_add(more).min(all));
+        }
+        counts
     }
 
     /// Whether the specification does not say what a division does.

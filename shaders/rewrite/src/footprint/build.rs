@@ -5,9 +5,11 @@ use crate::footprint::acts::{Acts, OwnIndex, Touch};
 use crate::footprint::builder::{At, Builder};
 use crate::footprint::data::Datum;
 use crate::footprint::graph::Graph;
+use crate::footprint::op::NodeId;
 use crate::footprint::unknown::Unknown;
 use crate::ir::instruction::id_operand;
 use rspirv::dr::Instruction;
+use rspirv::spirv::Op;
 
 impl Builder<'_> {
     /// Takes all blocks apart.
@@ -50,6 +52,13 @@ impl Builder<'_> {
         Ok((graph, acts))
     }
 
+    /// The numbers that an instruction stores, as one node that depends on them.
+    fn stored(&mut self, store: &Instruction) -> Option<NodeId> {
+        let value = id_operand(store, 1).filter(|_| store.class.opcode == Op::Store)?;
+        let leaves = self.datum(value)?.leaves()?;
+        Some(self.graph.unknown(32, &leaves))
+    }
+
     /// Notes the accesses of an instruction.
     fn touch(&mut self, at: (usize, usize, usize), instruction: &Instruction) {
         for found in self.sites.get(&at).cloned().unwrap_or_default() {
@@ -59,8 +68,10 @@ impl Builder<'_> {
                 Datum::Leaves(leaves) => leaves.first().copied(),
                 Datum::Variable(_) | Datum::Large => None,
             });
-            let At { site, bytes, align, .. } = found;
-            let touch = Touch { site, address, bytes, align, is_aligned: false };
+            let At { site, bytes, align, is_whole, .. } = found;
+            let stored = if is_whole { self.stored(instruction) } else { None };
+            let (is_aligned, is_whole) = (false, false);
+            let touch = Touch { site, address, bytes, align, is_aligned, stored, is_whole };
             self.acts[self.block].accesses.push(touch);
         }
         let first = self.own_sites.get(&at).copied().unwrap_or_default();

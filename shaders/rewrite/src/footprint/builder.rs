@@ -2,6 +2,7 @@
 
 use crate::analyse::access::Access;
 use crate::analyse::own_arrays;
+use crate::contract::analysis::AccessKind;
 use crate::footprint::acts::Acts;
 use crate::footprint::data::{Datum, Memory, Variable};
 use crate::footprint::flow::Flow;
@@ -14,7 +15,7 @@ use crate::footprint::slots::{Slot, Slots};
 use crate::footprint::unknown::Unknown;
 use crate::ir::edit::Edit;
 use crate::ir::instruction::{Id, id_operand};
-use crate::ir::layouts::{Layouts, Place};
+use crate::ir::layouts::{Layouts, Place, scalar_bytes, vector_parts};
 use rspirv::dr::{Instruction, Operand};
 use rspirv::spirv::{BuiltIn, Decoration, Op, StorageClass};
 use std::collections::HashMap;
@@ -66,6 +67,7 @@ pub(super) struct At {
     pub(super) operand: usize,
     pub(super) bytes: u32,
     pub(super) align: u32,
+    pub(super) is_whole: bool,
 }
 
 /// A number of an OpPhi whose operands are still to come.
@@ -253,7 +255,11 @@ fn sites(kernel: &Kernel<'_>) -> Sites {
         // not rely on a promise that compilers break. The kernel's own words do both.
         let promised = access.dereference.aligned.unwrap_or(1);
         let align = access.align.max(widest).max(promised);
-        let at = At { site, operand: access.dereference.operand, bytes, align };
+        let of = access.place().of;
+        let (number, count) = vector_parts(kernel.edit, of).unwrap_or((of, 1));
+        let numbers = scalar_bytes(kernel.edit, number).map(|number| number.saturating_mul(count));
+        let is_whole = numbers == Some(bytes) && access.dereference.kind == AccessKind::Write;
+        let at = At { site, operand: access.dereference.operand, bytes, align, is_whole };
         sites.entry(access.at).or_default().push(at);
     }
     sites

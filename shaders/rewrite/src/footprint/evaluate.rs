@@ -18,7 +18,8 @@ pub(super) fn value(
     node: &Node,
 ) -> Value {
     let width = node.width;
-    let below = |count: u32| Value::unsigned(0, i128::from(count) - 1, width);
+    let among =
+        |(first, end): (u32, u32)| Value::unsigned(first.into(), i128::from(end) - 1, width);
     let axis = |axis: u8| usize::from(axis).min(2);
     match node.op {
         Op::Const(bits) => return Value::one(bits, width),
@@ -28,8 +29,8 @@ pub(super) fn value(
         }
         Op::Root(at) => return Value::address(at, 0, 0),
         Op::Groups(of) => return Value::one(launch.groups[axis(of)].into(), width),
-        Op::Group(of) => return below(launch.groups[axis(of)]),
-        Op::Local(of) => return below(launch.local_size[axis(of)]),
+        Op::Group(of) => return among(launch.part.groups[axis(of)]),
+        Op::Local(of) => return among(launch.part.locals[axis(of)]),
         Op::Undefined if mutant::has(Mutant::UndefinedIsZero) => return Value::one(0, width),
         Op::Undefined => return Value::any(width, Trust::Void),
         Op::Phi(phi) => return phis[phi as usize],

@@ -6,6 +6,27 @@ pub(super) struct Launch<'l> {
     pub(super) push: &'l [u8],
     pub(super) groups: [u32; 3],
     pub(super) local_size: [u32; 3],
+    /// The invocations that are looked at.
+    pub(super) part: Part,
+}
+
+/// The first so many invocations along each axis of a grid.
+pub(super) type Counts = [u64; 3];
+
+/// A part of the invocations of a grid: along each axis the first place and the end, of workgroups
+/// and of invocations in one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Part {
+    pub(super) groups: [(u32, u32); 3],
+    pub(super) locals: [(u32, u32); 3],
+}
+
+impl Part {
+    /// All invocations.
+    pub(super) fn of_grid(groups: [u32; 3], local_size: [u32; 3]) -> Self {
+        let from_first = |end: u32| (0, end);
+        Self { groups: groups.map(from_first), locals: local_size.map(from_first) }
+    }
 }
 
 /// The words of the push constants that were looked at.

@@ -5,6 +5,7 @@
 //! instruction makes of them, and why the result may replace checks.
 
 mod acts;
+mod affine;
 mod arithmetic;
 mod assume;
 mod blocks;
@@ -28,6 +29,7 @@ mod memory;
 mod mutant;
 mod nest;
 mod op;
+mod overwritten;
 mod plan;
 mod result;
 mod run;
@@ -50,7 +52,7 @@ use crate::analyse::access::Access;
 use crate::contract::analysis::Analysis;
 use crate::footprint::builder::{Builder, Kernel};
 use crate::footprint::flow::Flow;
-use crate::footprint::launch::Launch;
+use crate::footprint::launch::{Launch, Part};
 use crate::footprint::nest::Nest;
 use crate::footprint::plan::Plan;
 use crate::footprint::run::Run;
@@ -112,11 +114,19 @@ impl Footprints {
     /// kernel that runs ends invocations whose loops were cut.
     #[must_use]
     pub fn of_launch(&self, push: &[u8], groups: [u32; 3]) -> Footprint {
-        self.evaluated(push, groups).0
+        self.evaluated(push, groups, false).0
     }
 
-    /// The footprint of a launch, with how much work it took.
-    fn evaluated(&self, push: &[u8], groups: [u32; 3]) -> (Footprint, u32) {
+    /// As [`of_launch`](Self::of_launch), with the bytes that every launch that ends overwrites:
+    /// [`RootBytes::overwritten`]. It is half as much work again, or more.
+    #[must_use]
+    pub fn of_launch_with_overwritten(&self, push: &[u8], groups: [u32; 3]) -> Footprint {
+        self.evaluated(push, groups, true).0
+    }
+
+    /// The footprint of a launch, with what is `overwritten` if that is asked for, and with how
+    /// much work it took.
+    fn evaluated(&self, push: &[u8], groups: [u32; 3], overwritten: bool) -> (Footprint, u32) {
         let plan = match &*self.plan {
             Ok(plan) => plan,
             Err(why) => return (Footprint::unknown(&self.sites, self.loops, *why), 0),
@@ -124,15 +134,24 @@ impl Footprints {
         if groups.contains(&0) {
             return (Footprint::empty(&self.sites, self.loops), 0);
         }
-        let launch = Launch { push, groups, local_size: self.local_size };
+        let part = Part::of_grid(groups, self.local_size);
+        let launch = Launch { push, groups, local_size: self.local_size, part };
         let mut run = Run::new(plan, launch);
         let ended = run.steps(0, plan.steps.len());
         let mut footprint = match ended {
             Ok(()) => Footprint::of_log(&run.log, &self.sites, self.loops, plan),
             Err(why) => Footprint::unknown(&self.sites, self.loops, why),
         };
-        footprint.words_read = run.read.words().collect();
-        (footprint, run.work())
+        let (work, mut read) = (run.work(), std::mem::take(&mut run.read));
+        let more = if overwritten && footprint.is_bounded() {
+            let (bytes, more) = overwritten::overwritten(plan, &run, &mut read);
+            footprint.add_overwritten(&bytes);
+            more
+        } else {
+            0
+        };
+        footprint.words_read = read.words().collect();
+        (footprint, work + more)
     }
 }
 
@@ -152,5 +171,6 @@ fn prepared(kernel: &Kernel<'_>) -> Result<(Plan, u64), Unknown> {
     let nest = Nest::of(&flow)?;
     let (graph, acts) = Builder::new(kernel, &flow, &nest).run()?;
     let selections = flow.count(&kernel.edit.module, Op::SelectionMerge);
-    Ok((Plan::new(graph, acts, nest, selections)?, instructions))
+    let plan = Plan { selections, ..Plan::new(graph, acts, nest, kernel.local_size)? };
+    Ok((plan, instructions))
 }

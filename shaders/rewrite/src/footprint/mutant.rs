@@ -61,6 +61,14 @@ pub(super) enum Mutant {
     StoredIsDefined,
     /// Values of other invocations are always defined.
     OtherInvocations,
+    /// One more invocation is said to store than comes to the store, and is not looked at.
+    OneMoreWrites,
+    /// Bytes between stores are taken to be stored.
+    GapsAreWritten,
+    /// Invocations that end without a store are taken to store.
+    SkippedStore,
+    /// Bytes that are read first are said to be overwritten.
+    ReadIsForgotten,
 }
 
 #[cfg(test)]
@@ -86,6 +94,10 @@ impl Mutant {
         Self::FirstByteOnly,
         Self::LostStore,
     ];
+
+    /// Those of the bytes that are overwritten.
+    pub(super) const OVERWRITTEN: [Self; 4] =
+        [Self::OneMoreWrites, Self::GapsAreWritten, Self::SkippedStore, Self::ReadIsForgotten];
 }
 
 #[cfg(test)]

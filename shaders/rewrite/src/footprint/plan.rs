@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
     /// The selections of the kernel, those of a function once for each call.
     pub(super) selections: u64,
+    /// The place of an invocation in the grid along each axis, if the kernel computes it.
+    pub(super) places: [Option<NodeId>; 3],
 }
 
 /// A block of a plan.
@@ -52,6 +54,8 @@ pub(super) struct Block {
 pub(super) struct Edge {
     pub(super) when: When,
     pub(super) is_back: bool,
+    /// The block that it leads to.
+    pub(super) to: usize,
     /// The value for each phi at the start of the block that it leads to.
     pub(super) moves: Vec<NodeId>,
     /// The counters of the runs of the loop that it leads back to.
@@ -102,7 +106,7 @@ impl Plan {
         graph: Graph,
         acts: Vec<Acts>,
         nest: Nest,
-        selections: u64,
+        local_size: [u32; 3],
     ) -> Result<Self, Unknown> {
         let (graph, acts) = simplified(graph, acts);
         let live = Live::of(&graph, &acts, &nest);
@@ -126,7 +130,8 @@ impl Plan {
                 let operand = |&phi: &usize| graph.phis[phi].operands.get(way).copied();
                 let moves: Vec<NodeId> = target.phis.iter().filter_map(operand).collect();
                 let counters = counters(&graph, target, &moves, edge.is_back);
-                Edge { when: edge.when.clone(), is_back: edge.is_back, moves, counters }
+                let (when, is_back, to) = (edge.when.clone(), edge.is_back, edge.to);
+                Edge { when, is_back, to, moves, counters }
             })
             .collect();
         let choices = Choices::of(&nest);
@@ -141,7 +146,9 @@ impl Plan {
         });
         let mut loops: Vec<Loop> = loops.collect();
         add_single_runs(&nest.steps, &mut blocks, &mut loops);
-        let mut plan = Self { graph, blocks, edges, loops, steps: nest.steps, selections };
+        let places = [0, 1, 2].map(|axis| place(&graph, axis, local_size));
+        let mut plan =
+            Self { graph, blocks, edges, loops, steps: nest.steps, places, selections: 0 };
         plan.write_code()?;
         Ok(plan)
     }
@@ -199,6 +206,24 @@ fn add_single_runs(steps: &[Step], blocks: &mut [Block], loops: &mut Vec<Loop>) 
             }
         }
     }
+}
+
+/// The node that is the place of an invocation in the grid along an axis.
+fn place(graph: &Graph, axis: u8, local_size: [u32; 3]) -> Option<NodeId> {
+    let size = local_size[usize::from(axis)];
+    let is_first = |id: NodeId| {
+        let node = graph.get(id);
+        let of = if size == 1 { node } else { graph.get(node.arg(0)) };
+        let times = if size == 1 { 1 } else { graph.bits(node.arg(1)).unwrap_or_default() };
+        of.op == Op::Group(axis) && times == u64::from(size) && (size == 1 || node.op == Op::Mul)
+    };
+    let is_local = |id: NodeId| graph.get(id).op == Op::Local(axis);
+    let at = graph.nodes.iter().position(|node| {
+        let [a, b] = [node.arg(0), node.arg(1)];
+        let is_sum = node.op == Op::Add && node.width == 32;
+        is_sum && ((is_first(a) && is_local(b)) || (is_first(b) && is_local(a)))
+    });
+    at.and_then(|at| NodeId::try_from(at).ok())
 }
 
 /// The nodes that the acts of a block depend on.
@@ -272,7 +297,9 @@ fn simplified(mut graph: Graph, mut acts: Vec<Acts>) -> (Graph, Vec<Acts>) {
             *node = places.get(*node as usize).copied().unwrap_or(*node);
         };
         for acts in &mut acts {
-            acts.accesses.iter_mut().filter_map(|touch| touch.address.as_mut()).for_each(place);
+            for touch in &mut acts.accesses {
+                touch.address.iter_mut().chain(&mut touch.stored).for_each(place);
+            }
             acts.indices.iter_mut().filter_map(|index| index.index.as_mut()).for_each(place);
             for division in &mut acts.divisions {
                 place(&mut division.dividend);
@@ -283,11 +310,12 @@ fn simplified(mut graph: Graph, mut acts: Vec<Acts>) -> (Graph, Vec<Acts>) {
         }
     }
     stores::keep(&graph, &mut acts);
-    let zeros = zeros(&graph);
+    let (zeros, void) = (zeros(&graph), stores::may_be_void(&graph));
     for acts in &mut acts {
         for touch in &mut acts.accesses {
             let zeros = touch.address.and_then(|address| zeros.get(address as usize));
             touch.is_aligned = zeros.is_some_and(|zeros| zeros.keeps(touch.align));
+            touch.is_whole = touch.stored.is_some_and(|node| !void[node as usize]);
         }
         acts.divisions
             .retain(|of| graph.bits(of.divisor).is_none_or(|bits| bits == 0 || of.has_sign));

@@ -78,6 +78,14 @@ pub struct RootBytes {
     pub writes: Option<(i64, i64)>,
     /// The root has to be a multiple of this: all accesses are then.
     pub align_bytes: u32,
+    /// First and end of bytes that are written, each of them, before a launch ends without a
+    /// fault, and that none of its accesses behind this root reads. `None` where that is not
+    /// shown, or was not asked for
+    /// ([`Footprints::of_launch_with_overwritten`](crate::Footprints::of_launch_with_overwritten)).
+    ///
+    /// So what these bytes are before the launch does not count. A caller has to see to it that
+    /// other roots do not lead to them, and that the launch was not cut short.
+    pub overwritten: Option<(i64, i64)>,
 }
 
 /// The kind of a site.
@@ -209,6 +217,18 @@ impl Footprint {
         self.loop_runs = all;
     }
 
+    /// Adds the bytes behind roots that are overwritten, unless some are read.
+    pub(super) fn add_overwritten(&mut self, all: &[(u32, (i64, i64))]) {
+        for &(at, (start, end)) in all {
+            let is_it = |of: &&mut RootBytes| of.root == Root::Push { offset_bytes: at };
+            let Some(bytes) = self.roots.iter_mut().find(is_it) else { continue };
+            let reads = bytes.reads.filter(|_| !mutant::has(Mutant::ReadIsForgotten));
+            if reads.is_none_or(|reads| reads.1 <= start || end <= reads.0) {
+                bytes.overwritten = Some((start, end));
+            }
+        }
+    }
+
     /// Puts the sites of each root together.
     fn sum_up(&mut self, sites: &[Kind]) {
         for (reach, kind) in self.sites.iter().zip(sites) {
@@ -216,8 +236,8 @@ impl Footprint {
             for span in spans {
                 let at = self.roots.iter().position(|known| known.root == span.root);
                 let at = at.unwrap_or_else(|| {
-                    let (root, reads, writes) = (span.root, None, None);
-                    self.roots.push(RootBytes { root, reads, writes, align_bytes: 1 });
+                    let (root, reads, writes, overwritten) = (span.root, None, None, None);
+                    self.roots.push(RootBytes { root, reads, writes, align_bytes: 1, overwritten });
                     self.roots.len() - 1
                 });
                 let bytes = &mut self.roots[at];

@@ -1,6 +1,6 @@
 //! The state of an evaluation of a plan for one launch.
 
-use crate::footprint::launch::{Launch, WordsRead};
+use crate::footprint::launch::{Counts, Launch, WordsRead};
 use crate::footprint::log::Log;
 use crate::footprint::mutant::{self, Mutant};
 use crate::footprint::op::NodeId;
@@ -48,6 +48,10 @@ pub(super) struct Run<'p> {
     /// Facts about what the current block does not compute.
     pub(super) extra: Vec<Fact>,
     pub(super) log: Log,
+    /// Which ways may be taken.
+    pub(super) taken: Vec<bool>,
+    /// Blocks that store, and how many invocations along each axis may come to them.
+    pub(super) stores: Vec<(usize, Counts)>,
     /// Whether the entries of the log count: not while loops are being tried out.
     pub(super) records: bool,
     work: u32,
@@ -70,6 +74,8 @@ impl<'p> Run<'p> {
             changes: Vec::new(),
             extra: Vec::new(),
             log: Log::default(),
+            taken: vec![false; plan.edges.len()],
+            stores: Vec::new(),
             records: true,
             work: 0,
         }

@@ -16,11 +16,16 @@ const MOST_ROUNDS: usize = 32;
 pub(super) fn keep(graph: &Graph, acts: &mut [Acts]) {
     let memory = reached(graph, |_, node| matches!(node.op, Op::Unknown(_)));
     let depends = acts.iter().flat_map(Acts::decisive).any(|node| memory[node as usize]);
-    let void = reached(graph, may_be_undefined);
+    let void = may_be_void(graph);
     let counts = depends && !mutant::has(Mutant::StoredIsDefined);
     for acts in acts {
         acts.stored.retain(|&node| counts && void[node as usize]);
     }
+}
+
+/// Which nodes may not be defined.
+pub(super) fn may_be_void(graph: &Graph) -> Vec<bool> {
+    reached(graph, may_be_undefined)
 }
 
 /// Which nodes are of a kind, or depend on one that is.

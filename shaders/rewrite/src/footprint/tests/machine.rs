@@ -55,6 +55,8 @@ pub(super) struct Trace {
     /// The most runs of each loop's start for one entry.
     pub(super) loops: Vec<u64>,
     pub(super) loop_runs: u64,
+    /// Whether it was cut short.
+    pub(super) is_cut: bool,
     /// Whether it did what is not defined.
     pub(super) is_undefined: bool,
 }
@@ -253,6 +255,7 @@ impl<'m> Machine<'m> {
             for instruction in &block.instructions {
                 self.steps += 1;
                 if self.steps > MOST_STEPS {
+                    self.trace.is_cut = true;
                     return Err(Ended);
                 }
                 match instruction.class.opcode {

@@ -20,7 +20,7 @@ const OPTIMISED_COUNT: u64 = 200;
 /// How many programs may be run until a mutant is found.
 const MUTANT_COUNT: u64 = 6000;
 /// The most invocations of a launch that are interpreted.
-const INVOCATIONS: u32 = 48;
+const INVOCATIONS: usize = 48;
 
 pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("it is a number"))
@@ -75,15 +75,25 @@ fn wrong(footprint: &Footprint, trace: &Trace, push: &[u8], known: &mut Known) -
 
 /// The places of invocations to look at: the first, the last, and some between.
 pub(super) fn places(of: &Program) -> Vec<Place> {
+    let all = all_places(of);
+    let step = all.len().div_ceil(INVOCATIONS).max(1);
+    let is_taken = |number: usize| number.is_multiple_of(step) || number + 1 == all.len();
+    all.iter()
+        .enumerate()
+        .filter(|(number, _)| is_taken(*number))
+        .map(|(_, place)| *place)
+        .collect()
+}
+
+/// The places of all invocations.
+pub(super) fn all_places(of: &Program) -> Vec<Place> {
     let (groups, size) = (of.groups, of.size);
     let count = |of: [u32; 3]| of[0] * of[1] * of[2];
     let all = count(groups) * count(size);
     let at = |number: u32, of: [u32; 3]| {
         [number % of[0], number / of[0] % of[1], number / of[0] / of[1]]
     };
-    let step = all.div_ceil(INVOCATIONS).max(1);
-    let numbers = (0..all).filter(|n| n % step == 0 || n + 1 == all);
-    numbers
+    (0..all)
         .map(|number| Place {
             groups,
             size,
@@ -103,7 +113,7 @@ fn run(seed: u64, known: &mut Known) -> Option<String> {
 /// Runs a program whose words are these. Returns what is wrong with its footprint.
 fn compare(program: &Program, words: &[u32], seed: u64, known: &mut Known) -> Option<String> {
     let kernel = Kernel::parse(words, None).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
-    let footprint = kernel.footprints().of_launch(&program.push, program.groups);
+    let footprint = kernel.footprints().of_launch_with_overwritten(&program.push, program.groups);
     known.given_up += usize::from(footprint.unknown.is_some_and(|of| of != Unknown::Undefined));
     for (number, place) in (0..).zip(places(program)) {
         let seed = seed ^ (number << 32);

@@ -23,7 +23,7 @@ fn table() -> String {
     let mut table = String::from("kernel     accesses  own  loops  bases  work\n");
     for (name, words) in farptr_kernels::all() {
         let program = Program::parse(words, Some("main")).expect(name);
-        let (footprint, work) = program.footprints().evaluated(&push(), GROUPS);
+        let (footprint, work) = program.footprints().evaluated(&push(), GROUPS, false);
         assert_eq!(footprint.unknown, None, "{name}");
         let sites = program.analysis().sites.iter().zip(&footprint.sites);
         let (own, accesses): (Vec<_>, Vec<_>) =

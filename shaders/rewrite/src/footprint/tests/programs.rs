@@ -4,7 +4,7 @@ use super::emit::{Emit, LONG, PUSH_BYTES, ROOTS, WORDS};
 use super::random::Random;
 use crate::ir::instruction::Id;
 use rspirv::dr::{Module, Operand};
-use rspirv::spirv::{FunctionControl, LoopControl, MemoryAccess, SelectionControl, StorageClass};
+use rspirv::spirv::{FunctionControl, LoopControl, SelectionControl, StorageClass};
 
 /// A program and a launch of it.
 pub(super) struct Program {
@@ -19,15 +19,28 @@ const ADDRESSES: [u64; 2] = [0x1000_0000_0000, 0x2000_0000_0000];
 
 /// Makes the program of a seed.
 pub(super) fn program(seed: u64) -> Program {
-    made(seed, false)
+    made(seed, Kind::Any)
 }
 
 /// Makes the program of a seed, which may use addresses as more than the base of accesses.
 pub(super) fn program_with_addresses(seed: u64) -> Program {
-    made(seed, true)
+    made(seed, Kind::UsesAddresses)
 }
 
-fn made(seed: u64, uses_addresses: bool) -> Program {
+/// Makes the program of a seed, most of whose invocations write a word of an argument each.
+pub(super) fn program_that_fills(seed: u64) -> Program {
+    made(seed, Kind::Fills)
+}
+
+/// What a program is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Any,
+    UsesAddresses,
+    Fills,
+}
+
+fn made(seed: u64, kind: Kind) -> Program {
     let mut random = Random::new(seed);
     let axis = |random: &mut Random, sizes: &[u32]| random.pick(sizes);
     let size = [axis(&mut random, &[1, 4, 4, 8]), axis(&mut random, &[1, 1, 2]), 1];
@@ -58,7 +71,7 @@ fn made(seed: u64, uses_addresses: bool) -> Program {
         exits: Vec::new(),
         left: 0,
         returns: None,
-        uses_addresses,
+        kind,
     };
     writer.helpers();
     writer.main();
@@ -89,7 +102,7 @@ pub(super) struct Writer {
     left: u32,
     /// The type that the function returns, unless none.
     returns: Option<Id>,
-    uses_addresses: bool,
+    kind: Kind,
 }
 
 impl Writer {
@@ -125,9 +138,18 @@ impl Writer {
         self.e.begin_main();
         self.returns = None;
         self.start(&[], &[]);
-        self.left = 12;
+        self.left = if self.kind == Kind::Fills { 3 } else { 12 };
+        if self.kind == Kind::Fills {
+            if self.random.one_in(2) {
+                self.statement(0);
+            }
+            self.fill();
+            self.left = 2;
+        }
         self.statements(0);
-        self.touch();
+        if self.kind != Kind::Fills {
+            self.touch();
+        }
         self.give_back();
         self.e.b.end_function().unwrap();
     }
@@ -151,7 +173,7 @@ impl Writer {
         }
     }
 
-    fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self) {
         match self.returns {
             Some(_) => {
                 let value = self.expression(2);
@@ -198,7 +220,7 @@ impl Writer {
 
     /// An access to memory, often behind a guard of its index.
     fn touch(&mut self) {
-        if self.uses_addresses && self.random.one_in(6) {
+        if self.kind == Kind::UsesAddresses && self.random.one_in(6) {
             self.use_address();
         }
         let index = self.expression(2);
@@ -236,14 +258,11 @@ impl Writer {
             1 => self.e.element(address, index, true),
             _ => self.e.element(address, index, false),
         };
-        let aligned = [Operand::LiteralBit32(4)];
         if self.random.one_in(2) {
             let value = self.leaf();
             self.store_to(pointer, value);
         } else {
-            let word = self.e.word;
-            let access = Some(MemoryAccess::ALIGNED);
-            let value = self.e.b.load(word, None, pointer, access, aligned).unwrap();
+            let value = self.load_from(pointer);
             if self.random.one_in(2) {
                 let to = self.random.pick(&self.variables);
                 self.e.b.store(to, value, None, []).unwrap();
@@ -251,33 +270,6 @@ impl Writer {
                 self.guarded(value);
             }
         }
-    }
-
-    /// A store to memory.
-    pub(super) fn store_to(&mut self, pointer: Id, value: Id) {
-        let aligned = [Operand::LiteralBit32(4)];
-        self.e.b.store(pointer, value, Some(MemoryAccess::ALIGNED), aligned).unwrap();
-    }
-
-    /// One of two addresses, or one by way of its number.
-    fn other_address(&mut self, address: Id, which: usize) -> Id {
-        let (pair, long) = (self.e.pair, self.e.ints[3]);
-        if self.random.one_in(2) {
-            let number = self.e.b.bitcast(long, None, address).unwrap();
-            let four = self.e.b.constant_bit64(long, 4);
-            let next = self.e.b.i_add(long, None, number, four).unwrap();
-            return self.e.b.bitcast(pair, None, next).unwrap();
-        }
-        let other = self.e.root(which);
-        let condition = self.condition(1);
-        let [yes, no, merge] = [(); 3].map(|()| self.e.b.id());
-        self.select(condition, yes, no, merge);
-        self.open(yes);
-        self.go(merge);
-        self.open(no);
-        self.go(merge);
-        self.open(merge);
-        self.e.b.phi(pair, None, [(address, yes), (other, no)]).unwrap()
     }
 
     pub(super) fn wide(&mut self, word: Id) -> Id {

@@ -2,6 +2,8 @@
 
 use super::programs::Writer;
 use crate::ir::instruction::Id;
+use rspirv::dr::Operand;
+use rspirv::spirv::MemoryAccess;
 
 impl Writer {
     /// Uses an address: as one, in a way that leaves it one, or otherwise.
@@ -88,5 +90,39 @@ impl Writer {
         let to = self.e.element(pair, index, false);
         let word = self.leaf();
         self.store_to(to, word);
+    }
+
+    /// A load from memory.
+    pub(super) fn load_from(&mut self, pointer: Id) -> Id {
+        let aligned = [Operand::LiteralBit32(4)];
+        let access = Some(MemoryAccess::ALIGNED);
+        self.e.b.load(self.e.word, None, pointer, access, aligned).unwrap()
+    }
+
+    /// A store to memory.
+    pub(super) fn store_to(&mut self, pointer: Id, value: Id) {
+        let aligned = [Operand::LiteralBit32(4)];
+        self.e.b.store(pointer, value, Some(MemoryAccess::ALIGNED), aligned).unwrap();
+    }
+
+    /// One of two addresses, or one by way of its number.
+    pub(super) fn other_address(&mut self, address: Id, which: usize) -> Id {
+        let (pair, long) = (self.e.pair, self.e.ints[3]);
+        if self.random.one_in(2) {
+            let number = self.e.b.bitcast(long, None, address).unwrap();
+            let four = self.e.b.constant_bit64(long, 4);
+            let next = self.e.b.i_add(long, None, number, four).unwrap();
+            return self.e.b.bitcast(pair, None, next).unwrap();
+        }
+        let other = self.e.root(which);
+        let condition = self.condition(1);
+        let [yes, no, merge] = [(); 3].map(|()| self.e.b.id());
+        self.select(condition, yes, no, merge);
+        self.open(yes);
+        self.go(merge);
+        self.open(no);
+        self.go(merge);
+        self.open(merge);
+        self.e.b.phi(pair, None, [(address, yes), (other, no)]).unwrap()
     }
 }
