@@ -76,7 +76,7 @@ pub(crate) struct Code {
     /// The kernel's own words for launches that are proved, by the checked form that would run
     /// otherwise; none where there is one of the two only.
     proved: Mutex<HashMap<ProvedForm, Option<Arc<Pipeline>>>>,
-    /// Whether the pass can make the forms with all checks that launches would run otherwise.
+    /// Whether the pass can make the forms with checks that launches would run otherwise.
     checkable: Mutex<HashMap<Variant, bool>>,
 }
 
@@ -232,7 +232,7 @@ impl Code {
         has_room && self.is_checkable(checked)
     }
 
-    /// Whether the form with all checks can be made.
+    /// Whether the pass can make a form with checks.
     fn is_checkable(&self, checked: &Variant) -> bool {
         let mut known = self.checkable.lock().unwrap_or_else(PoisonError::into_inner);
         *known.entry(*checked).or_insert_with(|| {
@@ -255,9 +255,7 @@ impl Code {
         let key = ProvedForm { wide_offsets, checked: *checked };
         let mut proved = self.proved.lock().unwrap_or_else(PoisonError::into_inner);
         let form = proved.entry(key).or_insert_with(|| {
-            let parsed = self.parsed().ok()?;
-            let own = parsed.program.analysis().control_set == 0;
-            let is_made = own && parsed.program.rewrite(checked).is_ok();
+            let is_made = self.is_checkable(checked);
             is_made.then(|| self.plain(kernel, checked.fold, wide_offsets).ok())?
         });
         form.clone()

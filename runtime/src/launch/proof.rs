@@ -125,7 +125,6 @@ impl fmt::Display for NotLent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Proof {
     is_in_place: bool,
-    pages: u64,
 }
 
 impl Proof {
@@ -138,16 +137,11 @@ impl Proof {
         if unknown > 0 {
             return Err(Unproved::Accesses { count: unknown });
         }
-        let mut proof = Self { is_in_place: true, pages: pages(footprint) };
+        let mut proof = Self { is_in_place: true };
         for root in &footprint.roots {
             proof.is_in_place &= lent(&root.into(), push, lends)?.delta == Some(0);
         }
         Ok(proof)
-    }
-
-    /// The pages that it may touch, or more.
-    pub(crate) fn pages(&self) -> u64 {
-        self.pages
     }
 
     /// Whether the device reaches all of it at the host's addresses.

@@ -4,7 +4,6 @@
 use super::Scope;
 use crate::{
     Grid, LaunchError, LaunchExplanation, LaunchOptions,
-    config::Config,
     kernel::code::Code,
     launch::{
         channel::Channel,
@@ -92,7 +91,7 @@ impl Scope<'_, '_> {
     /// Proves that a launch needs no checks, or says why that is not so.
     pub(super) fn proof(&self, request: &Request<'_>) -> Result<Proof, Unproved> {
         let Request { kernel, code, push, options, .. } = *request;
-        if !(options.proofs && self.config.proofs) {
+        if !self.may_prove(options) {
             return Err(Unproved::Off);
         }
         if options.transactional || self.reaches_process() {
@@ -107,14 +106,14 @@ impl Scope<'_, '_> {
         if !proof.is_in_place() {
             return Err(Unproved::Elsewhere);
         }
-        proof::ends(&footprint, &size(request, proof.pages()), &self.limits(options))?;
+        proof::ends(&footprint, &size(request, proof::pages(&footprint)), &self.limits(options))?;
         Ok(proof)
     }
 
     /// What of a launch with checks need not be checked.
     fn known(&self, request: &Request<'_>, analysis: &Analysis) -> Proved {
         let Request { kernel, code, push, options, dispatch } = *request;
-        if !(options.proofs && self.config.proofs) {
+        if !self.may_prove(options) {
             return Proved::NOTHING;
         }
         let Ok(footprint) = code.footprint(kernel, push, dispatch.seen_groups()) else {
@@ -123,6 +122,11 @@ impl Scope<'_, '_> {
         let pages = proof::pages(&footprint);
         let ends = proof::workgroups_end(&footprint, &size(request, pages), &self.limits(options));
         proof::known(&footprint, analysis, push, &self.lends, ends)
+    }
+
+    /// Whether proofs are switched on, for the runtime and for a launch.
+    fn may_prove(&self, options: &LaunchOptions) -> bool {
+        options.proofs && self.config.proofs
     }
 
     /// What the device and a launch's options allow its invocations.
@@ -150,8 +154,8 @@ impl Scope<'_, '_> {
     /// Brings in the bytes behind arguments that the launch is known to touch, if the device works
     /// on copies and lacks some: a round that misses them would only find that out.
     fn bring_arguments(&mut self, request: &Request<'_>) -> Result<(), LaunchError> {
-        let Config { hooks, proofs, .. } = &*self.config;
-        let on_demand = hooks.serve_faults.is_some() || !(*proofs && request.options.proofs);
+        let on_demand =
+            self.config.hooks.serve_faults.is_some() || !self.may_prove(request.options);
         if self.config.imports() || self.reaches_process() || on_demand {
             return Ok(());
         }
