@@ -176,15 +176,18 @@ fn a_program_that_asks_and_never_waits_stops_a_kernel_without_an_end() {
                 // The next launch finds the pages there, if they are copied.
                 launch(s, y, 1, &LaunchOptions::new())?;
                 let limited = LaunchOptions::new().deadline(Duration::from_millis(30));
-                let stopped =
-                    |ended| matches!(ended, Err(LaunchError::Deadline { kernel: "long", .. }));
+                let stopped = |ended| {
+                    let as_expected =
+                        matches!(ended, Err(LaunchError::Deadline { kernel: "long", .. }));
+                    assert!(as_expected, "{name}: {ended:?}");
+                };
                 match launch(s, y, 65_535, &limited) {
                     // In rounds the launch has ended.
-                    Err(ended) => assert!(stopped(Err(ended)), "{name}"),
+                    Err(ended) => stopped(Err(ended)),
                     Ok(()) => {
                         launch(s, y, 65_535, &LaunchOptions::new())?;
                         poll(s, &mut own)?;
-                        assert!(stopped(s.wait().map(drop)), "{name}");
+                        stopped(s.wait().map(drop));
                     }
                 }
                 assert!(s.is_done()?);
