@@ -13,6 +13,9 @@ pub struct Stats {
     pub launches: u64,
     /// Those of them that ran without checks, because it was proved that none would fail.
     pub proved_launches: u64,
+    /// Barriers between two launches of one submission. There is none between launches that are
+    /// known to touch no byte that the other one writes.
+    pub barriers: u64,
     /// Rounds: how often a launch was run. Every launch takes one if the device works on host
     /// memory itself.
     pub rounds: u64,
@@ -54,6 +57,7 @@ impl Stats {
         Self {
             launches: self.launches.saturating_sub(earlier.launches),
             proved_launches: self.proved_launches.saturating_sub(earlier.proved_launches),
+            barriers: self.barriers.saturating_sub(earlier.barriers),
             rounds: self.rounds.saturating_sub(earlier.rounds),
             submissions: self.submissions.saturating_sub(earlier.submissions),
             transfers: self.transfers.saturating_sub(earlier.transfers),
@@ -77,6 +81,7 @@ impl Stats {
 pub(crate) struct Counters {
     pub(crate) launches: AtomicU64,
     pub(crate) proved_launches: AtomicU64,
+    pub(crate) barriers: AtomicU64,
     pub(crate) rounds: AtomicU64,
     pub(crate) submissions: AtomicU64,
     pub(crate) transfers: AtomicU64,
@@ -108,6 +113,7 @@ impl Counters {
         let Self {
             launches,
             proved_launches,
+            barriers,
             rounds,
             submissions,
             transfers,
@@ -122,7 +128,8 @@ impl Counters {
             host_faults_before,
         } = self;
         kernel_times.iter().for_each(KernelTimes::begin);
-        let counted = [launches, proved_launches, rounds, submissions, lends, pages_imported];
+        let counted =
+            [launches, proved_launches, barriers, rounds, submissions, lends, pages_imported];
         let missed = [faults, undone_rounds];
         let copied = [transfers, transfer_regions, bytes_in, bytes_home];
         for counter in counted.into_iter().chain(missed).chain(copied) {
@@ -135,6 +142,7 @@ impl Counters {
         Stats {
             launches: self.launches.load(Relaxed),
             proved_launches: self.proved_launches.load(Relaxed),
+            barriers: self.barriers.load(Relaxed),
             rounds: self.rounds.load(Relaxed),
             undone_rounds: self.undone_rounds.load(Relaxed),
             bytes_in: self.bytes_in.load(Relaxed),

@@ -14,13 +14,12 @@ use farptr_rewrite::{
 };
 use std::{
     borrow::Cow,
-    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 /// A form of a kernel.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// The words as they are.
     Original,
@@ -70,18 +69,26 @@ pub(crate) struct Code {
     pub(crate) reflection: Reflection,
     /// The kernel as the rewriting pass understood it, once a checked launch needed it.
     parsed: OnceLock<Result<Parsed, RewriteError>>,
-    forms: Mutex<HashMap<Form, Arc<Pipeline>>>,
+    forms: Mutex<List<Form, Arc<Pipeline>>>,
     /// The footprints of the last launches.
     footprints: Mutex<FootprintCache>,
     /// The kernel's own words for launches that are proved, by the checked form that would run
     /// otherwise; none where there is one of the two only.
-    proved: Mutex<HashMap<ProvedForm, Option<Arc<Pipeline>>>>,
+    proved: Mutex<List<ProvedForm, Option<Arc<Pipeline>>>>,
     /// Whether the pass can make the forms with checks that launches would run otherwise.
-    checkable: Mutex<HashMap<Variant, bool>>,
+    checkable: Mutex<List<Variant, bool>>,
+}
+
+/// What is known by a key. A kernel has few forms, so that comparing each costs less than a hash of
+/// one, and every launch looks.
+type List<K, V> = Vec<(K, V)>;
+
+fn find<'l, K: PartialEq, V>(list: &'l [(K, V)], key: &K) -> Option<&'l V> {
+    list.iter().find_map(|(known, value)| (known == key).then_some(value))
 }
 
 /// A form without checks, and the checked form that it stands for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct ProvedForm {
     wide_offsets: bool,
     checked: Variant,
@@ -226,8 +233,8 @@ impl Code {
         let forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
         let is_proved =
             |form: &&Form| matches!(form, Form::Checked(of) if of.proved != Proved::NOTHING);
-        let has_room = forms.contains_key(&Form::Checked(*variant))
-            || forms.keys().filter(is_proved).count() < MOST_PROVED_FORMS;
+        let has_room = find(&forms, &Form::Checked(*variant)).is_some()
+            || forms.iter().map(|(form, _)| form).filter(is_proved).count() < MOST_PROVED_FORMS;
         drop(forms);
         has_room && self.is_checkable(checked)
     }
@@ -235,12 +242,14 @@ impl Code {
     /// Whether the pass can make a form with checks.
     fn is_checkable(&self, checked: &Variant) -> bool {
         let mut known = self.checkable.lock().unwrap_or_else(PoisonError::into_inner);
-        *known.entry(*checked).or_insert_with(|| {
-            self.parsed().is_ok_and(|parsed| {
-                parsed.program.analysis().control_set == 0
-                    && parsed.program.rewrite(checked).is_ok()
-            })
-        })
+        if let Some(&is_checkable) = find(&known, checked) {
+            return is_checkable;
+        }
+        let is_checkable = self.parsed().is_ok_and(|parsed| {
+            parsed.program.analysis().control_set == 0 && parsed.program.rewrite(checked).is_ok()
+        });
+        known.push((*checked, is_checkable));
+        is_checkable
     }
 
     /// The kernel's own words, compiled, for a launch that is proved, and would run in a checked
@@ -254,11 +263,13 @@ impl Code {
     ) -> Option<Arc<Pipeline>> {
         let key = ProvedForm { wide_offsets, checked: *checked };
         let mut proved = self.proved.lock().unwrap_or_else(PoisonError::into_inner);
-        let form = proved.entry(key).or_insert_with(|| {
-            let is_made = self.is_checkable(checked);
-            is_made.then(|| self.plain(kernel, checked.fold, wide_offsets).ok())?
-        });
-        form.clone()
+        if let Some(form) = find(&proved, &key) {
+            return form.clone();
+        }
+        let is_made = self.is_checkable(checked);
+        let form = is_made.then(|| self.plain(kernel, checked.fold, wide_offsets).ok()).flatten();
+        proved.push((key, form.clone()));
+        form
     }
 
     fn form(
@@ -270,7 +281,7 @@ impl Code {
         // The lock is held while the driver compiles, so that no form is compiled twice. A panic
         // under it cannot leave a half-made entry, so a poisoned lock is as good as any.
         let mut forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipeline) = forms.get(&form) {
+        if let Some(pipeline) = find(&forms, &form) {
             return Ok(Arc::clone(pipeline));
         }
         let words = words()?;
@@ -286,7 +297,7 @@ impl Code {
             .compile(&self.device, &shader)
             .map_err(|source| LaunchError::Compile { kernel, source })?;
         let pipeline = Arc::new(pipeline);
-        forms.insert(form, Arc::clone(&pipeline));
+        forms.push((form, Arc::clone(&pipeline)));
         Ok(pipeline)
     }
 }

@@ -6,6 +6,7 @@ use super::{
     control_block::Row,
     launcher::Launcher,
     options::LaunchOptions,
+    order::{Order, Touch},
     pending::Pending,
     pool::Pooled,
     stop::StopWord,
@@ -23,7 +24,7 @@ use crate::{
         info::DeviceKind,
     },
 };
-use farptr_rewrite::Variant;
+use farptr_rewrite::{Variant, control};
 use std::{
     collections::VecDeque,
     sync::Arc,
@@ -31,8 +32,10 @@ use std::{
 };
 
 /// Launches per submission: enough to make the cost of a submission small beside that of the
-/// launches, few enough that the device does not wait long for its first one.
-const LAUNCHES: u32 = Channel::LAUNCHES;
+/// launches, few enough that the device does not wait long for its first one. Those with control
+/// blocks are as many as a channel takes.
+pub(crate) const LAUNCHES: u32 = 128;
+const _: () = assert!(LAUNCHES >= Channel::LAUNCHES, "it holds for both kinds");
 const _: () = assert!(LAUNCHES <= Submitted::TIMED_LAUNCHES, "all launches can be timed");
 
 /// The expected time of a batch from which on it takes no more launches, on a device that may have
@@ -43,6 +46,8 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 pub(crate) struct Batch {
     recording: Recording,
     launches: Launches,
+    /// What the launches touch.
+    order: Order,
     /// The time that the launches are likely to take; absent where nothing limits it.
     expected: Option<Duration>,
 }
@@ -65,6 +70,8 @@ pub(crate) struct InFlight {
 #[derive(Default)]
 struct Launches {
     count: u32,
+    /// How many of them wait for those before them.
+    barriers: u32,
     /// Their kernels, if they are timed.
     kernels: Vec<&'static str>,
     /// Their pipelines, each with the workgroups of all its launches.
@@ -102,7 +109,8 @@ impl Batch {
         let recording = Recording::begin(launcher.device())?;
         let is_watched = launcher.device().info.kind.has_watchdog();
         let expected = is_watched.then_some(Duration::ZERO);
-        Ok(Self { recording, launches: Launches::default(), expected })
+        let (launches, order) = (Launches::default(), Order::default());
+        Ok(Self { recording, launches, order, expected })
     }
 
     /// A batch for checked launches.
@@ -128,9 +136,25 @@ impl Batch {
         if self.launches.grids.is_none() {
             self.launches.grids = Some(launcher.take_channel()?);
         }
-        // A channel has room for as many launches as a batch has.
+        // A batch whose channel has no room for another one is full.
         let channel = self.launches.grids.as_mut().expect("made just now if it was not there");
         Ok(channel.write(rows))
+    }
+
+    /// Whether a launch that touches these bytes needs no barrier before it, though another launch
+    /// is recorded that it would wait for otherwise.
+    pub(crate) fn may_overlap(&self, touched: &[Touch]) -> bool {
+        self.order.may_overlap(touched)
+    }
+
+    /// Whether a barrier has to stand before the launch that is added next, of which it may not be
+    /// known what it touches.
+    pub(crate) fn waits(&mut self, touched: Option<&[Touch]>) -> bool {
+        // The times of launches that overlap could not be told apart.
+        let waits = self.order.add(touched) || self.recording.times_kernels();
+        let waits = waits && self.launches.count > 0;
+        self.launches.barriers += u32::from(waits);
+        waits
     }
 
     /// The commands, to which the caller adds one launch of a pipeline that the batch keeps.
@@ -190,7 +214,12 @@ impl Batch {
 
     pub(crate) fn is_full(&self) -> bool {
         let takes_long = self.expected.is_some_and(|expected| expected >= AT_ONCE);
-        takes_long || self.launches.count >= LAUNCHES
+        let launches = &self.launches;
+        let most = if launches.checked.is_some() { Channel::LAUNCHES } else { LAUNCHES };
+        let has_room = |grids: &Pooled<Channel>| grids.has_room(control::GRID_ROWS as usize);
+        takes_long
+            || launches.count >= most
+            || launches.grids.as_ref().is_some_and(|of| !has_room(of))
     }
 
     /// Hands the launches to the device. On an error none of them runs.
@@ -215,6 +244,7 @@ impl Batch {
         let submitted = recording.submit(copy)?;
         Counters::add(&device.counters.submissions, 1);
         Counters::add(&device.counters.launches, launches.count.into());
+        Counters::add(&device.counters.barriers, launches.barriers.into());
         Counters::add(&device.counters.proved_launches, launches.without_checks.into());
         Counters::add(&device.counters.rounds, launches.count.into());
         Ok(InFlight { submitted, launches, allowance, overdue: None, since: Instant::now() })

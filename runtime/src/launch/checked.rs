@@ -16,6 +16,7 @@ use super::{
     grid::Dispatch,
     launcher::Launcher,
     options::LaunchOptions,
+    order::Touch,
     pending::Pending,
     stream::Stream,
     tables::Key,
@@ -47,8 +48,8 @@ pub(crate) struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// The form of the kernel for a launch on lent memory, of which it reaches so many segments,
-    /// and where its control rows are.
+    /// The form of the kernel with all checks for a launch on lent memory, of which it reaches so
+    /// many segments, and where its control rows are.
     pub(crate) fn form(
         &self,
         device: &Device,
@@ -56,21 +57,23 @@ impl Request<'_> {
         translation: Translation,
         lends: &Lends,
         reached: usize,
-        proved: Proved,
     ) -> Result<(Variant, Layout), LaunchError> {
-        let (traits, fold) = (device.traits(), self.dispatch.fold());
+        let chosen = self.choose(device, arguments, translation, lends, reached, Proved::NOTHING);
+        chosen.ok_or(LaunchError::TooManyLends { kernel: self.kernel, lends: reached })
+    }
+
+    fn choose(
+        &self,
+        device: &Device,
+        arguments: &Arguments,
+        translation: Translation,
+        lends: &Lends,
+        reached: usize,
+        proved: Proved,
+    ) -> Option<(Variant, Layout)> {
         let (analysis, windows) = (&arguments.facts.analysis, &arguments.windows);
-        let choose = |proved| {
-            let known = Known { windows, fold, proved };
-            variant::choose(analysis, traits, translation, lends, reached, known)
-        };
-        let checked = choose(Proved::NOTHING);
-        let checked =
-            checked.ok_or(LaunchError::TooManyLends { kernel: self.kernel, lends: reached })?;
-        // What would be refused with all checks is refused without some of them.
-        let left_out =
-            choose(proved).filter(|(variant, _)| self.code.may_leave_out(variant, &checked.0));
-        Ok(left_out.unwrap_or(checked))
+        let known = Known { windows, fold: self.dispatch.fold(), proved };
+        variant::choose(analysis, device.traits(), translation, lends, reached, known)
     }
 
     /// The parts of the head of the control block that follow from the launch and the addresses of
@@ -99,18 +102,42 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
-    /// The checks of a launch whose memory the device reaches as it is.
+    /// All checks of a launch whose memory the device reaches as it is.
     pub(crate) fn new(
         device: &Device,
         request: &Request<'_>,
         translation: Translation,
         arguments: Arguments,
         lends: &Lends,
-        proved: Proved,
     ) -> Result<Self, LaunchError> {
         let (variant, layout) =
-            request.form(device, &arguments, translation, lends, lends.len(), proved)?;
+            request.form(device, &arguments, translation, lends, lends.len())?;
         Ok(Self { arguments, variant, layout })
+    }
+
+    /// Those that are left where some are proved. What would be refused with all of them is refused
+    /// without.
+    pub(crate) fn without(
+        self,
+        device: &Device,
+        request: &Request<'_>,
+        lends: &Lends,
+        proved: Proved,
+    ) -> Self {
+        if proved == Proved::NOTHING {
+            return self;
+        }
+        let (checked, reached) = (&self.variant, lends.len());
+        let left =
+            request.choose(device, &self.arguments, checked.translation, lends, reached, proved);
+        match left.filter(|(variant, _)| request.code.may_leave_out(variant, checked)) {
+            Some((variant, layout)) => Self { variant, layout, ..self },
+            None => self,
+        }
+    }
+
+    pub(crate) fn arguments(&self) -> &Arguments {
+        &self.arguments
     }
 
     /// The form of the kernel that makes them.
@@ -132,6 +159,7 @@ impl Stream {
         &mut self,
         request: &Request<'_>,
         checks: Checks,
+        touched: Option<&[Touch]>,
         lends: &Lends,
     ) -> Result<(), LaunchError> {
         let pipeline = request.code.rewritten(request.kernel, &checks.variant)?;
@@ -142,19 +170,22 @@ impl Stream {
         let (head, inline) = self.head(request, &checks, lends)?;
         let stop = self.stop_word()?.word_at();
         let rows = checks.layout.rows() as usize;
-        let (batch, has_checked) = self.checked_batch(rows, lends)?;
+        let (batch, checked) = self.checked_batch(rows, lends)?;
         let channel = batch.channel(rows).expect("the batch was chosen for its room");
         let (place, log) = channel.add_launch();
         let head = Head { log, ..head };
         let Checks { arguments: Arguments { facts, roots, windows, .. }, layout, variant } = checks;
         let rows = control_block::rows(&layout, &head, &facts.analysis, &windows, &inline);
         let control = Some(channel.write(&rows));
-        // For the first launch since the stop word was 0 there is no earlier failure, so the word
-        // is not copied.
-        let earlier = std::mem::replace(has_checked, true);
-        let copy = earlier.then(|| WordCopy { from: stop, to: channel.before(place) });
+        let may_fail = !variant.checks_nothing(&facts.analysis);
+        // If no launch since the stop word was 0 can have failed, the word is not copied.
+        let copy =
+            checked.add(may_fail).then(|| WordCopy { from: stop, to: channel.before(place) });
         let Request { kernel, push, options: &options, dispatch, .. } = *request;
-        let work = Work { pipeline: &pipeline, control, push, groups: dispatch.groups, copy };
+        // A launch that may fail is one that those behind it wait for: they do nothing then.
+        let waits = batch.waits(touched.filter(|_| copy.is_none() && !may_fail));
+        let work =
+            Work { pipeline: &pipeline, control, push, groups: dispatch.groups, copy, waits };
         // SAFETY: 1. the pipeline was compiled for this device, with a control block; groups and
         // push constants keep the limits (`Request`); 2. the batch keeps pipeline and channel, and
         // the stream the stop word; 3. the module's argument and the caller's promise.

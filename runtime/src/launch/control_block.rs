@@ -11,6 +11,7 @@ use farptr_rewrite::{
     AddressCheck, Analysis, IndexCheck, Search,
     control::{self, Layout},
 };
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Four words: uniform buffers are made of such rows.
@@ -24,12 +25,15 @@ pub(crate) struct Root {
     pub(crate) segment: Option<Segment>,
 }
 
+/// The roots of a kernel, in the order of its analysis. Small launches allocate nothing for them.
+pub(crate) type Roots = SmallVec<[Root; 4]>;
+
 /// The arguments of a launch, looked up once: the lends that they point into, and the indices that
 /// each check passes.
 pub(crate) struct Arguments {
     pub(crate) facts: Arc<Facts>,
-    pub(crate) roots: Vec<Root>,
-    pub(crate) windows: Vec<Window>,
+    pub(crate) roots: Roots,
+    pub(crate) windows: SmallVec<[Window; 8]>,
     /// Whether a pointer into no lend reaches the memory of the process.
     pub(crate) open: bool,
 }
@@ -48,7 +52,7 @@ impl Arguments {
             let segment = if open { lends.containing(pointer) } else { lends.of_pointer(pointer) };
             Root { address, segment: segment.copied() }
         };
-        let roots: Vec<Root> = analysis.roots.iter().map(root).collect();
+        let roots: Roots = analysis.roots.iter().map(root).collect();
         let window = |check: &IndexCheck| match roots.get(check.root) {
             Some(root) if open && root.segment.is_none() => Window::outside_lends(check, root),
             Some(root) => Window::of(check.into(), root),
@@ -56,6 +60,12 @@ impl Arguments {
         };
         let windows = analysis.index_checks.iter().map(window).collect();
         Self { facts: Arc::clone(facts), roots, windows, open }
+    }
+
+    /// Where a root leads.
+    pub(crate) fn root(&self, root: farptr_rewrite::Root) -> Option<&Root> {
+        let known = self.facts.analysis.roots.iter().zip(&self.roots);
+        known.into_iter().find_map(|(known, found)| (*known == root).then_some(found))
     }
 
     /// Whether the device reaches the lends of all arguments as they are.
@@ -150,6 +160,8 @@ pub(crate) struct Window {
 
 impl Window {
     const EMPTY: Self = Self { base: None, first: 0, count: 0 };
+    /// Of a lend that a kernel may touch.
+    const HIGHEST_ADDRESS: u64 = 1 << 62;
 
     /// The indices whose bytes all lie in the root's lend, where that allows the access.
     ///
@@ -158,21 +170,22 @@ impl Window {
     pub(crate) fn of(access: Indexed, root: &Root) -> Self {
         let Some(segment) = root.segment else { return Self::EMPTY };
         let aligned = root.address.is_multiple_of(u64::from(access.align_bytes.max(1)));
-        if !aligned || (access.writes && !segment.writable) {
+        let ends = [segment.range.start().get(), segment.range.end().get(), root.address];
+        // No process has memory beyond; below, the differences have 64 bits.
+        let is_near = ends.into_iter().all(|end| end <= Self::HIGHEST_ADDRESS);
+        if !aligned || !is_near || (access.writes && !segment.writable) {
             return Self::EMPTY;
         }
         // The distances from the access of index 0 to the first and to the last access that lie in
         // the lend.
-        let zero = i128::from(root.address) + i128::from(access.offset_bytes);
-        let low = i128::from(segment.range.start().get()) - zero;
-        let high = i128::from(segment.range.end().get()) - i128::from(access.size_bytes) - zero;
-        let (first, last) = match i128::from(access.stride_bytes) {
+        let [start, end, address] = ends.map(u64::cast_signed);
+        let zero = address + i64::from(access.offset_bytes);
+        let (low, high) = (start - zero, end - i64::from(access.size_bytes) - zero);
+        let (first, last) = match i64::from(access.stride_bytes) {
             0 if low <= 0 && 0 <= high => (0, 0),
             0 => return Self::EMPTY,
-            stride => (
-                low.div_euclid(stride) + i128::from(low.rem_euclid(stride) != 0),
-                high.div_euclid(stride),
-            ),
+            // The first quotient is rounded up.
+            stride => (-(-low).div_euclid(stride), high.div_euclid(stride)),
         };
         let (first, last) = (first.max(i32::MIN.into()), last.min(i32::MAX.into()));
         let count = u32::try_from((last - first + 1).clamp(0, u32::MAX.into()));

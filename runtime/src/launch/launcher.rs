@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     VulkanError,
-    lend::imports::DeviceImports,
+    lend::{areas::ProcessAreas, imports::DeviceImports},
     vk::{Device, buffer::SharedBuffer},
 };
 use farptr_rewrite::control::SPARE_BYTES;
@@ -20,6 +20,7 @@ pub(crate) struct Launcher {
     channels: Arc<Pool<Channel>>,
     stops: Arc<Pool<StopWord>>,
     imports: Arc<DeviceImports>,
+    areas: Arc<ProcessAreas>,
     device: Arc<Device>,
 }
 
@@ -32,6 +33,7 @@ impl Launcher {
             channels: Arc::new(Pool::new(device)),
             stops: Arc::new(Pool::new(device)),
             imports: Arc::default(),
+            areas: Arc::default(),
             device: Arc::clone(device),
         })
     }
@@ -43,6 +45,11 @@ impl Launcher {
     /// The host memory that scopes of the device have imported.
     pub(crate) fn imports(&self) -> &Arc<DeviceImports> {
         &self.imports
+    }
+
+    /// The memory areas of the process.
+    pub(crate) fn areas(&self) -> &Arc<ProcessAreas> {
+        &self.areas
     }
 
     /// Pages of host memory that are imported now; 0 in a child made by `fork`.

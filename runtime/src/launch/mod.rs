@@ -11,6 +11,7 @@ pub(crate) mod grid;
 pub(crate) mod launcher;
 pub(crate) mod log;
 pub(crate) mod options;
+pub(crate) mod order;
 pub(crate) mod pending;
 pub(crate) mod pool;
 pub(crate) mod proof;

@@ -1,7 +1,7 @@
 //! A checked launch between its recording and the reading of its log. Pure.
 
 use super::{
-    allowance::Overdue, control_block::Root, fault::Launched, log::Log, options::LaunchOptions,
+    allowance::Overdue, control_block::Roots, fault::Launched, log::Log, options::LaunchOptions,
 };
 use crate::{LaunchError, kernel::code::Facts, lend::lends::Lends};
 use std::{fmt, sync::Arc};
@@ -10,7 +10,7 @@ use std::{fmt, sync::Arc};
 pub(crate) struct Pending {
     pub(crate) kernel: &'static str,
     pub(crate) facts: Arc<Facts>,
-    pub(crate) roots: Vec<Root>,
+    pub(crate) roots: Roots,
     pub(crate) options: LaunchOptions,
 }
 

@@ -5,14 +5,19 @@
 //! loops how often they run. `DESIGN.md`, "Launches without checks", has the argument; each step
 //! here is one of its conditions.
 
-use super::{control_block::pointer_at, wait::PATIENCE};
-use crate::lend::lends::{Lends, Segment};
-use farptr_hmm::VirtAddr;
+use super::{
+    control_block::Arguments,
+    order::{Touch, Touches},
+    wait::PATIENCE,
+};
+use crate::lend::lends::Segment;
+use farptr_hmm::VaRange;
 use farptr_rewrite::{
-    Analysis, Check, Footprint, Proved, Root, RootBytes, SiteReach, Unknown,
+    Check, Footprint, Proved, Root, RootBytes, SiteReach, Unknown,
     control::{PAGE_BYTES, REPORT_RUNS},
 };
-use std::{fmt, time::Duration};
+use smallvec::SmallVec;
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Why the kernel's own words do not run for a launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,14 +127,18 @@ impl fmt::Display for NotLent {
 }
 
 /// The proof that a launch touches lent bytes alone. There is none without [`Proof::new`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Proof {
+    footprint: Arc<Footprint>,
     is_in_place: bool,
+    touched: Touches,
+    /// The lends that they are in.
+    lends: SmallVec<[VaRange; 4]>,
 }
 
 impl Proof {
-    /// Compares the bytes that a launch touches with what is lent.
-    pub(crate) fn new(footprint: &Footprint, push: &[u8], lends: &Lends) -> Result<Self, Unproved> {
+    /// Compares the bytes that a launch touches with the lends that its arguments lead to.
+    pub(crate) fn new(footprint: &Arc<Footprint>, arguments: &Arguments) -> Result<Self, Unproved> {
         if let Some(why) = footprint.unknown {
             return Err(Unproved::Launch(why));
         }
@@ -137,16 +146,35 @@ impl Proof {
         if unknown > 0 {
             return Err(Unproved::Accesses { count: unknown });
         }
-        let mut proof = Self { is_in_place: true };
+        let (mut touches, mut lends) = (Touches::new(), SmallVec::new());
+        let mut is_in_place = true;
         for root in &footprint.roots {
-            proof.is_in_place &= lent(&root.into(), push, lends)?.delta == Some(0);
+            let behind = root.into();
+            let (address, lend) = lent(&behind, arguments)?;
+            is_in_place &= lend.delta == Some(0);
+            touches.extend(touched(&behind, address));
+            lends.push(lend.range);
         }
-        Ok(proof)
+        Ok(Self { footprint: Arc::clone(footprint), is_in_place, touched: touches, lends })
+    }
+
+    pub(crate) fn footprint(&self) -> &Footprint {
+        &self.footprint
     }
 
     /// Whether the device reaches all of it at the host's addresses.
     pub(crate) fn is_in_place(&self) -> bool {
         self.is_in_place
+    }
+
+    /// The bytes that the launch may touch, and no others.
+    pub(crate) fn touched(&self) -> &[Touch] {
+        &self.touched
+    }
+
+    /// The lends that they are in.
+    pub(crate) fn lends(&self) -> &[VaRange] {
+        &self.lends
     }
 }
 
@@ -208,13 +236,13 @@ fn pages_of(bytes: &Behind) -> u64 {
     stop.abs_diff(start) / PAGE_BYTES + 2
 }
 
-/// The lend that has all bytes behind a root.
-fn lent<'l>(bytes: &Behind, push: &[u8], lends: &'l Lends) -> Result<&'l Segment, Unproved> {
+/// Where a root leads, and the lend that has all bytes behind it.
+fn lent(bytes: &Behind, arguments: &Arguments) -> Result<(u64, Segment), Unproved> {
     let root = bytes.root;
     let Root::Push { offset_bytes } = root;
     let no = |why| Unproved::Argument { offset_bytes, why };
-    let address = pointer_at(push, offset_bytes);
-    let segment = lends.of_pointer(VirtAddr::new(address)).ok_or(no(NotLent::Nowhere))?;
+    let found = arguments.root(root).and_then(|found| Some((found.address, found.segment?)));
+    let (address, segment) = found.ok_or(no(NotLent::Nowhere))?;
     if !address.is_multiple_of(bytes.align_bytes.max(1).into()) {
         return Err(no(NotLent::Misaligned));
     }
@@ -228,17 +256,22 @@ fn lent<'l>(bytes: &Behind, push: &[u8], lends: &'l Lends) -> Result<&'l Segment
             return Err(no(NotLent::Outside));
         }
     }
-    Ok(segment)
+    Ok((address, segment))
+}
+
+/// The bytes behind an argument whose bytes are all [`lent`].
+fn touched(behind: &Behind, address: u64) -> impl Iterator<Item = Touch> + use<> {
+    let parts = [(behind.reads, false), (behind.writes, true)];
+    parts.into_iter().filter_map(move |(part, writes)| {
+        // Within a lend, so that both are addresses.
+        let [start, end] = [part?.0, part?.1].map(|at| address.wrapping_add_signed(at));
+        (start < end).then_some(Touch { bytes: start..end, writes })
+    })
 }
 
 /// What of a launch need not be checked while it runs. `ends` says that its loops need no limit.
-pub(crate) fn known(
-    footprint: &Footprint,
-    analysis: &Analysis,
-    push: &[u8],
-    lends: &Lends,
-    ends: bool,
-) -> Proved {
+pub(crate) fn known(footprint: &Footprint, arguments: &Arguments, ends: bool) -> Proved {
+    let analysis = &arguments.facts.analysis;
     let mut proved = Proved { own: true, loops: ends, ..Proved::NOTHING };
     let all = analysis.index_checks.len().min(Proved::MOST_CHECKS);
     proved = (0..all).fold(proved, Proved::with_check);
@@ -248,7 +281,7 @@ pub(crate) fn known(
             Check::Index(at) => {
                 let root = analysis.index_checks.get(at).and_then(|of| analysis.roots.get(of.root));
                 let writes = site.access.writes();
-                if !root.is_some_and(|root| is_lent(reach, root, writes, push, lends)) {
+                if !root.is_some_and(|root| is_lent(reach, root, writes, arguments)) {
                     proved = proved.without_check(at);
                 }
             }
@@ -259,14 +292,14 @@ pub(crate) fn known(
 }
 
 /// Whether all that a site touches is behind one root and in the lend that this points into.
-fn is_lent(reach: &SiteReach, root: &Root, writes: bool, push: &[u8], lends: &Lends) -> bool {
+fn is_lent(reach: &SiteReach, root: &Root, writes: bool, arguments: &Arguments) -> bool {
     let SiteReach::Bytes(spans) = reach else { return false };
     spans.iter().all(|span| {
         let bytes = Some((span.start_bytes, span.end_bytes));
         let (reads, writes) = if writes { (None, bytes) } else { (bytes, None) };
         let behind = Behind { root: span.root, reads, writes, align_bytes: span.align_bytes };
-        let is_reached = |segment: &Segment| segment.delta.is_some();
-        span.root == *root && lent(&behind, push, lends).is_ok_and(is_reached)
+        let is_reached = |(_, segment): (u64, Segment)| segment.delta.is_some();
+        span.root == *root && lent(&behind, arguments).is_ok_and(is_reached)
     })
 }
 

@@ -1,5 +1,6 @@
 use super::*;
-use farptr_hmm::VaRange;
+use crate::{kernel::code::Facts, lend::lends::Lends};
+use farptr_hmm::VirtAddr;
 use farptr_kernels::{KernelDesc, dot, saxpy};
 use farptr_rewrite::Program;
 use proptest::prelude::*;
@@ -30,6 +31,14 @@ fn footprint(push: &[u8], groups: u32) -> Footprint {
     program(saxpy::Kernel::words()).footprints().of_launch(push, [groups, 1, 1])
 }
 
+/// The proof of a launch of `saxpy`.
+fn proof_of(push: &[u8], groups: u32, lends: &Lends) -> Result<Proof, Unproved> {
+    let analysis = program(saxpy::Kernel::words()).analysis().clone();
+    let facts = Arc::new(Facts { analysis, push_names: Vec::new() });
+    let arguments = Arguments::new(&facts, push, lends, false);
+    Proof::new(&Arc::new(footprint(push, groups)), &arguments)
+}
+
 proptest! {
     #[test]
     fn what_is_proved_touches_lent_bytes_byte_for_byte(
@@ -45,7 +54,7 @@ proptest! {
         lend(&mut lends, starts[1], lens[1], writable, Some(0));
         let [x, y] = [0, 1].map(|which: usize| starts[which].wrapping_add_signed(at[which]));
         let push = push(x, y, n);
-        let proved = Proof::new(&footprint(&push, groups), &push, &lends);
+        let proved = proof_of(&push, groups, &lends);
         // The elements that invocations touch, by the source of the kernel.
         let touched = u64::from(n.min(groups * local_size())) * 4;
         let within = |which: usize, address: u64| {
@@ -65,7 +74,7 @@ fn the_reason_names_the_argument() {
     lend(&mut lends, BASE + 4096, 400, true, Some(0));
     let why = |x: u64, y: u64, n: u32| {
         let push = push(x, y, n);
-        match Proof::new(&footprint(&push, 2), &push, &lends) {
+        match proof_of(&push, 2, &lends) {
             Err(Unproved::Argument { offset_bytes, why }) => (offset_bytes, why),
             other => panic!("{other:?}"),
         }
@@ -85,7 +94,7 @@ fn bytes_are_in_place_if_no_address_differs() {
         lend(&mut lends, BASE, 400, false, Some(0));
         lend(&mut lends, BASE + 4096, 400, true, delta);
         let push = push(BASE, BASE + 4096, 100);
-        Proof::new(&footprint(&push, 2), &push, &lends).unwrap()
+        proof_of(&push, 2, &lends).unwrap()
     };
     assert!(proof(Some(0)).is_in_place());
     assert!(!proof(Some(1 << 20)).is_in_place() && !proof(None).is_in_place());

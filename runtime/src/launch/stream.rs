@@ -13,6 +13,7 @@ use super::{
     grid::Dispatch,
     launcher::Launcher,
     options::LaunchOptions,
+    order::Touch,
     pool::Pooled,
     stop::StopWord,
     tables::Tables,
@@ -36,6 +37,27 @@ pub(crate) struct Plain<'a> {
     pub(crate) pipeline: &'a Arc<Pipeline>,
     pub(crate) push: &'a [u8],
     pub(crate) dispatch: Dispatch,
+    /// What it touches, if that is known.
+    pub(crate) touched: Option<&'a [Touch]>,
+}
+
+/// Launches with a control block.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CheckedSoFar {
+    /// Whether there was one. It may have been told to end before it did everything.
+    any: bool,
+    /// Whether one of them may have counted a failure in the stop word.
+    may_count: bool,
+}
+
+impl CheckedSoFar {
+    /// Adds a launch, and says whether the stop word may tell it of a failure.
+    pub(super) fn add(&mut self, may_fail: bool) -> bool {
+        self.any = true;
+        let before = self.may_count;
+        self.may_count |= may_fail;
+        before
+    }
 }
 
 /// Launches that run one after the other.
@@ -48,9 +70,9 @@ pub(crate) struct Stream {
     in_flight: VecDeque<InFlight>,
     /// The stop word, once a checked launch needed one.
     stop: Option<Pooled<StopWord>>,
-    /// Whether a checked launch was recorded since the last time that the stop word was 0 and
-    /// nothing was in flight.
-    has_checked: bool,
+    /// The launches with a control block that were recorded since the last time that the stop word
+    /// was 0 and nothing was in flight.
+    checked: CheckedSoFar,
     /// The first failure that was not yet reported.
     failure: Option<LaunchError>,
     /// Whether the device was lost while it had launches of this stream.
@@ -66,7 +88,7 @@ impl Stream {
             recording: None,
             in_flight: VecDeque::new(),
             stop: None,
-            has_checked: false,
+            checked: CheckedSoFar::default(),
             failure: None,
             unproved: false,
             tables: Tables::default(),
@@ -98,7 +120,7 @@ impl Stream {
         launch: &Plain<'_>,
         lends: &Lends,
     ) -> Result<(), LaunchError> {
-        if self.has_checked {
+        if self.checked.any {
             self.finish(lends)?;
         }
         self.check()?;
@@ -111,7 +133,13 @@ impl Stream {
     /// Whether a launch that was recorded may fail, or has failed, so that those after it have to
     /// look whether it did.
     pub(crate) fn may_fail(&self) -> bool {
-        self.has_checked
+        self.checked.any
+    }
+
+    /// Whether a launch that touches these bytes needs no barrier before it, though another launch
+    /// is recorded that it would wait for otherwise.
+    pub(crate) fn may_overlap(&self, touched: &[Touch]) -> bool {
+        self.recording.as_ref().is_some_and(|batch| batch.may_overlap(touched))
     }
 
     /// Records a launch that is proved to touch what is lent alone, and to end, while no launch
@@ -127,7 +155,7 @@ impl Stream {
         options: &LaunchOptions,
         lends: &Lends,
     ) -> Result<(), LaunchError> {
-        debug_assert!(!self.has_checked, "the caller promises that no launch may fail");
+        debug_assert!(!self.checked.any, "the caller promises that no launch may fail");
         let alone = options.deadline.is_some();
         if alone {
             self.submit(lends)?;
@@ -157,14 +185,15 @@ impl Stream {
     ///
     /// As [`record_unchecked`](Self::record_unchecked).
     unsafe fn record_plain(&mut self, launch: &Plain<'_>) -> Result<&mut Batch, LaunchError> {
-        let &Plain { kernel, pipeline, push, dispatch } = launch;
+        let &Plain { kernel, pipeline, push, dispatch, touched } = launch;
         let batch = match &mut self.recording {
             Some(batch) => batch,
             none => none.insert(Batch::begin(&self.launcher)?),
         };
         let rows = dispatch.rows();
         let control = rows.map(|rows| batch.grid_block(&self.launcher, &rows)).transpose()?;
-        let work = Work { pipeline, control, push, groups: dispatch.groups, copy: None };
+        let (groups, waits) = (dispatch.groups, batch.waits(touched));
+        let work = Work { pipeline, control, push, groups, copy: None, waits };
         // SAFETY: 1. the caller's promise 1, and a folded grid got its control block; 2. the batch
         // keeps pipeline and control block; 3. the caller's promise 2, since an idle stream has
         // waited.
@@ -178,7 +207,7 @@ impl Stream {
         &mut self,
         rows: usize,
         lends: &Lends,
-    ) -> Result<(&mut Batch, &mut bool), LaunchError> {
+    ) -> Result<(&mut Batch, &mut CheckedSoFar), LaunchError> {
         let fits = self.recording.as_mut().is_some_and(|batch| batch.channel(rows).is_some());
         if !fits {
             self.submit(lends)?;
@@ -187,7 +216,7 @@ impl Stream {
             Some(batch) => batch,
             none => none.insert(Batch::begin_checked(&self.launcher)?),
         };
-        Ok((batch, &mut self.has_checked))
+        Ok((batch, &mut self.checked))
     }
 
     /// The stop word.
@@ -256,7 +285,7 @@ impl Stream {
         self.drain(lends);
         // Kernels of a lost device may be running, and are to end.
         if self.device().check().is_ok() {
-            self.has_checked = false;
+            self.checked = CheckedSoFar::default();
             self.stop.iter().for_each(|stop| stop.clear());
             self.tables.keep(lends.version());
         }

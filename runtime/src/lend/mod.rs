@@ -1,5 +1,6 @@
 //! Lent memory: tokens for the program, segments byte by byte, imports for the device.
 
+pub(crate) mod areas;
 pub(crate) mod homes;
 pub(crate) mod imports;
 pub(crate) mod kinds;

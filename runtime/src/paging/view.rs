@@ -40,7 +40,7 @@ use crate::{
     vk::buffer::SharedBuffer,
 };
 use farptr_hmm::{Maps, VaRange, VirtAddr, Vma};
-use farptr_rewrite::{Proved, Search, Translation};
+use farptr_rewrite::{Search, Translation};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -211,8 +211,7 @@ impl View {
         let translation = Translation::Table { tree: arguments.open };
         let device = self.launcher.device();
         let count = reached.map_or(lends.len(), <[Segment]>::len);
-        let (variant, layout) =
-            request.form(device, arguments, translation, lends, count, Proved::NOTHING)?;
+        let (variant, layout) = request.form(device, arguments, translation, lends, count)?;
         let pipeline = request.code.rewritten(request.kernel, &variant)?;
         let analysis = &arguments.facts.analysis;
         let (search, all) = (variant.search, reached.is_none());

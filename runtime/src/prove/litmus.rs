@@ -54,7 +54,7 @@ pub(crate) fn try_loops(launcher: &Arc<Launcher>, probe: &Arc<Pipeline>) -> Resu
     let (head, result) = (Ptr::from_address(address), PtrMut::from_address(result));
     let push = ProbePush::new(head, result, ITERATIONS);
     let (push, dispatch) = (bytemuck::bytes_of(&push), Dispatch::of([1, 1, 1]));
-    let launch = Plain { kernel: PROBE.name, pipeline: probe, push, dispatch };
+    let launch = Plain { kernel: PROBE.name, pipeline: probe, push, dispatch, touched: None };
     let (mut stream, lends) = (Stream::new(launcher), Lends::default());
     // SAFETY: 1. the probe was compiled as it is for this device and its push constants, and one
     // group keeps every limit; 2. it reads the one link and writes two words, all in `buffer`, at

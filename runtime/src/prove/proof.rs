@@ -124,7 +124,7 @@ fn follow(
     let dispatch = Dispatch::of([1, 1, 1]);
     if config.is_direct() {
         let pipeline = &probe.unchecked(PROBE.name, dispatch.fold(), false)?;
-        let launch = Plain { kernel: PROBE.name, pipeline, push, dispatch };
+        let launch = Plain { kernel: PROBE.name, pipeline, push, dispatch, touched: None };
         // SAFETY: 1. the probe was compiled as it is for this device and its push constants, and
         // one group keeps every limit; 2. the kernel reads links of the pages of the chain, whose
         // device addresses equal their host addresses or `import` would have failed, and writes

@@ -35,7 +35,7 @@ use crate::{
     },
 };
 use farptr_hmm::{VaRange, VirtAddr};
-use farptr_rewrite::{Proved, PtrMut, Translation};
+use farptr_rewrite::{PtrMut, Translation};
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -205,7 +205,7 @@ impl<'t> Trial<'t> {
         let lends = self.lends();
         let arguments = Arguments::new(code.facts(kernel)?, push, &lends, false);
         let (variant, layout) =
-            request.form(device, &arguments, Translation::Segments, &lends, 1, Proved::NOTHING)?;
+            request.form(device, &arguments, Translation::Segments, &lends, 1)?;
         let pipeline = &code.rewritten(kernel, &variant)?;
         let stop = StopWord::seen_in(device, memory)?;
         let mut channel = launcher.take_channel()?;
@@ -214,7 +214,8 @@ impl<'t> Trial<'t> {
         let analysis = &arguments.facts.analysis;
         let rows = control_block::rows(&layout, &head, analysis, &arguments.windows, &[]);
         let control = Some(channel.write(&rows));
-        let work = Work { pipeline, control, push, groups: dispatch.groups, copy: None };
+        let groups = dispatch.groups;
+        let work = Work { pipeline, control, push, groups, copy: None, waits: true };
         let mut recording = Recording::begin(device)?;
         // SAFETY: 1. the pipeline is the form for this control block, and one group keeps every
         // limit; 2. all outlive the commands, which are waited for below; a buffer of a lost device

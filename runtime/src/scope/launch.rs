@@ -312,7 +312,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let push = checked_push(kernel, code, push)?;
         let _launch = launch_span(kernel, &dispatch, false);
         let pipeline = &self.unchecked(kernel, code, &dispatch)?;
-        let launch = Plain { kernel, pipeline, push, dispatch };
+        let launch = Plain { kernel, pipeline, push, dispatch, touched: None };
         // SAFETY: 1. `dispatch` compared the device and keeps its limits, the pipeline is the form
         // for its fold, and `push` is as long as the kernel declares; 2. the caller's promises.
         unsafe { self.launch_as_is(&launch) }

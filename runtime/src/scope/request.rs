@@ -6,10 +6,11 @@ use crate::{
     Grid, LaunchError, LaunchExplanation, LaunchOptions,
     kernel::code::Code,
     launch::{
-        channel::Channel,
+        batch,
         checked::{Checks, Request},
         control_block::Arguments,
         grid::Dispatch,
+        order::Touch,
         proof::{self, Limits, Proof, Size, Unproved},
     },
     lend::lends::Segment,
@@ -17,7 +18,7 @@ use crate::{
     trace,
     vk::Pipeline,
 };
-use farptr_rewrite::{Analysis, Proved};
+use farptr_rewrite::{Footprint, Proved};
 use std::sync::Arc;
 
 impl Scope<'_, '_> {
@@ -33,7 +34,10 @@ impl Scope<'_, '_> {
         if let Some(view) = &mut self.view {
             view.settle(&mut self.lends, &mut self.homes)?;
         }
-        self.bring_arguments(request)?;
+        let footprint = self.footprint(request)?;
+        if let Some(footprint) = footprint.as_deref() {
+            self.bring_arguments(request, footprint)?;
+        }
         let facts = request.code.facts(request.kernel)?;
         let arguments = Arguments::new(facts, request.push, &self.lends, self.reaches_process());
         let argued = facts.analysis.is_roots_only() && arguments.are_reached();
@@ -46,19 +50,19 @@ impl Scope<'_, '_> {
         }
         let (device, translation) = (self.stream.device(), self.config.translation());
         let written = request.options.transactional.then(|| arguments.reach(true)).flatten();
-        let proved = self.known(request, &facts.analysis);
-        let checks = Checks::new(device, request, translation, arguments, &self.lends, proved)?;
+        let checks = Checks::new(device, request, translation, arguments, &self.lends)?;
+        let proof = proof(&checks, footprint.as_ref());
+        if let (Ok(pipeline), Ok(proof)) = (self.own_words(request, &proof, &checks), &proof) {
+            launch.record("proved", true);
+            return self.launch_proved(request, &pipeline, proof);
+        }
+        let proved = self.known(request, &checks, footprint.as_deref());
+        let checks = checks.without(self.device(), request, &self.lends, proved);
         if request.options.transactional {
             return self.transact(request, checks, written.as_deref());
         }
-        let proved = self.proof(request);
-        match proved.and_then(|proof| Ok((self.own_words(request, &checks)?, proof))) {
-            Ok((pipeline, proof)) => {
-                launch.record("proved", true);
-                self.launch_proved(request, &pipeline, proof)
-            }
-            Err(_) => self.launch_with_checks(request, checks),
-        }
+        let touched = proof.as_ref().ok().and_then(|proof| self.touched(proof));
+        self.launch_with_checks(request, checks, touched)
     }
 
     /// Says what is known of a launch, and whether it would run without checks.
@@ -77,20 +81,31 @@ impl Scope<'_, '_> {
         let facts = code.facts(kernel)?;
         let footprint = code.footprint(kernel, push, dispatch.seen_groups())?;
         let known = footprint.explain(&facts.analysis, &facts.push_names);
-        let proved = self.proof(&request).and_then(|_| {
-            let (device, translation) = (self.device(), self.config.translation());
-            let arguments = Arguments::new(facts, push, &self.lends, self.reaches_process());
-            let (lends, proved) = (&self.lends, Proved::NOTHING);
-            let checks = Checks::new(device, &request, translation, arguments, lends, proved);
-            let checks = checks.map_err(|_| Unproved::Form)?;
-            self.own_words(&request, &checks).map(drop)
+        let arguments = Arguments::new(facts, push, &self.lends, self.reaches_process());
+        let (device, translation) = (self.device(), self.config.translation());
+        let checks = Checks::new(device, &request, translation, arguments, &self.lends);
+        let unproved = checks.map_or(Some(Unproved::Form), |checks| {
+            let proof = proof(&checks, Some(&footprint));
+            self.own_words(&request, &proof, &checks).err()
         });
-        Ok(LaunchExplanation { kernel, known, unproved: proved.err() })
+        Ok(LaunchExplanation { kernel, known, unproved })
     }
 
-    /// Proves that a launch needs no checks, or says why that is not so.
-    pub(super) fn proof(&self, request: &Request<'_>) -> Result<Proof, Unproved> {
-        let Request { kernel, code, push, options, .. } = *request;
+    /// What a launch touches, as far as that is known; absent where nobody is to ask.
+    fn footprint(&self, request: &Request<'_>) -> Result<Option<Arc<Footprint>>, LaunchError> {
+        let Request { kernel, code, push, options, dispatch } = *request;
+        let may_prove = self.may_prove(options);
+        may_prove.then(|| code.footprint(kernel, push, dispatch.seen_groups())).transpose()
+    }
+
+    /// The kernel's own words for a launch that needs no checks, or why it needs them.
+    fn own_words(
+        &self,
+        request: &Request<'_>,
+        proof: &Result<Proof, Unproved>,
+        checks: &Checks,
+    ) -> Result<Arc<Pipeline>, Unproved> {
+        let Request { kernel, code, options, .. } = *request;
         if !self.may_prove(options) {
             return Err(Unproved::Off);
         }
@@ -100,28 +115,37 @@ impl Scope<'_, '_> {
         if self.stream.may_fail() {
             return Err(Unproved::Behind);
         }
-        let groups = request.dispatch.seen_groups();
-        let footprint = code.footprint(kernel, push, groups).map_err(|_| Unproved::Form)?;
-        let proof = Proof::new(&footprint, push, &self.lends)?;
+        let proof = proof.as_ref().map_err(Clone::clone)?;
         if !proof.is_in_place() {
             return Err(Unproved::Elsewhere);
         }
-        proof::ends(&footprint, &size(request, proof::pages(&footprint)), &self.limits(options))?;
-        Ok(proof)
+        let footprint = proof.footprint();
+        proof::ends(footprint, &size(request, proof::pages(footprint)), &self.limits(options))?;
+        let wide_offsets = self.device().traits().narrow_offsets;
+        code.proved(kernel, checks.variant(), wide_offsets).ok_or(Unproved::Form)
+    }
+
+    /// The bytes that a proved launch touches, as far as they say which launches it waits for: of
+    /// memory that is at two addresses they do not.
+    pub(super) fn touched<'p>(&mut self, proof: &'p Proof) -> Option<&'p [Touch]> {
+        let touched = proof.touched();
+        let areas = &mut self.areas;
+        let is_known = !self.stream.may_overlap(touched)
+            || proof.lends().iter().all(|&lend| areas.are_private(lend));
+        is_known.then_some(touched)
     }
 
     /// What of a launch with checks need not be checked.
-    fn known(&self, request: &Request<'_>, analysis: &Analysis) -> Proved {
-        let Request { kernel, code, push, options, dispatch } = *request;
-        if !self.may_prove(options) {
-            return Proved::NOTHING;
-        }
-        let Ok(footprint) = code.footprint(kernel, push, dispatch.seen_groups()) else {
-            return Proved::NOTHING;
-        };
-        let pages = proof::pages(&footprint);
-        let ends = proof::workgroups_end(&footprint, &size(request, pages), &self.limits(options));
-        proof::known(&footprint, analysis, push, &self.lends, ends)
+    fn known(
+        &self,
+        request: &Request<'_>,
+        checks: &Checks,
+        footprint: Option<&Footprint>,
+    ) -> Proved {
+        let Some(footprint) = footprint else { return Proved::NOTHING };
+        let size = size(request, proof::pages(footprint));
+        let ends = proof::workgroups_end(footprint, &size, &self.limits(request.options));
+        proof::known(footprint, checks.arguments(), ends)
     }
 
     /// Whether proofs are switched on, for the runtime and for a launch.
@@ -140,28 +164,22 @@ impl Scope<'_, '_> {
             passes_per_second: device.passes_per_second().unwrap_or(0),
             is_processor: !device.info.kind.has_watchdog(),
             // A submission has that much for all of its launches.
-            allowed: limit.map_or(options.time(), |limit| limit / Channel::LAUNCHES),
+            allowed: limit.map_or(options.time(), |limit| limit / batch::LAUNCHES),
         }
-    }
-
-    /// The kernel's own words for a launch that is proved.
-    fn own_words(&self, request: &Request<'_>, checks: &Checks) -> Result<Arc<Pipeline>, Unproved> {
-        let wide_offsets = self.device().traits().narrow_offsets;
-        let own = request.code.proved(request.kernel, checks.variant(), wide_offsets);
-        own.ok_or(Unproved::Form)
     }
 
     /// Brings in the bytes behind arguments that the launch is known to touch, if the device works
     /// on copies and lacks some: a round that misses them would only find that out.
-    fn bring_arguments(&mut self, request: &Request<'_>) -> Result<(), LaunchError> {
-        let on_demand =
-            self.config.hooks.serve_faults.is_some() || !self.may_prove(request.options);
+    fn bring_arguments(
+        &mut self,
+        request: &Request<'_>,
+        footprint: &Footprint,
+    ) -> Result<(), LaunchError> {
+        let on_demand = self.config.hooks.serve_faults.is_some();
         if self.config.imports() || self.reaches_process() || on_demand {
             return Ok(());
         }
-        let Request { kernel, code, push, dispatch, .. } = *request;
-        let footprint = code.footprint(kernel, push, dispatch.seen_groups())?;
-        let stretches = first::stretches(&footprint, push, &self.lends);
+        let stretches = first::stretches(footprint, request.push, &self.lends);
         let lacks = |stretch: &Stretch| {
             let segment = self.lends.containing(stretch.range.start());
             segment.is_some_and(|segment| segment.delta.is_none())
@@ -192,7 +210,7 @@ impl Scope<'_, '_> {
         self.finish()?;
         let ranges = written.map(|of| of.iter().map(|segment| segment.range).collect::<Vec<_>>());
         let saved = self.homes.save(ranges.as_deref());
-        let done = self.launch_with_checks(request, checks).and_then(|()| self.finish());
+        let done = self.launch_with_checks(request, checks, None).and_then(|()| self.finish());
         // On a lost device the launch may still be running, and the end of the scope deals with it.
         if done.is_err() && self.is_over() {
             self.homes.restore(&saved);
@@ -223,6 +241,11 @@ impl Scope<'_, '_> {
         let wide_offsets = self.device().traits().narrow_offsets && self.lends_much();
         code.unchecked(kernel, dispatch.fold(), wide_offsets)
     }
+}
+
+/// Proves that a launch touches lent bytes alone, or says why that is not so.
+fn proof(checks: &Checks, footprint: Option<&Arc<Footprint>>) -> Result<Proof, Unproved> {
+    Proof::new(footprint.ok_or(Unproved::Off)?, checks.arguments())
 }
 
 /// The size of a launch that touches so many pages.

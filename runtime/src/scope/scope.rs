@@ -26,10 +26,12 @@ use crate::{
         checked::{Checks, Request},
         control_block::Arguments,
         launcher::Launcher,
+        order::Touch,
         proof::Proof,
         stream::{Plain, Stream},
     },
     lend::{
+        areas::Areas,
         homes::Homes,
         imports::Imports,
         lends::{Lends, Segment},
@@ -55,6 +57,8 @@ pub struct Scope<'scope, 'env: 'scope> {
     pub(super) view: Option<Box<View>>,
     /// The lent memory as bytes.
     pub(super) homes: Homes,
+    /// What is known of the memory areas that the lends are in.
+    pub(super) areas: Areas,
     // Behind everything that launches use, so that these are dropped, and waited for, before it.
     imports: Imports,
     pub(super) config: Arc<Config>,
@@ -80,6 +84,7 @@ pub(crate) fn with_scope<'env, R>(
         stream: Stream::new(launcher),
         view: None,
         homes: Homes::default(),
+        areas: Areas::new(launcher.areas()),
         imports: Imports::new(launcher.imports(), launcher.device()),
         config: Arc::clone(config),
         scope: PhantomData,
@@ -210,11 +215,12 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         &mut self,
         request: &Request<'_>,
         checks: Checks,
+        touched: Option<&[Touch]>,
     ) -> Result<(), LaunchError> {
         // SAFETY: each lend is borrowed for 'env, mutably where it is writable, of a type that may
         // hold any bytes then, and imported where it has a `delta`; the stream is idle before that
         // ends (module, 2 and 3).
-        unsafe { self.stream.record_checked(request, checks, &self.lends) }
+        unsafe { self.stream.record_checked(request, checks, touched, &self.lends) }
     }
 
     /// Records a launch without checks that was proved with what this scope has lent.
@@ -222,10 +228,11 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         &mut self,
         request: &Request<'_>,
         pipeline: &Arc<Pipeline>,
-        _proof: Proof,
+        proof: &Proof,
     ) -> Result<(), LaunchError> {
         let Request { kernel, push, dispatch, options, .. } = *request;
-        let launch = Plain { kernel, pipeline, push, dispatch };
+        let touched = self.touched(proof);
+        let launch = Plain { kernel, pipeline, push, dispatch, touched };
         // SAFETY: 1. the request kept the limits, and the pipeline is the kernel's own words in the
         // form for its fold; 2. the proof says that with these push constants the kernel touches
         // bytes of lends alone, at the addresses that the host has for them, and those are borrowed

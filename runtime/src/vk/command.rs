@@ -20,6 +20,9 @@ pub(crate) struct Work<'w> {
     pub(crate) groups: [u32; 3],
     /// A word that is copied before the launch, as the launches before left it.
     pub(crate) copy: Option<WordCopy>,
+    /// Whether it waits for the launches before it, so that it sees what they wrote. It waits for
+    /// those of earlier recordings in any case.
+    pub(crate) waits: bool,
 }
 
 /// A word that the device copies.
@@ -72,6 +75,8 @@ pub(crate) struct Recording {
     commands: Option<CommandBuffer>,
     /// Launches that were recorded. Timestamps that were written belong to the first of them.
     launches: u32,
+    /// The pipeline of the last launch.
+    bound: Option<vk::Pipeline>,
     device: Arc<Device>,
 }
 
@@ -82,7 +87,7 @@ impl Recording {
         let commands = device.take_commands()?;
         commands.begin()?;
         let device = Arc::clone(device);
-        let mut recording = Self { commands: Some(commands), launches: 0, device };
+        let mut recording = Self { commands: Some(commands), launches: 0, bound: None, device };
         recording.barrier(Side::WRITTEN, Side::KERNEL);
         Ok(recording)
     }
@@ -95,8 +100,8 @@ impl Recording {
         self.commands.as_ref().expect("there until Drop").raw()
     }
 
-    /// Records one launch, behind a barrier that makes the writes of the launches before it visible
-    /// to it.
+    /// Records one launch. If it [waits](Work::waits), it stands behind a barrier that makes the
+    /// writes of the launches before it visible to it; if not, the device may run them together.
     ///
     /// # Safety
     ///
@@ -107,8 +112,8 @@ impl Recording {
     /// 3. The memory that the kernel touches is valid for it from when these commands are submitted
     ///    until they have completed.
     pub(crate) unsafe fn launch(&mut self, work: &Work<'_>) {
-        let &Work { pipeline, control, push, groups: [x, y, z], copy } = work;
-        if self.launches > 0 {
+        let &Work { pipeline, control, push, groups: [x, y, z], copy, waits } = work;
+        if waits && self.launches > 0 {
             self.barrier(Side::WRITTEN, Side::KERNEL);
         }
         if let Some(copy) = copy {
@@ -118,8 +123,11 @@ impl Recording {
         }
         let (commands, compute) = (self.raw(), vk::PipelineBindPoint::COMPUTE);
         let device = self.device.raw();
-        // SAFETY: 1. all handles are live; the command buffer is recording.
-        unsafe { device.cmd_bind_pipeline(commands, compute, pipeline.raw()) };
+        // A pipeline stays bound from launch to launch.
+        if self.bound.replace(pipeline.raw()) != Some(pipeline.raw()) {
+            // SAFETY: 1. all handles are live; the command buffer is recording.
+            unsafe { device.cmd_bind_pipeline(commands, compute, pipeline.raw()) };
+        }
         if let Some(BlockAt { set, offset }) = control {
             let (layout, sets, offsets) = (pipeline.layout(), [set], [offset]);
             // SAFETY: as above; the layout has this set by promise 1.

@@ -15,7 +15,7 @@ pub(super) struct Timestamps {
 
 impl Timestamps {
     /// The launches that have room.
-    pub(super) const LAUNCHES: u32 = 64;
+    pub(super) const LAUNCHES: u32 = 128;
 
     /// Timestamps on a device whose queue has some.
     pub(super) fn new(handle: &Arc<Handle>) -> Result<Self, VulkanError> {
