@@ -57,6 +57,57 @@ fn a_launch_on_lent_bytes_alone_is_proved() {
     assert!(y.iter().zip(&x).all(|(y, x)| *y == 2.0 * x));
 }
 
+/// Writes the low word of the address that the host has for `y`, or something without it, to each
+/// element.
+fn writes(what: &str) -> Vec<u32> {
+    text::whole_glsl(
+        "writes.comp",
+        &format!(
+            "#version 460
+            #extension GL_EXT_buffer_reference2 : require
+            #extension GL_EXT_buffer_reference_uvec2 : require
+            #extension GL_EXT_scalar_block_layout : require
+            layout(local_size_x = 16) in;
+            layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U {{ uint at[]; }};
+            layout(push_constant) uniform Push {{ uvec2 y; uint n; }};
+            void main() {{
+                uint i = gl_GlobalInvocationID.x;
+                if (i < n) U(y).at[i] = i + {what};
+            }}"
+        ),
+    )
+}
+
+#[test]
+#[allow(unsafe_code, reason = "the words come from a compiler")]
+fn the_devices_addresses_stand_for_those_of_the_host_where_nobody_can_tell() {
+    let copying = Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy);
+    let Some(runtime) = build(copying) else { return };
+    for (what, own) in [("7u", true), ("y.x", false)] {
+        // SAFETY: the words are the compiler's.
+        let kernel = unsafe { runtime.raw_kernel("writes", &writes(what)) }.unwrap();
+        let mut y = vec![0u32; 1000];
+        let low = y.as_ptr().addr() as u32;
+        runtime
+            .scope(|s| {
+                let y = s.lend_mut(&mut y)?.ptr();
+                let push = [&y.address().to_le_bytes()[..], &1000u32.to_le_bytes()].concat();
+                let options = LaunchOptions::new();
+                // The lend comes as a whole, and is at an address of the device then.
+                s.launch_raw(&kernel, Grid::cover(1000), &push, &options)?;
+                drop(s.wait()?);
+                let explained = s.explain_launch_raw(&kernel, Grid::cover(1000), &push)?;
+                let elsewhere = Unproved::Elsewhere { offset_bytes: 0 };
+                assert_eq!(explained.unproved(), (!own).then_some(&elsewhere), "{what}");
+                s.launch_raw(&kernel, Grid::cover(1000), &push, &options)?;
+                Ok::<(), Error>(())
+            })
+            .unwrap();
+        let added = if own { 7 } else { low };
+        assert!((0..).zip(&y).all(|(i, &y)| y == added.wrapping_add(i)), "{what}: {}", y[0]);
+    }
+}
+
 #[test]
 fn what_is_refused_is_refused_alike() {
     let [Some(with), Some(without)] = [true, false].map(direct) else { return };

@@ -59,9 +59,13 @@ pub enum Unproved {
         /// The time that it is allowed.
         allowed: Duration,
     },
-    /// The device reaches an argument's bytes at other addresses than the host, or works on copies
-    /// of them.
-    Elsewhere,
+    /// The device reaches an argument's bytes at another address than the host, which cannot stand
+    /// for the host's: the kernel uses it as more than the base of accesses, or the two are not
+    /// equally aligned.
+    Elsewhere {
+        /// The byte of the push constants at which the argument begins.
+        offset_bytes: u32,
+    },
     /// It is transactional, or the memory of the process is lent: it runs by itself.
     Alone,
     /// It follows a launch of the scope that may fail, and has to look whether it did.
@@ -107,7 +111,11 @@ impl fmt::Display for Unproved {
                 f,
                 "in the worst case it may take {most:.1?}, and it is allowed {allowed:.1?}"
             ),
-            Self::Elsewhere => f.write_str("the device reaches its arguments at other addresses"),
+            Self::Elsewhere { offset_bytes } => write!(
+                f,
+                "the device has another address for the argument at byte {offset_bytes} of the push \
+                 constants, and the kernel uses it as more than the base of accesses"
+            ),
             Self::Alone => f.write_str("it is transactional, or the memory of the process is lent"),
             Self::Behind => f.write_str("it follows a launch that may fail"),
             Self::Form => f.write_str("the driver does not take the kernel's own words"),
@@ -126,11 +134,26 @@ impl fmt::Display for NotLent {
     }
 }
 
+/// Push constants.
+pub(crate) type Push = SmallVec<[u8; 128]>;
+
+/// The arguments that the device has at other addresses.
+type Moves = SmallVec<[Move; 4]>;
+
+/// An argument of which the device's address stands for the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Move {
+    /// The byte of the push constants at which its eight bytes begin.
+    at: usize,
+    /// The device's.
+    address: u64,
+}
+
 /// The proof that a launch touches lent bytes alone. There is none without [`Proof::new`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Proof {
     footprint: Arc<Footprint>,
-    is_in_place: bool,
+    moves: Result<Moves, Unproved>,
     touched: Touches,
     /// The lends that they are in.
     lends: SmallVec<[VaRange; 4]>,
@@ -147,24 +170,32 @@ impl Proof {
             return Err(Unproved::Accesses { count: unknown });
         }
         let (mut touches, mut lends) = (Touches::new(), SmallVec::new());
-        let mut is_in_place = true;
+        let mut moves = Ok(Moves::new());
         for root in &footprint.roots {
             let behind = root.into();
             let (address, lend) = lent(&behind, arguments)?;
-            is_in_place &= lend.delta == Some(0);
+            moves = moves.and_then(|mut moves| {
+                moves.extend(moved(&behind, address, &lend, arguments)?);
+                Ok(moves)
+            });
             touches.extend(touched(&behind, address));
             lends.push(lend.range);
         }
-        Ok(Self { footprint: Arc::clone(footprint), is_in_place, touched: touches, lends })
+        Ok(Self { footprint: Arc::clone(footprint), moves, touched: touches, lends })
     }
 
     pub(crate) fn footprint(&self) -> &Footprint {
         &self.footprint
     }
 
-    /// Whether the device reaches all of it at the host's addresses.
-    pub(crate) fn is_in_place(&self) -> bool {
-        self.is_in_place
+    /// The push constants with which the kernel's own words reach all of it: the device's addresses
+    /// stand for the host's.
+    pub(crate) fn push(&self, push: &[u8]) -> Result<Push, Unproved> {
+        let mut push = Push::from_slice(push);
+        for &Move { at, address } in self.moves.as_ref().map_err(Clone::clone)? {
+            push[at..at + size_of::<u64>()].copy_from_slice(&address.to_le_bytes());
+        }
+        Ok(push)
     }
 
     /// The bytes that the launch may touch, and no others.
@@ -257,6 +288,28 @@ fn lent(bytes: &Behind, arguments: &Arguments) -> Result<(u64, Segment), Unprove
         }
     }
     Ok((address, segment))
+}
+
+/// How an argument whose bytes are all [`lent`] reaches them on the device; nothing if it does as it
+/// is.
+fn moved(
+    behind: &Behind,
+    address: u64,
+    lend: &Segment,
+    arguments: &Arguments,
+) -> Result<Option<Move>, Unproved> {
+    let root = behind.root;
+    let Root::Push { offset_bytes } = root;
+    let elsewhere = Unproved::Elsewhere { offset_bytes };
+    let Some(delta) = lend.delta else { return Err(elsewhere) };
+    if delta == 0 {
+        return Ok(None);
+    }
+    let is_aligned = delta.is_multiple_of(behind.align_bytes.max(1).into());
+    if !is_aligned || !arguments.facts.analysis.is_only_base(root) {
+        return Err(elsewhere);
+    }
+    Ok(Some(Move { at: offset_bytes as usize, address: address.wrapping_add(delta) }))
 }
 
 /// The bytes behind an argument whose bytes are all [`lent`].

@@ -88,16 +88,19 @@ fn the_reason_names_the_argument() {
 }
 
 #[test]
-fn bytes_are_in_place_if_no_address_differs() {
-    let proof = |delta| {
+fn the_devices_addresses_stand_for_those_of_the_host() {
+    let own = push(BASE, BASE + 4096, 100);
+    let pushed = |delta| {
         let mut lends = Lends::default();
         lend(&mut lends, BASE, 400, false, Some(0));
         lend(&mut lends, BASE + 4096, 400, true, delta);
-        let push = push(BASE, BASE + 4096, 100);
-        proof_of(&push, 2, &lends).unwrap()
+        proof_of(&own, 2, &lends).unwrap().push(&own).map(|push| push.to_vec())
     };
-    assert!(proof(Some(0)).is_in_place());
-    assert!(!proof(Some(1 << 20)).is_in_place() && !proof(None).is_in_place());
+    assert_eq!(pushed(Some(0)), Ok(own.clone()));
+    let y = (BASE + 4096).wrapping_add_signed(-(1 << 20));
+    assert_eq!(pushed(Some((1u64 << 20).wrapping_neg())), Ok(push(BASE, y, 100)));
+    let elsewhere = Err(Unproved::Elsewhere { offset_bytes: 8 });
+    assert_eq!((pushed(Some(2)), pushed(None)), (elsewhere.clone(), elsewhere), "not aligned");
     let touched = footprint(&push(BASE, BASE + 4096, 100), 2);
     assert_eq!(pages(&touched), 4, "two each, where they lie on an edge");
 }

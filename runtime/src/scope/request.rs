@@ -11,7 +11,7 @@ use crate::{
         control_block::Arguments,
         grid::Dispatch,
         order::Touch,
-        proof::{self, Limits, Proof, Size, Unproved},
+        proof::{self, Limits, Proof, Push, Size, Unproved},
     },
     lend::lends::Segment,
     paging::first::{self, Stretch},
@@ -52,9 +52,11 @@ impl Scope<'_, '_> {
         let written = request.options.transactional.then(|| arguments.reach(true)).flatten();
         let checks = Checks::new(device, request, translation, arguments, &self.lends)?;
         let proof = proof(&checks, footprint.as_ref());
-        if let (Ok(pipeline), Ok(proof)) = (self.own_words(request, &proof, &checks), &proof) {
+        if let (Ok((pipeline, push)), Ok(proof)) =
+            (self.own_words(request, &proof, &checks), &proof)
+        {
             launch.record("proved", true);
-            return self.launch_proved(request, &pipeline, proof);
+            return self.launch_proved(&Request { push: &push, ..*request }, &pipeline, proof);
         }
         let proved = self.known(request, &checks, footprint.as_deref());
         let checks = checks.without(self.device(), request, &self.lends, proved);
@@ -98,14 +100,15 @@ impl Scope<'_, '_> {
         may_prove.then(|| code.footprint(kernel, push, dispatch.seen_groups())).transpose()
     }
 
-    /// The kernel's own words for a launch that needs no checks, or why it needs them.
+    /// The kernel's own words, and the push constants for them, for a launch that needs no checks; or
+    /// why it needs them.
     fn own_words(
         &self,
         request: &Request<'_>,
         proof: &Result<Proof, Unproved>,
         checks: &Checks,
-    ) -> Result<Arc<Pipeline>, Unproved> {
-        let Request { kernel, code, options, .. } = *request;
+    ) -> Result<(Arc<Pipeline>, Push), Unproved> {
+        let Request { kernel, code, options, push, .. } = *request;
         if !self.may_prove(options) {
             return Err(Unproved::Off);
         }
@@ -116,13 +119,12 @@ impl Scope<'_, '_> {
             return Err(Unproved::Behind);
         }
         let proof = proof.as_ref().map_err(Clone::clone)?;
-        if !proof.is_in_place() {
-            return Err(Unproved::Elsewhere);
-        }
+        let push = proof.push(push)?;
         let footprint = proof.footprint();
         proof::ends(footprint, &size(request, proof::pages(footprint)), &self.limits(options))?;
         let wide_offsets = self.device().traits().narrow_offsets;
-        code.proved(kernel, checks.variant(), wide_offsets).ok_or(Unproved::Form)
+        let pipeline = code.proved(kernel, checks.variant(), wide_offsets);
+        Ok((pipeline.ok_or(Unproved::Form)?, push))
     }
 
     /// The bytes that a proved launch touches, as far as they say which launches it waits for: of

@@ -223,7 +223,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         unsafe { self.stream.record_checked(request, checks, touched, &self.lends) }
     }
 
-    /// Records a launch without checks that was proved with what this scope has lent.
+    /// Records a launch without checks that was proved with what this scope has lent, with the
+    /// push constants of the proof.
     pub(super) fn launch_proved(
         &mut self,
         request: &Request<'_>,
@@ -235,7 +236,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let launch = Plain { kernel, pipeline, push, dispatch, touched };
         // SAFETY: 1. the request kept the limits, and the pipeline is the kernel's own words in the
         // form for its fold; 2. the proof says that with these push constants the kernel touches
-        // bytes of lends alone, at the addresses that the host has for them, and those are borrowed
+        // bytes of lends alone, at the addresses that the device has for them, and those are borrowed
         // and imported as in `launch_with_checks`; 3. there was no launch that may fail when the
         // proof was made, and none has been recorded since.
         unsafe { self.stream.record_proved(&launch, options, &self.lends) }
