@@ -188,6 +188,18 @@ fn two_maps_of_a_file_are_one_memory() {
             Ok(())
         });
         assert_eq!(counted, 5);
+        // A private map shows what others write until it is written.
+        // SAFETY: the module's.
+        let mut copy = unsafe { memmap2::MmapOptions::new().map_copy(&file) }.unwrap();
+        let mut own = vec![0.0f32; N as usize];
+        let counted = barriers(&runtime, |s| {
+            let copy = s.lend_mut(bytemuck::cast_slice_mut::<_, f32>(&mut copy))?.ptr();
+            let own = s.lend_mut(&mut own)?.ptr();
+            add(s, &kernel, own.into(), own)?;
+            add(s, &kernel, copy.into(), copy)?;
+            Ok(())
+        });
+        assert_eq!(counted, 1);
         let doubled: &[f32] = bytemuck::cast_slice(&maps[0]);
         assert!(doubled[..N as usize].iter().all(|&y| y == 64.0), "{}", doubled[0]);
     }

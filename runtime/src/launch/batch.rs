@@ -34,7 +34,7 @@ use std::{
 /// Launches per submission: enough to make the cost of a submission small beside that of the
 /// launches, few enough that the device does not wait long for its first one. Those with control
 /// blocks are as many as a channel takes.
-pub(crate) const LAUNCHES: u32 = 128;
+const LAUNCHES: u32 = 128;
 const _: () = assert!(LAUNCHES >= Channel::LAUNCHES, "it holds for both kinds");
 const _: () = assert!(LAUNCHES <= Submitted::TIMED_LAUNCHES, "all launches can be timed");
 
@@ -95,6 +95,8 @@ struct Ending {
     time: Duration,
     /// How long their submission may take, if the device limits that.
     limit: Option<Duration>,
+    /// The most that they take together.
+    most: Duration,
 }
 
 /// The channel of checked launches, and the launches whose logs are to be read.
@@ -197,15 +199,30 @@ impl Batch {
         (self.launches.count > 0).then_some(self.launches.proved.is_some())
     }
 
+    /// Whether a submission has time for one launch more that is proved to end in so long, if the
+    /// device limits that: each may take all of it.
+    pub(crate) fn has_time(&self, most: Duration) -> bool {
+        let proved = self.launches.proved.as_ref();
+        let limit = proved.and_then(|proved| Some((proved, proved.limit?)));
+        limit.is_none_or(|(proved, limit)| proved.most.saturating_add(most) <= limit)
+    }
+
     /// Counts the launch that was added last as one that is proved to end, in the time that its
-    /// options allow.
-    pub(crate) fn expect_end(&mut self, kernel: &'static str, options: &LaunchOptions) {
+    /// options allow, and in so long at most.
+    pub(crate) fn expect_end(
+        &mut self,
+        kernel: &'static str,
+        options: &LaunchOptions,
+        most: Duration,
+    ) {
         let kind = self.recording.device().info.kind;
         let proved = self.launches.proved.get_or_insert(Ending {
             last: kernel,
             time: Duration::ZERO,
             limit: options.submission_limit(kind),
+            most: Duration::ZERO,
         });
+        proved.most = proved.most.saturating_add(most);
         self.launches.without_checks += 1;
         self.launches.unwatched = self.launches.unwatched.max(options.time());
         proved.last = kernel;

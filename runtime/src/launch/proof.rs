@@ -113,8 +113,8 @@ impl fmt::Display for Unproved {
             ),
             Self::Elsewhere { offset_bytes } => write!(
                 f,
-                "the device has another address for the argument at byte {offset_bytes} of the push \
-                 constants, and the kernel uses it as more than the base of accesses"
+                "the device has another address for the argument at byte {offset_bytes} of the \
+                 push constants, and the kernel uses it as more than the base of accesses"
             ),
             Self::Alone => f.write_str("it is transactional, or the memory of the process is lent"),
             Self::Behind => f.write_str("it follows a launch that may fail"),
@@ -290,8 +290,8 @@ fn lent(bytes: &Behind, arguments: &Arguments) -> Result<(u64, Segment), Unprove
     Ok((address, segment))
 }
 
-/// How an argument whose bytes are all [`lent`] reaches them on the device; nothing if it does as it
-/// is.
+/// How an argument whose bytes are all [`lent`] reaches them on the device; nothing if it does as
+/// it is.
 fn moved(
     behind: &Behind,
     address: u64,
@@ -361,14 +361,19 @@ pub(crate) fn pages(footprint: &Footprint) -> u64 {
     footprint.roots.iter().map(|root| pages_of(&root.into())).fold(0, u64::saturating_add)
 }
 
-/// Whether every invocation, and the launch, ends by itself before anybody would end it.
-pub(crate) fn ends(footprint: &Footprint, size: &Size, limits: &Limits) -> Result<(), Unproved> {
+/// Whether every invocation, and the launch, ends by itself before anybody would end it; and the
+/// most that this takes.
+pub(crate) fn ends(
+    footprint: &Footprint,
+    size: &Size,
+    limits: &Limits,
+) -> Result<Duration, Unproved> {
     let runs = loops_end(footprint, size, limits)?;
     let most = time(runs, size, limits);
     if most > limits.allowed {
         return Err(Unproved::Time { most, allowed: limits.allowed });
     }
-    Ok(())
+    Ok(most)
 }
 
 /// Whether the loops of a launch need no limit: workgroups that have not begun are kept from it

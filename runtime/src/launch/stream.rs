@@ -24,7 +24,7 @@ use crate::{
     trace,
     vk::{Device, Pipeline, command::Work},
 };
-use std::{collections::VecDeque, fmt, sync::Arc};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 /// Submissions that a stream has in flight at most; before one more it waits for the oldest, so
 /// that a host that launches without waiting does not collect command buffers without end.
@@ -143,8 +143,8 @@ impl Stream {
     }
 
     /// Records a launch that is proved to touch what is lent alone, and to end, while no launch
-    /// [may fail](Self::may_fail). A launch with a deadline of its own is submitted alone and at
-    /// once, so that the time of no other launch counts.
+    /// [may fail](Self::may_fail); it takes `most`. A launch with a deadline of its own is
+    /// submitted alone and at once, so that the time of no other launch counts.
     ///
     /// # Safety
     ///
@@ -153,17 +153,19 @@ impl Stream {
         &mut self,
         launch: &Plain<'_>,
         options: &LaunchOptions,
+        most: Duration,
         lends: &Lends,
     ) -> Result<(), LaunchError> {
         debug_assert!(!self.checked.any, "the caller promises that no launch may fail");
         let alone = options.deadline.is_some();
-        if alone {
+        let has_time = self.recording.as_ref().is_none_or(|batch| batch.has_time(most));
+        if alone || !has_time {
             self.submit(lends)?;
         }
         self.submit_unless(true, lends)?;
         // SAFETY: the caller's promises.
         let batch = unsafe { self.record_plain(launch) }?;
-        batch.expect_end(launch.kernel, options);
+        batch.expect_end(launch.kernel, options, most);
         self.submit_if_full(lends)?;
         if alone { self.submit(lends) } else { Ok(()) }
     }

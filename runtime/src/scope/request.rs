@@ -1,17 +1,16 @@
 //! From a request to a launch: with checks, without them where it is proved that none would fail,
 //! or in rounds.
 
-use super::Scope;
+use super::{Scope, scope::OwnWords};
 use crate::{
     Grid, LaunchError, LaunchExplanation, LaunchOptions,
     kernel::code::Code,
     launch::{
-        batch,
+        channel::Channel,
         checked::{Checks, Request},
         control_block::Arguments,
         grid::Dispatch,
-        order::Touch,
-        proof::{self, Limits, Proof, Push, Size, Unproved},
+        proof::{self, Limits, Proof, Size, Unproved},
     },
     lend::lends::Segment,
     paging::first::{self, Stretch},
@@ -52,11 +51,9 @@ impl Scope<'_, '_> {
         let written = request.options.transactional.then(|| arguments.reach(true)).flatten();
         let checks = Checks::new(device, request, translation, arguments, &self.lends)?;
         let proof = proof(&checks, footprint.as_ref());
-        if let (Ok((pipeline, push)), Ok(proof)) =
-            (self.own_words(request, &proof, &checks), &proof)
-        {
+        if let (Ok(own), Ok(proof)) = (self.own_words(request, &proof, &checks), &proof) {
             launch.record("proved", true);
-            return self.launch_proved(&Request { push: &push, ..*request }, &pipeline, proof);
+            return self.launch_proved(request, &own, proof);
         }
         let proved = self.known(request, &checks, footprint.as_deref());
         let checks = checks.without(self.device(), request, &self.lends, proved);
@@ -100,14 +97,13 @@ impl Scope<'_, '_> {
         may_prove.then(|| code.footprint(kernel, push, dispatch.seen_groups())).transpose()
     }
 
-    /// The kernel's own words, and the push constants for them, for a launch that needs no checks; or
-    /// why it needs them.
+    /// The kernel's own words for a launch that needs no checks, or why it needs them.
     fn own_words(
         &self,
         request: &Request<'_>,
         proof: &Result<Proof, Unproved>,
         checks: &Checks,
-    ) -> Result<(Arc<Pipeline>, Push), Unproved> {
+    ) -> Result<OwnWords, Unproved> {
         let Request { kernel, code, options, push, .. } = *request;
         if !self.may_prove(options) {
             return Err(Unproved::Off);
@@ -121,20 +117,11 @@ impl Scope<'_, '_> {
         let proof = proof.as_ref().map_err(Clone::clone)?;
         let push = proof.push(push)?;
         let footprint = proof.footprint();
-        proof::ends(footprint, &size(request, proof::pages(footprint)), &self.limits(options))?;
+        let size = size(request, proof::pages(footprint));
+        let most = proof::ends(footprint, &size, &self.limits(options, 1))?;
         let wide_offsets = self.device().traits().narrow_offsets;
         let pipeline = code.proved(kernel, checks.variant(), wide_offsets);
-        Ok((pipeline.ok_or(Unproved::Form)?, push))
-    }
-
-    /// The bytes that a proved launch touches, as far as they say which launches it waits for: of
-    /// memory that is at two addresses they do not.
-    pub(super) fn touched<'p>(&mut self, proof: &'p Proof) -> Option<&'p [Touch]> {
-        let touched = proof.touched();
-        let areas = &mut self.areas;
-        let is_known = !self.stream.may_overlap(touched)
-            || proof.lends().iter().all(|&lend| areas.are_private(lend));
-        is_known.then_some(touched)
+        Ok(OwnWords { pipeline: pipeline.ok_or(Unproved::Form)?, push, most })
     }
 
     /// What of a launch with checks need not be checked.
@@ -146,7 +133,8 @@ impl Scope<'_, '_> {
     ) -> Proved {
         let Some(footprint) = footprint else { return Proved::NOTHING };
         let size = size(request, proof::pages(footprint));
-        let ends = proof::workgroups_end(footprint, &size, &self.limits(request.options));
+        let limits = self.limits(request.options, Channel::LAUNCHES);
+        let ends = proof::workgroups_end(footprint, &size, &limits);
         proof::known(footprint, checks.arguments(), ends)
     }
 
@@ -155,8 +143,9 @@ impl Scope<'_, '_> {
         options.proofs && self.config.proofs
     }
 
-    /// What the device and a launch's options allow its invocations.
-    fn limits(&self, options: &LaunchOptions) -> Limits {
+    /// What the device and a launch's options allow its invocations, if so many launches share
+    /// the time that a submission may take.
+    fn limits(&self, options: &LaunchOptions, sharing: u32) -> Limits {
         let device = self.device();
         let limit = options.submission_limit(device.info.kind);
         let cuts = device.traits().cuts_loops;
@@ -165,8 +154,7 @@ impl Scope<'_, '_> {
             cut_after: cuts.then(|| device.cut_after()),
             passes_per_second: device.passes_per_second().unwrap_or(0),
             is_processor: !device.info.kind.has_watchdog(),
-            // A submission has that much for all of its launches.
-            allowed: limit.map_or(options.time(), |limit| limit / batch::LAUNCHES),
+            allowed: limit.map_or(options.time(), |limit| limit / sharing),
         }
     }
 

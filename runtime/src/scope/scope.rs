@@ -27,7 +27,7 @@ use crate::{
         control_block::Arguments,
         launcher::Launcher,
         order::Touch,
-        proof::Proof,
+        proof::{Proof, Push},
         stream::{Plain, Stream},
     },
     lend::{
@@ -43,7 +43,16 @@ use crate::{
     vk::{Device, Pipeline, lost::end_process},
 };
 use farptr_hmm::VaRange;
-use std::{fmt, marker::PhantomData, sync::Arc};
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
+
+/// A kernel's own words for a launch without checks.
+pub(super) struct OwnWords {
+    pub(super) pipeline: Arc<Pipeline>,
+    /// The push constants, with the device's addresses.
+    pub(super) push: Push,
+    /// The most that the launch takes.
+    pub(super) most: Duration,
+}
 
 /// A stretch of the program during which the device may use borrowed memory.
 ///
@@ -223,23 +232,33 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         unsafe { self.stream.record_checked(request, checks, touched, &self.lends) }
     }
 
+    /// The bytes that a proved launch touches, as far as they say which launches it waits for: of
+    /// memory that is at two addresses they do not.
+    pub(super) fn touched<'p>(&mut self, proof: &'p Proof) -> Option<&'p [Touch]> {
+        let touched = proof.touched();
+        let areas = &mut self.areas;
+        let is_known = !self.stream.may_overlap(touched)
+            || proof.lends().iter().all(|&lend| areas.are_private(lend));
+        is_known.then_some(touched)
+    }
+
     /// Records a launch without checks that was proved with what this scope has lent, with the
     /// push constants of the proof.
     pub(super) fn launch_proved(
         &mut self,
         request: &Request<'_>,
-        pipeline: &Arc<Pipeline>,
+        OwnWords { pipeline, push, most }: &OwnWords,
         proof: &Proof,
     ) -> Result<(), LaunchError> {
-        let Request { kernel, push, dispatch, options, .. } = *request;
+        let Request { kernel, dispatch, options, .. } = *request;
         let touched = self.touched(proof);
         let launch = Plain { kernel, pipeline, push, dispatch, touched };
         // SAFETY: 1. the request kept the limits, and the pipeline is the kernel's own words in the
         // form for its fold; 2. the proof says that with these push constants the kernel touches
-        // bytes of lends alone, at the addresses that the device has for them, and those are borrowed
-        // and imported as in `launch_with_checks`; 3. there was no launch that may fail when the
+        // bytes of lends alone, at the device's addresses of them, and those are borrowed and
+        // imported as in `launch_with_checks`; 3. there was no launch that may fail when the
         // proof was made, and none has been recorded since.
-        unsafe { self.stream.record_proved(&launch, options, &self.lends) }
+        unsafe { self.stream.record_proved(&launch, options, *most, &self.lends) }
     }
 
     /// Runs a launch in rounds until nothing faults, and returns when it is done.
