@@ -27,6 +27,7 @@ counters! {
     Waits "waits";
     Queries "queries";
     Dispatches "dispatches";
+    Reordered "reordered";
     CopyCalls "copy_calls";
     CopyRegions "copy_regions";
     CopyBytes "copy_bytes";

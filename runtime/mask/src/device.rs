@@ -8,6 +8,7 @@ use crate::{
     counters::{Count, Counters},
     faults::Call,
     heaps::Heaps,
+    held::Recordings,
     loader::Owners,
     options::Options,
     shadow::{Shadow, words_of},
@@ -37,6 +38,7 @@ pub(crate) struct Device {
     pub(crate) options: Arc<Options>,
     pub(crate) heaps: Heaps,
     pub(crate) counters: Counters,
+    pub(crate) recordings: Recordings,
     lost: AtomicBool,
     state: Mutex<State>,
 }
@@ -107,6 +109,7 @@ impl Device {
             options: Arc::clone(options),
             heaps,
             counters: Counters::new(),
+            recordings: Recordings::default(),
             lost: AtomicBool::new(false),
             state: Mutex::default(),
         }

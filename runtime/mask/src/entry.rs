@@ -4,7 +4,9 @@
 //!
 //! As in the crate's documentation.
 
-use crate::{create, device::Device, instance, instance::Instance, memory, objects, queue};
+use crate::{
+    commands, create, device::Device, instance, instance::Instance, memory, objects, queue,
+};
 use ash::vk;
 use std::ffi::{CStr, c_char};
 
@@ -51,7 +53,10 @@ fn instance_function(name: &[u8]) -> vk::PFN_vkVoidFunction {
 }
 
 fn device_function(name: &[u8]) -> vk::PFN_vkVoidFunction {
-    memory_function(name).or_else(|| queue_function(name)).or_else(|| object_function(name))
+    memory_function(name)
+        .or_else(|| queue_function(name))
+        .or_else(|| command_function(name))
+        .or_else(|| object_function(name))
 }
 
 fn memory_function(name: &[u8]) -> vk::PFN_vkVoidFunction {
@@ -83,8 +88,22 @@ fn queue_function(name: &[u8]) -> vk::PFN_vkVoidFunction {
         b"vkGetSemaphoreCounterValue" PFN_vkGetSemaphoreCounterValue
             queue::get_semaphore_counter_value;
         b"vkGetFenceStatus" PFN_vkGetFenceStatus queue::get_fence_status;
-        b"vkCmdCopyBuffer" PFN_vkCmdCopyBuffer queue::cmd_copy_buffer;
-        b"vkCmdDispatch" PFN_vkCmdDispatch queue::cmd_dispatch;
+    }
+}
+
+fn command_function(name: &[u8]) -> vk::PFN_vkVoidFunction {
+    function! { name;
+        b"vkBeginCommandBuffer" PFN_vkBeginCommandBuffer commands::begin_command_buffer;
+        b"vkEndCommandBuffer" PFN_vkEndCommandBuffer commands::end_command_buffer;
+        b"vkCmdBindPipeline" PFN_vkCmdBindPipeline commands::cmd_bind_pipeline;
+        b"vkCmdBindDescriptorSets" PFN_vkCmdBindDescriptorSets
+            commands::cmd_bind_descriptor_sets;
+        b"vkCmdPushConstants" PFN_vkCmdPushConstants commands::cmd_push_constants;
+        b"vkCmdDispatch" PFN_vkCmdDispatch commands::cmd_dispatch;
+        b"vkCmdPipelineBarrier" PFN_vkCmdPipelineBarrier commands::cmd_pipeline_barrier;
+        b"vkCmdCopyBuffer" PFN_vkCmdCopyBuffer commands::cmd_copy_buffer;
+        b"vkCmdWriteTimestamp" PFN_vkCmdWriteTimestamp commands::cmd_write_timestamp;
+        b"vkCmdResetQueryPool" PFN_vkCmdResetQueryPool commands::cmd_reset_query_pool;
     }
 }
 
@@ -122,6 +141,24 @@ fn object_function(name: &[u8]) -> vk::PFN_vkVoidFunction {
 const REFUSED: [&[u8]; 4] =
     [b"vkQueueSubmit2", b"vkQueueBindSparse", b"vkMapMemory2", b"vkUnmapMemory2"];
 
+/// Commands that would have to wait for dispatches that are held, or to find what these had bound.
+/// Nobody gets them on a device whose dispatches are reordered.
+const REFUSED_IF_REORDERED: [&[u8]; 13] = [
+    b"vkCmdBindDescriptorSets2",
+    b"vkCmdDispatchBase",
+    b"vkCmdDispatchIndirect",
+    b"vkCmdExecuteCommands",
+    b"vkCmdPipelineBarrier2",
+    b"vkCmdPushConstants2",
+    b"vkCmdPushDescriptorSet",
+    b"vkCmdPushDescriptorSet2",
+    b"vkCmdSetEvent",
+    b"vkCmdSetEvent2",
+    b"vkCmdWaitEvents",
+    b"vkCmdWaitEvents2",
+    b"vkCmdWriteTimestamp2",
+];
+
 /// A function that Vulkan took over has its name, and this ending.
 fn without_ending(name: &[u8]) -> &[u8] {
     name.strip_suffix(b"KHR").unwrap_or(name)
@@ -137,7 +174,8 @@ pub(crate) unsafe extern "system" fn get_device_proc_addr(
     let device = unsafe { Device::of(device) };
     // SAFETY: 2. the function is the next layer's.
     let next = unsafe { (device.get_device_proc_addr)(device.next.handle(), name) };
-    if next.is_none() || REFUSED.contains(&text) {
+    let is_around = device.options.reorder && REFUSED_IF_REORDERED.contains(&text);
+    if next.is_none() || is_around || REFUSED.contains(&text) {
         return None;
     }
     device_function(text).or(next)

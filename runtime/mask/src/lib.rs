@@ -20,12 +20,14 @@
 #![allow(unsafe_code, reason = "a layer is called by, and calls, functions that are unsafe")]
 #![allow(clippy::missing_safety_doc, reason = "the loader calls, by the argument above")]
 
+mod commands;
 mod counters;
 mod create;
 mod device;
 mod entry;
 mod faults;
 mod heaps;
+mod held;
 mod imports;
 mod instance;
 mod loader;

@@ -81,6 +81,8 @@ pub(crate) struct Options {
     pub(crate) int64: bool,
     /// In bytes.
     pub(crate) push: Option<u32>,
+    /// Whether dispatches that no barrier separates run in the reverse order.
+    pub(crate) reorder: bool,
     pub(crate) watchdog: Option<Duration>,
     pub(crate) faults: Vec<Fault>,
     /// A part of the names of the devices that are masked; all are without it.
@@ -107,6 +109,7 @@ impl Default for Options {
             max_buffer: None,
             int64: true,
             push: None,
+            reorder: false,
             watchdog: None,
             faults: Vec::new(),
             only: None,
@@ -150,6 +153,7 @@ impl Options {
             "max-buffer" => self.max_buffer = Some(number(value)?),
             "int64" => self.int64 = one_of(value, &YES_OR_NO)?,
             "push" => self.push = Some(number(value)?),
+            "reorder" => self.reorder = one_of(value, &YES_OR_NO)?,
             "watchdog" if value == "no" => self.watchdog = None,
             "watchdog" => self.watchdog = Some(Duration::from_millis(number(value)?)),
             "fail" => self.faults.push(value.parse()?),
@@ -176,7 +180,7 @@ impl FromStr for Options {
     }
 }
 
-const OPTIONS: [&str; 20] = [
+const OPTIONS: [&str; 21] = [
     "type",
     "heaps",
     "vram",
@@ -193,6 +197,7 @@ const OPTIONS: [&str; 20] = [
     "max-buffer",
     "int64",
     "push",
+    "reorder",
     "watchdog",
     "fail",
     "only",
@@ -255,6 +260,9 @@ mod tests {
         assert_eq!(options.faults.len(), 1);
         let tiny: Options = "tiny,vram=2".parse().unwrap();
         assert_eq!((tiny.vram, tiny.bar, tiny.int64), (2, 0, false));
+        let reorders = |text: &str| text.parse::<Options>().unwrap().reorder;
+        assert!(reorders("reorder=yes,nvidia") && !reorders("reorder=yes,reorder=no"));
+        assert!(ROWS.iter().all(|(row, _)| !reorders(row)));
     }
 
     #[test]
@@ -275,6 +283,7 @@ mod tests {
             ("nvidia,,shadow", "'': the rows are"),
             ("nvidea", "'nvidea': the rows are lavapipe, "),
             ("nvidia,shadow=perhaps", "'shadow=perhaps': its value is yes or no"),
+            ("lavapipe,reorder", "'reorder': its value is yes or no"),
             ("watchdog=soon", "its value is a number"),
             ("import-alignment=5000", "a power of 2"),
             ("fail=submit", "KIND:n"),

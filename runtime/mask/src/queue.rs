@@ -4,7 +4,7 @@
 //!
 //! As in the crate's documentation.
 
-use crate::{counters::Count, device::Device, faults::Call};
+use crate::{device::Device, faults::Call};
 use ash::vk;
 use std::time::{Duration, Instant};
 
@@ -216,36 +216,4 @@ fn idle(device: &Device, queues: &[vk::Queue], at_most: Duration) -> vk::Result 
         }
     }
     vk::Result::SUCCESS
-}
-
-pub(crate) unsafe extern "system" fn cmd_copy_buffer(
-    commands: vk::CommandBuffer,
-    from: vk::Buffer,
-    to: vk::Buffer,
-    count: u32,
-    regions: *const vk::BufferCopy,
-) {
-    // SAFETY: 1. the handle is live.
-    let device = unsafe { Device::of(commands) };
-    // SAFETY: 1. the application's array.
-    let bytes = unsafe { std::slice::from_raw_parts(regions, count as usize) };
-    device.counters.one_more(Count::CopyCalls);
-    device.counters.add(Count::CopyRegions, u64::from(count));
-    device.counters.add(Count::CopyBytes, bytes.iter().map(|region| region.size).sum());
-    let next = device.next.fp_v1_0().cmd_copy_buffer;
-    // SAFETY: 1. the application's arguments.
-    unsafe { next(commands, from, to, count, regions) };
-}
-
-pub(crate) unsafe extern "system" fn cmd_dispatch(
-    commands: vk::CommandBuffer,
-    x: u32,
-    y: u32,
-    z: u32,
-) {
-    // SAFETY: 1. the handle is live.
-    let device = unsafe { Device::of(commands) };
-    device.counters.one_more(Count::Dispatches);
-    // SAFETY: 1. the application's arguments.
-    unsafe { device.next.cmd_dispatch(commands, x, y, z) };
 }

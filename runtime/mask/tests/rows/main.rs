@@ -9,6 +9,7 @@
 
 #[path = "../../../tests/common/masked.rs"]
 mod masked;
+#[path = "../../../tests/common/vulkan.rs"]
 mod vulkan;
 
 use ash::vk;

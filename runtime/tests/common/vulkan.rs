@@ -1,10 +1,12 @@
-//! As much of Vulkan as the tests need.
+//! As much of Vulkan by hand as tests of masked devices need.
 //!
 //! # Safety
 //!
 //! Every call of ash is unsafe. Here handles are live because nothing is destroyed before the end,
 //! one thread alone uses them, and structures are made by ash's builders. The tests break rules of
 //! Vulkan on purpose only where the layer or the driver is known to refuse the call.
+#![allow(unsafe_code, reason = "Vulkan by hand")]
+#![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 use ash::{ext, vk};
@@ -188,19 +190,48 @@ impl Machine {
         bytes: u64,
         after: Option<u64>,
     ) -> Result<u64, vk::Result> {
+        let commands = self.commands()?;
+        let region = [vk::BufferCopy::default().size(bytes)];
+        // SAFETY: the module's argument.
+        unsafe { self.device.cmd_copy_buffer(commands, from, to, &region) };
+        self.submit(commands, after)
+    }
+
+    /// A command buffer that is being recorded.
+    pub(crate) fn commands(&self) -> Result<vk::CommandBuffer, vk::Result> {
         let info = vk::CommandBufferAllocateInfo::default()
             .command_pool(self.pool)
             .command_buffer_count(1);
         // SAFETY: the module's argument.
-        let commands = unsafe { self.device.allocate_command_buffers(&info) }?;
+        let commands = unsafe { self.device.allocate_command_buffers(&info) }?[0];
+        self.begin(commands)?;
+        Ok(commands)
+    }
+
+    fn begin(&self, commands: vk::CommandBuffer) -> Result<(), vk::Result> {
         let begin = vk::CommandBufferBeginInfo::default();
         // SAFETY: the module's argument.
-        unsafe { self.device.begin_command_buffer(commands[0], &begin) }?;
-        let region = [vk::BufferCopy::default().size(bytes)];
+        unsafe { self.device.begin_command_buffer(commands, &begin) }
+    }
+
+    /// Begins to record a command buffer again, after all of them were reset; none is pending.
+    pub(crate) fn begin_again(&self, commands: vk::CommandBuffer) {
         // SAFETY: the module's argument.
-        unsafe { self.device.cmd_copy_buffer(commands[0], from, to, &region) };
+        unsafe { self.device.reset_command_pool(self.pool, vk::CommandPoolResetFlags::empty()) }
+            .unwrap();
+        self.begin(commands).unwrap();
+    }
+
+    /// Ends and submits a command buffer, without waiting. With `after`, it begins when the
+    /// timeline has that value.
+    pub(crate) fn submit(
+        &mut self,
+        commands: vk::CommandBuffer,
+        after: Option<u64>,
+    ) -> Result<u64, vk::Result> {
         // SAFETY: the module's argument.
-        unsafe { self.device.end_command_buffer(commands[0]) }?;
+        unsafe { self.device.end_command_buffer(commands) }?;
+        let commands = [commands];
         self.submitted = after.unwrap_or(self.submitted) + 1;
         let (signals, waits) = ([self.submitted], [after.unwrap_or(0)]);
         let mut values = vk::TimelineSemaphoreSubmitInfo::default()
