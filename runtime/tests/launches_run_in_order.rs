@@ -105,7 +105,7 @@ fn launches_of_a_scope_see_the_ones_before_them() {
         .unwrap();
     assert_eq!(y, vec![200.0; 1000]);
     let done = runtime.stats().since(&before);
-    // Where pages are missing, the first launch takes two rounds, each submitted by itself.
+    // If pages are missing, the first launch takes two rounds, each submitted by itself.
     let undone = done.undone_rounds;
     assert!(undone <= u64::from(copies(&runtime)), "{done:?}");
     assert_eq!((done.launches, done.rounds, done.lends), (200, 200 + undone, 1));

@@ -1,4 +1,4 @@
-//! What command buffers are recorded with: what is counted, and dispatches that are held back.
+//! Commands as command buffers record them: they are counted, and dispatches are held back.
 //!
 //! # Safety
 //!

@@ -75,7 +75,7 @@ impl Recording {
     }
 }
 
-/// What was bound for compute, and pushed: the calls that matter, oldest first.
+/// The calls that bound something for compute, or pushed, and that matter; oldest first.
 #[derive(Clone, Default)]
 struct Bound {
     pipeline: vk::Pipeline,

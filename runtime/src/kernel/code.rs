@@ -79,7 +79,7 @@ pub(crate) struct Code {
     checkable: Mutex<List<Variant, bool>>,
 }
 
-/// What is known by a key. A kernel has few forms, so that comparing each costs less than a hash of
+/// Values by their keys. A kernel has few forms, so that comparing each costs less than a hash of
 /// one, and every launch looks.
 type List<K, V> = Vec<(K, V)>;
 

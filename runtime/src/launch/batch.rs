@@ -46,7 +46,7 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 pub(crate) struct Batch {
     recording: Recording,
     launches: Launches,
-    /// What the launches touch.
+    /// The bytes that the launches touch.
     order: Order,
     /// The time that the launches are likely to take; absent where nothing limits it.
     expected: Option<Duration>,

@@ -62,7 +62,7 @@ impl Arguments {
         Self { facts: Arc::clone(facts), roots, windows, open }
     }
 
-    /// Where a root leads.
+    /// The address and the lend that a root leads to.
     pub(crate) fn root(&self, root: farptr_rewrite::Root) -> Option<&Root> {
         let known = self.facts.analysis.roots.iter().zip(&self.roots);
         known.into_iter().find_map(|(known, found)| (*known == root).then_some(found))

@@ -1,4 +1,4 @@
-//! Which launches need a barrier between them: those of which one writes what the other touches.
+//! The barriers between launches: one writes what the other touches.
 //! Pure.
 //!
 //! `DESIGN.md`, "Order", has the argument.
@@ -13,7 +13,7 @@ pub(crate) struct Touch {
     pub(crate) writes: bool,
 }
 
-/// What one launch touches.
+/// The bytes that one launch touches.
 pub(crate) type Touches = SmallVec<[Touch; 6]>;
 
 impl Touch {
@@ -24,7 +24,7 @@ impl Touch {
     }
 }
 
-/// What the launches of a command buffer touch since its last barrier.
+/// The bytes that the launches of a command buffer touch since its last barrier.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Order {
     touched: Vec<Touch>,

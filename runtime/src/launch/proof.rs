@@ -59,9 +59,9 @@ pub enum Unproved {
         /// The time that it is allowed.
         allowed: Duration,
     },
-    /// The device reaches an argument's bytes at another address than the host, which cannot stand
-    /// for the host's: the kernel uses it as more than the base of accesses, or the two are not
-    /// equally aligned.
+    /// The device does not have an argument's bytes as a whole; or it has them at an address that
+    /// cannot stand for the host's, because the kernel uses that as more than the base of accesses,
+    /// or because the two are not equally aligned.
     Elsewhere {
         /// The byte of the push constants at which the argument begins.
         offset_bytes: u32,
@@ -113,8 +113,8 @@ impl fmt::Display for Unproved {
             ),
             Self::Elsewhere { offset_bytes } => write!(
                 f,
-                "the device has another address for the argument at byte {offset_bytes} of the \
-                 push constants, and the kernel uses it as more than the base of accesses"
+                "the device does not have the bytes of the argument at byte {offset_bytes} of the \
+                 push constants as a whole, or has them at an address that cannot stand for it"
             ),
             Self::Alone => f.write_str("it is transactional, or the memory of the process is lent"),
             Self::Behind => f.write_str("it follows a launch that may fail"),
@@ -267,7 +267,7 @@ fn pages_of(bytes: &Behind) -> u64 {
     stop.abs_diff(start) / PAGE_BYTES + 2
 }
 
-/// Where a root leads, and the lend that has all bytes behind it.
+/// The address that a root leads to, and the lend that has all bytes behind it.
 fn lent(bytes: &Behind, arguments: &Arguments) -> Result<(u64, Segment), Unproved> {
     let root = bytes.root;
     let Root::Push { offset_bytes } = root;

@@ -37,7 +37,7 @@ pub(crate) struct Plain<'a> {
     pub(crate) pipeline: &'a Arc<Pipeline>,
     pub(crate) push: &'a [u8],
     pub(crate) dispatch: Dispatch,
-    /// What it touches, if that is known.
+    /// The bytes that it touches, if they are known.
     pub(crate) touched: Option<&'a [Touch]>,
 }
 

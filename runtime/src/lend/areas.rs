@@ -1,4 +1,4 @@
-//! Which lent memory is reached at one address alone.
+//! Lent memory that is reached at one address alone.
 //!
 //! Two mappings of a file or of shared memory are the same bytes at two addresses, and so may be a
 //! private mapping of a file that nobody has written. Memory that is private and anonymous is not.
@@ -20,7 +20,7 @@ impl ProcessAreas {
     }
 }
 
-/// What is known of the memory that a scope has lent.
+/// The memory that a scope has lent, as far as it is known.
 #[derive(Debug)]
 pub(crate) struct Areas {
     process: Arc<ProcessAreas>,

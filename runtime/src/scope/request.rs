@@ -90,7 +90,7 @@ impl Scope<'_, '_> {
         Ok(LaunchExplanation { kernel, known, unproved })
     }
 
-    /// What a launch touches, as far as that is known; absent where nobody is to ask.
+    /// The bytes that a launch touches, as far as they are known; absent where nobody is to ask.
     fn footprint(&self, request: &Request<'_>) -> Result<Option<Arc<Footprint>>, LaunchError> {
         let Request { kernel, code, push, options, dispatch } = *request;
         let may_prove = self.may_prove(options);
@@ -143,8 +143,8 @@ impl Scope<'_, '_> {
         options.proofs && self.config.proofs
     }
 
-    /// What the device and a launch's options allow its invocations, if so many launches share
-    /// the time that a submission may take.
+    /// The limits of a launch's invocations, by the device and its options, if so many launches
+    /// share the time of a submission.
     fn limits(&self, options: &LaunchOptions, sharing: u32) -> Limits {
         let device = self.device();
         let limit = options.submission_limit(device.info.kind);

@@ -66,7 +66,7 @@ pub struct Scope<'scope, 'env: 'scope> {
     pub(super) view: Option<Box<View>>,
     /// The lent memory as bytes.
     pub(super) homes: Homes,
-    /// What is known of the memory areas that the lends are in.
+    /// The memory areas that the lends are in.
     pub(super) areas: Areas,
     // Behind everything that launches use, so that these are dropped, and waited for, before it.
     imports: Imports,

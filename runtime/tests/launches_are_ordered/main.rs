@@ -129,7 +129,7 @@ impl Rig<'_> {
         Ok(s.launch_with(kernel, grid, args, &options)?)
     }
 
-    /// What a program leaves.
+    /// The arrays as a program leaves them.
     fn run(&self, program: &Program) -> Result<Arrays, Error> {
         let (index, mut arrays) = (index(), program.before.clone());
         let [read_only, one, two, three, four, five] = &mut arrays;
@@ -204,7 +204,8 @@ fn run_programs(runtime: &Runtime) {
     assert!(count < COUNT || (launches / 4..launches).contains(&proved), "{proved} of {launches}");
 }
 
-/// Runs the programs in a child, on the device that reorders. A machine without a device that has this access skips the test.
+/// Runs the programs in a child, on the device that reorders. A machine without a device that has
+/// this access skips the test.
 fn on_a_device_that_reorders(test: &str, builder: fn() -> RuntimeBuilder) {
     if masked::is_child() {
         return run_programs(&build(builder()).unwrap());
@@ -216,7 +217,7 @@ fn on_a_device_that_reorders(test: &str, builder: fn() -> RuntimeBuilder) {
     ended.assert_passed();
     assert!(ended.total("dispatches") > 0);
     assert_eq!(ended.left(), []);
-    // Where the kernel does not tell what memory a lend is in, any two may be one memory.
+    // If the kernel does not tell what memory a lend is in, any two may be one memory.
     let are_known = Maps::open_with(MapsSource::Query).is_ok();
     assert!(!are_known || ended.total("reordered") > 0, "a barrier stood between any two launches");
 }

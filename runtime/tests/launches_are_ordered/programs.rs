@@ -7,7 +7,7 @@ use std::{fmt, ops::Range};
 pub(crate) const ARRAYS: [usize; 6] = [1500, 700, 2600, 1100, 96, 1500];
 /// Where the two lends of array 2 meet.
 pub(crate) const SPLIT: usize = 1100;
-/// Which elements of the first array are lent a second time.
+/// The elements of the first array that are lent a second time.
 pub(crate) const AGAIN: Range<usize> = 300..1100;
 /// From which element on the file is lent at its second address.
 pub(crate) const SECOND: usize = 200;
@@ -29,7 +29,7 @@ const LENDS: [(usize, Range<usize>); 9] = [
 const OF_ONE_ADDRESS: usize = 7;
 /// Invocations of a workgroup of each kernel.
 pub(crate) const WORKGROUP: usize = 64;
-/// What no element exceeds: sums and products of a launch are exact, whether they are fused or not.
+/// No element exceeds this: sums and products of a launch are exact, whether they are fused or not.
 const MOST: f32 = (1 << 20) as f32;
 /// The length of the parts that a lend is cut into. Neither workgroups nor pages end there.
 const BLOCK: usize = 96;
@@ -62,7 +62,7 @@ pub(crate) enum How {
     Unchecked,
 }
 
-/// What a launch does, with small whole numbers as factors.
+/// The work of a launch, with small whole numbers as factors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum What {
     /// `y = a * y + c`
@@ -144,7 +144,7 @@ impl Launch {
         places.into_iter().all(|read| read == (array, written.clone()) || is_apart(read))
     }
 
-    /// What it writes.
+    /// The arrays that it writes.
     fn results(&self, arrays: &Arrays) -> Vec<f32> {
         let some = |at, n| {
             let (array, range) = place(at, n);
