@@ -88,6 +88,48 @@ fn writes(what: &str) -> Vec<u32> {
     )
 }
 
+/// Arguments that a function gets have no check of their index: one of two addresses goes into it.
+const BY_FUNCTION: &str = "#version 460
+    #extension GL_EXT_buffer_reference2 : require
+    #extension GL_EXT_buffer_reference_uvec2 : require
+    #extension GL_EXT_scalar_block_layout : require
+    layout(local_size_x = 16) in;
+    layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U { uint at[]; };
+    layout(push_constant) uniform Push { uvec2 y; uvec2 z; uint n; };
+    void put(uvec2 to, uint i) { U(to).at[i] = i + 7u; }
+    void main() {
+        uint i = gl_GlobalInvocationID.x;
+        if (i < n) { put(y, i); put(z, i); }
+    }";
+
+#[test]
+#[allow(unsafe_code, reason = "the words come from a compiler")]
+fn arguments_that_are_checked_by_address_are_proved() {
+    let Some(runtime) = direct(true) else { return };
+    let words = text::whole_glsl("by_function.comp", BY_FUNCTION);
+    // SAFETY: the words are the compiler's.
+    let kernel = unsafe { runtime.raw_kernel("by_function", &words) }.unwrap();
+    assert!(kernel.explain().accesses_by_address() > 0, "{}", kernel.explain());
+    let (mut y, mut z) = (vec![0u32; 1000], vec![0u32; 1000]);
+    let (count, done) = proved(&runtime, |runtime| {
+        runtime.scope(|s| {
+            let [y, z] = [s.lend_mut(&mut y)?, s.lend_mut(&mut z)?].map(|of| of.ptr().address());
+            let push = [&y.to_le_bytes()[..], &z.to_le_bytes(), &1000u32.to_le_bytes()].concat();
+            let options = LaunchOptions::new();
+            assert!(s.explain_launch_raw(&kernel, Grid::cover(1000), &push)?.is_proved());
+            s.launch_raw(&kernel, Grid::cover(1000), &push, &options)?;
+            let outside = [&(y + 4).to_le_bytes()[..], &push[8..]].concat();
+            let refused = s.explain_launch_raw(&kernel, Grid::cover(1000), &outside)?;
+            let why = Unproved::Argument { offset_bytes: 0, why: NotLent::Outside };
+            assert_eq!(refused.unproved(), Some(&why));
+            Ok::<(), Error>(())
+        })
+    });
+    done.unwrap();
+    assert_eq!(count, 1);
+    assert!((7..).zip(&y).zip(&z).all(|((i, &y), &z)| y == i && z == i));
+}
+
 #[test]
 #[allow(unsafe_code, reason = "the words come from a compiler")]
 fn the_devices_addresses_stand_for_those_of_the_host_where_nobody_can_tell() {
@@ -102,6 +144,9 @@ fn the_devices_addresses_stand_for_those_of_the_host_where_nobody_can_tell() {
                 let y = s.lend_mut(&mut y)?.ptr();
                 let push = [&y.address().to_le_bytes()[..], &1000u32.to_le_bytes()].concat();
                 let options = LaunchOptions::new();
+                let absent = Unproved::Absent { offset_bytes: 0 };
+                let explained = s.explain_launch_raw(&kernel, Grid::cover(1000), &push)?;
+                assert_eq!(explained.unproved(), Some(&absent));
                 // The lend comes as a whole, and is at an address of the device then.
                 s.launch_raw(&kernel, Grid::cover(1000), &push, &options)?;
                 drop(s.wait()?);

@@ -6,14 +6,14 @@
 //! here is one of its conditions.
 
 use super::{
-    control_block::Arguments,
+    control_block::{Arguments, pointer_at},
     order::{Touch, Touches},
     wait::PATIENCE,
 };
-use crate::lend::lends::Segment;
-use farptr_hmm::VaRange;
+use crate::lend::lends::{Lends, Segment};
+use farptr_hmm::{VaRange, VirtAddr};
 use farptr_rewrite::{
-    Check, Footprint, Proved, Root, RootBytes, SiteReach, Unknown,
+    Analysis, Check, Footprint, Proved, Root, RootBytes, SiteReach, Unknown,
     control::{PAGE_BYTES, REPORT_RUNS},
 };
 use smallvec::SmallVec;
@@ -59,9 +59,16 @@ pub enum Unproved {
         /// The time that it is allowed.
         allowed: Duration,
     },
-    /// The device does not have an argument's bytes as a whole; or it has them at an address that
-    /// cannot stand for the host's, because the kernel uses that as more than the base of accesses,
-    /// or because the two are not equally aligned.
+    /// The device works on copies, and does not have those of an argument's lend as a whole. The
+    /// next launch brings them first if there is memory for them, and may be proved then.
+    Absent {
+        /// The byte of the push constants at which the argument begins.
+        offset_bytes: u32,
+    },
+    /// It runs in rounds, because a lend that it may reach is not on the device as a whole.
+    Rounds,
+    /// The device has an argument's bytes at an address that cannot stand for the host's: the
+    /// kernel uses that as more than the base of accesses, or the two are not equally aligned.
     Elsewhere {
         /// The byte of the push constants at which the argument begins.
         offset_bytes: u32,
@@ -113,9 +120,17 @@ impl fmt::Display for Unproved {
             ),
             Self::Elsewhere { offset_bytes } => write!(
                 f,
-                "the device does not have the bytes of the argument at byte {offset_bytes} of the \
-                 push constants as a whole, or has them at an address that cannot stand for it"
+                "the device has the bytes of the argument at byte {offset_bytes} of the push \
+                 constants at an address that cannot stand for the host's"
             ),
+            Self::Absent { offset_bytes } => write!(
+                f,
+                "the device does not have the lend of the argument at byte {offset_bytes} of the \
+                 push constants as a whole yet"
+            ),
+            Self::Rounds => {
+                f.write_str("it runs in rounds: a lend is not on the device as a whole")
+            }
             Self::Alone => f.write_str("it is transactional, or the memory of the process is lent"),
             Self::Behind => f.write_str("it follows a launch that may fail"),
             Self::Form => f.write_str("the driver does not take the kernel's own words"),
@@ -149,6 +164,31 @@ struct Move {
     address: u64,
 }
 
+/// The memory that the arguments of a launch lead to.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory<'m> {
+    pub(crate) arguments: &'m Arguments,
+    pub(crate) push: &'m [u8],
+    pub(crate) lends: &'m Lends,
+}
+
+impl Memory<'_> {
+    /// The address that a root leads to, and its lend.
+    fn root(&self, root: Root) -> (u64, Option<Segment>) {
+        if let Some(found) = self.arguments.root(root) {
+            return (found.address, found.segment);
+        }
+        // The checks go by its address, so it was not looked up for them.
+        let Root::Push { offset_bytes } = root;
+        let address = pointer_at(self.push, offset_bytes);
+        (address, self.lends.of_pointer(VirtAddr::new(address)).copied())
+    }
+
+    fn analysis(&self) -> &Analysis {
+        &self.arguments.facts.analysis
+    }
+}
+
 /// The proof that a launch touches lent bytes alone. There is none without [`Proof::new`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Proof {
@@ -161,7 +201,7 @@ pub(crate) struct Proof {
 
 impl Proof {
     /// Compares the bytes that a launch touches with the lends that its arguments lead to.
-    pub(crate) fn new(footprint: &Arc<Footprint>, arguments: &Arguments) -> Result<Self, Unproved> {
+    pub(crate) fn new(footprint: &Arc<Footprint>, memory: Memory<'_>) -> Result<Self, Unproved> {
         if let Some(why) = footprint.unknown {
             return Err(Unproved::Launch(why));
         }
@@ -173,9 +213,9 @@ impl Proof {
         let mut moves = Ok(Moves::new());
         for root in &footprint.roots {
             let behind = root.into();
-            let (address, lend) = lent(&behind, arguments)?;
+            let (address, lend) = lent(&behind, memory)?;
             moves = moves.and_then(|mut moves| {
-                moves.extend(moved(&behind, address, &lend, arguments)?);
+                moves.extend(moved(&behind, address, &lend, memory.analysis())?);
                 Ok(moves)
             });
             touches.extend(touched(&behind, address));
@@ -268,12 +308,12 @@ fn pages_of(bytes: &Behind) -> u64 {
 }
 
 /// The address that a root leads to, and the lend that has all bytes behind it.
-fn lent(bytes: &Behind, arguments: &Arguments) -> Result<(u64, Segment), Unproved> {
+fn lent(bytes: &Behind, memory: Memory<'_>) -> Result<(u64, Segment), Unproved> {
     let root = bytes.root;
     let Root::Push { offset_bytes } = root;
     let no = |why| Unproved::Argument { offset_bytes, why };
-    let found = arguments.root(root).and_then(|found| Some((found.address, found.segment?)));
-    let (address, segment) = found.ok_or(no(NotLent::Nowhere))?;
+    let (address, segment) = memory.root(root);
+    let segment = segment.ok_or(no(NotLent::Nowhere))?;
     if !address.is_multiple_of(bytes.align_bytes.max(1).into()) {
         return Err(no(NotLent::Misaligned));
     }
@@ -296,18 +336,17 @@ fn moved(
     behind: &Behind,
     address: u64,
     lend: &Segment,
-    arguments: &Arguments,
+    analysis: &Analysis,
 ) -> Result<Option<Move>, Unproved> {
     let root = behind.root;
     let Root::Push { offset_bytes } = root;
-    let elsewhere = Unproved::Elsewhere { offset_bytes };
-    let Some(delta) = lend.delta else { return Err(elsewhere) };
+    let Some(delta) = lend.delta else { return Err(Unproved::Absent { offset_bytes }) };
     if delta == 0 {
         return Ok(None);
     }
     let is_aligned = delta.is_multiple_of(behind.align_bytes.max(1).into());
-    if !is_aligned || !arguments.facts.analysis.is_only_base(root) {
-        return Err(elsewhere);
+    if !is_aligned || !analysis.is_only_base(root) {
+        return Err(Unproved::Elsewhere { offset_bytes });
     }
     Ok(Some(Move { at: offset_bytes as usize, address: address.wrapping_add(delta) }))
 }
@@ -323,8 +362,8 @@ fn touched(behind: &Behind, address: u64) -> impl Iterator<Item = Touch> + use<>
 }
 
 /// What of a launch need not be checked while it runs. `ends` says that its loops need no limit.
-pub(crate) fn known(footprint: &Footprint, arguments: &Arguments, ends: bool) -> Proved {
-    let analysis = &arguments.facts.analysis;
+pub(crate) fn known(footprint: &Footprint, memory: Memory<'_>, ends: bool) -> Proved {
+    let analysis = memory.analysis();
     let mut proved = Proved { own: true, loops: ends, ..Proved::NOTHING };
     let all = analysis.index_checks.len().min(Proved::MOST_CHECKS);
     proved = (0..all).fold(proved, Proved::with_check);
@@ -334,7 +373,7 @@ pub(crate) fn known(footprint: &Footprint, arguments: &Arguments, ends: bool) ->
             Check::Index(at) => {
                 let root = analysis.index_checks.get(at).and_then(|of| analysis.roots.get(of.root));
                 let writes = site.access.writes();
-                if !root.is_some_and(|root| is_lent(reach, root, writes, arguments)) {
+                if !root.is_some_and(|root| is_lent(reach, root, writes, memory)) {
                     proved = proved.without_check(at);
                 }
             }
@@ -345,14 +384,14 @@ pub(crate) fn known(footprint: &Footprint, arguments: &Arguments, ends: bool) ->
 }
 
 /// Whether all that a site touches is behind one root and in the lend that this points into.
-fn is_lent(reach: &SiteReach, root: &Root, writes: bool, arguments: &Arguments) -> bool {
+fn is_lent(reach: &SiteReach, root: &Root, writes: bool, memory: Memory<'_>) -> bool {
     let SiteReach::Bytes(spans) = reach else { return false };
     spans.iter().all(|span| {
         let bytes = Some((span.start_bytes, span.end_bytes));
         let (reads, writes) = if writes { (None, bytes) } else { (bytes, None) };
         let behind = Behind { root: span.root, reads, writes, align_bytes: span.align_bytes };
         let is_reached = |(_, segment): (u64, Segment)| segment.delta.is_some();
-        span.root == *root && lent(&behind, arguments).is_ok_and(is_reached)
+        span.root == *root && lent(&behind, memory).is_ok_and(is_reached)
     })
 }
 

@@ -1,6 +1,5 @@
 use super::*;
-use crate::{kernel::code::Facts, lend::lends::Lends};
-use farptr_hmm::VirtAddr;
+use crate::kernel::code::Facts;
 use farptr_kernels::{KernelDesc, dot, saxpy};
 use farptr_rewrite::Program;
 use proptest::prelude::*;
@@ -35,8 +34,8 @@ fn footprint(push: &[u8], groups: u32) -> Footprint {
 fn proof_of(push: &[u8], groups: u32, lends: &Lends) -> Result<Proof, Unproved> {
     let analysis = program(saxpy::Kernel::words()).analysis().clone();
     let facts = Arc::new(Facts { analysis, push_names: Vec::new() });
-    let arguments = Arguments::new(&facts, push, lends, false);
-    Proof::new(&Arc::new(footprint(push, groups)), &arguments)
+    let arguments = &Arguments::new(&facts, push, lends, false);
+    Proof::new(&Arc::new(footprint(push, groups)), Memory { arguments, push, lends })
 }
 
 proptest! {
@@ -99,8 +98,8 @@ fn the_devices_addresses_stand_for_those_of_the_host() {
     assert_eq!(pushed(Some(0)), Ok(own.clone()));
     let y = (BASE + 4096).wrapping_add_signed(-(1 << 20));
     assert_eq!(pushed(Some((1u64 << 20).wrapping_neg())), Ok(push(BASE, y, 100)));
-    let elsewhere = Err(Unproved::Elsewhere { offset_bytes: 8 });
-    assert_eq!((pushed(Some(2)), pushed(None)), (elsewhere.clone(), elsewhere), "not aligned");
+    assert_eq!(pushed(Some(2)), Err(Unproved::Elsewhere { offset_bytes: 8 }), "not aligned");
+    assert_eq!(pushed(None), Err(Unproved::Absent { offset_bytes: 8 }));
     let touched = footprint(&push(BASE, BASE + 4096, 100), 2);
     assert_eq!(pages(&touched), 4, "two each, where they lie on an edge");
 }

@@ -238,7 +238,9 @@ impl Stream {
     /// Hands the launches that are recorded to the device.
     pub(crate) fn submit(&mut self, lends: &Lends) -> Result<(), LaunchError> {
         self.check()?;
-        let Some(batch) = self.recording.take() else { return Ok(()) };
+        if self.recording.is_none() {
+            return Ok(());
+        }
         if self.device().info.kind.has_watchdog() {
             // The time of launches that have completed says how many the next batch may have.
             self.complete_ended(lends)?;
@@ -246,6 +248,7 @@ impl Stream {
         if self.in_flight.len() >= IN_FLIGHT {
             self.complete_oldest(lends);
         }
+        let Some(batch) = self.recording.take() else { return Ok(()) };
         let submitted = batch.submit(self.launcher.device(), self.stop.as_deref());
         self.note_loss(submitted.as_ref().err());
         self.in_flight.push_back(submitted?);

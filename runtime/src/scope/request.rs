@@ -10,7 +10,7 @@ use crate::{
         checked::{Checks, Request},
         control_block::Arguments,
         grid::Dispatch,
-        proof::{self, Limits, Proof, Size, Unproved},
+        proof::{self, Limits, Memory, Proof, Size, Unproved},
     },
     lend::lends::Segment,
     paging::first::{self, Stretch},
@@ -50,7 +50,7 @@ impl Scope<'_, '_> {
         let (device, translation) = (self.stream.device(), self.config.translation());
         let written = request.options.transactional.then(|| arguments.reach(true)).flatten();
         let checks = Checks::new(device, request, translation, arguments, &self.lends)?;
-        let proof = proof(&checks, footprint.as_ref());
+        let proof = self.proof(request, &checks, footprint.as_ref());
         if let (Ok(own), Ok(proof)) = (self.own_words(request, &proof, &checks), &proof) {
             launch.record("proved", true);
             return self.launch_proved(request, &own, proof);
@@ -81,13 +81,31 @@ impl Scope<'_, '_> {
         let footprint = code.footprint(kernel, push, dispatch.seen_groups())?;
         let known = footprint.explain(&facts.analysis, &facts.push_names);
         let arguments = Arguments::new(facts, push, &self.lends, self.reaches_process());
+        let argued = facts.analysis.is_roots_only() || self.lends.is_addressable();
         let (device, translation) = (self.device(), self.config.translation());
         let checks = Checks::new(device, &request, translation, arguments, &self.lends);
-        let unproved = checks.map_or(Some(Unproved::Form), |checks| {
-            let proof = proof(&checks, Some(&footprint));
-            self.own_words(&request, &proof, &checks).err()
+        let own = self.may_run_own_words(&options).and_then(|()| {
+            let checks = checks.map_err(|_| Unproved::Form)?;
+            let proof = self.proof(&request, &checks, Some(&footprint));
+            self.own_words(&request, &proof, &checks)
         });
-        Ok(LaunchExplanation { kernel, known, unproved })
+        let own = own.and(if argued { Ok(()) } else { Err(Unproved::Rounds) });
+        Ok(LaunchExplanation { kernel, known, unproved: own.err() })
+    }
+
+    /// Proves that a launch touches lent bytes alone, or says why that is not so.
+    fn proof(
+        &self,
+        request: &Request<'_>,
+        checks: &Checks,
+        footprint: Option<&Arc<Footprint>>,
+    ) -> Result<Proof, Unproved> {
+        Proof::new(footprint.ok_or(Unproved::Off)?, self.memory(request, checks))
+    }
+
+    /// The memory that the arguments of a launch lead to.
+    fn memory<'m>(&'m self, request: &'m Request<'_>, checks: &'m Checks) -> Memory<'m> {
+        Memory { arguments: checks.arguments(), push: request.push, lends: &self.lends }
     }
 
     /// The bytes that a launch touches, as far as they are known; absent where nobody is to ask.
@@ -105,6 +123,19 @@ impl Scope<'_, '_> {
         checks: &Checks,
     ) -> Result<OwnWords, Unproved> {
         let Request { kernel, code, options, push, .. } = *request;
+        self.may_run_own_words(options)?;
+        let proof = proof.as_ref().map_err(Clone::clone)?;
+        let push = proof.push(push)?;
+        let footprint = proof.footprint();
+        let size = size(request, proof::pages(footprint));
+        let most = proof::ends(footprint, &size, &self.limits(options, 1))?;
+        let wide_offsets = self.device().traits().narrow_offsets;
+        let pipeline = code.proved(kernel, checks.variant(), wide_offsets);
+        Ok(OwnWords { pipeline: pipeline.ok_or(Unproved::Form)?, push, most })
+    }
+
+    /// Whether a launch may run without checks at this moment, whatever it touches.
+    fn may_run_own_words(&self, options: &LaunchOptions) -> Result<(), Unproved> {
         if !self.may_prove(options) {
             return Err(Unproved::Off);
         }
@@ -114,14 +145,7 @@ impl Scope<'_, '_> {
         if self.stream.may_fail() {
             return Err(Unproved::Behind);
         }
-        let proof = proof.as_ref().map_err(Clone::clone)?;
-        let push = proof.push(push)?;
-        let footprint = proof.footprint();
-        let size = size(request, proof::pages(footprint));
-        let most = proof::ends(footprint, &size, &self.limits(options, 1))?;
-        let wide_offsets = self.device().traits().narrow_offsets;
-        let pipeline = code.proved(kernel, checks.variant(), wide_offsets);
-        Ok(OwnWords { pipeline: pipeline.ok_or(Unproved::Form)?, push, most })
+        Ok(())
     }
 
     /// What of a launch with checks need not be checked.
@@ -135,7 +159,7 @@ impl Scope<'_, '_> {
         let size = size(request, proof::pages(footprint));
         let limits = self.limits(request.options, Channel::LAUNCHES);
         let ends = proof::workgroups_end(footprint, &size, &limits);
-        proof::known(footprint, checks.arguments(), ends)
+        proof::known(footprint, self.memory(request, checks), ends)
     }
 
     /// Whether proofs are switched on, for the runtime and for a launch.
@@ -231,11 +255,6 @@ impl Scope<'_, '_> {
         let wide_offsets = self.device().traits().narrow_offsets && self.lends_much();
         code.unchecked(kernel, dispatch.fold(), wide_offsets)
     }
-}
-
-/// Proves that a launch touches lent bytes alone, or says why that is not so.
-fn proof(checks: &Checks, footprint: Option<&Arc<Footprint>>) -> Result<Proof, Unproved> {
-    Proof::new(footprint.ok_or(Unproved::Off)?, checks.arguments())
 }
 
 /// The size of a launch that touches so many pages.
