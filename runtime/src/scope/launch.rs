@@ -405,8 +405,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// # Errors
     ///
     /// [`LaunchError::Vulkan`] when launches could not be handed to the device, none of which runs
-    /// then, and what [`launch`](Self::launch) lists about earlier launches: if one is known to have
-    /// failed, the call waits for all, reports it, and the launches after it do nothing.
+    /// then, and what [`launch`](Self::launch) lists about earlier launches: if one is known to
+    /// have failed, the call waits for all, reports it, and the launches after it do nothing.
     pub fn submit(&mut self) -> Result<(), LaunchError> {
         self.stream.check()?;
         if self.stream.has_failed() { self.finish() } else { self.stream.submit(&self.lends) }
