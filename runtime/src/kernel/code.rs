@@ -272,6 +272,28 @@ impl Code {
         form
     }
 
+    /// Whether a form with checks is compiled already.
+    pub(crate) fn has_rewritten(&self, variant: &Variant) -> bool {
+        self.has(&Form::Checked(*variant))
+    }
+
+    /// As [`has_rewritten`](Self::has_rewritten), of the form of [`unchecked`](Self::unchecked).
+    pub(crate) fn has_unchecked(&self, fold: Fold, wide_offsets: bool) -> bool {
+        self.has(&match (fold, wide_offsets) {
+            (Fold::None, false) => Form::Original,
+            _ => Form::Plain { fold, wide_offsets },
+        })
+    }
+
+    /// As [`has_rewritten`](Self::has_rewritten), of the form of [`proved`](Self::proved).
+    pub(crate) fn has_proved(&self, fold: Fold, wide_offsets: bool) -> bool {
+        self.has(&Form::Plain { fold, wide_offsets })
+    }
+
+    fn has(&self, form: &Form) -> bool {
+        find(&self.forms.lock().unwrap_or_else(PoisonError::into_inner), form).is_some()
+    }
+
     fn form(
         &self,
         kernel: &'static str,

@@ -130,6 +130,13 @@ impl Stream {
         self.submit_if_full(lends)
     }
 
+    /// Waits for what was submitted, before a form of a kernel is compiled: a driver may compile
+    /// when its kernels have ended (llvmpipe), and nobody would end one that is late meanwhile.
+    /// Failures are kept until they are reported.
+    pub(crate) fn prepare_to_compile(&mut self, lends: &Lends) {
+        self.drain(lends);
+    }
+
     /// Whether a launch that was recorded may fail, or has failed, so that those after it have to
     /// look whether it did.
     pub(crate) fn may_fail(&self) -> bool {

@@ -51,6 +51,9 @@ impl Scope<'_, '_> {
         let written = request.options.transactional.then(|| arguments.reach(true)).flatten();
         let checks = Checks::new(device, request, translation, arguments, &self.lends)?;
         let proof = self.proof(request, &checks, footprint.as_ref());
+        if proof.is_ok() && !self.has_own_words(request) {
+            self.stream.prepare_to_compile(&self.lends);
+        }
         if let (Ok(own), Ok(proof)) = (self.own_words(request, &proof, &checks), &proof) {
             launch.record("proved", true);
             return self.launch_proved(request, &own, proof);
@@ -132,6 +135,12 @@ impl Scope<'_, '_> {
         let wide_offsets = self.device().traits().narrow_offsets;
         let pipeline = code.proved(kernel, checks.variant(), wide_offsets);
         Ok(OwnWords { pipeline: pipeline.ok_or(Unproved::Form)?, push, most })
+    }
+
+    /// Whether the form of a kernel's own words is compiled already.
+    fn has_own_words(&self, request: &Request<'_>) -> bool {
+        let wide_offsets = self.device().traits().narrow_offsets;
+        request.code.has_proved(request.dispatch.fold(), wide_offsets)
     }
 
     /// Whether a launch may run without checks at this moment, whatever it touches.
@@ -247,12 +256,15 @@ impl Scope<'_, '_> {
 
     /// The form of a kernel for an unchecked launch.
     pub(super) fn unchecked(
-        &self,
+        &mut self,
         kernel: &'static str,
         code: &Code,
         dispatch: &Dispatch,
     ) -> Result<Arc<Pipeline>, LaunchError> {
         let wide_offsets = self.device().traits().narrow_offsets && self.lends_much();
+        if !code.has_unchecked(dispatch.fold(), wide_offsets) {
+            self.stream.prepare_to_compile(&self.lends);
+        }
         code.unchecked(kernel, dispatch.fold(), wide_offsets)
     }
 }
