@@ -285,9 +285,10 @@ impl Code {
         })
     }
 
-    /// As [`has_rewritten`](Self::has_rewritten), of the form of [`proved`](Self::proved).
-    pub(crate) fn has_proved(&self, fold: Fold, wide_offsets: bool) -> bool {
-        self.has(&Form::Plain { fold, wide_offsets })
+    /// Whether [`proved`](Self::proved) has been asked for a form, so that it compiles nothing.
+    pub(crate) fn has_proved(&self, checked: &Variant, wide_offsets: bool) -> bool {
+        let key = ProvedForm { wide_offsets, checked: *checked };
+        find(&self.proved.lock().unwrap_or_else(PoisonError::into_inner), &key).is_some()
     }
 
     fn has(&self, form: &Form) -> bool {

@@ -18,7 +18,7 @@ use crate::{
     vk::Pipeline,
 };
 use farptr_rewrite::{Footprint, Proved};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 impl Scope<'_, '_> {
     /// Launches a rewritten kernel, or reports the failure of an earlier launch.
@@ -51,7 +51,7 @@ impl Scope<'_, '_> {
         let written = request.options.transactional.then(|| arguments.reach(true)).flatten();
         let checks = Checks::new(device, request, translation, arguments, &self.lends)?;
         let proof = self.proof(request, &checks, footprint.as_ref());
-        if proof.is_ok() && !self.has_own_words(request) {
+        if self.compiles_own_words(request, &proof, &checks) {
             self.stream.prepare_to_compile(&self.lends);
         }
         if let (Ok(own), Ok(proof)) = (self.own_words(request, &proof, &checks), &proof) {
@@ -129,18 +129,32 @@ impl Scope<'_, '_> {
         self.may_run_own_words(options)?;
         let proof = proof.as_ref().map_err(Clone::clone)?;
         let push = proof.push(push)?;
-        let footprint = proof.footprint();
-        let size = size(request, proof::pages(footprint));
-        let most = proof::ends(footprint, &size, &self.limits(options, 1))?;
+        let most = self.ends(request, proof)?;
         let wide_offsets = self.device().traits().narrow_offsets;
         let pipeline = code.proved(kernel, checks.variant(), wide_offsets);
         Ok(OwnWords { pipeline: pipeline.ok_or(Unproved::Form)?, push, most })
     }
 
-    /// Whether the form of a kernel's own words is compiled already.
-    fn has_own_words(&self, request: &Request<'_>) -> bool {
+    /// Whether [`own_words`](Self::own_words) would compile a form.
+    fn compiles_own_words(
+        &self,
+        request: &Request<'_>,
+        proof: &Result<Proof, Unproved>,
+        checks: &Checks,
+    ) -> bool {
         let wide_offsets = self.device().traits().narrow_offsets;
-        request.code.has_proved(request.dispatch.fold(), wide_offsets)
+        !request.code.has_proved(checks.variant(), wide_offsets)
+            && self.may_run_own_words(request.options).is_ok()
+            && proof.as_ref().is_ok_and(|proof| {
+                proof.push(request.push).is_ok() && self.ends(request, proof).is_ok()
+            })
+    }
+
+    /// The most that a proved launch takes, if it ends in its time.
+    fn ends(&self, request: &Request<'_>, proof: &Proof) -> Result<Duration, Unproved> {
+        let footprint = proof.footprint();
+        let size = size(request, proof::pages(footprint));
+        proof::ends(footprint, &size, &self.limits(request.options, 1))
     }
 
     /// Whether a launch may run without checks at this moment, whatever it touches.
