@@ -10,7 +10,7 @@ use crate::{
         checked::{Checks, Request},
         control_block::Arguments,
         grid::Dispatch,
-        proof::{self, Limits, Memory, Proof, Size, Unproved},
+        proof::{self, Limits, Memory, Proof, Push, Size, Unproved},
     },
     lend::lends::Segment,
     paging::first::{self, Stretch},
@@ -51,12 +51,12 @@ impl Scope<'_, '_> {
         let written = request.options.transactional.then(|| arguments.reach(true)).flatten();
         let checks = Checks::new(device, request, translation, arguments, &self.lends)?;
         let proof = self.proof(request, &checks, footprint.as_ref());
-        if self.compiles_own_words(request, &proof, &checks) {
-            self.stream.prepare_to_compile(&self.lends);
-        }
-        if let (Ok(own), Ok(proof)) = (self.own_words(request, &proof, &checks), &proof) {
-            launch.record("proved", true);
-            return self.launch_proved(request, &own, proof);
+        if let (Ok(run), Ok(proof)) = (self.unchecked_run(request, &proof), &proof) {
+            self.prepare_own_words(request, &checks);
+            if let Ok(own) = self.own_words(request, run, &checks) {
+                launch.record("proved", true);
+                return self.launch_proved(request, &own, proof);
+            }
         }
         let proved = self.known(request, &checks, footprint.as_deref());
         let checks = checks.without(self.device(), request, &self.lends, proved);
@@ -90,7 +90,7 @@ impl Scope<'_, '_> {
         let own = self.may_run_own_words(&options).and_then(|()| {
             let checks = checks.map_err(|_| Unproved::Form)?;
             let proof = self.proof(&request, &checks, Some(&footprint));
-            self.own_words(&request, &proof, &checks)
+            self.own_words(&request, self.unchecked_run(&request, &proof)?, &checks)
         });
         let own = own.and(if argued { Ok(()) } else { Err(Unproved::Rounds) });
         Ok(LaunchExplanation { kernel, known, unproved: own.err() })
@@ -118,43 +118,40 @@ impl Scope<'_, '_> {
         may_prove.then(|| code.footprint(kernel, push, dispatch.seen_groups())).transpose()
     }
 
-    /// The kernel's own words for a launch that needs no checks, or why it needs them.
+    /// The push constants with which a kernel's own words run for a launch, and the most that it
+    /// takes; or why it needs checks.
+    fn unchecked_run(
+        &self,
+        request: &Request<'_>,
+        proof: &Result<Proof, Unproved>,
+    ) -> Result<(Push, Duration), Unproved> {
+        self.may_run_own_words(request.options)?;
+        let proof = proof.as_ref().map_err(Clone::clone)?;
+        let push = proof.push(request.push)?;
+        let footprint = proof.footprint();
+        let size = size(request, proof::pages(footprint));
+        let most = proof::ends(footprint, &size, &self.limits(request.options, 1))?;
+        Ok((push, most))
+    }
+
+    /// The kernel's own words for a launch that needs no checks.
     fn own_words(
         &self,
         request: &Request<'_>,
-        proof: &Result<Proof, Unproved>,
+        (push, most): (Push, Duration),
         checks: &Checks,
     ) -> Result<OwnWords, Unproved> {
-        let Request { kernel, code, options, push, .. } = *request;
-        self.may_run_own_words(options)?;
-        let proof = proof.as_ref().map_err(Clone::clone)?;
-        let push = proof.push(push)?;
-        let most = self.ends(request, proof)?;
         let wide_offsets = self.device().traits().narrow_offsets;
-        let pipeline = code.proved(kernel, checks.variant(), wide_offsets);
+        let pipeline = request.code.proved(request.kernel, checks.variant(), wide_offsets);
         Ok(OwnWords { pipeline: pipeline.ok_or(Unproved::Form)?, push, most })
     }
 
-    /// Whether [`own_words`](Self::own_words) would compile a form.
-    fn compiles_own_words(
-        &self,
-        request: &Request<'_>,
-        proof: &Result<Proof, Unproved>,
-        checks: &Checks,
-    ) -> bool {
+    /// Waits for earlier launches if [`own_words`](Self::own_words) is to compile a form.
+    fn prepare_own_words(&mut self, request: &Request<'_>, checks: &Checks) {
         let wide_offsets = self.device().traits().narrow_offsets;
-        !request.code.has_proved(checks.variant(), wide_offsets)
-            && self.may_run_own_words(request.options).is_ok()
-            && proof.as_ref().is_ok_and(|proof| {
-                proof.push(request.push).is_ok() && self.ends(request, proof).is_ok()
-            })
-    }
-
-    /// The most that a proved launch takes, if it ends in its time.
-    fn ends(&self, request: &Request<'_>, proof: &Proof) -> Result<Duration, Unproved> {
-        let footprint = proof.footprint();
-        let size = size(request, proof::pages(footprint));
-        proof::ends(footprint, &size, &self.limits(request.options, 1))
+        if !request.code.has_proved(checks.variant(), wide_offsets) {
+            self.stream.prepare_to_compile(&self.lends);
+        }
     }
 
     /// Whether a launch may run without checks at this moment, whatever it touches.
