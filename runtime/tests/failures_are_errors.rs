@@ -118,6 +118,24 @@ fn go_on(runtime: &Runtime) -> Result<(), Error> {
     done
 }
 
+/// A kernel overwrites all of what it was lent: after a failure it is as it was, or written.
+fn overwrite(runtime: &Runtime) -> Result<(), Error> {
+    let kernel = runtime.kernel::<hadamard::Kernel>()?;
+    let (x, y, mut z) = (vec![2.0f32; N], vec![3.0f32; N], vec![9.0f32; N]);
+    let done = runtime.scope(|s| {
+        let (x, y) = (s.lend(&x)?.ptr(), s.lend(&y)?.ptr());
+        let lent = s.lend_mut(&mut z)?;
+        let args = hadamard::Args { x, y, z: lent.ptr(), n: u32::try_from(N).unwrap() };
+        let launched = s.launch(&kernel, Grid::cover(N), args);
+        let seen = s.wait()?.read(&lent)?.to_vec();
+        let expected = if launched.is_ok() { 6.0 } else { 9.0 };
+        assert_eq!(seen, [expected; N], "after {launched:?}");
+        Ok(launched?)
+    });
+    assert!(z == [6.0; N] || z == [9.0; N], "{:?} after {done:?}", &z[..4]);
+    done
+}
+
 /// As [`go_on`], with a transaction that leaves what was lent between launches that do not.
 fn go_on_after_a_transaction(runtime: &Runtime) -> Result<(), Error> {
     let kernel = runtime.kernel::<affine::Kernel>()?;
@@ -148,13 +166,14 @@ fn bytes_that_no_kernel_writes_survive_a_failure() {
         let copies = Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy);
         let Ok(runtime) = copies.no_pipeline_cache().build() else { return };
         let went = go_on_after_a_transaction(&runtime).and(go_on(&runtime));
+        let went = overwrite(&runtime).and(went);
         return println!("\nwent on: {:?}", went.map_err(drop));
     }
     if common::runtime().is_none() {
         return;
     }
     let mut outcomes = BTreeSet::new();
-    for mask in (1..=18).flat_map(|call| [format!("submit:{call}"), format!("allocation:{call}")]) {
+    for mask in (1..=24).flat_map(|call| [format!("submit:{call}"), format!("allocation:{call}")]) {
         let ended = masked::again(&format!("nvidia,fail={mask}"), test).unwrap();
         ended.assert_passed();
         assert!(ended.left().is_empty(), "{mask}: {:?}", ended.left());

@@ -220,6 +220,18 @@ impl Code {
         Ok(known.of_launch(footprints, push, groups))
     }
 
+    /// As [`footprint`](Self::footprint), with the bytes that the launch overwrites. That takes
+    /// half as long again or more, and is not remembered.
+    pub(crate) fn footprint_with_overwritten(
+        &self,
+        kernel: &'static str,
+        push: &[u8],
+        groups: [u32; 3],
+    ) -> Result<Footprint, LaunchError> {
+        let parsed = self.parsed().map_err(|source| refused(kernel, source.clone()))?;
+        Ok(parsed.program.footprints().of_launch_with_overwritten(push, groups))
+    }
+
     /// Operations of an invocation, as [`Footprints::operations`] counts them.
     ///
     /// [`Footprints::operations`]: farptr_rewrite::Footprints::operations

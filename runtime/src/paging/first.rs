@@ -1,10 +1,13 @@
 //! The pages that a launch is known to touch before it runs. Pure.
 
 use super::{PAGE_BYTES, pages::Pages, report::Missing};
-use crate::{launch::control_block::pointer_at, lend::lends::Lends};
+use crate::{
+    launch::control_block::pointer_at,
+    lend::lends::{Lends, Segment},
+};
 use farptr_hmm::{VaRange, VirtAddr};
 use farptr_rewrite::{Footprint, Root, RootBytes};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 /// Lent bytes that a launch may touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,22 +24,61 @@ pub(crate) fn stretches(footprint: &Footprint, push: &[u8], lends: &Lends) -> Ve
 }
 
 fn behind(bytes: &RootBytes, push: &[u8], lends: &Lends) -> Vec<Stretch> {
+    let Some((address, segment)) = led_to(bytes, push, lends) else { return Vec::new() };
+    let writes = bytes.writes.is_some() && segment.writable;
+    let parts = bytes.reads.into_iter().chain(bytes.writes);
+    let within =
+        parts.filter_map(|part| Some(Stretch { range: within(segment, address, part)?, writes }));
+    within.collect()
+}
+
+/// The address that an argument has, and the segment that it leads to.
+fn led_to<'l>(bytes: &RootBytes, push: &[u8], lends: &'l Lends) -> Option<(u64, &'l Segment)> {
     let root = bytes.root;
     let Root::Push { offset_bytes } = root;
     let address = pointer_at(push, offset_bytes);
-    let Some(segment) = lends.of_pointer(VirtAddr::new(address)) else { return Vec::new() };
+    Some((address, lends.of_pointer(VirtAddr::new(address))?))
+}
+
+/// Those of some bytes behind an address that a segment has, if there are any.
+fn within(segment: &Segment, address: u64, (start, stop): (i64, i64)) -> Option<VaRange> {
     let (first, end) = (segment.range.start().get(), segment.range.end().get());
-    let writes = bytes.writes.is_some() && segment.writable;
-    let parts = bytes.reads.into_iter().chain(bytes.writes);
-    let within = parts.filter_map(|(start, stop)| {
-        let at = |to: i64| {
-            let at = i128::from(address) + i128::from(to);
-            u64::try_from(at.clamp(first.into(), end.into())).ok()
-        };
-        let range = VaRange::new(VirtAddr::new(at(start)?), VirtAddr::new(at(stop)?))?;
-        (!range.is_empty()).then_some(Stretch { range, writes })
-    });
-    within.collect()
+    let at = |to: i64| {
+        let at = i128::from(address) + i128::from(to);
+        u64::try_from(at.clamp(first.into(), end.into())).ok()
+    };
+    let range = VaRange::new(VirtAddr::new(at(start)?), VirtAddr::new(at(stop)?))?;
+    (!range.is_empty()).then_some(range)
+}
+
+/// Lent bytes that a launch overwrites before it ends, and those that it may read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Overwritten {
+    written: Vec<VaRange>,
+    read: Vec<VaRange>,
+}
+
+impl Overwritten {
+    /// From a footprint with overwritten bytes, which there are only if all accesses are known.
+    pub(crate) fn of(footprint: &Footprint, push: &[u8], lends: &Lends) -> Self {
+        let mut found = Self::default();
+        for root in &footprint.roots {
+            let Some((address, segment)) = led_to(root, push, lends) else { continue };
+            let part = |bytes: Option<(i64, i64)>| within(segment, address, bytes?);
+            found.written.extend(part(root.overwritten).filter(|_| segment.writable));
+            found.read.extend(part(root.reads));
+        }
+        found
+    }
+
+    /// Whether the launch overwrites all of some lent bytes, and reads none of them: so it does
+    /// not count what they are before.
+    fn has(&self, bytes: &Range<u64>) -> bool {
+        let (start, end) = (VirtAddr::new(bytes.start), VirtAddr::new(bytes.end));
+        let is_read = |read: &VaRange| read.start() < end && start < read.end();
+        self.written.iter().any(|of| of.start() <= start && end <= of.end())
+            && !self.read.iter().any(is_read)
+    }
 }
 
 /// The pages of these bytes that the device lacks, each once: of lends whose frames it has set
@@ -61,6 +103,17 @@ pub(super) fn missing(pages: &Pages, stretches: &[Stretch]) -> Vec<Missing> {
         }
     }
     wanted.into_iter().map(|((lend, page), write)| Missing { lend, page, write }).collect()
+}
+
+/// Pages apart by whether they are to be copied in; behind them those that a launch overwrites.
+pub(super) fn parted(
+    pages: &Pages,
+    missing: Vec<Missing>,
+    overwritten: &Overwritten,
+) -> (Vec<Missing>, Vec<Missing>) {
+    missing.into_iter().partition(|&Missing { lend, page, write }| {
+        !write || !overwritten.has(&pages.lends()[lend].lent_bytes(page))
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use super::*;
 use crate::lend::lends::Segment;
-use farptr_kernels::{KernelDesc, saxpy};
+use farptr_kernels::{KernelDesc, hadamard, saxpy};
 use farptr_rewrite::Program;
 use proptest::prelude::*;
 
@@ -67,4 +67,42 @@ fn what_is_behind_no_lend_is_left_to_the_checks() {
     let one = of_saxpy(&lends, BASE + BYTES, BASE + BYTES - 4, 100);
     let last = VaRange::from_len(VirtAddr::new(BASE + BYTES - 4), 4).unwrap();
     assert!(one.iter().all(|stretch| stretch.range == last) && !one.is_empty(), "{one:?}");
+}
+
+proptest! {
+    /// `hadamard` writes `z[i] = x[i] * y[i]`, `i < n`: all three in one lend, where they may overlap.
+    #[test]
+    fn pages_are_left_out_if_all_of_them_is_overwritten_and_nothing_is_read(
+        start in 0u64..PAGE_BYTES / 4,
+        at in prop::array::uniform3(-600i64..6 * 1024),
+        n in 0u32..6000,
+    ) {
+        let start = BASE + start * 4;
+        let segment = lent(start, BYTES, true);
+        let (mut lends, mut pages) = (Lends::default(), Pages::default());
+        lends.insert(segment);
+        pages.add(segment.range, true, Some(1 << 40), 1 << 41);
+        let [x, y, z] = at.map(|at| start.strict_add_signed(at * 4));
+        let addresses = [x, y, z].map(u64::to_le_bytes).concat();
+        let push = [&addresses[..], &n.to_le_bytes(), &[0; 4]].concat();
+        let program = Program::parse(hadamard::Kernel::words(), None).unwrap();
+        let footprint = program.footprints().of_launch_with_overwritten(&push, [1000, 1, 1]);
+        let overwritten = Overwritten::of(&footprint, &push, &lends);
+        let all: Vec<Missing> = (0..pages.lends()[0].pages())
+            .map(|page| Missing { lend: 0, page, write: true })
+            .collect();
+        let (fetched, left) = parted(&pages, all.clone(), &overwritten);
+        // An argument that leads into no lend is refused, so nothing is left out for it.
+        let leads = |to: u64| (start..=start + BYTES).contains(&to);
+        for missing in all {
+            let bytes = pages.lends()[0].lent_bytes(missing.page);
+            let is_read = |from: u64| {
+                leads(from) && from.max(bytes.start) < (from + u64::from(n) * 4).min(bytes.end)
+            };
+            let all_written = leads(z) && z <= bytes.start && bytes.end <= z + u64::from(n) * 4;
+            let expected = all_written && !is_read(x) && !is_read(y);
+            prop_assert_eq!(left.contains(&missing), expected, "{:?}", missing);
+            prop_assert_eq!(fetched.contains(&missing), !expected);
+        }
+    }
 }

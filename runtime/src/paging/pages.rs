@@ -252,6 +252,17 @@ impl Pages {
         Ok(spans)
     }
 
+    /// The spans of pages that the device is taken to have, to be copied from home.
+    pub(crate) fn spans(&self, pages: &[Missing]) -> Vec<Span> {
+        let mut spans = Vec::new();
+        for of_one in pages.chunk_by(|a, b| a.lend == b.lend) {
+            let mut own = Vec::new();
+            of_one.iter().for_each(|at| join(&mut own, self.lends[at.lend].span(at.page)));
+            spans.append(&mut own);
+        }
+        spans
+    }
+
     /// The bytes that the launch under way may have written, to be copied from home again.
     pub(crate) fn writable(&self, reach: &Reach) -> Vec<Span> {
         let mut spans = Vec::new();
@@ -356,10 +367,24 @@ impl Pages {
     }
 
     fn drop_these(&mut self, lend: usize, pages: &[usize]) {
+        let states = &self.lends[lend].states;
+        let is_clean = |&page: &usize| states.at(page) != State::Dirty;
+        debug_assert!(pages.iter().all(is_clean), "dirty pages were written back before");
+        self.remove(lend, pages);
+    }
+
+    /// Drops pages that nothing was copied to, and nothing will be written to, whatever their
+    /// state.
+    pub(crate) fn drop_unfetched(&mut self, pages: &[Missing]) {
+        for of_one in pages.chunk_by(|a, b| a.lend == b.lend) {
+            let places: Vec<usize> = of_one.iter().map(|at| at.page).collect();
+            self.remove(of_one[0].lend, &places);
+        }
+    }
+
+    fn remove(&mut self, lend: usize, pages: &[usize]) {
         self.change(lend, |lend, table| {
             for &page in pages {
-                let state = lend.states.at(page);
-                debug_assert_ne!(state, State::Dirty, "it was written back before");
                 lend.states.set(page, State::Absent);
                 table.set(lend.flat, page, Entry::ABSENT);
             }

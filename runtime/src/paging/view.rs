@@ -4,13 +4,14 @@ use super::{
     PAGE_BYTES,
     areas::Areas,
     bitmap::FaultBitmap,
-    first::{self, Stretch},
+    first::{self, Overwritten, Stretch},
     lend_pages::pages_of,
     lists::Lists,
     pages::{Dirty, Pages},
     plan::{Ended, Plan, Replay},
     process::{LentProcess, ProcessPages, address_width},
     reach::Reach,
+    report::Missing,
     rounds,
     run::{Launch, Prepared, Round, Runner},
     shared::is_shared,
@@ -68,6 +69,8 @@ pub(crate) struct View {
     known: u64,
     /// The version of the lends that all had their tables; 0 once one has lost its table.
     all_placed: u64,
+    /// Pages that count as there and were not copied, because the next launch overwrites them.
+    unfetched: Vec<Missing>,
 }
 
 impl View {
@@ -97,6 +100,7 @@ impl View {
             is_settled: true,
             known: 0,
             all_placed: 0,
+            unfetched: Vec::new(),
             launcher: Arc::clone(launcher),
             config: Arc::clone(config),
         })
@@ -150,6 +154,10 @@ impl View {
 
     /// Brings in pages that a launch is known to touch, before it runs. Nothing is running.
     ///
+    /// Those that it overwrites are not copied. Then the launch is run, and
+    /// [`overwritten`](Self::overwritten) says so; or they are [fetched](Self::fetch) or
+    /// [dropped](Self::drop_unfetched).
+    ///
     /// # Errors
     ///
     /// Those of the device. What was to come may not be there then, and the device is not taken to
@@ -157,6 +165,7 @@ impl View {
     pub(crate) fn bring(
         &mut self,
         stretches: &[Stretch],
+        overwritten: &Overwritten,
         lends: &mut Lends,
         homes: &mut Homes,
     ) -> Result<(), VulkanError> {
@@ -173,21 +182,76 @@ impl View {
         if missing.is_empty() || self.pages.has_aliases() {
             return Ok(());
         }
-        let Self { pages, frames, launcher, .. } = self;
-        let brought = pages.serve(&missing, || frames.allocate(PAGE_BYTES)).and_then(|spans| {
+        let (fetched, unfetched) = first::parted(&self.pages, missing, overwritten);
+        let Self { pages, frames, .. } = self;
+        let mut allocate = || frames.allocate(PAGE_BYTES);
+        let spans = pages.serve(&fetched, &mut allocate).and_then(|spans| {
+            pages.serve(&unfetched, &mut allocate)?;
+            self.unfetched = unfetched;
+            Ok(spans)
+        });
+        self.copy_in(spans, lends, homes)
+    }
+
+    /// Copies spans in, and waits until they are there.
+    fn copy_in(
+        &mut self,
+        spans: Result<Vec<Span>, VulkanError>,
+        lends: &mut Lends,
+        homes: &mut Homes,
+    ) -> Result<(), VulkanError> {
+        let Self { frames, launcher, .. } = self;
+        let copied = spans.and_then(|spans| {
             let bytes = Span::sum(&spans);
             let _copy = trace::span!("copy", to = "device", bytes = bytes);
             Counters::add(&launcher.device().counters.bytes_in, bytes);
             Copies { frames, homes }.copy_in(&spans)?;
             frames.finish_writes()
         });
-        if brought.is_err() {
+        if copied.is_err() {
+            self.unfetched.clear();
             self.frames.forget_writes();
             self.pages.doubt();
             self.lists.doubt();
         }
         self.note_resident(lends);
-        brought
+        copied
+    }
+
+    /// Copies in what [`bring`](Self::bring) left out, for a launch that may not write all of it.
+    /// Nothing is running.
+    ///
+    /// # Errors
+    ///
+    /// As [`bring`](Self::bring).
+    pub(crate) fn fetch(
+        &mut self,
+        lends: &mut Lends,
+        homes: &mut Homes,
+    ) -> Result<(), VulkanError> {
+        if self.unfetched.is_empty() {
+            return Ok(());
+        }
+        let spans = self.pages.spans(&std::mem::take(&mut self.unfetched));
+        self.copy_in(Ok(spans), lends, homes)
+    }
+
+    /// Whether [`bring`](Self::bring) left something out that no launch has overwritten yet.
+    pub(crate) fn has_unfetched(&self) -> bool {
+        !self.unfetched.is_empty()
+    }
+
+    /// The launch runs that overwrites what [`bring`](Self::bring) left out.
+    pub(crate) fn overwritten(&mut self) {
+        self.unfetched.clear();
+    }
+
+    /// Drops what [`bring`](Self::bring) left out, because the launch does not run.
+    pub(crate) fn drop_unfetched(&mut self, lends: &mut Lends) {
+        if !self.unfetched.is_empty() {
+            self.pages.drop_unfetched(&std::mem::take(&mut self.unfetched));
+            self.note_resident(lends);
+        }
     }
 
     /// Does what the end of a launch in rounds could not do, since the device failed. Nothing is

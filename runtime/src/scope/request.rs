@@ -13,7 +13,7 @@ use crate::{
         proof::{self, Limits, Memory, Proof, Push, Size, Unproved},
     },
     lend::lends::Segment,
-    paging::first::{self, Stretch},
+    paging::first::{self, Overwritten, Stretch},
     trace,
     vk::Pipeline,
 };
@@ -37,10 +37,25 @@ impl Scope<'_, '_> {
         if let Some(footprint) = footprint.as_deref() {
             self.bring_arguments(request, footprint)?;
         }
+        let launched = self.launch_brought(request, footprint.as_ref(), &launch);
+        if let Some(view) = &mut self.view {
+            view.drop_unfetched(&mut self.lends);
+        }
+        launched
+    }
+
+    /// Launches a kernel whose arguments were brought in as far as they are known.
+    fn launch_brought(
+        &mut self,
+        request: &Request<'_>,
+        footprint: Option<&Arc<Footprint>>,
+        launch: &trace::Span,
+    ) -> Result<(), LaunchError> {
         let facts = request.code.facts(request.kernel)?;
         let arguments = Arguments::new(facts, request.push, &self.lends, self.reaches_process());
         let argued = facts.analysis.is_roots_only() && arguments.are_reached();
         if self.needs_rounds(request) || (!argued && !self.lends.is_addressable()) {
+            self.fetch()?;
             return self.launch_in_rounds(request, &arguments);
         }
         // With imports, launches without rounds work at home and never in frames.
@@ -50,21 +65,34 @@ impl Scope<'_, '_> {
         let (device, translation) = (self.stream.device(), self.config.translation());
         let written = request.options.transactional.then(|| arguments.reach(true)).flatten();
         let checks = Checks::new(device, request, translation, arguments, &self.lends)?;
-        let proof = self.proof(request, &checks, footprint.as_ref());
+        let proof = self.proof(request, &checks, footprint);
         if let (Ok(run), Ok(proof)) = (self.unchecked_run(request, &proof), &proof) {
             self.prepare_own_words(request, &checks);
             if let Ok(own) = self.own_words(request, run, &checks) {
                 launch.record("proved", true);
-                return self.launch_proved(request, &own, proof);
+                self.launch_proved(request, &own, proof)?;
+                return self.note_overwritten();
             }
         }
-        let proved = self.known(request, &checks, footprint.as_deref());
+        self.fetch()?;
+        let proved = self.known(request, &checks, footprint.map(Arc::as_ref));
         let checks = checks.without(self.device(), request, &self.lends, proved);
         if request.options.transactional {
             return self.transact(request, checks, written.as_deref());
         }
         let touched = proof.as_ref().ok().and_then(|proof| self.touched(proof));
         self.launch_with_checks(request, checks, touched)
+    }
+
+    /// Hands over a launch that ends without a fault, if it overwrites pages that were not copied
+    /// in: from then on nothing keeps it from writing them.
+    fn note_overwritten(&mut self) -> Result<(), LaunchError> {
+        let Some(view) = self.view.as_mut().filter(|view| view.has_unfetched()) else {
+            return Ok(());
+        };
+        self.stream.submit(&self.lends)?;
+        view.overwritten();
+        Ok(())
     }
 
     /// Says what is known of a launch, and whether it would run without checks.
@@ -218,7 +246,18 @@ impl Scope<'_, '_> {
             let segment = self.lends.containing(stretch.range.start());
             segment.is_some_and(|segment| segment.delta.is_none())
         };
-        if stretches.iter().any(lacks) { self.bring(&stretches) } else { Ok(()) }
+        if !stretches.iter().any(lacks) {
+            return Ok(());
+        }
+        let &Request { kernel, code, push, dispatch, options } = request;
+        let overwritten = if options.transactional {
+            Overwritten::default()
+        } else {
+            let seen = dispatch.seen_groups();
+            let footprint = code.footprint_with_overwritten(kernel, push, seen)?;
+            Overwritten::of(&footprint, push, &self.lends)
+        };
+        self.bring(&stretches, &overwritten)
     }
 
     /// Whether the launch runs in rounds even if all lends are reachable: if the memory of the

@@ -37,7 +37,11 @@ use crate::{
         lends::{Lends, Segment},
         process::ProcessMemory,
     },
-    paging::{first::Stretch, run::Launch, view::View},
+    paging::{
+        first::{Overwritten, Stretch},
+        run::Launch,
+        view::View,
+    },
     stats::Counters,
     trace,
     vk::{Device, Pipeline, lost::end_process},
@@ -274,16 +278,23 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         view.run_in_rounds(&launch, lends, homes)
     }
 
-    /// Brings in what a launch is known to touch, on a device that works on copies.
-    pub(super) fn bring(&mut self, stretches: &[Stretch]) -> Result<(), LaunchError> {
+    /// Brings in what a launch is known to touch, on a device that works on copies, but for what
+    /// it overwrites: see [`View::bring`].
+    pub(super) fn bring(
+        &mut self,
+        stretches: &[Stretch],
+        overwritten: &Overwritten,
+    ) -> Result<(), LaunchError> {
         self.finish()?;
         let Self { lends, homes, stream, view, config, .. } = self;
         let view = View::of(view, stream.launcher(), config)?;
-        match view.bring(stretches, lends, homes) {
-            // Rounds may do with less memory.
-            Err(error) if !error.is_loss() => Ok(()),
-            done => Ok(done?),
-        }
+        or_rounds(view.bring(stretches, overwritten, lends, homes))
+    }
+
+    /// Copies in what [`bring`](Self::bring) left out.
+    pub(super) fn fetch(&mut self) -> Result<(), LaunchError> {
+        let Self { lends, homes, view, .. } = self;
+        view.as_mut().map_or(Ok(()), |view| or_rounds(view.fetch(lends, homes)))
     }
 
     /// Opens the memory of the process to the kernels of this scope.
@@ -318,6 +329,15 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             Some(view) => view.bring_home(&mut self.homes),
             None => Ok(()),
         }
+    }
+}
+
+/// Passes on that the device is lost. After other errors pages are missing, which rounds find out;
+/// they may do with less memory.
+fn or_rounds(brought: Result<(), VulkanError>) -> Result<(), LaunchError> {
+    match brought {
+        Err(error) if !error.is_loss() => Ok(()),
+        done => Ok(done?),
     }
 }
 
