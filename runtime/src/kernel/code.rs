@@ -15,7 +15,10 @@ use farptr_rewrite::{
 use std::{
     borrow::Cow,
     fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 /// A form of a kernel.
@@ -77,6 +80,9 @@ pub(crate) struct Code {
     proved: Mutex<List<ProvedForm, Option<Arc<Pipeline>>>>,
     /// Whether the pass can make the forms with checks that launches would run otherwise.
     checkable: Mutex<List<Variant, bool>>,
+    /// Bit `k` stands for the root at position `k` of the analysis: a launch has needed half of the
+    /// lend that it led to, and nobody knew before.
+    dense_roots: AtomicU64,
 }
 
 /// Values by their keys. A kernel has few forms, so that comparing each costs less than a hash of
@@ -125,6 +131,7 @@ impl Code {
             footprints: Mutex::default(),
             proved: Mutex::default(),
             checkable: Mutex::default(),
+            dense_roots: AtomicU64::default(),
         })
     }
 
@@ -230,6 +237,19 @@ impl Code {
     ) -> Result<Footprint, LaunchError> {
         let parsed = self.parsed().map_err(|source| refused(kernel, source.clone()))?;
         Ok(parsed.program.footprints().of_launch_with_overwritten(push, groups))
+    }
+
+    /// Notes that a launch needed half of what a root led to, by the root's position in the
+    /// analysis. Roots from the 64th on are not noted.
+    pub(crate) fn note_dense(&self, root: usize) {
+        let bit = u32::try_from(root).ok().and_then(|root| 1u64.checked_shl(root));
+        self.dense_roots.fetch_or(bit.unwrap_or(0), Relaxed);
+    }
+
+    /// The roots, by their positions, of which a launch needed half of what they led to.
+    pub(crate) fn dense_roots(&self) -> impl Iterator<Item = usize> + use<> {
+        let bits = self.dense_roots.load(Relaxed);
+        (0..u64::BITS as usize).filter(move |root| bits >> root & 1 == 1)
     }
 
     /// Operations of an invocation, as [`Footprints::operations`] counts them.

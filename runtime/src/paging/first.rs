@@ -23,8 +23,17 @@ pub(crate) fn stretches(footprint: &Footprint, push: &[u8], lends: &Lends) -> Ve
     footprint.roots.iter().flat_map(|root| behind(root, push, lends)).collect()
 }
 
+/// The whole lends that some arguments lead to.
+pub(crate) fn whole(roots: impl Iterator<Item = Root>, push: &[u8], lends: &Lends) -> Vec<Stretch> {
+    let lend = |root| {
+        let (_, segment) = led_to(root, push, lends)?;
+        (!segment.range.is_empty()).then_some(Stretch { range: segment.range, writes: false })
+    };
+    roots.filter_map(lend).collect()
+}
+
 fn behind(bytes: &RootBytes, push: &[u8], lends: &Lends) -> Vec<Stretch> {
-    let Some((address, segment)) = led_to(bytes, push, lends) else { return Vec::new() };
+    let Some((address, segment)) = led_to(bytes.root, push, lends) else { return Vec::new() };
     let writes = bytes.writes.is_some() && segment.writable;
     let parts = bytes.reads.into_iter().chain(bytes.writes);
     let within =
@@ -33,8 +42,7 @@ fn behind(bytes: &RootBytes, push: &[u8], lends: &Lends) -> Vec<Stretch> {
 }
 
 /// The address that an argument has, and the segment that it leads to.
-fn led_to<'l>(bytes: &RootBytes, push: &[u8], lends: &'l Lends) -> Option<(u64, &'l Segment)> {
-    let root = bytes.root;
+fn led_to<'l>(root: Root, push: &[u8], lends: &'l Lends) -> Option<(u64, &'l Segment)> {
     let Root::Push { offset_bytes } = root;
     let address = pointer_at(push, offset_bytes);
     Some((address, lends.of_pointer(VirtAddr::new(address))?))
@@ -63,7 +71,7 @@ impl Overwritten {
     pub(crate) fn of(footprint: &Footprint, push: &[u8], lends: &Lends) -> Self {
         let mut found = Self::default();
         for root in &footprint.roots {
-            let Some((address, segment)) = led_to(root, push, lends) else { continue };
+            let Some((address, segment)) = led_to(root.root, push, lends) else { continue };
             let part = |bytes: Option<(i64, i64)>| within(segment, address, bytes?);
             found.written.extend(part(root.overwritten).filter(|_| segment.writable));
             found.read.extend(part(root.reads));

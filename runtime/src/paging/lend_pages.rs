@@ -39,6 +39,11 @@ impl LendPages {
         self.states.len()
     }
 
+    /// How many of them the device does not have.
+    pub(crate) fn absent(&self) -> usize {
+        self.states.count(State::Absent)
+    }
+
     /// The number, in the address space, of its first page.
     pub(crate) fn first_page(&self) -> u64 {
         self.range.start().get() / PAGE_BYTES

@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     launch::{
         channel::Channel,
-        control_block::{self, Arguments, Head, Record},
+        control_block::{self, Arguments, Head, Record, Root},
         launcher::Launcher,
         pool::Pooled,
         tables::Key,
@@ -71,6 +71,23 @@ pub(crate) struct View {
     all_placed: u64,
     /// Pages that count as there and were not copied, because the next launch overwrites them.
     unfetched: Vec<Missing>,
+}
+
+/// A lend that an argument leads to, and how many pages of it the device lacked before a launch.
+struct Gather {
+    /// The position of the root in the analysis.
+    root: usize,
+    lend: usize,
+    absent: usize,
+}
+
+impl Gather {
+    /// Whether the launch brought half of the lend's pages.
+    fn is_dense(&self, pages: &Pages) -> bool {
+        let lend = &pages.lends()[self.lend];
+        let brought = self.absent.saturating_sub(lend.absent());
+        brought * 2 >= lend.pages()
+    }
 }
 
 impl View {
@@ -348,6 +365,7 @@ impl View {
         homes: &mut Homes,
     ) -> Result<(), LaunchError> {
         let plan = self.plan(launch);
+        let gathers = self.gathers(launch.arguments);
         let Self { launcher, pages, frames, bitmaps, log, channel, process, .. } = self;
         let memory = Copies { frames, homes };
         let round = Round { log, channel, bitmaps, reached };
@@ -361,8 +379,21 @@ impl View {
             self.frames.forget_writes();
             self.pages.doubt();
             self.lists.doubt();
+        } else {
+            let of = |gather: &&Gather| gather.is_dense(&self.pages);
+            let code = launch.request.code;
+            gathers.iter().filter(of).for_each(|gather| code.note_dense(gather.root));
         }
         outcome
+    }
+
+    /// The lends that arguments lead to, as they are before a launch.
+    fn gathers(&self, arguments: &Arguments) -> Vec<Gather> {
+        let gather = |(root, found): (usize, &Root)| {
+            let lend = self.placed(&found.segment?)?.lend;
+            Some(Gather { root, lend, absent: self.pages.lends()[lend].absent() })
+        };
+        arguments.roots.iter().enumerate().filter_map(gather).collect()
     }
 
     /// Leaves memory as launches without rounds need it. With imports, the newest bytes are written

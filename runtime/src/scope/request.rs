@@ -241,7 +241,11 @@ impl Scope<'_, '_> {
         if self.config.imports() || self.reaches_process() || on_demand {
             return Ok(());
         }
-        let stretches = first::stretches(footprint, request.push, &self.lends);
+        let &Request { kernel, code, push, dispatch, options } = request;
+        let mut stretches = first::stretches(footprint, push, &self.lends);
+        let roots = &code.facts(kernel)?.analysis.roots;
+        let dense = code.dense_roots().filter_map(|root| roots.get(root).copied());
+        stretches.extend(first::whole(dense, push, &self.lends));
         let lacks = |stretch: &Stretch| {
             let segment = self.lends.containing(stretch.range.start());
             segment.is_some_and(|segment| segment.delta.is_none())
@@ -249,7 +253,6 @@ impl Scope<'_, '_> {
         if !stretches.iter().any(lacks) {
             return Ok(());
         }
-        let &Request { kernel, code, push, dispatch, options } = request;
         let overwritten = if options.transactional {
             Overwritten::default()
         } else {
