@@ -10,6 +10,7 @@ mod common;
 
 use common::{always_in_rounds, batches_are_filled, build, ramp, skip};
 use farptr::shaders::{affine, dot, gather, saxpy};
+use farptr::test_hooks::LaunchHooks;
 use farptr::{
     AccessMode, Backing, BuildError, Error, Grid, LaunchError, LaunchOptions, NotLent, RawKernel,
     RawKernelOptions, Runtime, Unproved,
@@ -277,6 +278,10 @@ fn limits_of_the_launch_are_kept_by_checks() {
     let (count, done) = dot(LaunchOptions::new().loop_limit(3));
     assert!(matches!(done, Err(Error::Launch(LaunchError::LoopLimit { .. }))), "{done:?}");
     assert_eq!(count, 0);
+    for part in 0..4 {
+        let (_, done) = dot(LaunchOptions::new().loop_limit(3).withhold_proofs(part));
+        assert!(matches!(done, Err(Error::Launch(LaunchError::LoopLimit { .. }))), "{done:?}");
+    }
     // So short that the launch might not end in time: whether it does is the checks' business.
     let (count, _) = dot(LaunchOptions::new().deadline(Duration::from_nanos(1)));
     assert_eq!(count, 0);

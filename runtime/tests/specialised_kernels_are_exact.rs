@@ -14,6 +14,7 @@ mod glsl;
 #[path = "common/ways.rs"]
 mod ways;
 
+use farptr::test_hooks::LaunchHooks;
 use farptr::{
     Error, Grid, Kernel, KernelDesc, KernelError, LaunchOptions, ProvedAccess, RawKernel,
     RawKernelOptions, Runtime, SpecValue,
@@ -70,16 +71,21 @@ fn run_each_way(
     runtime: &Runtime,
     kernel: &Kernel<turn::Kernel>,
     x: &[f32],
-) -> Result<[Vec<f32>; 3], Error> {
-    let mut results = [vec![-1.0; x.len()], vec![-1.0; x.len()], vec![-1.0; x.len()]];
-    let [checked, transactional, unchecked] = &mut results;
+) -> Result<[Vec<f32>; 5], Error> {
+    let mut results = [(); 5].map(|()| vec![-1.0; x.len()]);
+    let [proved, checked, withheld, transactional, unchecked] = &mut results;
     let n = u32::try_from(x.len()).unwrap();
     let is_direct = runtime.access() == ProvedAccess::Direct;
     runtime.scope(|s| {
         let x = s.lend(x)?.ptr();
         let grid = Grid::cover(n as usize);
-        let args = turn::Args { x, y: s.lend_mut(checked)?.ptr(), n };
+        let args = turn::Args { x, y: s.lend_mut(proved)?.ptr(), n };
         s.launch(kernel, grid, args)?;
+        let args = turn::Args { x, y: s.lend_mut(checked)?.ptr(), n };
+        s.launch_with(kernel, grid, args, &LaunchOptions::new().proofs(false))?;
+        let part = kernel.local_size()[0].into();
+        let args = turn::Args { x, y: s.lend_mut(withheld)?.ptr(), n };
+        s.launch_with(kernel, grid, args, &LaunchOptions::new().withhold_proofs(part))?;
         let args = turn::Args { x, y: s.lend_mut(transactional)?.ptr(), n };
         s.launch_with(kernel, grid, args, &LaunchOptions::new().transactional(true))?;
         let args = turn::Args { x, y: s.lend_mut(unchecked)?.ptr(), n };

@@ -5,7 +5,19 @@ mod common;
 use common::runtime;
 use farptr::shaders::abi::{LOOP_WINDOW, Node, UNREACHED, Walker};
 use farptr::shaders::{bfs, spmv, walk};
-use farptr::{Grid, VirtAddr};
+use farptr::test_hooks::LaunchHooks;
+use farptr::{Grid, LaunchOptions, VirtAddr};
+
+/// The options of a launch, by its number: proofs are used, switched off, and withheld in part.
+fn options(number: u64) -> LaunchOptions {
+    let options = LaunchOptions::new();
+    match number % 3 {
+        0 => options,
+        1 => options.proofs(false),
+        // Few parts, since each is another form.
+        _ => options.withhold_proofs(number % 12),
+    }
+}
 
 #[test]
 fn a_row_of_a_million_entries_is_summed_whole() {
@@ -22,7 +34,7 @@ fn a_row_of_a_million_entries_is_summed_whole() {
         .scope(|s| {
             let (row_ptr, col, val) = (s.lend(&row_ptr)?, s.lend(&col)?, s.lend(&val)?);
             let (x, y) = (s.lend(&x)?, s.lend_mut(&mut y)?);
-            for first in (0..long).step_by(LOOP_WINDOW as usize) {
+            for (number, first) in (0..).zip((0..long).step_by(LOOP_WINDOW as usize)) {
                 let args = spmv::Args {
                     row_ptr: row_ptr.ptr(),
                     col: col.ptr(),
@@ -33,7 +45,7 @@ fn a_row_of_a_million_entries_is_summed_whole() {
                     first,
                     window: LOOP_WINDOW,
                 };
-                s.launch(&kernel, Grid::cover(3), args)?;
+                s.launch_with(&kernel, Grid::cover(3), args, &options(number))?;
             }
             Ok(())
         })
@@ -67,13 +79,13 @@ fn a_walk_of_ten_million_steps_arrives_where_it_must() {
         .scope(|s| {
             s.lend(&links)?;
             let (nodes, walkers) = (s.lend_mut(&mut nodes)?, s.lend_mut(&mut walkers)?);
-            let mut left = steps;
+            let (mut left, mut number) = (steps, 0);
             while left > 0 {
                 let steps = left.min(LOOP_WINDOW);
                 let args =
                     walk::Args { walkers: walkers.ptr(), start: nodes.ptr(), count: 1, steps };
-                s.launch(&kernel, Grid::cover(1), args)?;
-                left -= steps;
+                s.launch_with(&kernel, Grid::cover(1), args, &options(number))?;
+                (left, number) = (left - steps, number + 1);
             }
             Ok(())
         })
@@ -108,7 +120,7 @@ fn a_node_of_a_hundred_thousand_neighbours_reaches_them_all() {
             s.lend_mut(&mut nodes)?;
             let (frontier, next) = (s.lend(&frontier)?, s.lend_mut(&mut next)?);
             let next_count = s.lend_mut(&mut next_count)?;
-            for first in (0..degree).step_by(LOOP_WINDOW as usize) {
+            for (number, first) in (0..).zip((0..degree).step_by(LOOP_WINDOW as usize)) {
                 let args = bfs::Args {
                     frontier: frontier.ptr(),
                     next: next.ptr(),
@@ -118,7 +130,7 @@ fn a_node_of_a_hundred_thousand_neighbours_reaches_them_all() {
                     first,
                     window: LOOP_WINDOW,
                 };
-                s.launch(&kernel, Grid::cover(1), args)?;
+                s.launch_with(&kernel, Grid::cover(1), args, &options(number))?;
             }
             Ok(())
         })

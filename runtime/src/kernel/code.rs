@@ -323,6 +323,16 @@ impl Code {
         find(&self.proved.lock().unwrap_or_else(PoisonError::into_inner), &key).is_some()
     }
 
+    /// Proofs that forms with checks rely on, of each compiled one.
+    pub(crate) fn left_out(&self) -> Vec<Proved> {
+        let forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
+        let proved = |form: &Form| match form {
+            Form::Checked(variant) => Some(variant.proved),
+            Form::Original | Form::Plain { .. } => None,
+        };
+        forms.iter().filter_map(|(form, _)| proved(form)).collect()
+    }
+
     fn has(&self, form: &Form) -> bool {
         find(&self.forms.lock().unwrap_or_else(PoisonError::into_inner), form).is_some()
     }

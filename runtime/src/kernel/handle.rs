@@ -1,8 +1,8 @@
 //! Kernels as a program has them.
 
 use super::code::Code;
-use crate::KernelError;
-use farptr_rewrite::KernelDesc;
+use crate::{KernelError, test_hooks::KernelHooks};
+use farptr_rewrite::{KernelDesc, Proved};
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 /// A kernel that fits a runtime's device.
@@ -33,6 +33,12 @@ impl<K: KernelDesc> Kernel<K> {
     #[must_use]
     pub fn local_size(&self) -> [u32; 3] {
         self.code.reflection.local_size
+    }
+}
+
+impl<K: KernelDesc> KernelHooks for Kernel<K> {
+    fn left_out(&self) -> Vec<Proved> {
+        self.code.left_out()
     }
 }
 
@@ -92,6 +98,12 @@ impl RawKernel {
 
     pub(crate) fn code(&self) -> &Arc<Code> {
         &self.code
+    }
+}
+
+impl KernelHooks for RawKernel {
+    fn left_out(&self) -> Vec<Proved> {
+        self.code.left_out()
     }
 }
 

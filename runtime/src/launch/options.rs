@@ -1,6 +1,9 @@
 //! Limits and guarantees of one launch.
 
-use crate::vk::info::{DeviceKind, Stopping};
+use crate::{
+    test_hooks::{LaunchHooks, Withheld},
+    vk::info::{DeviceKind, Stopping},
+};
 use std::time::Duration;
 
 /// Limits and guarantees of one launch: what [`Scope::launch_with`](crate::Scope::launch_with)
@@ -23,6 +26,8 @@ pub struct LaunchOptions {
     pub(crate) max_rounds: u32,
     pub(crate) max_faults: u64,
     pub(crate) proofs: bool,
+    /// Decides on proofs that are withheld, in tests.
+    pub(crate) withheld: Option<Withheld>,
 }
 
 /// How long a launch may take unless [`LaunchOptions::deadline`] says otherwise.
@@ -51,6 +56,7 @@ impl LaunchOptions {
             max_rounds: 1 << 20,
             max_faults: u64::MAX,
             proofs: true,
+            withheld: None,
         }
     }
 
@@ -152,6 +158,13 @@ impl LaunchOptions {
     /// while it has passes left for its report.
     pub(crate) fn loop_limit_after_fault(&self, cuts_loops: bool) -> u32 {
         self.loop_limit.min(if cuts_loops { 1 << 12 } else { 1 << 20 })
+    }
+}
+
+impl LaunchHooks for LaunchOptions {
+    fn withhold_proofs(mut self, seed: u64) -> Self {
+        self.withheld = Some(Withheld { seed });
+        self
     }
 }
 

@@ -184,7 +184,7 @@ impl Scope<'_, '_> {
 
     /// Whether a launch may run without checks at this moment, whatever it touches.
     fn may_run_own_words(&self, options: &LaunchOptions) -> Result<(), Unproved> {
-        if !self.may_prove(options) {
+        if !self.may_prove(options) || options.withheld.is_some() {
             return Err(Unproved::Off);
         }
         if options.transactional || self.reaches_process() {
@@ -207,7 +207,8 @@ impl Scope<'_, '_> {
         let size = size(request, proof::pages(footprint));
         let limits = self.limits(request.options, Channel::LAUNCHES);
         let ends = proof::workgroups_end(footprint, &size, &limits);
-        proof::known(footprint, self.memory(request, checks), ends)
+        let proved = proof::known(footprint, self.memory(request, checks), ends);
+        request.options.withheld.map_or(proved, |withheld| withheld.leaves(proved))
     }
 
     /// Whether proofs are switched on, for the runtime and for a launch.

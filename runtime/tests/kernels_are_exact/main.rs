@@ -37,6 +37,7 @@ mod nests;
 mod programs;
 mod rigs;
 mod run;
+mod withheld;
 
 mod assembly {
     mod accesses {

@@ -8,6 +8,7 @@
 
 use crate::rigs::{Rig, quick_rigs, rigs};
 use crate::run::check_case;
+use crate::withheld::{Kind, Tally};
 use farptr::KernelError;
 use farptr::rewrite::Capability;
 use farptr_kernel_cases::devices::has_pointer_values;
@@ -70,9 +71,14 @@ fn run_share(share: u64) {
     let features = features(&validated[0]);
     // Straight to the stream: what a passing test prints with macros is captured.
     let _ = writeln!(std::io::stderr(), "programs: seeds {first} + {share} + 4k, {count} in all");
+    let mut tally = Tally::default();
     for seed in (first + share..first + count).step_by(4) {
         let rigs = if seed % VALIDATED == 0 { validated } else { &quick };
-        check_case(&format!("program {seed}"), &case(seed, features), rigs);
+        tally.add(check_case(&format!("program {seed}"), &case(seed, features), rigs));
+    }
+    let _ = writeln!(std::io::stderr(), "programs of share {share}: {tally}");
+    if count >= COUNT {
+        tally.assert_withheld(&format!("share {share}"), &Kind::ALL);
     }
 }
 

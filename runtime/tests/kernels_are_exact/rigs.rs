@@ -13,10 +13,8 @@ const BUDGET: u64 = 8 * 4096;
 pub(crate) enum Way {
     /// The original kernel in direct access, unchecked and unchanged.
     Original,
-    /// Safely and checked, where the device works on host memory itself.
+    /// Safely, where the device works on host memory itself.
     Resident,
-    /// Safely, and without checks where it is proved that none would fail.
-    Proved,
     /// Safely, where the device imports the pages that it can, and gets copies of others: those
     /// that several lends share, and parts of what can be imported as a whole alone.
     Mixed,
@@ -26,11 +24,24 @@ pub(crate) enum Way {
     Brought,
 }
 
+/// The use that a rig makes of proofs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proofs {
+    /// Nothing is proved, so that everything is checked.
+    Off,
+    /// What is proved is not checked.
+    On,
+    /// A random part of it is, for each kernel another one.
+    Withheld,
+}
+
 /// A runtime and how it launches.
+#[derive(Clone)]
 pub(crate) struct Rig {
     pub(crate) label: String,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) way: Way,
+    pub(crate) proofs: Proofs,
     /// Held during a run, so that what is counted meanwhile is the run's.
     pub(crate) turn: Arc<Mutex<()>>,
 }
@@ -38,23 +49,22 @@ pub(crate) struct Rig {
 impl Rig {
     fn new(label: &str, runtime: Runtime, way: Way) -> Self {
         let (runtime, turn) = (Arc::new(runtime), Arc::default());
-        Self { label: label.to_owned(), runtime, way, turn }
+        Self { label: label.to_owned(), runtime, way, proofs: Proofs::Off, turn }
     }
 
     /// The same runtime, launching in another way.
-    fn launching(&self, label: &str, way: Way) -> Self {
+    fn launching(&self, label: &str, way: Way, proofs: Proofs) -> Self {
         let (runtime, turn) = (Arc::clone(&self.runtime), Arc::clone(&self.turn));
-        Self { label: label.to_owned(), runtime, way, turn }
+        Self { label: label.to_owned(), runtime, way, proofs, turn }
     }
 
     /// Checks that a launch took the way that it was meant to take.
     pub(crate) fn assert_worked(&self, name: &str, done: &Stats) {
         let what = format!("{name}, {}: {done:?}", self.label);
         assert_eq!(done.launches, 1, "{what}");
-        let proofs = matches!(self.way, Way::Proved | Way::Brought);
-        assert!(proofs || done.proved_launches == 0, "{what}");
+        assert!(self.proofs != Proofs::Off || done.proved_launches == 0, "{what}");
         match self.way {
-            Way::Original | Way::Resident | Way::Proved => {
+            Way::Original | Way::Resident => {
                 assert_eq!((done.rounds, done.faults), (1, 0), "{what}");
             }
             Way::Mixed | Way::Brought => assert_eq!(done.rounds == 1, done.faults == 0, "{what}"),
@@ -84,18 +94,21 @@ fn build(validation: bool, orders: &[(u64, usize)]) -> Option<Vec<Rig>> {
         |label: &str, builder: RuntimeBuilder, way| Some(Rig::new(label, or_skip(builder)?, way));
     let mut rigs = Vec::new();
     if let Some(original) = built("original", builder().access(AccessMode::Direct), Way::Original) {
-        let direct = original.launching("checked, direct", Way::Resident);
-        let proved = original.launching("proved, direct", Way::Proved);
-        rigs.extend([original, direct, proved]);
+        let launching = |label, proofs| original.launching(label, Way::Resident, proofs);
+        let checked = launching("checked, direct", Proofs::Off);
+        let proved = launching("proved, direct", Proofs::On);
+        let withheld = launching("proofs withheld, direct", Proofs::Withheld);
+        rigs.extend([original, checked, proved, withheld]);
     }
     let is_alone = rigs.is_empty();
     if validation || is_alone {
         let imported = builder().access(AccessMode::Mirrored).backing(Backing::Import);
         let way = if is_alone { Way::Mixed } else { Way::Resident };
         if let Some(imported) = built("mirrored, imported", imported, way) {
-            // Alone, some of what is lent may be copied, so that there are rounds.
-            let proved = imported.launching("proved, imported", Way::Proved);
-            rigs.extend([Some(imported), (!is_alone).then_some(proved)].into_iter().flatten());
+            let launching = |label, proofs| imported.launching(label, way, proofs);
+            let proved = launching("proved, imported", Proofs::On);
+            let withheld = launching("proofs withheld, imported", Proofs::Withheld);
+            rigs.extend([imported, proved, withheld]);
         }
     }
     // Without an original, another order is what a program is compared with.
@@ -107,6 +120,13 @@ fn build(validation: bool, orders: &[(u64, usize)]) -> Option<Vec<Rig>> {
         rigs.extend(built(&label, copied, Way::FromNothing));
     }
     let copied = builder().access(AccessMode::Mirrored).backing(Backing::Copy);
-    rigs.extend(built("mirrored, copied, arguments first", copied, Way::Brought));
+    if let Some(brought) = built("mirrored, copied", copied, Way::Brought) {
+        let launching = |label, proofs| brought.launching(label, Way::Brought, proofs);
+        rigs.push(launching("mirrored, copied, arguments first", Proofs::On));
+        if validation || is_alone {
+            let label = "proofs withheld, copied, arguments first";
+            rigs.push(launching(label, Proofs::Withheld));
+        }
+    }
     (!rigs.is_empty()).then_some(rigs)
 }

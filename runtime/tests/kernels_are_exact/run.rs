@@ -4,9 +4,11 @@
 //!
 //! The words of each case are valid, and its kernel keeps to what is lent to it and does not race.
 
-use crate::rigs::{Rig, Way, rigs};
+use crate::rigs::{Proofs, Rig, Way, rigs};
+use crate::withheld::{Forms, Tally, seed};
 use farptr::rewrite::Reflection;
-use farptr::{Error, Grid, KernelError, LaunchOptions, RawKernel, Scope};
+use farptr::test_hooks::{KernelHooks, LaunchHooks};
+use farptr::{Error, Grid, KernelError, LaunchOptions, RawKernel, Scope, Stats};
 use farptr_kernel_cases::arena::{Arena, Slice};
 use farptr_kernel_cases::case::{Case, Image};
 use farptr_kernel_cases::catalogue::find;
@@ -25,14 +27,16 @@ pub(crate) fn check(name: &str) {
     check_case(name, &(case.make)(), rigs);
 }
 
-/// As [`check`], with other rigs.
-pub(crate) fn check_case(name: &str, case: &Case, rigs: &[Rig]) {
+/// As [`check`], with other rigs. Says which parts of what was proved were left out in them.
+pub(crate) fn check_case(name: &str, case: &Case, rigs: &[Rig]) -> Tally {
+    let mut tally = Tally::default();
     for module in case.modules(name) {
-        check_words(name, case, rigs, &module.words);
+        check_words(name, case, rigs, &module.words, &mut tally);
     }
+    tally
 }
 
-fn check_words(name: &str, case: &Case, rigs: &[Rig], words: &[u32]) {
+fn check_words(name: &str, case: &Case, rigs: &[Rig], words: &[u32], tally: &mut Tally) {
     if case.pointer_values && !has_pointer_values(rigs[0].runtime.device_name()) {
         return not_run(name, "its compiler crashes on values of pointer type");
     }
@@ -51,8 +55,15 @@ fn check_words(name: &str, case: &Case, rigs: &[Rig], words: &[u32]) {
             Err(error) => panic!("{name}, {}: {error:?}", rig.label),
         };
         arena.reset();
-        if let Err(error) = run(name, rig, &kernel, case, &mut arena) {
-            panic!("{name}, {}: {error:?}", rig.label);
+        let before = kernel.left_out();
+        let done = run(name, rig, &kernel, case, &mut arena);
+        let done = done.unwrap_or_else(|error| panic!("{name}, {}: {error:?}", rig.label));
+        rig.assert_worked(name, &done);
+        let forms = Forms { before, after: kernel.left_out(), unchecked: done.proved_launches > 0 };
+        match rig.proofs {
+            Proofs::Off => {}
+            Proofs::On => tally.note_proved(words, &forms),
+            Proofs::Withheld => tally.note_withheld(words, &forms),
         }
         assert!(arena.canaries_live(), "{name}, {}: bytes beside the lends changed", rig.label);
         let mut image = arena.image();
@@ -85,7 +96,7 @@ fn run(
     kernel: &RawKernel,
     case: &Case,
     arena: &mut Arena,
-) -> Result<(), Error> {
+) -> Result<Stats, Error> {
     let push = arena.push(&case.push);
     let [x, y, z] = case.groups;
     // A test that panics while it holds the lock leaves no state on which another test depends.
@@ -99,13 +110,13 @@ fn run(
                 Slice::Write(bytes) => drop(s.lend_mut(bytes)?),
             }
         }
-        launch(rig, s, kernel, Grid::groups(x, y, z), &push)
+        launch(name, rig, s, kernel, Grid::groups(x, y, z), &push)
     })?;
-    rig.assert_worked(name, &rig.runtime.stats().since(&before));
-    Ok(())
+    Ok(rig.runtime.stats().since(&before))
 }
 
 fn launch(
+    name: &str,
     rig: &Rig,
     s: &mut Scope<'_, '_>,
     kernel: &RawKernel,
@@ -115,9 +126,13 @@ fn launch(
     match rig.way {
         // SAFETY: 1. and 2. each case's kernel keeps to its lends and does not race.
         Way::Original => unsafe { s.launch_raw_unchecked(kernel, grid, push) }?,
-        Way::Resident | Way::Proved | Way::Mixed | Way::FromNothing | Way::Brought => {
-            let proofs = matches!(rig.way, Way::Proved | Way::Brought);
-            let options = LaunchOptions::new().deadline(COMPILING).proofs(proofs);
+        Way::Resident | Way::Mixed | Way::FromNothing | Way::Brought => {
+            let options = LaunchOptions::new().deadline(COMPILING);
+            let options = match rig.proofs {
+                Proofs::Off => options.proofs(false),
+                Proofs::On => options,
+                Proofs::Withheld => options.withhold_proofs(seed(name, &rig.label)),
+            };
             s.launch_raw(kernel, grid, push, &options)?;
         }
     }
