@@ -2,6 +2,7 @@
 
 pub use shaderc::OptimizationLevel as Level;
 use shaderc::{CompileOptions, Compiler, EnvVersion, ShaderKind, SpirvVersion, TargetEnv};
+use std::sync::OnceLock;
 
 /// The first lines of every kernel in GLSL.
 ///
@@ -44,8 +45,7 @@ pub fn whole_glsl(name: &str, source: &str) -> Vec<u32> {
 }
 
 fn compile(name: &str, source: &str, options: &CompileOptions<'_>) -> Vec<u32> {
-    let compiler = Compiler::new().expect("shaderc starts");
-    match compiler.compile_into_spirv(source, ShaderKind::Compute, name, "main", Some(options)) {
+    match compiler().compile_into_spirv(source, ShaderKind::Compute, name, "main", Some(options)) {
         Ok(artifact) => artifact.as_binary().to_vec(),
         Err(error) => panic!("kernel {name}: {error}"),
     }
@@ -58,8 +58,7 @@ fn compile(name: &str, source: &str, options: &CompileOptions<'_>) -> Vec<u32> {
 /// With the assembler's messages, because the caller itself contains the kernel.
 #[must_use]
 pub fn assembly(name: &str, source: &str) -> Vec<u32> {
-    let compiler = Compiler::new().expect("shaderc starts");
-    match compiler.assemble(source, Some(&options(Level::Zero))) {
+    match compiler().assemble(source, Some(&options(Level::Zero))) {
         Ok(artifact) => {
             let mut words = artifact.as_binary().to_vec();
             // The assembler states version 1.0, whatever the target: the second word is the version
@@ -69,6 +68,13 @@ pub fn assembly(name: &str, source: &str) -> Vec<u32> {
         }
         Err(error) => panic!("kernel {name}: {error}"),
     }
+}
+
+/// The compiler, which stays: the built-in functions of GLSL go with the last one of a process, and
+/// reading them takes forty times as long as compiling a kernel.
+fn compiler() -> &'static Compiler {
+    static COMPILER: OnceLock<Compiler> = OnceLock::new();
+    COMPILER.get_or_init(|| Compiler::new().expect("shaderc starts"))
 }
 
 fn options(level: Level) -> CompileOptions<'static> {
