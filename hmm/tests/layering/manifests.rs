@@ -2,7 +2,8 @@
 //!
 //! `samples` and `bench` use `runtime`; `runtime` uses `hmm` and the crates in `shaders`; those two
 //! use none of the others. `bench` measures `hmm` by itself too. The tests of `runtime` use
-//! `runtime/mask`; they and `bench` use `runtime/radv` and `shaders/cases`.
+//! `runtime/mask`; they and `bench` use `runtime/radv` and `shaders/cases`, which tests of
+//! `shaders/rewrite` use, too.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,8 +14,8 @@ use crate::workspace;
 const CRATES: [(&str, &str, &[&str]); 12] = [
     ("hmm", "farptr-hmm", &[]),
     ("shaders/cases", "farptr-kernel-cases", &[]),
-    // Its tests rewrite the kernels that farptr ships.
-    ("shaders/rewrite", "farptr-rewrite", &["farptr-kernels"]),
+    // Its tests rewrite the kernels that farptr ships, and analyse those of the exactness suite.
+    ("shaders/rewrite", "farptr-rewrite", &["farptr-kernel-cases", "farptr-kernels"]),
     ("shaders/kernels", "farptr-kernels", &["farptr-rewrite", "farptr-vulkano-shim"]),
     // Its tests declare kernels as users do.
     ("shaders/macros", "farptr-macros", &["farptr", "farptr-kernels", "farptr-rewrite"]),
