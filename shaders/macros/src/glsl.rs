@@ -8,6 +8,7 @@ use shaderc::{
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use syn::LitStr;
 
 /// GLSL, and what it is compiled with.
@@ -23,7 +24,9 @@ pub(crate) struct Glsl<'i> {
 
 /// The words, and the files that the GLSL includes; or the compiler's complaints.
 pub(crate) fn compile(glsl: &Glsl<'_>) -> Result<(Vec<u32>, Vec<PathBuf>), String> {
-    let compiler = Compiler::new().ok_or("shaderc does not start")?;
+    // It stays: the built-in functions of GLSL, which take long to read, go with the last compiler.
+    static COMPILER: OnceLock<Option<Compiler>> = OnceLock::new();
+    let compiler = COMPILER.get_or_init(Compiler::new).as_ref().ok_or("shaderc does not start")?;
     let included = RefCell::new(Vec::new());
     let mut options = CompileOptions::new().ok_or("shaderc does not start")?;
     options.set_target_env(TargetEnv::Vulkan, EnvVersion::Vulkan1_2 as u32);
