@@ -28,6 +28,10 @@ pub trait LaunchHooks: Sized {
     /// that form makes the checks whose proofs are withheld.
     #[must_use]
     fn withhold_proofs(self, seed: u64) -> Self;
+
+    /// As [`TestHooks::serve_faults`], for this launch.
+    #[must_use]
+    fn serve_faults(self, seed: u64, most_per_round: usize) -> Self;
 }
 
 /// The forms of a kernel, for tests.

@@ -1,7 +1,7 @@
 //! Limits and guarantees of one launch.
 
 use crate::{
-    test_hooks::{LaunchHooks, Withheld},
+    test_hooks::{LaunchHooks, ServeFaults, Withheld},
     vk::info::{DeviceKind, Stopping},
 };
 use std::time::Duration;
@@ -28,6 +28,8 @@ pub struct LaunchOptions {
     pub(crate) proofs: bool,
     /// Decides on proofs that are withheld, in tests.
     pub(crate) withheld: Option<Withheld>,
+    /// The order in which faults are served, in tests.
+    pub(crate) serve_faults: Option<ServeFaults>,
 }
 
 /// How long a launch may take unless [`LaunchOptions::deadline`] says otherwise.
@@ -57,6 +59,7 @@ impl LaunchOptions {
             max_faults: u64::MAX,
             proofs: true,
             withheld: None,
+            serve_faults: None,
         }
     }
 
@@ -164,6 +167,12 @@ impl LaunchOptions {
 impl LaunchHooks for LaunchOptions {
     fn withhold_proofs(mut self, seed: u64) -> Self {
         self.withheld = Some(Withheld { seed });
+        self
+    }
+
+    fn serve_faults(mut self, seed: u64, most_per_round: usize) -> Self {
+        let most_per_round = most_per_round.max(1);
+        self.serve_faults = Some(ServeFaults { seed, most_per_round });
         self
     }
 }

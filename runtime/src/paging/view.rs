@@ -338,7 +338,7 @@ impl View {
             writes: self.reach(arguments.reach(true).as_deref()),
             max_rounds: request.options.max_rounds,
             max_faults: request.options.max_faults,
-            serve_faults: self.config.hooks.serve_faults,
+            serve_faults: request.options.serve_faults.or(self.config.hooks.serve_faults),
             ..plan
         }
     }

@@ -238,7 +238,8 @@ impl Scope<'_, '_> {
         request: &Request<'_>,
         footprint: &Footprint,
     ) -> Result<(), LaunchError> {
-        let on_demand = self.config.hooks.serve_faults.is_some();
+        let order = request.options.serve_faults.or(self.config.hooks.serve_faults);
+        let on_demand = order.is_some();
         if self.config.imports() || self.reaches_process() || on_demand {
             return Ok(());
         }

@@ -1,7 +1,6 @@
 //! The runtimes that cases run on.
 
 use crate::common::or_skip;
-use farptr::test_hooks::TestHooks;
 use farptr::{AccessMode, Backing, Runtime, RuntimeBuilder, Stats};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -18,8 +17,9 @@ pub(crate) enum Way {
     /// Safely, where the device imports the pages that it can, and gets copies of others: those
     /// that several lends share, and parts of what can be imported as a whole alone.
     Mixed,
-    /// A safe launch with copies: no page is on the device at first.
-    FromNothing,
+    /// A safe launch with copies: no page is on the device at first. The seed decides on the order
+    /// in which faults are served, and so many pages are after a round at most.
+    FromNothing { seed: u64, most: usize },
     /// As that, but what is known before the launch is brought before it.
     Brought,
 }
@@ -68,7 +68,7 @@ impl Rig {
                 assert_eq!((done.rounds, done.faults), (1, 0), "{what}");
             }
             Way::Mixed | Way::Brought => assert_eq!(done.rounds == 1, done.faults == 0, "{what}"),
-            Way::FromNothing => assert!(done.rounds > 1 && done.faults > 0, "{what}"),
+            Way::FromNothing { .. } => assert!(done.rounds > 1 && done.faults > 0, "{what}"),
         }
     }
 }
@@ -113,14 +113,16 @@ fn build(validation: bool, orders: &[(u64, usize)]) -> Option<Vec<Rig>> {
     }
     // Without an original, another order is what a program is compared with.
     let more = if is_alone { &[(5, 1000)][..] } else { &[] };
-    for &(seed, most) in orders.iter().chain(more) {
-        let label = format!("mirrored, copied, order {seed}, {most} pages a round at most");
-        let copied = builder().access(AccessMode::Mirrored).backing(Backing::Copy);
-        let copied = copied.device_budget(BUDGET).serve_faults(seed, most);
-        rigs.extend(built(&label, copied, Way::FromNothing));
+    let copying = || builder().access(AccessMode::Mirrored).backing(Backing::Copy);
+    // One runtime for all orders, so that each form is compiled once.
+    let few = copying().device_budget(BUDGET);
+    if let Some(few) = built("mirrored, copied to a few pages", few, Way::Brought) {
+        rigs.extend(orders.iter().chain(more).map(|&(seed, most)| {
+            let label = format!("mirrored, copied, order {seed}, {most} pages a round at most");
+            few.launching(&label, Way::FromNothing { seed, most }, Proofs::Off)
+        }));
     }
-    let copied = builder().access(AccessMode::Mirrored).backing(Backing::Copy);
-    if let Some(brought) = built("mirrored, copied", copied, Way::Brought) {
+    if let Some(brought) = built("mirrored, copied", copying(), Way::Brought) {
         let launching = |label, proofs| brought.launching(label, Way::Brought, proofs);
         rigs.push(launching("mirrored, copied, arguments first", Proofs::On));
         if validation || is_alone {

@@ -44,6 +44,8 @@ fn check_words(name: &str, case: &Case, rigs: &[Rig], words: &[u32], tally: &mut
     let declared = Reflection::of(words).unwrap().push_bytes as usize;
     assert_eq!(arena.push(&case.push).len(), declared, "{name}: bytes of push constants");
     let mut expected: Option<Image> = None;
+    // They stay, so that rigs of one runtime share what is compiled.
+    let mut kernels: Vec<RawKernel> = Vec::new();
     for rig in rigs {
         // SAFETY: 1. the words are glslang's, the assembler's or the generator's; the validation
         // layer checks a sample of the generator's.
@@ -65,6 +67,7 @@ fn check_words(name: &str, case: &Case, rigs: &[Rig], words: &[u32], tally: &mut
             Proofs::On => tally.note_proved(words, &forms),
             Proofs::Withheld => tally.note_withheld(words, &forms),
         }
+        kernels.push(kernel);
         assert!(arena.canaries_live(), "{name}, {}: bytes beside the lends changed", rig.label);
         let mut image = arena.image();
         if let Some(normalise) = case.normalise {
@@ -126,8 +129,12 @@ fn launch(
     match rig.way {
         // SAFETY: 1. and 2. each case's kernel keeps to its lends and does not race.
         Way::Original => unsafe { s.launch_raw_unchecked(kernel, grid, push) }?,
-        Way::Resident | Way::Mixed | Way::FromNothing | Way::Brought => {
+        Way::Resident | Way::Mixed | Way::FromNothing { .. } | Way::Brought => {
             let options = LaunchOptions::new().deadline(COMPILING);
+            let options = match rig.way {
+                Way::FromNothing { seed, most } => options.serve_faults(seed, most),
+                _ => options,
+            };
             let options = match rig.proofs {
                 Proofs::Off => options.proofs(false),
                 Proofs::On => options,
