@@ -104,6 +104,7 @@ impl Collector<'_> {
         }
         if op == Op::LoopMerge {
             self.analysis.loops += 1;
+            self.analysis.loop_lines.push(self.source.line(position));
         }
         for dereference in sites::dereferences(&self.kernel, instruction) {
             let trace = self.kernel.trace(dereference.pointer);

@@ -53,6 +53,8 @@ pub struct Analysis {
     pub uses: Vec<PointerUse>,
     /// The number of loops.
     pub loops: usize,
+    /// The place of each loop in the source, if the module has debug information.
+    pub loop_lines: Vec<Option<Line>>,
     /// The name of the entry point.
     pub entry: String,
     /// The descriptor set of the control block, which is at binding 0: the first that the kernel

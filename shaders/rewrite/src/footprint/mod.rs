@@ -36,6 +36,7 @@ mod run;
 mod shapes;
 mod slots;
 mod stores;
+mod symbolic;
 #[cfg(test)]
 mod tests;
 mod trips;
@@ -46,6 +47,7 @@ mod zeros;
 
 pub use cache::FootprintCache;
 pub use result::{Footprint, RootBytes, SiteReach, Span};
+pub use symbolic::KernelFootprint;
 pub use unknown::{Doubt, Unknown};
 
 use crate::analyse::access::Access;
@@ -56,6 +58,7 @@ use crate::footprint::launch::{Launch, Part};
 use crate::footprint::nest::Nest;
 use crate::footprint::plan::Plan;
 use crate::footprint::run::Run;
+use crate::footprint::symbolic::Symbolic;
 use crate::ir::edit::Edit;
 use crate::ir::layouts::Layouts;
 use rspirv::spirv::Op;
@@ -122,6 +125,42 @@ impl Footprints {
     #[must_use]
     pub fn of_launch_with_overwritten(&self, push: &[u8], groups: [u32; 3]) -> Footprint {
         self.evaluated(push, groups, true).0
+    }
+
+    /// Says in words what every launch touches, as a function of its push constants and its grid.
+    ///
+    /// `analysis` is that of the kernel, and `names` are those of its push constants by their
+    /// offsets, as in [`Reflection::push_names`](crate::Reflection::push_names).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use farptr_kernels::{KernelDesc, saxpy};
+    /// use farptr_rewrite::{Program, Reflection};
+    ///
+    /// let words = saxpy::Kernel::words();
+    /// let program = Program::parse(words, None)?;
+    /// let names = Reflection::of(words)?.push_names;
+    /// let footprint = program.footprints().of_kernel(program.analysis(), &names);
+    /// assert_eq!(
+    ///     footprint.to_string(),
+    ///     "reads x[0..n], reads y[0..n], writes y[0..n]; every access is known"
+    /// );
+    /// assert!(footprint.can_be_proved());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn of_kernel(&self, analysis: &Analysis, names: &[(u32, String)]) -> KernelFootprint {
+        match self.symbolic() {
+            Ok(symbolic) => KernelFootprint::of(&symbolic, analysis, names, self.local_size),
+            Err(why) => KernelFootprint::unknown(why),
+        }
+    }
+
+    /// The bounds of what every launch touches.
+    fn symbolic(&self) -> Result<Symbolic, Unknown> {
+        let plan = (*self.plan).as_ref().map_err(|why| *why)?;
+        Symbolic::of(plan, self.local_size, self.sites.len(), self.loops)
     }
 
     /// The footprint of a launch, with what is `overwritten` if that is asked for, and with how

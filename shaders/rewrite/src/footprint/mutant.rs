@@ -69,6 +69,8 @@ pub(super) enum Mutant {
     SkippedStore,
     /// Bytes that are read first are said to be overwritten.
     ReadIsForgotten,
+    /// In the words of all launches, `i < n` is taken for `i < n - 1`.
+    WordsTooNarrow,
 }
 
 #[cfg(test)]

@@ -85,7 +85,11 @@ impl Machine<'_> {
             }
             let wraps = i.result_id.is_some_and(|id| self.types.may_not_wrap(id))
                 && wraps(op, a.bits, b.bits, from);
-            cells.push(match arithmetic(op, a.bits, b.bits, from).filter(|_| !wraps) {
+            let result = arithmetic(op, a.bits, b.bits, from);
+            if result.is_none_or(|bits| leaves(op, (a.bits, b.bits, from), (bits, width))) {
+                self.note_wrap();
+            }
+            cells.push(match result.filter(|_| !wraps) {
                 Some(bits) => Cell { bits: bits & (u64::MAX >> (64 - width)), kind },
                 None => Cell { bits: 0, kind: Kind::Undefined },
             });
@@ -97,6 +101,16 @@ impl Machine<'_> {
     fn both(&mut self, i: &Instruction, frame: &HashMap<Id, Value>) -> Vec<Cell> {
         let (a, b) = (self.cell(frame, i, 0), self.cell(frame, i, 1));
         let kind = only_undefined(a.kind.max(b.kind));
+        let op = i.class.opcode;
+        let alike = match op {
+            Op::IAddCarry => Op::IAdd,
+            Op::ISubBorrow => Op::ISub,
+            _ => Op::IMul,
+        };
+        let result = arithmetic(alike, a.bits, b.bits, 32);
+        if result.is_none_or(|bits| leaves(alike, (a.bits, b.bits, 32), (bits, 32))) {
+            self.note_wrap();
+        }
         let word = u64::from(u32::MAX);
         let (low, high) = match i.class.opcode {
             Op::IAddCarry => (a.bits + b.bits, u64::from(a.bits + b.bits > word)),
@@ -183,6 +197,21 @@ fn wraps(op: Op, a: u64, b: u64, width: u8) -> bool {
         _ => a * b,
     };
     !(0..1 << width).contains(&exact)
+}
+
+/// Whether a result is not the exact one of numbers with a sign.
+fn leaves(op: Op, (a, b, from): (u64, u64, u8), (result, width): (u64, u8)) -> bool {
+    let (x, y) = (i128::from(extend(a, from)), i128::from(extend(b, from)));
+    let exact = match op {
+        Op::IAdd => x + y,
+        Op::ISub => x - y,
+        Op::IMul => x * y,
+        Op::SNegate => -x,
+        Op::ShiftLeftLogical => x << b,
+        Op::UConvert | Op::SConvert if width < from => x,
+        _ => return false,
+    };
+    exact != i128::from(extend(result, width))
 }
 
 /// Whether a division has no result.

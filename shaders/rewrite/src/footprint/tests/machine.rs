@@ -59,6 +59,9 @@ pub(super) struct Trace {
     pub(super) is_cut: bool,
     /// Whether it did what is not defined.
     pub(super) is_undefined: bool,
+    /// How many accesses came before the first number that left those with a sign of its width, or
+    /// a negative one of the push constants. `None` if there was none.
+    pub(super) before_wrap: Option<usize>,
 }
 
 /// One invocation of a grid.
@@ -415,6 +418,11 @@ impl<'m> Machine<'m> {
         }
     }
 
+    /// Notes that a number has wrapped, unless one has before.
+    pub(super) fn note_wrap(&mut self) {
+        self.trace.before_wrap.get_or_insert(self.trace.accesses.len());
+    }
+
     /// Notes an access to memory.
     fn touch(&mut self, i: &'m Instruction, frame: &Frame, bytes: u64) {
         if let (Some(&site), Value::Cells(_)) =
@@ -443,7 +451,12 @@ impl<'m> Machine<'m> {
                     number[..count].copy_from_slice(&self.push[start..start + count]);
                     Cell { bits: u64::from_le_bytes(number), kind: Kind::Known }
                 });
-                Value::Cells(cells.collect())
+                let cells: Vec<Cell> = cells.collect();
+                let both = cells.iter().zip(widths.iter());
+                if both.into_iter().any(|(cell, width)| cell.bits >> (width - 1) == 1) {
+                    self.note_wrap();
+                }
+                Value::Cells(cells)
             }
             Value::Cells(_) | Value::Shared => {
                 Value::Cells(vec![Cell { bits: 0, kind: Kind::Fickle }; widths.len()])
