@@ -49,6 +49,30 @@ fn accesses_and_roots_are_counted_and_named() {
     assert!(dot.refusal().is_none() && dot.analysis().is_some());
 }
 
+/// Typed and raw kernels say what every launch touches, and what keeps it from being known.
+#[test]
+fn touched_elements_are_named() {
+    let Some(runtime) = runtime() else { return };
+    let saxpy = runtime.kernel::<saxpy::Kernel>().unwrap().explain();
+    let text = saxpy.to_string();
+    let line = "touches     reads x[0..n], reads y[0..n], writes y[0..n]; every access is known\n";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("proofs      may run without checks"), "{text}");
+    assert!(saxpy.footprint().unwrap().can_be_proved());
+    let gathers = raw(&runtime, "gathers", "U(y).at[ID] = U(x).at[U(y).at[ID]];").explain();
+    let footprint = gathers.footprint().unwrap();
+    // The optimiser has left out the names.
+    let bytes = "(argument at byte 8)[0..invocations.x]";
+    let own = [format!("reads {bytes}"), format!("writes {bytes}")];
+    assert_eq!(footprint.touches(), own, "{gathers}");
+    assert!(!footprint.can_be_proved());
+    let [doubt] = footprint.doubts() else { panic!("{gathers}") };
+    assert!(doubt.starts_with("not known: the read of (argument at byte 0)"), "{doubt}");
+    let text = gathers.to_string();
+    assert!(text.contains(&format!("            {doubt}\n")), "{text}");
+    assert!(text.contains("proofs      checks stay"), "{text}");
+}
+
 #[test]
 fn the_way_to_undo_a_round_has_a_reason() {
     let Some(runtime) = runtime() else { return };
@@ -82,6 +106,7 @@ fn a_kernel_that_is_refused_says_why() {
     let large = unsafe { runtime.raw_kernel("large", &words) }.unwrap();
     let explained = large.explain();
     assert!(explained.refusal().is_some() && explained.analysis().is_none());
+    assert!(explained.footprint().is_none());
     assert_eq!(explained.accesses_by_index(), 0);
     assert!(explained.to_string().contains("too many numbers"), "{explained}");
 }

@@ -484,6 +484,7 @@ fn explanations_say_what_is_touched_and_what_keeps_the_checks() {
             assert_eq!(gathers.unproved(), Some(&Unproved::Accesses { count: 1 }));
             let text = gathers.to_string();
             assert!(text.contains("it depends on memory"), "{text}");
+            assert!(text.contains("advice      let indices depend on arguments"), "{text}");
             Ok(())
         })
         .unwrap();

@@ -1,14 +1,16 @@
 //! The facts about a kernel that the rewriting pass found, in words.
 
 use crate::{Kernel, RawKernel, kernel::code::Code, paging::plan::Replay};
-use farptr_rewrite::{Analysis, Check, Effects, KernelDesc, RewriteError, Root, SpecConstant};
+use farptr_rewrite::{
+    Analysis, Check, Effects, KernelDesc, KernelFootprint, RewriteError, Root, SpecConstant,
+};
 use std::{
     collections::HashSet,
     fmt,
     iter::{once, repeat},
 };
 
-/// The facts about a kernel: its accesses, how each is checked, and how a launch in rounds undoes a
+/// The facts about a kernel: what every launch of it touches (`reads x[0..n]`), its accesses, how each is checked, and how a launch in rounds undoes a
 /// round with faults. Printable, one fact per line.
 ///
 /// [`Kernel::explain`](crate::Kernel::explain) and
@@ -25,6 +27,7 @@ pub struct KernelExplanation {
 #[derive(Clone, Debug)]
 struct Found {
     analysis: Analysis,
+    footprint: KernelFootprint,
     /// The driver cuts loops short, so that they are counted.
     guarded: bool,
 }
@@ -48,8 +51,12 @@ impl RawKernel {
 impl KernelExplanation {
     fn of(name: &'static str, code: &Code) -> Self {
         let guarded = code.device().traits().cuts_loops;
-        let analysis = code.analysis().map_err(Clone::clone);
-        let found = analysis.map(|analysis| Found { analysis: analysis.clone(), guarded });
+        let both = code.analysis().and_then(|of| Ok((of, code.words_of_all_launches()?)));
+        let found = both.map(|(analysis, footprint)| {
+            let analysis = analysis.clone();
+            Found { analysis, footprint, guarded }
+        });
+        let found = found.map_err(Clone::clone);
         Self { name, constants: code.reflection.constants.clone(), found }
     }
 
@@ -70,6 +77,29 @@ impl KernelExplanation {
     #[must_use]
     pub fn analysis(&self) -> Option<&Analysis> {
         self.found.as_ref().ok().map(|found| &found.analysis)
+    }
+
+    /// What every launch of the kernel touches, in terms of its arguments, and what in its source
+    /// keeps launches from being proved, unless the kernel was refused.
+    ///
+    /// [`Scope::explain_launch`](crate::Scope::explain_launch) says what is known of one launch,
+    /// which may be more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use farptr::{Runtime, shaders::saxpy};
+    ///
+    /// let runtime = Runtime::builder().build()?;
+    /// let explained = runtime.kernel::<saxpy::Kernel>()?.explain();
+    /// let footprint = explained.footprint().expect("it is not refused");
+    /// assert_eq!(footprint.touches(), ["reads x[0..n]", "reads y[0..n]", "writes y[0..n]"]);
+    /// assert!(footprint.can_be_proved());
+    /// # Ok::<(), farptr::Error>(())
+    /// ```
+    #[must_use]
+    pub fn footprint(&self) -> Option<&KernelFootprint> {
+        self.found.as_ref().ok().map(|found| &found.footprint)
     }
 
     /// How many accesses are checked by an index into a pointer argument, the cheapest way.
@@ -104,10 +134,14 @@ impl fmt::Display for KernelExplanation {
         for (constant, label) in self.constants.iter().zip(once("constants").chain(repeat(""))) {
             writeln!(f, "{label:11} {constant} = {}", constant.default)?;
         }
-        let Found { analysis, guarded } = match &self.found {
+        let Found { analysis, footprint, guarded } = match &self.found {
             Ok(found) => found,
             Err(refusal) => return write!(f, "checked     never: {refusal}"),
         };
+        for (line, label) in footprint.to_string().lines().zip(once("touches").chain(repeat(""))) {
+            writeln!(f, "{label:11} {line}")?;
+        }
+        writeln!(f, "proofs      {}", proofs(footprint))?;
         let (index, address) = (self.accesses_by_index(), self.accesses_by_address());
         let own = self.count(|check| check == Check::Own);
         writeln!(f, "accesses    {index} by index, {address} by address, {own} to own arrays")?;
@@ -130,6 +164,15 @@ impl fmt::Display for KernelExplanation {
         writeln!(f, "effects     {}", effects(&analysis.effects))?;
         let replay = Replay::of(&analysis.effects);
         write!(f, "rounds      {replay}; because {}", reason(replay, analysis))
+    }
+}
+
+/// Which launches may be proved.
+fn proofs(footprint: &KernelFootprint) -> &'static str {
+    if footprint.can_be_proved() {
+        "may run without checks: where all that is lent, and no number wraps"
+    } else {
+        "checks stay for what is not known here, unless it is known of a launch"
     }
 }
 

@@ -9,8 +9,8 @@ use crate::{
     },
 };
 use farptr_rewrite::{
-    Analysis, Fold, Footprint, FootprintCache, Integers, Program, Proved, Reflection, RewriteError,
-    Variant, without_unused_capabilities, without_young_languages,
+    Analysis, Fold, Footprint, FootprintCache, Integers, KernelFootprint, Program, Proved,
+    Reflection, RewriteError, Variant, without_unused_capabilities, without_young_languages,
 };
 use std::{
     borrow::Cow,
@@ -250,6 +250,12 @@ impl Code {
     pub(crate) fn dense_roots(&self) -> impl Iterator<Item = usize> + use<> {
         let bits = self.dense_roots.load(Relaxed);
         (0..u64::BITS as usize).filter(move |root| bits >> root & 1 == 1)
+    }
+
+    /// What every launch touches, in words.
+    pub(crate) fn words_of_all_launches(&self) -> Result<KernelFootprint, &RewriteError> {
+        let Parsed { program, facts } = self.parsed()?;
+        Ok(program.footprints().of_kernel(&facts.analysis, &facts.push_names))
     }
 
     /// Operations of an invocation, as [`Footprints::operations`] counts them.

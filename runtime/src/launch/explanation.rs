@@ -50,7 +50,10 @@ impl fmt::Display for LaunchExplanation {
             None => {
                 f.write_str("own words   run: all that they touch is lent, and they end in time")
             }
-            Some(why) => write!(f, "own words   do not run: {why}"),
+            Some(why) => {
+                write!(f, "own words   do not run: {why}")?;
+                why.advice().map_or(Ok(()), |advice| write!(f, "\nadvice      {advice}"))
+            }
         }
     }
 }

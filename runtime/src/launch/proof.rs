@@ -95,6 +95,29 @@ pub enum NotLent {
     Misaligned,
 }
 
+impl Unproved {
+    /// What its user can do about it, if that is not plain from the reason.
+    pub(super) fn advice(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Accesses { .. } => {
+                "let indices depend on arguments and invocations alone, and compare each with a \
+                 length before its use; what memory holds may be cut off, as by `& mask` or `min`"
+            }
+            Self::Loops => {
+                "let each loop count, by a step that is not 0, to a bound that arguments decide"
+            }
+            Self::LoopLimit { .. } => "raise the limit, or give each invocation less to do",
+            Self::IdleLanes => "use a workgroup of a multiple of 16 invocations along x",
+            Self::Time { .. } => "allow more time, or launch parts",
+            Self::Argument { why: NotLent::ReadOnly, .. } => "lend it with `lend_mut`",
+            Self::Argument { why: NotLent::Nowhere | NotLent::Outside, .. } => {
+                "lend all that the lines above name, or pass a smaller length"
+            }
+            _ => return None,
+        })
+    }
+}
+
 impl fmt::Display for Unproved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

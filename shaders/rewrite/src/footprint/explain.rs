@@ -1,7 +1,11 @@
 //! A footprint in words.
 
-use crate::contract::analysis::{Analysis, Root};
+use crate::contract::analysis::{Analysis, Line, Root};
 use crate::footprint::result::{Footprint, RootBytes, SiteReach};
+
+/// Why a loop is not known to end.
+pub(super) const NO_COUNTER: &str =
+    "no counter of it is known to come nearer to a bound in each run";
 
 impl Footprint {
     /// Says in words what is known of a launch: a line for each argument that is touched, for each
@@ -41,32 +45,48 @@ impl Footprint {
             let sites = analysis.sites.iter().zip(&self.sites);
             lines.extend(sites.filter_map(|(site, reach)| {
                 let SiteReach::Unknown(why) = reach else { return None };
-                let place = site.line.as_ref().map(|at| format!(" at {}:{}", at.file, at.line));
-                let place = place.unwrap_or_default();
+                let place = place(site.line.as_ref());
                 Some(format!("not known: the {}{place}; {why}", site.instruction))
             }));
             if self.is_bounded() {
                 lines.push("every access is known".to_owned());
             }
-            lines.extend(self.loop_line());
+            lines.extend(self.loop_lines(analysis));
         }
         lines.iter().flat_map(|line| [line, "\n"]).collect()
     }
 
-    /// A line about the loops, if there are any.
-    fn loop_line(&self) -> Option<String> {
-        if self.loops.is_empty() {
-            return None;
+    /// How often loops run, or which are not known to end: by their lines if there are any.
+    fn loop_lines(&self, analysis: &Analysis) -> Vec<String> {
+        if let Some(runs) = self.loop_runs {
+            let line = format!("the loops of an invocation run at most {runs} times in all");
+            return if self.loops.is_empty() { Vec::new() } else { vec![line] };
         }
-        Some(match self.loop_runs {
-            Some(runs) => format!("the loops of an invocation run at most {runs} times in all"),
-            None => {
-                let loops = self.loops.iter().zip(1..).filter(|(runs, _)| runs.is_none());
-                let numbers: Vec<String> = loops.map(|(_, number)| format!("{number}")).collect();
-                format!("not known to end: loop {} of {}", numbers.join(", "), self.loops.len())
-            }
-        })
+        let unknown = self.loops.iter().enumerate().filter(|(_, runs)| runs.is_none());
+        let line = |at: usize| analysis.loop_lines.get(at).and_then(Option::as_ref);
+        let (known, nameless): (Vec<usize>, Vec<usize>) =
+            unknown.map(|(at, _)| at).partition(|&at| line(at).is_some());
+        let mut lines: Vec<String> = known
+            .into_iter()
+            .map(|at| format!("not known to end: the loop{}; {NO_COUNTER}", place(line(at))))
+            .collect();
+        if !nameless.is_empty() {
+            let numbers: Vec<String> = nameless.iter().map(|at| (at + 1).to_string()).collect();
+            let (numbers, all) = (numbers.join(", "), self.loops.len());
+            lines.push(format!("not known to end: loop {numbers} of {all}"));
+        }
+        if lines.is_empty() {
+            lines.push(
+                "the loops of an invocation may run too often in all to be counted".to_owned(),
+            );
+        }
+        lines
     }
+}
+
+/// A place in the source, if it is known.
+pub(super) fn place(line: Option<&Line>) -> String {
+    line.map(|at| format!(" at {}:{}", at.file, at.line)).unwrap_or_default()
 }
 
 /// The bytes of an argument that are touched.

@@ -53,7 +53,12 @@ pub enum Doubt {
 impl Doubt {
     /// Why a value says too little.
     pub(super) fn of(value: Option<Value>) -> Self {
-        match value.map(|value| value.trust) {
+        Self::of_trust(value.map(|value| value.trust))
+    }
+
+    /// Why a value that is relied on so far says too little.
+    pub(super) fn of_trust(trust: Option<Trust>) -> Self {
+        match trust {
             Some(Trust::Fixed) => Self::Unbounded,
             Some(Trust::Loose) => Self::Memory,
             Some(Trust::Void) | None => Self::Undefined,

@@ -164,6 +164,10 @@ impl Sum {
         };
         let quotient = |of: Option<Self>| {
             let of = of.filter(Self::is_natural)?;
+            if let Some((of, by)) = of.as_quotient().zip(divisor).and_then(|(of, by)| of.again(by))
+            {
+                return Self::given(Given::Quotient(Box::new(of), Box::new(by))).moved(-turns);
+            }
             let quotient = Given::Quotient(Box::new(of), Box::new(by.clone()));
             Self::given(quotient).moved(-turns)
         };
@@ -171,6 +175,17 @@ impl Sum {
         let exact = quotient(raised);
         let high = exact.clone().or_else(|| quotient(self.moved(-rest.min(0))));
         (exact, high)
+    }
+
+    /// A quotient of natural numbers by a number, and the number that is added to it.
+    fn as_quotient(&self) -> Option<Quotient<'_>> {
+        let mut terms = self.terms().filter(|(product, _)| !product.is_empty());
+        match (terms.next(), terms.next()) {
+            (Some(([Given::Quotient(of, by)], 1)), None) => {
+                Some(Quotient { of, by: by.as_constant()?, rest: self.rest() })
+            }
+            _ => None,
+        }
     }
 
     /// The number in a launch. `None` if it divides by 0, or has no such push constant.
@@ -194,6 +209,22 @@ impl Sum {
             }
             term.checked_add(sum)
         })
+    }
+}
+
+/// A quotient of a sum by a number, and what is added to it.
+struct Quotient<'s> {
+    of: &'s Sum,
+    by: i128,
+    rest: i128,
+}
+
+impl Quotient<'_> {
+    /// The sum and the number whose quotient, rounded down, is that by one more number.
+    fn again(&self, by: i128) -> Option<(Sum, Sum)> {
+        let all = self.by.checked_mul(by).filter(|_| self.by > 0 && by > 0)?;
+        let of = self.of.moved(self.rest.checked_mul(self.by)?).filter(Sum::is_natural)?;
+        Some((of, Sum::constant(all)))
     }
 }
 

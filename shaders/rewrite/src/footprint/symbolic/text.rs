@@ -2,6 +2,7 @@
 
 use crate::footprint::symbolic::bound::Bound;
 use crate::footprint::symbolic::sum::{Given, Sum};
+use std::cmp::Reverse;
 
 /// What the numbers of a launch are called.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +69,7 @@ impl Names<'_> {
     pub(super) fn sum(&self, of: &Sum) -> String {
         let mut terms: Vec<(&[Given], i128)> = of.terms().collect();
         // What is added comes before what is taken away, and a number at the end.
-        terms.sort_by_key(|(factors, times)| (factors.is_empty(), *times < 0));
+        terms.sort_by_key(|(of, times)| (of.is_empty(), *times < 0, Reverse(of.len())));
         let mut text = String::new();
         for (factors, times) in terms {
             let sign = match (text.is_empty(), times < 0) {
@@ -85,6 +86,8 @@ impl Names<'_> {
 
     pub(super) fn bound(&self, of: &Bound) -> String {
         let parts = |all: &[Bound]| {
+            let mut all: Vec<&Bound> = all.iter().collect();
+            all.sort_by_key(|of| of.as_constant().is_some());
             let parts: Vec<String> = all.iter().map(|of| self.bound(of)).collect();
             parts.join(", ")
         };

@@ -193,13 +193,8 @@ impl<'p> Walk<'p> {
         }
         for touch in &of.acts.accesses {
             let address = touch.address.map(|at| value(values, at));
-            let doubt = |of: &Option<Range>| match of.as_ref().map(|of| of.trust) {
-                Some(Trust::Fixed) => Doubt::Unbounded,
-                Some(Trust::Loose) => Doubt::Memory,
-                Some(Trust::Void) | None => Doubt::Undefined,
-            };
             let root = address.as_ref().and_then(|of| of.root);
-            let why = doubt(&address);
+            let why = Doubt::of_trust(address.as_ref().map(|of| of.trust));
             let is_known = |of: &Range| of.root.is_some() && of.low.is_some() && of.high.is_some();
             let place = match address.filter(is_known) {
                 Some(_) if !touch.is_aligned => Err((root, Doubt::Alignment)),
@@ -210,12 +205,7 @@ impl<'p> Walk<'p> {
         for index in &of.acts.indices {
             let (site, length) = (index.site, index.length.unwrap_or_default());
             let found = index.index.map(|at| value(values, at));
-            let trust = found.as_ref().map(|of| of.trust);
-            let why = match trust {
-                Some(Trust::Fixed) => Doubt::Unbounded,
-                Some(Trust::Loose) => Doubt::Memory,
-                Some(Trust::Void) | None => Doubt::Undefined,
-            };
+            let why = Doubt::of_trust(found.as_ref().map(|of| of.trust));
             let index = found.filter(|of| of.is_natural() && of.high.is_some()).ok_or(why);
             self.log.push(Found::Index { site, index, length });
         }
@@ -269,10 +259,16 @@ impl<'p> Walk<'p> {
         }
         self.records = records;
         let mark = self.log.len();
-        // What really came around is less, which a further pass has to show.
-        let narrow = self.around(header, &entry);
+        // What really came around is less, which a further pass has to show. No counter goes
+        // further than its steps in all runs, whatever that pass shows.
+        let counted = self.counted(header, &entry);
+        let met = |around: Vec<Range>| -> Vec<Range> {
+            let both = around.into_iter().zip(&counted);
+            both.map(|(range, most)| range.meet(most).unwrap_or(range)).collect()
+        };
+        let narrow = met(self.around(header, &entry));
         self.pass(header, &narrow, from, to)?;
-        if !covers(&narrow, &self.around(header, &entry)) {
+        if !covers(&narrow, &met(self.around(header, &entry))) {
             self.log.truncate(mark);
             self.pass(header, &at_start, from, to)?;
         }
@@ -322,6 +318,25 @@ impl<'p> Walk<'p> {
         }
     }
 
+    /// How far counters go in a loop, by the last pass: a range for each phi of its start.
+    fn counted(&self, header: usize, entry: &[Range]) -> Vec<Range> {
+        let mut all: Vec<Range> =
+            entry.iter().map(|of| Range { root: of.root, ..Range::any(Trust::Fixed) }).collect();
+        let edges = &self.plan.edges;
+        let mut ways = self.plan.blocks[header].ins.iter().filter(|&&edge| edges[edge].is_back);
+        let (Some(&edge), None) = (ways.next(), ways.next()) else { return all };
+        let Some(arrival) = &self.arrivals[edge] else { return all };
+        let counters = || edges[edge].counters.iter().zip(&arrival.counts);
+        let Some(returns) = counters().find_map(|(by, of)| returns(by, of)) else { return all };
+        for (counter, (_, step)) in counters() {
+            let Some(entry) = entry.get(counter.phi) else { continue };
+            if let Some(range) = reached(counter.change, entry, step, &returns) {
+                all[counter.phi] = range;
+            }
+        }
+        all
+    }
+
     /// The step that has to be above 0 for a loop to end. `None` if it is not known to.
     fn ends(&self, header: usize) -> Option<Bound> {
         let edges = &self.plan.edges;
@@ -360,6 +375,39 @@ fn least_step(counter: &Counter, (before, step): &(Range, Range)) -> Option<Boun
     up.or_else(|| down.filter(|step| before.low.is_some() && leads(step)))
 }
 
+/// How often a loop goes back to its start at most, by a counter that changes by a step.
+fn returns(counter: &Counter, (before, step): &(Range, Range)) -> Option<Bound> {
+    let is_usable = |of: &Range| of.root.is_none() && of.trust == Trust::Fixed;
+    let steps = matches!(counter.change, Change::Plus | Change::Minus);
+    if !steps || !is_usable(before) || !is_usable(step) || !step.is_at_least(1) {
+        return None;
+    }
+    let by = step.low.as_ref()?.as_sum()?;
+    let distance = before.high.as_ref()?.minus(before.low.as_ref()?)?;
+    distance.map(&|of| of.divided(by).1)?.moved(1)
+}
+
+/// The values of a counter at the start of a loop that goes back so often at most.
+fn reached(change: Change, entry: &Range, step: &Range, returns: &Bound) -> Option<Range> {
+    if entry.trust != Trust::Fixed || step.trust != Trust::Fixed || !step.is_natural() {
+        return None;
+    }
+    let far = step.high.as_ref()?.times(returns)?;
+    // A loop that never goes back leaves the counter as it was.
+    let (low, high) = match change {
+        Change::Plus => {
+            let high = entry.high.as_ref()?;
+            (entry.low.clone(), Some(high.plus(&far)?.max(high.clone())?))
+        }
+        Change::Minus => {
+            let low = entry.low.as_ref()?;
+            (Some(low.minus(&far)?.min(low.clone())?), entry.high.clone())
+        }
+        _ => return None,
+    };
+    Some(Range { root: entry.root, ..Range::new(low, high) })
+}
+
 /// Whether a number that is not 0 is halved, or doubled up to a bound, or more.
 fn scales(change: Change, before: &Range, step: &Range) -> bool {
     let least = match change {
@@ -394,7 +442,8 @@ fn widened(old: &[Range], next: &[Range], gives_up: bool) -> Vec<Range> {
         if gives_up || all.root != old.root {
             return Range::any(all.trust.max(Trust::Loose));
         }
-        let low = if old.has_low(next) { all.low.clone() } else { None };
+        let zero = next.is_natural().then(|| Bound::constant(0));
+        let low = if old.has_low(next) { all.low.clone() } else { zero };
         let high = if old.has_high(next) { all.high.clone() } else { None };
         let least = old.least_number().filter(|_| old.has_least(next));
         let wide = Range { low, least: None, high, trust: all.trust, root: all.root };

@@ -1,6 +1,7 @@
 //! What is known of a kernel, in words.
 
-use crate::contract::analysis::{AccessKind, Analysis, Check, Line, Root, Site};
+use crate::contract::analysis::{AccessKind, Analysis, Check, Root, Site};
+use crate::footprint::explain::{NO_COUNTER, place};
 use crate::footprint::symbolic::bound::Bound;
 use crate::footprint::symbolic::sum::Sum;
 use crate::footprint::symbolic::text::Names;
@@ -10,9 +11,9 @@ use std::fmt;
 
 /// The bytes that a kernel touches in any launch, in words: `reads x[0..n], writes y[0..n]`.
 ///
-/// [`Footprints::of_kernel`](crate::Footprints::of_kernel) gives one. The numbers of the push constants have their
-/// names; `invocations.x` is how many invocations a launch has along x, and `groups.x` how many
-/// workgroups. An element is what the kernel indexes.
+/// [`Footprints::of_kernel`](crate::Footprints::of_kernel) gives one. The numbers of the push
+/// constants have their names; `invocations.x` is how many invocations a launch has along x, and
+/// `groups.x` how many workgroups. An element is what the kernel indexes.
 ///
 /// It holds for launches in which the numbers among the push constants are not negative (their
 /// highest bit is not set), nothing is divided by 0, and no sum, product or conversion leaves the
@@ -195,7 +196,7 @@ impl Writer<'_> {
 
     /// What is not known of a site, or what it depends on besides arguments.
     fn site(&mut self, site: &Site, reach: &Reach) {
-        let place = at(site.line.as_ref());
+        let place = place(site.line.as_ref());
         let lines = match reach {
             Reach::Bytes(_) => return,
             Reach::Own(all) => {
@@ -241,12 +242,11 @@ impl Writer<'_> {
     fn of_loop(&mut self, number: usize, steps: Option<&[Bound]>) {
         let line = self.analysis.loop_lines.get(number).and_then(Option::as_ref);
         let name = match line {
-            Some(_) => format!("the loop{}", at(line)),
+            Some(_) => format!("the loop{}", place(line)),
             None => format!("loop {} of {}", number + 1, self.analysis.loops),
         };
         let Some(steps) = steps else {
-            let why = "no counter of it is known to come nearer to a bound in each run";
-            return self.doubts.push(format!("not known to end: {name}; {why}"));
+            return self.doubts.push(format!("not known to end: {name}; {NO_COUNTER}"));
         };
         for step in steps.iter().filter(|step| !step.is_at_least(1)) {
             let line = format!("only if {} > 0: {name} ends", self.names.bound(step));
@@ -280,11 +280,6 @@ fn noun(access: AccessKind) -> &'static str {
         AccessKind::Write => "write",
         AccessKind::Atomic => "atomic access",
     }
-}
-
-/// A place in the source.
-fn at(line: Option<&Line>) -> String {
-    line.map(|of| format!(" at {}:{}", of.file, of.line)).unwrap_or_default()
 }
 
 /// Bytes as elements of a size, rounded. `None` if that is not the same in every launch.

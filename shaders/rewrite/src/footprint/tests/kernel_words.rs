@@ -76,6 +76,13 @@ fn loops_end_where_their_bounds_are() {
         "for (uint i = n; i > 0; i--) y.at[i - 1] = 1;",
         "writes y[0..n]; every access is known",
     );
+    // A counter beside that which ends the loop: one step more than it takes.
+    assert_words(
+        "if (gid >= n) return; float sum = 0; uint p = gid;
+         for (uint j = 0; j < m; j++) { sum += x.at[p]; p += n; }
+         y.at[gid] = sum;",
+        "reads x[0..n * m + n], writes y[0..n]; every access is known",
+    );
     assert_words(
         "for (uint i = 0; i != n; i++) y.at[i] = 1;",
         "not known: the write of y; a number may wrap, be negative, or have no bound\n\
@@ -120,7 +127,7 @@ fn neighbours_move_the_ends() {
     );
     assert_words(
         "if (gid < n) y.at[gid & 31] = x.at[gid % m];",
-        "reads x[0..m], writes y[0..32]; every access is known",
+        "reads x[0..m], writes y[0..min(n, 32)]; every access is known",
     );
 }
 

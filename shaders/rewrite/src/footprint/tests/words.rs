@@ -62,3 +62,24 @@ void main() { U(p.b).d[gl_GlobalInvocationID.x / (p.n - 64u)] = 1; }";
     let text = explain("a kernel", &words);
     assert!(text.starts_with("nothing is known of this launch: it may divide by 0"), "{text}");
 }
+
+#[test]
+fn loops_that_may_not_end_have_lines() {
+    let glsl = "#version 460
+#extension GL_EXT_buffer_reference : require
+#extension GL_EXT_buffer_reference_uvec2 : require
+layout(local_size_x = 64) in;
+layout(buffer_reference, std430, buffer_reference_align = 4) buffer U { uint d[]; };
+layout(push_constant) uniform P { uvec2 b; uint n; } p;
+void main() {
+    for (uint i = 0u; i < p.n; i++) {
+        while (U(p.b).d[i] != 0u) { U(p.b).d[i] = 1u; }
+    }
+}";
+    let Some(words) = crate::tests::tools::compile(glsl, "vulkan1.2", &["-g"]) else { return };
+    let text = explain("a kernel", &words);
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("not known to end")).collect();
+    let [line] = lines[..] else { panic!("{text}") };
+    assert!(line.starts_with("not known to end: the loop at "), "{text}");
+    assert!(line.contains(":9; no counter of it is known to come nearer"), "{text}");
+}
