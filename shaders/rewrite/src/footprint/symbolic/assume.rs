@@ -222,7 +222,8 @@ fn operands(node: &Node, met: &Range, one: &Range, other: &Range) -> [Range; 2] 
             [Range::new(low, high), nothing()]
         }
         (Op::SignExtend, _) => [met.clone(), nothing()],
-        (Op::ZeroExtend | Op::Truncate, _) if one.is_natural() => [met.clone(), nothing()],
+        (Op::ZeroExtend, _) if one.is_natural() => [met.clone(), nothing()],
+        (Op::Truncate, _) if one.fits(node.width) => [met.clone(), nothing()],
         (Op::SMin, _) => [(); 2].map(|()| Range { high: None, ..met.clone() }),
         (Op::SMax, _) => [(); 2].map(|()| Range::new(None, met.high.clone())),
         (Op::UMin, _) if one.is_natural() && other.is_natural() => {

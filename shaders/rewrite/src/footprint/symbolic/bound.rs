@@ -98,6 +98,17 @@ impl Bound {
         }
     }
 
+    /// A number that it is shown to be at most in every launch.
+    pub(super) fn most_number(&self) -> Option<i128> {
+        match self {
+            Self::Sum(sum) => sum.most(),
+            Self::Min(all) => all.iter().filter_map(Self::most_number).min(),
+            Self::Max(all) => {
+                all.iter().map(Self::most_number).reduce(|one, other| Some(one?.max(other?)))?
+            }
+        }
+    }
+
     /// Whether it is shown to be at least a number in every launch.
     pub(super) fn is_at_least(&self, number: i128) -> bool {
         self.least_number().is_some_and(|least| least >= number)

@@ -4,7 +4,7 @@
 //! something of numbers only where these are shown not to be negative.
 
 use crate::footprint::mutant::{self, Mutant};
-use crate::footprint::op::{Node, NodeId, Op};
+use crate::footprint::op::{NO_UNSIGNED_WRAP, Node, NodeId, Op};
 use crate::footprint::plan::Plan;
 use crate::footprint::symbolic::bound::Bound;
 use crate::footprint::symbolic::range::Range;
@@ -66,7 +66,13 @@ pub(super) fn range(
         Op::Rest => remainder(&a, &number(&of(2)), from),
         _ => computed(node, &a, &b, from),
     };
-    result.trusted(trust)
+    let may_wrap = node.flags & NO_UNSIGNED_WRAP != 0 && !keeps(node.op, &a, &b, &result);
+    result.trusted(if may_wrap { Trust::Void } else { trust })
+}
+
+/// Whether a result is shown not to wrap without a sign, if it does not with one.
+fn keeps(op: Op, a: &Range, b: &Range, result: &Range) -> bool {
+    a.is_natural() && b.is_natural() && (op != Op::Sub || result.is_natural())
 }
 
 /// The range of a node that was computed; any number otherwise.
@@ -116,9 +122,8 @@ fn computed(node: &Node, a: &Range, b: &Range, from: u8) -> Range {
         Op::Equal | Op::ULess | Op::SLess => comparison(node.op, a, b),
         Op::Carry => Range::constants(0, 1),
         Op::ZeroExtend if !a.is_natural() => Range::constants(0, top(from).into()),
-        // A number is taken to fit into what it is made.
         Op::ZeroExtend | Op::SignExtend => a.clone(),
-        Op::Truncate if a.low.is_some() && a.high.is_some() => a.clone(),
+        Op::Truncate if a.fits(node.width) => a.clone(),
         Op::UMin | Op::UMax | Op::SMin | Op::SMax => extreme(node.op, a, b),
         Op::SAbs if a.is_natural() => a.clone(),
         // An index that may have its highest bit set is read in two ways.

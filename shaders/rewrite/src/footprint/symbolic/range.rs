@@ -1,7 +1,7 @@
 //! The numbers that a value may be in a launch, as bounds that the launch decides.
 
 use crate::footprint::symbolic::bound::Bound;
-use crate::footprint::value::Trust;
+use crate::footprint::value::{Trust, least, most};
 use std::cmp::max;
 
 /// An interval of numbers with a sign; a truth value is 0 or 1.
@@ -94,6 +94,13 @@ impl Range {
 
     pub(super) fn is_at_least(&self, number: i128) -> bool {
         self.least_number().is_some_and(|least| least >= number)
+    }
+
+    /// Whether it is shown to be a number with a sign of a width, in every launch.
+    pub(super) fn fits(&self, width: u8) -> bool {
+        let most_number = self.high.as_ref().and_then(Bound::most_number);
+        let is_small = most_number.is_some_and(|number| number <= most(width).into());
+        is_small && self.is_at_least(least(width).into())
     }
 
     /// Whether all of it is shown to be at least a bound.

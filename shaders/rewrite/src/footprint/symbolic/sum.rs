@@ -1,5 +1,6 @@
 //! Sums of products of the numbers that a launch is given.
 
+use crate::footprint::value::most;
 use std::collections::BTreeMap;
 
 /// The most products of a sum, and the most factors of a product.
@@ -17,6 +18,16 @@ pub(in crate::footprint) enum Given {
     Groups(u8),
     /// The quotient of a sum that is not negative by one that is at least 1, rounded down.
     Quotient(Box<Sum>, Box<Sum>),
+}
+
+impl Given {
+    fn most(&self) -> Option<i128> {
+        match self {
+            Self::Push(_, width) => Some(most(*width).into()),
+            Self::Groups(_) => Some(u32::MAX.into()),
+            Self::Quotient(of, by) => Some(of.most()? / by.least()?.max(1)),
+        }
+    }
 }
 
 /// A sum of products, each times a number. The product of nothing is 1.
@@ -106,6 +117,17 @@ impl Sum {
             }
         }
         Some(least)
+    }
+
+    /// A number that it is at most in every launch.
+    pub(super) fn most(&self) -> Option<i128> {
+        self.terms().try_fold(0i128, |sum, (product, times)| {
+            if times < 0 && !product.is_empty() {
+                return Some(sum);
+            }
+            let term = product.iter().try_fold(times, |term, of| term.checked_mul(of.most()?))?;
+            sum.checked_add(term)
+        })
     }
 
     /// Whether it is 0 or more in every launch.

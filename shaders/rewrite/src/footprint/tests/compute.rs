@@ -208,7 +208,6 @@ fn leaves(op: Op, (a, b, from): (u64, u64, u8), (result, width): (u64, u8)) -> b
         Op::IMul => x * y,
         Op::SNegate => -x,
         Op::ShiftLeftLogical => x << b,
-        Op::UConvert | Op::SConvert if width < from => x,
         _ => return false,
     };
     exact != i128::from(extend(result, width))

@@ -9,7 +9,7 @@ use crate::footprint::result::SiteReach;
 use crate::footprint::symbolic::{Reach, Symbolic};
 use crate::tests::tools::optimise;
 use crate::{Program, Reflection, Root};
-use rspirv::binary::Assemble;
+use rspirv::binary::{Assemble, Disassemble};
 use rspirv::dr::load_words;
 use std::fmt::Write;
 
@@ -74,6 +74,9 @@ fn run(seed: u64, optimised: bool, known: &mut Known) -> Option<String> {
         let trace = Machine::new(&program.module, &program.push, place, seed).run();
         let launch = (&program.push[..], program.groups);
         if let Some(why) = wrong(&symbolic, &trace, launch, known) {
+            if super::oracle::number("FARPTR_PROGRAMS_COUNT") == Some(1) {
+                eprintln!("{}", program.module.disassemble());
+            }
             return Some(format!("{place:?}: {why}"));
         }
     }
@@ -92,7 +95,8 @@ fn what_programs_touch_is_within_the_bounds_of_all_launches() {
         let count = number("FARPTR_PROGRAMS_COUNT").unwrap_or(default);
         let mut known = Known::default();
         let found = first_wrong(optimised, count, &mut known);
-        assert_eq!(found, None, "optimised: {optimised}");
+        let how = "FARPTR_PROGRAMS_SEED with FARPTR_PROGRAMS_COUNT=1 shows it";
+        assert_eq!(found, None, "optimised: {optimised}; {how}");
         let Known { accesses, bounded, depending } = known;
         println!("{bounded} of {accesses} accesses bounded, {depending} by what a launch decides");
         let shows = bounded * 5 > accesses && depending * 20 > accesses;
