@@ -10,8 +10,9 @@ use std::{
     iter::{once, repeat},
 };
 
-/// The facts about a kernel: what every launch of it touches (`reads x[0..n]`), its accesses, how each is checked, and how a launch in rounds undoes a
-/// round with faults. Printable, one fact per line.
+/// The facts about a kernel: what every launch of it touches (`reads x[0..n]`), its accesses, how
+/// each is checked, and how a launch in rounds undoes a round with faults. Printable, one fact per
+/// line.
 ///
 /// [`Kernel::explain`](crate::Kernel::explain) and
 /// [`RawKernel::explain`](crate::RawKernel::explain) give one. The wording may change; use the

@@ -5,20 +5,11 @@ use crate::footprint::op::{Node, NodeId, Op};
 use crate::footprint::symbolic::bound::Bound;
 use crate::footprint::symbolic::compute::{Ranges, less, number, value};
 use crate::footprint::symbolic::range::Range;
-use crate::footprint::symbolic::walk::Walk;
+use crate::footprint::symbolic::state::{State, Walk, common};
 use crate::footprint::value::{Trust, to_signed, top};
 
 /// How far conclusions are drawn from one node to another.
 const MOST_DEPTH: u32 = 8;
-
-/// What is known at a place of a block.
-#[derive(Clone, Debug, Default)]
-pub(super) struct State {
-    /// The ranges of what the block computes.
-    pub(super) values: Ranges,
-    /// Ranges beyond those of computations.
-    pub(super) facts: Ranges,
-}
 
 impl Walk<'_> {
     /// Concludes that a truth value is this one. Returns whether that can be.
@@ -244,10 +235,4 @@ fn met(one: &Ranges, other: &Ranges) -> Ranges {
         all.insert(node, both.unwrap_or_else(|| known.clone()));
     }
     all
-}
-
-/// The facts that hold on both of two ways.
-pub(super) fn common(one: &Ranges, other: &Ranges) -> Ranges {
-    let both = one.iter().filter_map(|(node, known)| Some((*node, known.hull(other.get(node)?))));
-    both.collect()
 }

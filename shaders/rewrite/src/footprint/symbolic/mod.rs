@@ -7,6 +7,7 @@ mod assume;
 mod bound;
 mod compute;
 mod range;
+mod state;
 mod sum;
 mod text;
 mod walk;
@@ -16,7 +17,7 @@ pub use words::KernelFootprint;
 
 use crate::footprint::plan::Plan;
 use crate::footprint::symbolic::bound::Bound;
-use crate::footprint::symbolic::walk::{Found, Walk};
+use crate::footprint::symbolic::state::{Found, Walk};
 use crate::footprint::unknown::{Doubt, Unknown};
 use crate::footprint::value::Trust;
 

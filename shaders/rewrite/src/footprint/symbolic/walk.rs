@@ -4,11 +4,11 @@
 use crate::footprint::acts::Division;
 use crate::footprint::flow::When;
 use crate::footprint::nest::Step;
-use crate::footprint::plan::{Change, Counter, Plan};
-use crate::footprint::symbolic::assume::{State, common};
+use crate::footprint::plan::{Change, Counter};
 use crate::footprint::symbolic::bound::Bound;
 use crate::footprint::symbolic::compute::{Ranges, number, range, value};
 use crate::footprint::symbolic::range::Range;
+use crate::footprint::symbolic::state::{Arrival, Found, State, Walk, common};
 use crate::footprint::unknown::{Doubt, Unknown};
 use crate::footprint::value::Trust;
 
@@ -17,57 +17,7 @@ const MOST_WORK: usize = 1 << 15;
 /// The most passes in which the ranges at a loop's start are widened one by one.
 const MOST_PASSES: usize = 6;
 
-/// Something that the evaluation has found.
-#[derive(Clone, Debug)]
-pub(super) enum Found {
-    /// An access: the range of its first byte behind its argument.
-    Access { site: usize, place: Result<Range, (Option<u32>, Doubt)>, bytes: u32 },
-    /// An index into a variable of the kernel's own, which has so many elements.
-    Index { site: usize, index: Result<Range, Doubt>, length: u64 },
-    /// It may do what the specification does not define.
-    Undefined,
-    /// A loop, and the step that has to be above 0 for it to end. `None`: it is not known to end.
-    Loop { which: usize, ends: Option<Bound> },
-}
-
-/// The ranges that came by a way the last time that it was taken.
-#[derive(Clone, Debug)]
-pub(super) struct Arrival {
-    pub(super) facts: Ranges,
-    /// A range for each phi of the block that the way leads to.
-    pub(super) moves: Vec<Range>,
-    /// A counter's range before its step and its step, for each of the way's counters.
-    counts: Vec<(Range, Range)>,
-}
-
-/// An evaluation.
-pub(super) struct Walk<'p> {
-    pub(super) plan: &'p Plan,
-    local_size: [u32; 3],
-    phis: Vec<Range>,
-    /// How far the branch of each block may be relied on to go the same way again.
-    branches: Vec<Trust>,
-    pub(super) arrivals: Vec<Option<Arrival>>,
-    pub(super) log: Vec<Found>,
-    /// Whether what is found counts: not while loops are being tried out.
-    records: bool,
-    work: usize,
-}
-
-impl<'p> Walk<'p> {
-    pub(super) fn new(plan: &'p Plan, local_size: [u32; 3]) -> Self {
-        Self {
-            plan,
-            local_size,
-            phis: vec![Range::any(Trust::Void); plan.graph.phis.len()],
-            branches: vec![Trust::Fixed; plan.blocks.len()],
-            arrivals: vec![None; plan.edges.len()],
-            log: Vec::new(),
-            records: true,
-            work: 0,
-        }
-    }
-
+impl Walk<'_> {
     /// Evaluates steps, from one position to another.
     pub(super) fn steps(&mut self, mut from: usize, to: usize) -> Result<(), Unknown> {
         while from < to {
@@ -83,11 +33,6 @@ impl<'p> Walk<'p> {
             };
         }
         Ok(())
-    }
-
-    /// How far the branches of blocks may be relied on to choose the same way again.
-    fn choice(&self, blocks: &[usize]) -> Trust {
-        blocks.iter().map(|&block| self.branches[block]).max().unwrap_or(Trust::Fixed)
     }
 
     /// Evaluates a block, with what came by the ways to it.

@@ -16,8 +16,8 @@ use std::fmt;
 /// `groups.x` how many workgroups. An element is what the kernel indexes.
 ///
 /// It holds for launches in which the numbers among the push constants are not negative (their
-/// highest bit is not set), nothing is divided by 0, and no sum, product or shift leaves the numbers
-/// with a sign of its width. The bounds may be too large, never too small. It is for people
+/// highest bit is not set), nothing is divided by 0, and no sum, product or shift leaves the
+/// numbers with a sign of its width. The bounds may be too large, never too small. It is for people
 /// to read: whether a launch is proved is decided by its own [`Footprint`](crate::Footprint).
 ///
 /// The wording may change.
