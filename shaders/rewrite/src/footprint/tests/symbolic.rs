@@ -14,7 +14,7 @@ use rspirv::dr::load_words;
 use std::fmt::Write;
 
 /// How many programs are run by default, and how many of them are optimised, too.
-const COUNT: u64 = 300;
+const COUNT: u64 = 400;
 const OPTIMISED_COUNT: u64 = 60;
 
 /// What the shipped kernels touch, in words.
