@@ -11,7 +11,7 @@ use crate::{
     queue,
 };
 use ash::vk;
-use std::{ffi::c_void, time::Duration};
+use std::{ffi::c_void, sync::Once, time::Duration};
 
 /// How long a lost device's driver may go on before it is left as it is.
 const GRACE: Duration = Duration::from_secs(10);
@@ -86,3 +86,19 @@ static AT_EXIT: extern "C" fn() = {
     }
     at_exit
 };
+
+/// Waits, when the process ends by `exit`, for what the driver goes on with on lost devices that
+/// nobody destroyed: it works with statics that end then.
+///
+/// Handlers run from the last to the first, and the driver's statics were made before a device
+/// was lost.
+pub(crate) fn settle_at_exit() {
+    extern "C" fn settle() {
+        let lost = Device::all().into_iter().filter(|device| device.is_lost());
+        lost.for_each(|device| _ = queue::settle(&device, GRACE));
+    }
+    static ONCE: Once = Once::new();
+    // SAFETY: the function takes nothing, and the library stays: the loader unloads no layer while
+    // a device lives.
+    ONCE.call_once(|| _ = unsafe { libc::atexit(settle) });
+}

@@ -6,6 +6,7 @@
 
 use crate::{
     counters::{Count, Counters},
+    create,
     faults::Call,
     heaps::Heaps,
     held::Recordings,
@@ -178,6 +179,7 @@ impl Device {
 
     /// From here on the device is lost, whatever the driver is doing.
     pub(crate) fn lose(&self) {
+        create::settle_at_exit();
         self.lost.store(true, Relaxed);
         self.counters.raise_to(Count::Lost, 1);
     }
