@@ -99,6 +99,16 @@ const WAYS: [Between; 4] = [Between::Nothing, Between::Again, Between::Lend, Bet
 fn check(name: &str, ways: &[Between], builder: impl Fn() -> RuntimeBuilder) -> Vec<Held> {
     let checked = ways.iter().map(|&between| {
         let runtime = common::build(builder())?;
+        if !common::batches_are_filled(&runtime) {
+            common::skip("a card gets as many launches at once as it seems to have time for");
+            return None;
+        }
+        if matches!(between, Between::Lend) && common::memory_is_shadowed() {
+            common::skip(
+                "a longer slice is copied where its pages are imported at other addresses",
+            );
+            return None;
+        }
         let [early, all] = held(&runtime, between);
         assert_eq!(early, all, "{name}, {between:?}: memory grows with the launches");
         assert!(all.tables <= TABLES, "{name}, {between:?}: {all:?}");
