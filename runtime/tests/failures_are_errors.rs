@@ -5,7 +5,8 @@
 //!
 //! # Safety
 //!
-//! Memory that was lent to a scope whose device was lost is leaked, and not looked at.
+//! Memory that was lent to a scope whose device was lost is leaked, and not looked at. A kernel made
+//! at run time is valid because a compiler made it; it is not launched unchecked.
 #![allow(unsafe_code, reason = "a scope that fails leaks what it was lent")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
@@ -17,6 +18,7 @@ use farptr::shaders::{affine, hadamard, saxpy};
 use farptr::{
     AccessMode, Backing, Error, Grid, LaunchError, LaunchOptions, Runtime, RuntimeBuilder,
 };
+use farptr_kernel_cases::text;
 use std::collections::BTreeSet;
 
 /// The calls that fail, if the environment asks for no number of them.
@@ -28,6 +30,19 @@ const DEVICES: [&str; 2] = ["lavapipe", "nvidia"];
 const N: usize = 20_000;
 /// More than a batch.
 const LAUNCHES: u16 = 70;
+
+/// Writes the low word of the host's address of `z`.
+const ADDRESSES: &str = "#version 460
+    #extension GL_EXT_buffer_reference2 : require
+    #extension GL_EXT_buffer_reference_uvec2 : require
+    #extension GL_EXT_scalar_block_layout : require
+    layout(local_size_x = 16) in;
+    layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U { uint at[]; };
+    layout(push_constant) uniform Push { uvec2 z; uint n; };
+    void main() {
+        uint i = gl_GlobalInvocationID.x;
+        if (i < n) U(z).at[i] = i + z.x;
+    }";
 
 /// The modes that a device has.
 fn modes() -> Vec<(&'static str, RuntimeBuilder)> {
@@ -136,6 +151,29 @@ fn overwrite(runtime: &Runtime) -> Result<(), Error> {
     done
 }
 
+/// As [`overwrite`], by a launch that needs checks on copies, since it takes the address for a number,
+/// in a scope that fails after it: the array is as it was, or written as a whole.
+#[allow(unsafe_code, reason = "the words come from a compiler")]
+fn overwrite_with_checks(runtime: &Runtime) -> Result<(), Error> {
+    let words = text::whole_glsl("addresses.comp", ADDRESSES);
+    // SAFETY: the words are the compiler's.
+    let kernel = unsafe { runtime.raw_kernel("addresses", &words) }?;
+    let mut z = vec![9u32; N];
+    let (mut low, mut launched) = (0, None);
+    let failed: Result<(), Error> = runtime.scope(|s| {
+        let z = s.lend_mut(&mut z)?.ptr().address();
+        low = u32::try_from(z & u64::from(u32::MAX)).unwrap();
+        let push = [&z.to_le_bytes()[..], &u32::try_from(N).unwrap().to_le_bytes()].concat();
+        launched = Some(s.launch_raw(&kernel, Grid::cover(N), &push, &LaunchOptions::new()));
+        Ok(s.launch_raw(&kernel, Grid::cover(0), &push, &LaunchOptions::new())?)
+    });
+    assert!(failed.is_err());
+    let is_written = (low..).zip(&z).all(|(expected, z)| *z == expected);
+    let was_launched = matches!(launched, Some(Ok(())));
+    assert!(z == [9; N] || (was_launched && is_written), "{:?} after {launched:?}", &z[..4]);
+    launched.map_or(Err(failed.unwrap_err()), |launched| Ok(launched?))
+}
+
 /// As [`go_on`], with a transaction that leaves what was lent between launches that do not.
 fn go_on_after_a_transaction(runtime: &Runtime) -> Result<(), Error> {
     let kernel = runtime.kernel::<affine::Kernel>()?;
@@ -166,7 +204,7 @@ fn bytes_that_no_kernel_writes_survive_a_failure() {
         let copies = Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy);
         let Ok(runtime) = copies.no_pipeline_cache().build() else { return };
         let went = go_on_after_a_transaction(&runtime).and(go_on(&runtime));
-        let went = overwrite(&runtime).and(went);
+        let went = overwrite(&runtime).and(overwrite_with_checks(&runtime)).and(went);
         return println!("\nwent on: {:?}", went.map_err(drop));
     }
     if common::runtime().is_none() {

@@ -118,6 +118,42 @@ fn an_array_is_copied_for_a_launch_that_is_proved_but_for_its_loops() {
     assert_eq!(launch(200), (1, BYTES));
 }
 
+/// Writes the low word of the host's address of `z`, which own words do not know on copies.
+const ADDRESSES: &str = "#version 460
+    #extension GL_EXT_buffer_reference2 : require
+    #extension GL_EXT_buffer_reference_uvec2 : require
+    #extension GL_EXT_scalar_block_layout : require
+    layout(local_size_x = 16) in;
+    layout(buffer_reference, scalar, buffer_reference_align = 4) buffer U { uint at[]; };
+    layout(push_constant) uniform Push { uvec2 z; uint n; };
+    void main() {
+        uint i = gl_GlobalInvocationID.x;
+        if (i < n) U(z).at[i] = i + z.x;
+    }";
+
+#[test]
+#[allow(unsafe_code, reason = "the words come from a compiler")]
+fn an_array_is_copied_for_a_launch_that_takes_its_address_for_a_number() {
+    let Some(runtime) = copying(|builder| builder) else { return };
+    let words = text::whole_glsl("addresses.comp", ADDRESSES);
+    // SAFETY: the words are the compiler's.
+    let kernel = unsafe { runtime.raw_kernel("addresses", &words) }.unwrap();
+    let mut z = vec![9u32; N];
+    let before = runtime.stats();
+    let mut low = 0;
+    runtime
+        .scope(|s| {
+            let z = s.lend_mut(&mut z)?.ptr().address();
+            low = u32::try_from(z & u64::from(u32::MAX)).unwrap();
+            let push = [&z.to_le_bytes()[..], &u32::try_from(N).unwrap().to_le_bytes()].concat();
+            Ok(s.launch_raw(&kernel, Grid::cover(N), &push, &LaunchOptions::new())?)
+        })
+        .unwrap();
+    assert!((low..).zip(&z).all(|(expected, z)| *z == expected));
+    let since = runtime.stats().since(&before);
+    assert_eq!((since.proved_launches, since.bytes_in), (0, BYTES));
+}
+
 #[test]
 fn an_array_that_is_read_too_is_copied() {
     let Some(runtime) = copying(|builder| builder) else { return };

@@ -15,10 +15,7 @@ use farptr_rewrite::{
 use std::{
     borrow::Cow,
     fmt,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 /// A form of a kernel.
@@ -80,9 +77,9 @@ pub(crate) struct Code {
     proved: Mutex<List<ProvedForm, Option<Arc<Pipeline>>>>,
     /// Whether the pass can make the forms with checks that launches would run otherwise.
     checkable: Mutex<List<Variant, bool>>,
-    /// Bit `k` stands for the root at position `k` of the analysis: a launch has needed half of the
-    /// lend that it led to, and nobody knew before.
-    dense_roots: AtomicU64,
+    /// For roots of the analysis, by position: the most pages that a launch missed of the lend that
+    /// the root led to, where that was half of it.
+    gathered: Mutex<List<usize, usize>>,
 }
 
 /// Values by their keys. A kernel has few forms, so that comparing each costs less than a hash of
@@ -131,7 +128,7 @@ impl Code {
             footprints: Mutex::default(),
             proved: Mutex::default(),
             checkable: Mutex::default(),
-            dense_roots: AtomicU64::default(),
+            gathered: Mutex::default(),
         })
     }
 
@@ -239,17 +236,20 @@ impl Code {
         Ok(parsed.program.footprints().of_launch_with_overwritten(push, groups))
     }
 
-    /// Notes that a launch needed half of what a root led to, by the root's position in the
-    /// analysis. Roots from the 64th on are not noted.
-    pub(crate) fn note_dense(&self, root: usize) {
-        let bit = u32::try_from(root).ok().and_then(|root| 1u64.checked_shl(root));
-        self.dense_roots.fetch_or(bit.unwrap_or(0), Relaxed);
+    /// Notes that a launch missed half of the lend that a root led to, by the root's position in the
+    /// analysis, and how many pages that was.
+    pub(crate) fn note_gathered(&self, root: usize, pages: usize) {
+        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        match gathered.iter_mut().find(|(known, _)| *known == root) {
+            Some((_, most)) => *most = pages.max(*most),
+            None => gathered.push((root, pages)),
+        }
     }
 
-    /// The roots, by their positions, of which a launch needed half of what they led to.
-    pub(crate) fn dense_roots(&self) -> impl Iterator<Item = usize> + use<> {
-        let bits = self.dense_roots.load(Relaxed);
-        (0..u64::BITS as usize).filter(move |root| bits >> root & 1 == 1)
+    /// The most pages that a launch missed behind a root, where that was half of the lend; else 0.
+    pub(crate) fn gathered(&self, root: usize) -> usize {
+        let gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        find(&gathered, &root).copied().unwrap_or(0)
     }
 
     /// What every launch touches, in words.

@@ -1,13 +1,16 @@
 //! The pages that a launch is known to touch before it runs. Pure.
 
-use super::{PAGE_BYTES, pages::Pages, report::Missing};
+use super::{PAGE_BYTES, lend_pages::pages_of, pages::Pages, report::Missing};
 use crate::{
     launch::control_block::pointer_at,
     lend::lends::{Lends, Segment},
 };
 use farptr_hmm::{VaRange, VirtAddr};
-use farptr_rewrite::{Footprint, Root, RootBytes};
-use std::{collections::BTreeMap, ops::Range};
+use farptr_rewrite::{Analysis, Check, Footprint, Root, RootBytes};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 /// Lent bytes that a launch may touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +26,29 @@ pub(crate) fn stretches(footprint: &Footprint, push: &[u8], lends: &Lends) -> Ve
     footprint.roots.iter().flat_map(|root| behind(root, push, lends)).collect()
 }
 
-/// The whole lends that some arguments lead to.
-pub(crate) fn whole(roots: impl Iterator<Item = Root>, push: &[u8], lends: &Lends) -> Vec<Stretch> {
-    let lend = |root| {
-        let (_, segment) = led_to(root, push, lends)?;
-        (!segment.range.is_empty()).then_some(Stretch { range: segment.range, writes: false })
+/// How many times the pages that a kernel missed once a lend may have, to come as a whole.
+const MORE: usize = 4;
+
+/// The whole lends that arguments lead to behind which something is not known of this launch, if
+/// launches have missed half of such a lend: `gathered` says how many pages.
+pub(crate) fn gathered(
+    footprint: &Footprint,
+    analysis: &Analysis,
+    push: &[u8],
+    lends: &Lends,
+    gathered: impl Fn(usize) -> usize,
+) -> Vec<Stretch> {
+    let unknown = analysis.sites.iter().zip(&footprint.sites).filter_map(|(site, reach)| {
+        let Check::Index(check) = site.check else { return None };
+        (!reach.is_known()).then(|| analysis.index_checks.get(check).map(|check| check.root))?
+    });
+    let roots: BTreeSet<usize> = unknown.collect();
+    let lend = |root: usize| {
+        let (_, segment) = led_to(*analysis.roots.get(root)?, push, lends)?;
+        let comes = pages_of(segment.range) <= gathered(root).saturating_mul(MORE);
+        comes.then_some(Stretch { range: segment.range, writes: false })
     };
-    roots.filter_map(lend).collect()
+    roots.into_iter().filter_map(lend).filter(|stretch| !stretch.range.is_empty()).collect()
 }
 
 fn behind(bytes: &RootBytes, push: &[u8], lends: &Lends) -> Vec<Stretch> {

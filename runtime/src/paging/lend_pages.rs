@@ -28,6 +28,8 @@ pub(crate) struct LendPages {
     pub(super) flat: Flat,
     /// The running launch has missed a page for writing, or its arguments say that it will write.
     pub(super) written: bool,
+    /// Pages that rounds have missed.
+    pub(super) missed: usize,
     /// For each page whose memory is lent at another address too, by its place: the number of that
     /// memory.
     pub(super) aliases: BTreeMap<usize, usize>,
@@ -39,9 +41,9 @@ impl LendPages {
         self.states.len()
     }
 
-    /// How many of them the device does not have.
-    pub(crate) fn absent(&self) -> usize {
-        self.states.count(State::Absent)
+    /// How many pages rounds have missed so far.
+    pub(crate) fn missed(&self) -> usize {
+        self.missed
     }
 
     /// The number, in the address space, of its first page.

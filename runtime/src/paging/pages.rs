@@ -83,6 +83,7 @@ impl Pages {
             frames,
             flat,
             written: false,
+            missed: 0,
             aliases,
         });
         let position = self.lends.len() - 1;
@@ -155,8 +156,10 @@ impl Pages {
         }
     }
 
-    /// Remembers in which lends the running launch missed pages for writing.
-    pub(crate) fn note_writes(&mut self, missing: &[Missing]) {
+    /// Remembers how many pages the running launch missed, and in which lends it missed pages for
+    /// writing.
+    pub(crate) fn note_missed(&mut self, missing: &[Missing]) {
+        missing.iter().for_each(|missing| self.lends[missing.lend].missed += 1);
         let written = missing.iter().filter(|missing| missing.write);
         written.for_each(|missing| self.note_write(missing.lend));
     }

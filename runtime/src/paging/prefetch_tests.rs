@@ -129,6 +129,6 @@ fn pages_of_a_lend_that_is_written_come_for_writing() {
     let (_, mut pages) = device(8, Vec::new());
     let read = Missing { lend: 0, page: 1, write: false };
     assert_eq!(widen(&pages, &[read], 0, None), [read]);
-    pages.note_writes(&[Missing { lend: 0, page: 0, write: true }]);
+    pages.note_missed(&[Missing { lend: 0, page: 0, write: true }]);
     assert_eq!(widen(&pages, &[read], 0, None), [Missing { write: true, ..read }]);
 }

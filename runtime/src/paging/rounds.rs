@@ -221,7 +221,7 @@ impl<R: Run> Rounds<'_, R> {
         };
         let mut missed: Vec<Missing> = report.missing.iter().filter(lacks).copied().collect();
         self.reorder(&mut missed);
-        self.pages.note_writes(&missed);
+        self.pages.note_missed(&missed);
         let wanted = self.widen(&missed, faulty);
         let memory = self.run.memory();
         let frame = || memory.allocate(PAGE_BYTES);

@@ -12,7 +12,7 @@ use crate::{
         grid::Dispatch,
         proof::{self, Limits, Memory, Proof, Push, Size, Unproved},
     },
-    lend::lends::Segment,
+    lend::lends::{Lends, Segment},
     paging::first::{self, Overwritten, Stretch},
     trace,
     vk::Pipeline,
@@ -37,11 +37,7 @@ impl Scope<'_, '_> {
         if let Some(footprint) = footprint.as_deref() {
             self.bring_arguments(request, footprint)?;
         }
-        let launched = self.launch_brought(request, footprint.as_ref(), &launch);
-        if let Some(view) = &mut self.view {
-            view.drop_unfetched(&mut self.lends);
-        }
-        launched
+        Brought(self).0.launch_brought(request, footprint.as_ref(), &launch)
     }
 
     /// Launches a kernel whose arguments were brought in as far as they are known.
@@ -55,12 +51,11 @@ impl Scope<'_, '_> {
         let arguments = Arguments::new(facts, request.push, &self.lends, self.reaches_process());
         let argued = facts.analysis.is_roots_only() && arguments.are_reached();
         if self.needs_rounds(request) || (!argued && !self.lends.is_addressable()) {
-            self.fetch()?;
-            return self.launch_in_rounds(request, &arguments);
-        }
-        // With imports, launches without rounds work at home and never in frames.
-        if let Some(view) = self.view.as_mut().filter(|_| !self.config.imports()) {
-            view.note_written(&arguments);
+            match self.fetch() {
+                Err(lost) if lost.is_loss() => return Err(lost.into()),
+                // What could not be fetched is missing, and rounds may do with less memory.
+                _ => return self.launch_in_rounds(request, &arguments),
+            }
         }
         let (device, translation) = (self.stream.device(), self.config.translation());
         let written = request.options.transactional.then(|| arguments.reach(true)).flatten();
@@ -70,11 +65,13 @@ impl Scope<'_, '_> {
             self.prepare_own_words(request, &checks);
             if let Ok(own) = self.own_words(request, run, &checks) {
                 launch.record("proved", true);
+                self.note_written(checks.arguments());
                 self.launch_proved(request, &own, proof)?;
                 return self.note_overwritten();
             }
         }
         self.fetch()?;
+        self.note_written(checks.arguments());
         let proved = self.known(request, &checks, footprint.map(Arc::as_ref));
         let checks = checks.without(self.device(), request, &self.lends, proved);
         if request.options.transactional {
@@ -82,6 +79,13 @@ impl Scope<'_, '_> {
         }
         let touched = proof.as_ref().ok().and_then(|proof| self.touched(proof));
         self.launch_with_checks(request, checks, touched)
+    }
+
+    /// Notes that a launch without rounds may write to frames. With imports it works at home.
+    fn note_written(&mut self, arguments: &Arguments) {
+        if let Some(view) = self.view.as_mut().filter(|_| !self.config.imports()) {
+            view.note_written(arguments);
+        }
     }
 
     /// Hands over a launch that ends without a fault, if it overwrites pages that were not copied
@@ -243,11 +247,11 @@ impl Scope<'_, '_> {
         if self.config.imports() || self.reaches_process() || on_demand {
             return Ok(());
         }
-        let &Request { kernel, code, push, dispatch, options } = request;
+        let &Request { kernel, code, push, dispatch, .. } = request;
+        let analysis = &code.facts(kernel)?.analysis;
         let mut stretches = first::stretches(footprint, push, &self.lends);
-        let roots = &code.facts(kernel)?.analysis.roots;
-        let dense = code.dense_roots().filter_map(|root| roots.get(root).copied());
-        stretches.extend(first::whole(dense, push, &self.lends));
+        let missed = |root| code.gathered(root);
+        stretches.extend(first::gathered(footprint, analysis, push, &self.lends, missed));
         let lacks = |stretch: &Stretch| {
             let segment = self.lends.containing(stretch.range.start());
             segment.is_some_and(|segment| segment.delta.is_none())
@@ -255,14 +259,23 @@ impl Scope<'_, '_> {
         if !stretches.iter().any(lacks) {
             return Ok(());
         }
-        let overwritten = if options.transactional {
-            Overwritten::default()
-        } else {
-            let seen = dispatch.seen_groups();
-            let footprint = code.footprint_with_overwritten(kernel, push, seen)?;
-            Overwritten::of(&footprint, push, &self.lends)
+        let ends = self.ends_by_itself(request, footprint);
+        let overwritten = |lends: &Lends| {
+            let groups = dispatch.seen_groups();
+            let found = ends.then(|| code.footprint_with_overwritten(kernel, push, groups).ok());
+            let of = |footprint: Footprint| Overwritten::of(&footprint, push, lends);
+            found.flatten().map_or_else(Overwritten::default, of)
         };
-        self.bring(&stretches, &overwritten)
+        self.bring(&stretches, overwritten)
+    }
+
+    /// Whether own words run for a launch, if what it touches is there and lent.
+    fn ends_by_itself(&self, request: &Request<'_>, footprint: &Footprint) -> bool {
+        let size = size(request, proof::pages(footprint));
+        let limits = self.limits(request.options, 1);
+        footprint.is_bounded()
+            && self.may_run_own_words(request.options).is_ok()
+            && proof::ends(footprint, &size, &limits).is_ok()
     }
 
     /// Whether the launch runs in rounds even if all lends are reachable: if the memory of the
@@ -321,6 +334,18 @@ impl Scope<'_, '_> {
             self.stream.prepare_to_compile(&self.lends);
         }
         code.unchecked(kernel, dispatch.fold(), wide_offsets)
+    }
+}
+
+/// A scope whose device may have pages that were not copied, because the launch overwrites them:
+/// they are dropped unless it was handed over, also after a panic.
+struct Brought<'b, 'scope, 'env>(&'b mut Scope<'scope, 'env>);
+
+impl Drop for Brought<'_, '_, '_> {
+    fn drop(&mut self) {
+        if let Some(view) = &mut self.0.view {
+            view.drop_unfetched(&mut self.0.lends);
+        }
     }
 }
 

@@ -283,18 +283,22 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     pub(super) fn bring(
         &mut self,
         stretches: &[Stretch],
-        overwritten: &Overwritten,
+        overwritten: impl FnOnce(&Lends) -> Overwritten,
     ) -> Result<(), LaunchError> {
         self.finish()?;
         let Self { lends, homes, stream, view, config, .. } = self;
         let view = View::of(view, stream.launcher(), config)?;
-        or_rounds(view.bring(stretches, overwritten, lends, homes))
+        match view.bring(stretches, overwritten, lends, homes) {
+            // Pages are missing then, which rounds find out; they may do with less memory.
+            Err(error) if !error.is_loss() => Ok(()),
+            done => Ok(done?),
+        }
     }
 
     /// Copies in what [`bring`](Self::bring) left out.
-    pub(super) fn fetch(&mut self) -> Result<(), LaunchError> {
+    pub(super) fn fetch(&mut self) -> Result<(), VulkanError> {
         let Self { lends, homes, view, .. } = self;
-        view.as_mut().map_or(Ok(()), |view| or_rounds(view.fetch(lends, homes)))
+        view.as_mut().map_or(Ok(()), |view| view.fetch(lends, homes))
     }
 
     /// Opens the memory of the process to the kernels of this scope.
@@ -329,15 +333,6 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             Some(view) => view.bring_home(&mut self.homes),
             None => Ok(()),
         }
-    }
-}
-
-/// Passes on that the device is lost. After other errors pages are missing, which rounds find out;
-/// they may do with less memory.
-fn or_rounds(brought: Result<(), VulkanError>) -> Result<(), LaunchError> {
-    match brought {
-        Err(error) if !error.is_loss() => Ok(()),
-        done => Ok(done?),
     }
 }
 
