@@ -73,9 +73,14 @@ fn launches_on_memory_of_their_own_do_not_wait_for_each_other() {
     }
     for runtime in runtimes() {
         let kernel = runtime.kernel::<affine::Kernel>().unwrap();
-        let mut arrays = vec![ramp(N as usize); 10];
+        // Arrays that share a page are copied where the device has other addresses.
+        let map = |_| memmap2::MmapMut::map_anon(N as usize * 4).unwrap();
+        let mut maps: Vec<memmap2::MmapMut> = (0..10).map(map).collect();
+        let mut arrays: Vec<&mut [f32]> =
+            maps.iter_mut().map(|map| bytemuck::cast_slice_mut(map)).collect();
+        arrays.iter_mut().for_each(|y| y.copy_from_slice(&ramp(N as usize)));
         let counted = barriers(&runtime, |s| {
-            let all: Result<Vec<_>, _> = arrays.iter_mut().map(|y| s.lend_mut(y)).collect();
+            let all: Result<Vec<_>, _> = arrays.iter_mut().map(|y| s.lend_mut(&mut **y)).collect();
             let all = all?;
             for _ in 0..3 {
                 for y in &all {
@@ -169,6 +174,10 @@ fn unchecked_launches_wait() {
 #[test]
 #[allow(unsafe_code, reason = "memmap2 asks for it; the proof is at the block")]
 fn two_maps_of_a_file_are_one_memory() {
+    if std::env::var("FARPTR_MASK").is_ok_and(|mask| mask.starts_with("shadow")) {
+        skip("the layer has a second copy of each map, as if a file were no one memory");
+        return;
+    }
     for runtime in runtimes() {
         let kernel = runtime.kernel::<axpby::Kernel>().unwrap();
         let file = tempfile::tempfile().unwrap();

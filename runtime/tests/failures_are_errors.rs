@@ -5,8 +5,8 @@
 //!
 //! # Safety
 //!
-//! Memory that was lent to a scope whose device was lost is leaked, and not looked at. A kernel made
-//! at run time is valid because a compiler made it; it is not launched unchecked.
+//! Memory that was lent to a scope whose device was lost is leaked, and not looked at. A kernel
+//! made at run time is valid because a compiler made it; it is not launched unchecked.
 #![allow(unsafe_code, reason = "a scope that fails leaks what it was lent")]
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
@@ -151,8 +151,8 @@ fn overwrite(runtime: &Runtime) -> Result<(), Error> {
     done
 }
 
-/// As [`overwrite`], by a launch that needs checks on copies, since it takes the address for a number,
-/// in a scope that fails after it: the array is as it was, or written as a whole.
+/// As [`overwrite`], by a launch that needs checks on copies, since it takes the address for a
+/// number, in a scope that fails after it: the array is as it was, or written as a whole.
 #[allow(unsafe_code, reason = "the words come from a compiler")]
 fn overwrite_with_checks(runtime: &Runtime) -> Result<(), Error> {
     let words = text::whole_glsl("addresses.comp", ADDRESSES);

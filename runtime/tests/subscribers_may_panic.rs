@@ -65,7 +65,8 @@ fn runtimes() -> Vec<Runtime> {
     common::runtimes().into_iter().chain(build(staged.staged_copies(true))).collect()
 }
 
-/// Launches, with a panic at some call, and again after it if `again` is set. Whether there was one.
+/// Launches, with a panic at some call, and again after it if `again` is set. Returns whether there
+/// was one.
 fn launched(
     s: &mut Scope<'_, '_>,
     panics: &Panics,

@@ -236,8 +236,8 @@ impl Code {
         Ok(parsed.program.footprints().of_launch_with_overwritten(push, groups))
     }
 
-    /// Notes that a launch missed half of the lend that a root led to, by the root's position in the
-    /// analysis, and how many pages that was.
+    /// Notes that a launch missed half of the lend that a root led to, by the root's position in
+    /// the analysis, and how many pages that was.
     pub(crate) fn note_gathered(&self, root: usize, pages: usize) {
         let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
         match gathered.iter_mut().find(|(known, _)| *known == root) {

@@ -70,7 +70,8 @@ fn what_is_behind_no_lend_is_left_to_the_checks() {
 }
 
 proptest! {
-    /// `hadamard` writes `z[i] = x[i] * y[i]`, `i < n`: all three in one lend, where they may overlap.
+    /// `hadamard` writes `z[i] = x[i] * y[i]`, `i < n`: all three in one lend, where they may
+    /// overlap.
     #[test]
     fn pages_are_left_out_if_all_of_them_is_overwritten_and_nothing_is_read(
         start in 0u64..PAGE_BYTES / 4,

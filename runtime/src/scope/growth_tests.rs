@@ -132,7 +132,13 @@ fn kernels_in_turn_use_their_tables_again() {
     for builder in [Runtime::builder().access(AccessMode::Direct), imported] {
         let Some(runtime) = common::build(builder) else { continue };
         for others in [20, 1000] {
-            assert_eq!(steps_of_pointers(&runtime, others, 1), [0, 0], "{others}");
+            let before = runtime.stats();
+            let steps = steps_of_pointers(&runtime, others, 1);
+            if runtime.stats().since(&before).bytes_in > 0 {
+                common::skip("the device imports larger pieces than these lends");
+                break;
+            }
+            assert_eq!(steps, [0, 0], "{others}");
         }
     }
 }

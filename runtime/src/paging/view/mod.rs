@@ -2,8 +2,9 @@
 
 mod arguments;
 mod home;
+mod launches;
 mod placing;
-#[allow(clippy::module_inception, reason = "the type `View` has a file with its launches")]
+#[allow(clippy::module_inception, reason = "the type `View` has a file alone")]
 mod view;
 
 pub(crate) use view::View;

@@ -10,7 +10,7 @@ use crate::{
     paging::{PAGE_BYTES, bitmap::FaultBitmap, lend_pages::pages_of},
     stats::step,
 };
-use farptr_hmm::{VaRange, VirtAddr, Vma};
+use farptr_hmm::{VaRange, VirtAddr};
 use std::collections::BTreeSet;
 
 impl View {
@@ -121,17 +121,5 @@ impl View {
         self.pages.set_aliases(lend, aliases);
         self.bitmaps.insert(range.start(), bitmap);
         Ok(())
-    }
-
-    pub(super) fn refresh_areas(&mut self) {
-        if let Some(areas) = &mut self.areas {
-            areas.refresh();
-        }
-    }
-
-    /// The areas that a segment is in; none if the kernel does not tell.
-    fn areas_of(&mut self, range: VaRange) -> Vec<Vma> {
-        let areas = self.areas.as_mut().and_then(|areas| areas.within(range).ok());
-        areas.unwrap_or_default()
     }
 }
