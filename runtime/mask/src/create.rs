@@ -50,6 +50,7 @@ pub(crate) unsafe extern "system" fn create_device(
     let owner = Device::new(physical, next, proc_addr, options, heaps);
     // SAFETY: 2. the device was just made.
     unsafe { owner.enter() };
+    settle_at_exit();
     vk::Result::SUCCESS
 }
 
@@ -90,9 +91,8 @@ static AT_EXIT: extern "C" fn() = {
 /// Waits, when the process ends by `exit`, for what the driver goes on with on lost devices that
 /// nobody destroyed: it works with statics that end then.
 ///
-/// Handlers run from the last to the first, and the driver's statics were made before a device
-/// was lost.
-pub(crate) fn settle_at_exit() {
+/// Handlers run from the last to the first, and the driver's statics were made before a device was.
+fn settle_at_exit() {
     extern "C" fn settle() {
         let lost = Device::all().into_iter().filter(|device| device.is_lost());
         lost.for_each(|device| _ = queue::settle(&device, GRACE));

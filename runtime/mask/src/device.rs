@@ -6,7 +6,6 @@
 
 use crate::{
     counters::{Count, Counters},
-    create,
     faults::Call,
     heaps::Heaps,
     held::Recordings,
@@ -179,7 +178,6 @@ impl Device {
 
     /// From here on the device is lost, whatever the driver is doing.
     pub(crate) fn lose(&self) {
-        create::settle_at_exit();
         self.lost.store(true, Relaxed);
         self.counters.raise_to(Count::Lost, 1);
     }
