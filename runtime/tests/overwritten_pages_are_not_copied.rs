@@ -8,15 +8,15 @@
 
 mod common;
 
-use common::{always_in_rounds, build, ramp, skip};
+use common::{always_in_rounds, batches_are_filled, build, ramp, skip};
 use farptr::shaders::hadamard;
 use farptr::{
     AccessMode, Backing, Error, Grid, LaunchOptions, Ptr, Runtime, RuntimeBuilder, Unproved,
 };
 use farptr_kernel_cases::text;
 
-/// Pages in part at both ends.
-const N: usize = 10_007;
+/// Pages in part at both ends, and few enough that own words are known to end in time on a card.
+const N: usize = 2_003;
 const BYTES: u64 = N as u64 * 4;
 
 /// A runtime on copies, if the device has memory for whole lends.
@@ -117,7 +117,11 @@ fn an_array_is_copied_for_a_launch_that_is_proved_but_for_its_loops() {
         (since.proved_launches, since.bytes_in)
     };
     assert_eq!(launch(50), (0, 2 * BYTES), "the loop could run 100 times");
-    assert_eq!(launch(200), (1, BYTES));
+    if batches_are_filled(&runtime) {
+        assert_eq!(launch(200), (1, BYTES));
+    } else {
+        skip("a loop that could run 100 times is not known to end in time on a card");
+    }
 }
 
 /// Writes the low word of the host's address of `z`, which own words do not know on copies.
