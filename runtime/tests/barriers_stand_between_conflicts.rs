@@ -80,7 +80,7 @@ fn launches_on_memory_of_their_own_do_not_wait_for_each_other() {
             maps.iter_mut().map(|map| bytemuck::cast_slice_mut(map)).collect();
         arrays.iter_mut().for_each(|y| y.copy_from_slice(&ramp(N as usize)));
         let counted = barriers(&runtime, |s| {
-            let all: Result<Vec<_>, _> = arrays.iter_mut().map(|y| s.lend_mut(&mut **y)).collect();
+            let all: Result<Vec<_>, _> = arrays.iter_mut().map(|y| s.lend_mut(y)).collect();
             let all = all?;
             for _ in 0..3 {
                 for y in &all {

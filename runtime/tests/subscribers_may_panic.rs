@@ -117,8 +117,11 @@ fn gathered(runtime: &Runtime, panics: &Panics, how: (u64, bool)) -> (bool, Vec<
     (panicked.unwrap(), z)
 }
 
+/// A launch with a panic, and perhaps another: whether there was one, and the result.
+type Run = fn(&Runtime, &Panics, (u64, bool)) -> (bool, Vec<f32>);
+
 /// Panics at each call of a launch in turn: of the first launch of a runtime, and of a later one.
-fn check(run: fn(&Runtime, &Panics, (u64, bool)) -> (bool, Vec<f32>)) {
+fn check(run: Run) {
     for again in [true, false] {
         let mut calls = 0;
         for at in 1.. {

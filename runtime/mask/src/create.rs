@@ -8,13 +8,9 @@ use crate::{
     device::Device,
     instance::Instance,
     loader::{DeviceLink, take_link},
-    queue,
 };
 use ash::vk;
-use std::{ffi::c_void, sync::Once, time::Duration};
-
-/// How long a lost device's driver may go on before it is left as it is.
-const GRACE: Duration = Duration::from_secs(10);
+use std::ffi::c_void;
 
 pub(crate) unsafe extern "system" fn create_device(
     physical: vk::PhysicalDevice,
@@ -50,7 +46,6 @@ pub(crate) unsafe extern "system" fn create_device(
     let owner = Device::new(physical, next, proc_addr, options, heaps);
     // SAFETY: 2. the device was just made.
     unsafe { owner.enter() };
-    settle_at_exit();
     vk::Result::SUCCESS
 }
 
@@ -65,7 +60,7 @@ pub(crate) unsafe extern "system" fn destroy_device(
     let Some(owner) = (unsafe { Device::leave(device) }) else { return };
     owner.report();
     // The driver may go on with what a lost device was doing.
-    if owner.is_lost() && !queue::settle(&owner, GRACE) {
+    if owner.is_lost() && !owner.settle() {
         owner.say("the driver is still at work on a lost device, which is left as it is");
         return;
     }
@@ -87,18 +82,3 @@ static AT_EXIT: extern "C" fn() = {
     }
     at_exit
 };
-
-/// Waits, when the process ends by `exit`, for what the driver goes on with on lost devices that
-/// nobody destroyed: it works with statics that end then.
-///
-/// Handlers run from the last to the first, and the driver's statics were made before a device was.
-fn settle_at_exit() {
-    extern "C" fn settle() {
-        let lost = Device::all().into_iter().filter(|device| device.is_lost());
-        lost.for_each(|device| _ = queue::settle(&device, GRACE));
-    }
-    static ONCE: Once = Once::new();
-    // SAFETY: the function takes nothing, and the library stays: the loader unloads no layer while
-    // a device lives.
-    ONCE.call_once(|| _ = unsafe { libc::atexit(settle) });
-}

@@ -20,10 +20,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, Once, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    time::{Duration, Instant},
 };
+
+/// How long a lost device's driver may go on before it is left as it is.
+const GRACE: Duration = Duration::from_secs(10);
 
 static DEVICES: Owners<Device> = Owners::new();
 
@@ -180,6 +184,42 @@ impl Device {
     pub(crate) fn lose(&self) {
         self.lost.store(true, Relaxed);
         self.counters.raise_to(Count::Lost, 1);
+        settle_at_exit();
+    }
+
+    /// Waits until the driver has nothing left to do on a lost device. Whether it has not.
+    pub(crate) fn settle(&self) -> bool {
+        let queues: Vec<_> = self.state().queues.iter().copied().collect();
+        self.idle(&queues, GRACE) == vk::Result::SUCCESS
+    }
+
+    /// Waits for queues of the driver, so long at most.
+    pub(crate) fn idle(&self, queues: &[vk::Queue], at_most: Duration) -> vk::Result {
+        let next = &self.next;
+        let begun = Instant::now();
+        for &queue in queues {
+            // SAFETY: 2. the device is live.
+            let fence = match unsafe { next.create_fence(&vk::FenceCreateInfo::default(), None) } {
+                Ok(fence) => fence,
+                Err(error) => return error,
+            };
+            let left = nanoseconds(at_most.saturating_sub(begun.elapsed()));
+            // SAFETY: 2. both are live; the caller has the queue to itself.
+            let submitted = unsafe { next.queue_submit(queue, &[], fence) };
+            // SAFETY: 2. both are live.
+            let wait = |()| unsafe { next.wait_for_fences(&[fence], true, left) };
+            let waited = submitted.and_then(wait);
+            if waited == Err(vk::Result::TIMEOUT) {
+                // The queue will signal the fence, so it stays; this is rare.
+                return vk::Result::TIMEOUT;
+            }
+            // SAFETY: 2. both are live, and the queue has done with the fence.
+            unsafe { next.destroy_fence(fence, None) };
+            if let Err(error) = waited {
+                return error;
+            }
+        }
+        vk::Result::SUCCESS
     }
 
     /// Says something on standard error.
@@ -210,6 +250,27 @@ impl Device {
             self.say(&format!("cannot write to {}: {error}", path.display()));
         }
     }
+}
+
+/// A time as Vulkan counts it.
+pub(crate) fn nanoseconds(of: Duration) -> u64 {
+    u64::try_from(of.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Waits, when the process ends by `exit`, for what the driver goes on with on lost devices that
+/// nobody destroyed: it works with statics that end then.
+///
+/// Handlers run from the last to the first, so this one is added when a device is lost: most of the
+/// driver's statics were made before.
+fn settle_at_exit() {
+    extern "C" fn settle() {
+        let lost = Device::all().into_iter().filter(|device| device.is_lost());
+        lost.for_each(|device| _ = device.settle());
+    }
+    static ONCE: Once = Once::new();
+    // SAFETY: the function takes nothing, and the library stays: the loader unloads no layer while
+    // a device lives.
+    ONCE.call_once(|| _ = unsafe { libc::atexit(settle) });
 }
 
 impl State {

@@ -4,7 +4,10 @@
 //!
 //! As in the crate's documentation.
 
-use crate::{device::Device, faults::Call};
+use crate::{
+    device::{Device, nanoseconds},
+    faults::Call,
+};
 use ash::vk;
 use std::time::{Duration, Instant};
 
@@ -85,10 +88,6 @@ fn watchdog_strikes(device: &Device) -> bool {
     true
 }
 
-fn nanoseconds(of: Duration) -> u64 {
-    u64::try_from(of.as_nanos()).unwrap_or(u64::MAX)
-}
-
 fn result<T>(of: Result<T, vk::Result>) -> vk::Result {
     of.map_or_else(|error| error, |_| vk::Result::SUCCESS)
 }
@@ -127,14 +126,14 @@ pub(crate) unsafe extern "system" fn wait_for_fences(
 pub(crate) unsafe extern "system" fn queue_wait_idle(queue: vk::Queue) -> vk::Result {
     // SAFETY: 1. the handle is live.
     let device = unsafe { Device::of(queue) };
-    wait(&device, Duration::MAX, |left| idle(&device, &[queue], left))
+    wait(&device, Duration::MAX, |left| device.idle(&[queue], left))
 }
 
 pub(crate) unsafe extern "system" fn device_wait_idle(device: vk::Device) -> vk::Result {
     // SAFETY: 1. the handle is live.
     let device = unsafe { Device::of(device) };
     let queues: Vec<_> = device.state().queues.iter().copied().collect();
-    wait(&device, Duration::MAX, |left| idle(&device, &queues, left))
+    wait(&device, Duration::MAX, |left| device.idle(&queues, left))
 }
 
 pub(crate) unsafe extern "system" fn get_semaphore_counter_value(
@@ -182,38 +181,4 @@ pub(crate) unsafe extern "system" fn get_fence_status(
         device.state().down();
     }
     result
-}
-
-/// Waits, so long at most, until the driver has nothing left to do. Whether it has not.
-pub(crate) fn settle(device: &Device, at_most: Duration) -> bool {
-    let queues: Vec<_> = device.state().queues.iter().copied().collect();
-    idle(device, &queues, at_most) == vk::Result::SUCCESS
-}
-
-/// Waits for queues of the driver.
-fn idle(device: &Device, queues: &[vk::Queue], at_most: Duration) -> vk::Result {
-    let next = &device.next;
-    let begun = Instant::now();
-    for &queue in queues {
-        // SAFETY: 2. the device is live.
-        let fence = match unsafe { next.create_fence(&vk::FenceCreateInfo::default(), None) } {
-            Ok(fence) => fence,
-            Err(error) => return error,
-        };
-        let left = nanoseconds(at_most.saturating_sub(begun.elapsed()));
-        // SAFETY: 2. both are live; the caller has the queue to itself.
-        let submitted = unsafe { next.queue_submit(queue, &[], fence) };
-        // SAFETY: 2. both are live.
-        let waited = submitted.and_then(|()| unsafe { next.wait_for_fences(&[fence], true, left) });
-        if waited == Err(vk::Result::TIMEOUT) {
-            // The queue will signal the fence, so it stays; this is rare.
-            return vk::Result::TIMEOUT;
-        }
-        // SAFETY: 2. both are live, and the queue has done with the fence.
-        unsafe { next.destroy_fence(fence, None) };
-        if let Err(error) = waited {
-            return error;
-        }
-    }
-    vk::Result::SUCCESS
 }
