@@ -9,6 +9,7 @@
 
 mod common;
 
+use bytemuck::Pod;
 use common::{batches_are_filled, build, ramp, skip};
 use farptr::shaders::{affine, axpby, gather};
 use farptr::{
@@ -16,6 +17,9 @@ use farptr::{
     PtrMut, Runtime, Scope, Stats,
 };
 use farptr_hmm::{Maps, MapsSource};
+use memmap2::MmapMut;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 
 const N: u32 = 1000;
 
@@ -24,6 +28,30 @@ fn runtimes() -> Vec<Runtime> {
     let modes = [AccessMode::Direct, AccessMode::Mirrored];
     let built = modes.map(|mode| build(Runtime::builder().access(mode).backing(Backing::Import)));
     built.into_iter().flatten().filter(batches_are_filled).collect()
+}
+
+/// An array with pages of its own: arrays that share one are copied where the device has other
+/// addresses.
+struct Apart<T>(MmapMut, PhantomData<T>);
+
+fn apart<T: Pod>(values: &[T]) -> Apart<T> {
+    let mut map = MmapMut::map_anon(size_of_val(values)).unwrap();
+    bytemuck::cast_slice_mut(&mut map).copy_from_slice(values);
+    Apart(map, PhantomData)
+}
+
+impl<T: Pod> Deref for Apart<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+impl<T: Pod> DerefMut for Apart<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
 }
 
 /// Whether the kernel says of an address what memory it is in; else everything counts as shared.
@@ -73,12 +101,7 @@ fn launches_on_memory_of_their_own_do_not_wait_for_each_other() {
     }
     for runtime in runtimes() {
         let kernel = runtime.kernel::<affine::Kernel>().unwrap();
-        // Arrays that share a page are copied where the device has other addresses.
-        let map = |_| memmap2::MmapMut::map_anon(N as usize * 4).unwrap();
-        let mut maps: Vec<memmap2::MmapMut> = (0..10).map(map).collect();
-        let mut arrays: Vec<&mut [f32]> =
-            maps.iter_mut().map(|map| bytemuck::cast_slice_mut(map)).collect();
-        arrays.iter_mut().for_each(|y| y.copy_from_slice(&ramp(N as usize)));
+        let mut arrays = [0; 10].map(|_| apart(&ramp(N as usize)));
         let counted = barriers(&runtime, |s| {
             let all: Result<Vec<_>, _> = arrays.iter_mut().map(|y| s.lend_mut(y)).collect();
             let all = all?;
@@ -101,7 +124,7 @@ fn two_parts_of_a_lend_are_memory_of_their_own_and_readers_share() {
     }
     for runtime in runtimes() {
         let kernel = runtime.kernel::<axpby::Kernel>().unwrap();
-        let (x, mut y) = (ramp(N as usize), vec![0.0; 4 * N as usize]);
+        let (x, mut y) = (apart(&ramp(N as usize)), apart(&[0.0f32; 4 * N as usize]));
         let counted = barriers(&runtime, |s| {
             let (x, y) = (s.lend(&x)?, s.lend_mut(&mut y)?);
             for part in 0..4 {
@@ -110,7 +133,7 @@ fn two_parts_of_a_lend_are_memory_of_their_own_and_readers_share() {
             Ok(())
         });
         assert_eq!(counted, 0);
-        assert!(y.chunks(N as usize).all(|part| part == x));
+        assert!(y.chunks(N as usize).all(|part| *part == *x));
         let counted = barriers(&runtime, |s| {
             let y = s.lend_mut(&mut y)?;
             for part in 0..3 {
@@ -128,8 +151,9 @@ fn a_launch_of_which_too_little_is_known_waits_and_is_waited_for() {
     for runtime in runtimes() {
         let [kernel, unproved] = [0; 2].map(|_| runtime.kernel::<affine::Kernel>().unwrap());
         let gather = runtime.kernel::<gather::Kernel>().unwrap();
-        let mut arrays = vec![ramp(N as usize); 3];
-        let (x, index, mut y) = (ramp(8), vec![7u32; N as usize], ramp(N as usize));
+        let mut arrays = [0; 3].map(|_| apart(&ramp(N as usize)));
+        let (x, index) = (apart(&ramp(8)), apart(&[7u32; N as usize]));
+        let mut y = apart(&ramp(N as usize));
         let counted = barriers(&runtime, |s| {
             let all: Result<Vec<_>, _> = arrays.iter_mut().map(|y| s.lend_mut(y)).collect();
             let all = all?;
@@ -183,7 +207,7 @@ fn two_maps_of_a_file_are_one_memory() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(4096).unwrap();
         // SAFETY: the module's.
-        let mut maps = [0; 2].map(|_| unsafe { memmap2::MmapMut::map_mut(&file) }.unwrap());
+        let mut maps = [0; 2].map(|_| unsafe { MmapMut::map_mut(&file) }.unwrap());
         let [one, other] = &mut maps;
         let (one, other): (&mut [f32], &mut [f32]) =
             (bytemuck::cast_slice_mut(one), bytemuck::cast_slice_mut(other));
