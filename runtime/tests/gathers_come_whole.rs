@@ -4,23 +4,14 @@
 
 mod common;
 
-use common::{always_in_rounds, build, ramp, skip};
+use common::{copying_whole_lends, ramp};
 use farptr::shaders::gather;
-use farptr::{AccessMode, Backing, Grid, Kernel, Runtime, Stats};
+use farptr::{Grid, Kernel, Runtime, Stats};
 
 /// Elements of a page.
 const PAGE: usize = 1024;
 const PAGES: usize = 256;
 const N: usize = PAGES * PAGE;
-
-fn copying() -> Option<Runtime> {
-    let runtime = build(Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy))?;
-    if always_in_rounds(&runtime) {
-        skip("the device has too little memory for lends that come as a whole");
-        return None;
-    }
-    Some(runtime)
-}
 
 /// Gathers in a scope of its own, and says what it cost.
 fn gathered(runtime: &Runtime, kernel: &Kernel<gather::Kernel>, x: &[f32], index: &[u32]) -> Stats {
@@ -46,7 +37,7 @@ fn one_of_each(pages: usize, step: usize) -> Vec<u32> {
 
 #[test]
 fn a_lend_comes_whole_once_a_kernel_has_needed_half_of_it() {
-    let Some(runtime) = copying() else { return };
+    let Some(runtime) = copying_whole_lends(|builder| builder) else { return };
     let kernel = runtime.kernel::<gather::Kernel>().unwrap();
     let x = ramp(N);
     let most = one_of_each(PAGES * 5 / 8, 1);
@@ -64,7 +55,7 @@ fn a_lend_comes_whole_once_a_kernel_has_needed_half_of_it() {
 /// One page of one is half of a lend, and says nothing of a larger one.
 #[test]
 fn a_large_lend_does_not_come_because_a_small_one_was_needed() {
-    let Some(runtime) = copying() else { return };
+    let Some(runtime) = copying_whole_lends(|builder| builder) else { return };
     let kernel = runtime.kernel::<gather::Kernel>().unwrap();
     let (small, x) = (ramp(10), ramp(N));
     let first = gathered(&runtime, &kernel, &small, &[7, 0, 9]);
@@ -77,7 +68,7 @@ fn a_large_lend_does_not_come_because_a_small_one_was_needed() {
 
 #[test]
 fn a_lend_of_which_less_is_needed_comes_on_demand() {
-    let Some(runtime) = copying() else { return };
+    let Some(runtime) = copying_whole_lends(|builder| builder) else { return };
     let kernel = runtime.kernel::<gather::Kernel>().unwrap();
     let x = ramp(N);
     let few = one_of_each(PAGES / 8, 8);

@@ -8,27 +8,14 @@
 
 mod common;
 
-use common::{always_in_rounds, batches_are_filled, build, ramp, skip};
+use common::{batches_are_filled, copying_whole_lends, ramp, skip};
 use farptr::shaders::hadamard;
-use farptr::{
-    AccessMode, Backing, Error, Grid, LaunchOptions, Ptr, Runtime, RuntimeBuilder, Unproved,
-};
+use farptr::{Error, Grid, LaunchOptions, Ptr, Runtime, Unproved};
 use farptr_kernel_cases::text;
 
 /// Pages in part at both ends, and few enough that own words are known to end in time on a card.
 const N: usize = 2_003;
 const BYTES: u64 = N as u64 * 4;
-
-/// A runtime on copies, if the device has memory for whole lends.
-fn copying(with: impl FnOnce(RuntimeBuilder) -> RuntimeBuilder) -> Option<Runtime> {
-    let builder = Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy);
-    let runtime = build(with(builder))?;
-    if always_in_rounds(&runtime) {
-        skip("the device has too little memory for lends that come as a whole");
-        return None;
-    }
-    Some(runtime)
-}
 
 /// Multiplies the first elements by a launch with these options: the result, which was 9 before,
 /// and the bytes that were copied in.
@@ -51,14 +38,14 @@ fn multiplied(runtime: &Runtime, n: usize, options: &LaunchOptions) -> (Vec<f32>
 
 #[test]
 fn an_array_that_is_overwritten_is_not_copied() {
-    let Some(runtime) = copying(|builder| builder) else { return };
+    let Some(runtime) = copying_whole_lends(|builder| builder) else { return };
     let (_, bytes_in) = multiplied(&runtime, N, &LaunchOptions::new());
     assert_eq!(bytes_in, 2 * BYTES, "the other two");
 }
 
 #[test]
 fn an_array_that_is_overwritten_in_part_is_copied() {
-    let Some(runtime) = copying(|builder| builder) else { return };
+    let Some(runtime) = copying_whole_lends(|builder| builder) else { return };
     let (_, bytes_in) = multiplied(&runtime, N - 1, &LaunchOptions::new());
     // The last page, or all pages that are touched where the launch needs rounds.
     assert!(bytes_in > 2 * (BYTES - 4), "{bytes_in}");
@@ -67,10 +54,10 @@ fn an_array_that_is_overwritten_in_part_is_copied() {
 /// Nothing is known of what such a launch overwrites, or it may end without that.
 #[test]
 fn an_array_is_copied_for_a_launch_that_needs_checks() {
-    if let Some(runtime) = copying(|builder| builder.proofs(false)) {
+    if let Some(runtime) = copying_whole_lends(|builder| builder.proofs(false)) {
         assert_eq!(multiplied(&runtime, N, &LaunchOptions::new()).1, 3 * BYTES, "without proofs");
     }
-    let Some(runtime) = copying(|builder| builder) else { return };
+    let Some(runtime) = copying_whole_lends(|builder| builder) else { return };
     let options = LaunchOptions::new().proofs(false);
     assert_eq!(multiplied(&runtime, N, &options).1, 3 * BYTES, "without proofs");
     let options = LaunchOptions::new().transactional(true);
@@ -96,7 +83,7 @@ const LOOPS: &str = "#version 460
 #[test]
 #[allow(unsafe_code, reason = "the words come from a compiler")]
 fn an_array_is_copied_for_a_launch_that_is_proved_but_for_its_loops() {
-    let Some(runtime) = copying(|builder| builder) else { return };
+    let Some(runtime) = copying_whole_lends(|builder| builder) else { return };
     let words = text::whole_glsl("loops.comp", LOOPS);
     // SAFETY: the words are the compiler's.
     let kernel = unsafe { runtime.raw_kernel("loops", &words) }.unwrap();
@@ -140,7 +127,7 @@ const ADDRESSES: &str = "#version 460
 #[test]
 #[allow(unsafe_code, reason = "the words come from a compiler")]
 fn an_array_is_copied_for_a_launch_that_takes_its_address_for_a_number() {
-    let Some(runtime) = copying(|builder| builder) else { return };
+    let Some(runtime) = copying_whole_lends(|builder| builder) else { return };
     let words = text::whole_glsl("addresses.comp", ADDRESSES);
     // SAFETY: the words are the compiler's.
     let kernel = unsafe { runtime.raw_kernel("addresses", &words) }.unwrap();
@@ -166,7 +153,7 @@ fn an_array_is_copied_for_a_launch_that_takes_its_address_for_a_number() {
 
 #[test]
 fn an_array_that_is_read_too_is_copied() {
-    let Some(runtime) = copying(|builder| builder) else { return };
+    let Some(runtime) = copying_whole_lends(|builder| builder) else { return };
     let kernel = runtime.kernel::<hadamard::Kernel>().unwrap();
     let (y, mut z) = (vec![2.0f32; N], ramp(N));
     let before = runtime.stats();
@@ -190,7 +177,7 @@ fn an_array_that_is_read_too_is_copied() {
 /// What was launched is on its way, so its results come home although the scope fails.
 #[test]
 fn an_array_that_is_overwritten_comes_home_if_the_scope_fails() {
-    let Some(runtime) = copying(|builder| builder) else { return };
+    let Some(runtime) = copying_whole_lends(|builder| builder) else { return };
     let kernel = runtime.kernel::<hadamard::Kernel>().unwrap();
     let (x, y, mut z) = (ramp(N), vec![2.0f32; N], vec![9.0f32; N]);
     let before = runtime.stats();

@@ -8,11 +8,11 @@
 
 mod common;
 
-use common::{always_in_rounds, batches_are_filled, build, ramp, skip};
+use common::{batches_are_filled, build, copying_whole_lends, ramp};
 use farptr::shaders::{affine, dot, gather, saxpy};
 use farptr::test_hooks::LaunchHooks;
 use farptr::{
-    AccessMode, Backing, BuildError, Error, Grid, LaunchError, LaunchOptions, NotLent, RawKernel,
+    AccessMode, BuildError, Error, Grid, LaunchError, LaunchOptions, NotLent, RawKernel,
     RawKernelOptions, Runtime, Unproved,
 };
 use farptr_kernel_cases::text;
@@ -29,16 +29,6 @@ const COUNT: u32 = 10_007;
 /// A runtime on host memory itself, if the device has direct access.
 fn direct(proofs: bool) -> Option<Runtime> {
     build(Runtime::builder().access(AccessMode::Direct).proofs(proofs))
-}
-
-/// A runtime on copies, if the device has memory for whole lends.
-fn copying() -> Option<Runtime> {
-    let runtime = build(Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy))?;
-    if always_in_rounds(&runtime) {
-        skip("the device has too little memory for lends that come as a whole");
-        return None;
-    }
-    Some(runtime)
 }
 
 /// How many launches of a program ran without checks, and what came of it.
@@ -134,7 +124,7 @@ fn arguments_that_are_checked_by_address_are_proved() {
 #[test]
 #[allow(unsafe_code, reason = "the words come from a compiler")]
 fn the_devices_addresses_stand_for_those_of_the_host_where_nobody_can_tell() {
-    let Some(runtime) = copying() else { return };
+    let Some(runtime) = copying_whole_lends(|builder| builder) else { return };
     for (what, own) in [("7u", true), ("y.x", false)] {
         // SAFETY: the words are the compiler's.
         let kernel = unsafe { runtime.raw_kernel("writes", &writes(what)) }.unwrap();
@@ -421,7 +411,7 @@ fn accesses_that_are_known_are_not_checked_beside_others() {
 /// fault; and on memory at other addresses it runs without checks, too.
 #[test]
 fn arguments_come_before_the_launch() {
-    let Some(runtime) = copying() else { return };
+    let Some(runtime) = copying_whole_lends(|builder| builder) else { return };
     let (x, mut y) = (ramp(N), ramp(N));
     let before = runtime.stats();
     add(&runtime, &x, &mut y, COUNT).unwrap();

@@ -1,7 +1,7 @@
 //! Shared by all tests of the runtime: a device with validation on, or a loud skip.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
-use farptr::{AccessMode, BuildError, ChosenBacking, Error, Runtime, RuntimeBuilder};
+use farptr::{AccessMode, Backing, BuildError, ChosenBacking, Error, Runtime, RuntimeBuilder};
 use std::cell::RefCell;
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -88,6 +88,17 @@ pub fn copies(runtime: &Runtime) -> bool {
 /// rounds, each a submission by itself.
 pub fn always_in_rounds(runtime: &Runtime) -> bool {
     copies(runtime) && runtime.explain().device_budget() < 1 << 20
+}
+
+/// A runtime on copies, if the device has memory for whole lends.
+pub fn copying_whole_lends(with: impl FnOnce(RuntimeBuilder) -> RuntimeBuilder) -> Option<Runtime> {
+    let builder = Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy);
+    let runtime = build(with(builder))?;
+    if always_in_rounds(&runtime) {
+        skip("the device has too little memory for lends that come as a whole");
+        return None;
+    }
+    Some(runtime)
 }
 
 /// Whether as many launches go to a submission as there is room for. Where a watchdog may look at
