@@ -8,6 +8,7 @@ use crate::{
     counters::Count,
     device::Device,
     held::{Pushed, Recording, Sets},
+    loader::array,
 };
 use ash::vk;
 
@@ -115,19 +116,6 @@ pub(crate) unsafe extern "system" fn cmd_push_constants(
     let next = device.next.fp_v1_0().cmd_push_constants;
     // SAFETY: 1. the application's arguments.
     unsafe { next(commands, layout, stages, offset, count, values) };
-}
-
-/// A copy of an array, which may be anywhere if it is empty.
-///
-/// # Safety
-///
-/// It has so many values.
-unsafe fn array<T: Copy>(first: *const T, count: u32) -> Vec<T> {
-    if count == 0 {
-        return Vec::new();
-    }
-    // SAFETY: the caller's promise.
-    unsafe { std::slice::from_raw_parts(first, count as usize) }.to_vec()
 }
 
 pub(crate) unsafe extern "system" fn cmd_dispatch(

@@ -28,6 +28,8 @@ counters! {
     Queries "queries";
     Dispatches "dispatches";
     Reordered "reordered";
+    TransferSubmissions "transfer_submissions";
+    Late "late";
     CopyCalls "copy_calls";
     CopyRegions "copy_regions";
     CopyBytes "copy_bytes";

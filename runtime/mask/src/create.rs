@@ -7,7 +7,8 @@
 use crate::{
     device::Device,
     instance::Instance,
-    loader::{DeviceLink, take_link},
+    loader::{DeviceLink, array, take_link},
+    transfer::TransferQueue,
 };
 use ash::vk;
 use std::ffi::c_void;
@@ -26,8 +27,16 @@ pub(crate) unsafe extern "system" fn create_device(
     // SAFETY: this is the chain that the loader passed.
     let Some(link) = (unsafe { take_link::<DeviceLink>(chain) }) else { return failed };
     let create = instance.next.fp_v1_0().create_device;
-    // SAFETY: 1. the application's arguments.
-    let result = unsafe { create(physical, info, std::ptr::null(), made) };
+    // SAFETY: 1. the handle is live.
+    let family = unsafe { instance.transfer_family(physical) };
+    // SAFETY: 1. the application's structure.
+    let mut info = unsafe { *info };
+    // SAFETY: 1. the application's array.
+    let mut queues = unsafe { array(info.p_queue_create_infos, info.queue_create_info_count) };
+    queues.retain(|queue| Some(queue.queue_family_index) != family);
+    info = info.queue_create_infos(&queues);
+    // SAFETY: 1. the application's arguments, without the family that the driver does not have.
+    let result = unsafe { create(physical, &raw const info, std::ptr::null(), made) };
     if result != vk::Result::SUCCESS {
         return result;
     }
@@ -43,7 +52,9 @@ pub(crate) unsafe extern "system" fn create_device(
     // SAFETY: 1. the handle is live.
     let heaps = unsafe { instance.heaps(physical) };
     let (options, proc_addr) = (&instance.options, link.get_device_proc_addr);
-    let owner = Device::new(physical, next, proc_addr, options, heaps);
+    // SAFETY: 2. the device was just made.
+    let transfer = family.map(|family| unsafe { TransferQueue::new(family, device) });
+    let owner = Device::new(physical, next, proc_addr, options, heaps, transfer);
     // SAFETY: 2. the device was just made.
     unsafe { owner.enter() };
     vk::Result::SUCCESS

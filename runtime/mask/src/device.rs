@@ -12,6 +12,7 @@ use crate::{
     loader::Owners,
     options::Options,
     shadow::{Shadow, words_of},
+    transfer::{Late, TransferQueue},
     watchdog::Watchdog,
 };
 use ash::vk::{self, Handle};
@@ -43,6 +44,8 @@ pub(crate) struct Device {
     pub(crate) heaps: Heaps,
     pub(crate) counters: Counters,
     pub(crate) recordings: Recordings,
+    /// The queue that copies alone, if the options ask for one.
+    pub(crate) transfer: Option<TransferQueue>,
     lost: AtomicBool,
     state: Mutex<State>,
 }
@@ -57,6 +60,8 @@ pub(crate) struct State {
     pub(crate) seen: BTreeMap<vk::Semaphore, u64>,
     pub(crate) queues: BTreeSet<vk::Queue>,
     pub(crate) watchdog: Watchdog,
+    /// What the queue that copies alone has not handed over.
+    pub(crate) late: Late,
     /// What was destroyed when the device was lost already, and the driver may still be using.
     kept: Vec<End>,
 }
@@ -94,6 +99,7 @@ impl Device {
         get_device_proc_addr: vk::PFN_vkGetDeviceProcAddr,
         options: &Arc<Options>,
         heaps: Heaps,
+        transfer: Option<TransferQueue>,
     ) -> Self {
         let name = c"vkGetMemoryHostPointerPropertiesEXT";
         // SAFETY: 2. the function is the next layer's, for a device that it made.
@@ -114,6 +120,7 @@ impl Device {
             heaps,
             counters: Counters::new(),
             recordings: Recordings::default(),
+            transfer,
             lost: AtomicBool::new(false),
             state: Mutex::default(),
         }
@@ -193,6 +200,34 @@ impl Device {
         self.idle(&queues, GRACE) == vk::Result::SUCCESS
     }
 
+    /// The driver's queue behind a queue of the program.
+    pub(crate) fn behind(&self, queue: vk::Queue) -> Option<vk::Queue> {
+        if self.is_transfer(queue) { self.state().late.behind } else { Some(queue) }
+    }
+
+    /// Whether a queue is the one that copies alone.
+    pub(crate) fn is_transfer(&self, queue: vk::Queue) -> bool {
+        self.transfer.as_ref().is_some_and(|transfer| transfer.queue() == queue)
+    }
+
+    /// Hands over all that is held of the queue that copies alone.
+    pub(crate) fn release_all(&self) -> vk::Result {
+        if self.transfer.is_none() || self.is_lost() {
+            return vk::Result::SUCCESS;
+        }
+        // SAFETY: 2. the device is live; whoever submits has the lock.
+        unsafe { self.state().late.release_all(&self.next) }
+    }
+
+    /// Hands over what is held and leads to values of semaphores.
+    pub(crate) fn release(&self, wanted: &[(vk::Semaphore, u64)]) -> vk::Result {
+        if self.transfer.is_none() || self.is_lost() {
+            return vk::Result::SUCCESS;
+        }
+        // SAFETY: 2. the device is live; whoever submits has the lock.
+        unsafe { self.state().late.release(&self.next, wanted) }
+    }
+
     /// Waits for queues of the driver, so long at most.
     pub(crate) fn idle(&self, queues: &[vk::Queue], at_most: Duration) -> vk::Result {
         let next = &self.next;
@@ -204,8 +239,11 @@ impl Device {
                 Err(error) => return error,
             };
             let left = nanoseconds(at_most.saturating_sub(begun.elapsed()));
-            // SAFETY: 2. both are live; the caller has the queue to itself.
-            let submitted = unsafe { next.queue_submit(queue, &[], fence) };
+            let submitted = {
+                let _alone = self.state();
+                // SAFETY: 2. both are live; whoever submits has the lock.
+                unsafe { next.queue_submit(queue, &[], fence) }
+            };
             // SAFETY: 2. both are live.
             let wait = |()| unsafe { next.wait_for_fences(&[fence], true, left) };
             let waited = submitted.and_then(wait);

@@ -45,6 +45,10 @@ fn instance_function(name: &[u8]) -> vk::PFN_vkVoidFunction {
             instance::get_physical_device_features;
         b"vkGetPhysicalDeviceFeatures2" PFN_vkGetPhysicalDeviceFeatures2
             instance::get_physical_device_features2;
+        b"vkGetPhysicalDeviceQueueFamilyProperties" PFN_vkGetPhysicalDeviceQueueFamilyProperties
+            instance::get_physical_device_queue_family_properties;
+        b"vkGetPhysicalDeviceQueueFamilyProperties2" PFN_vkGetPhysicalDeviceQueueFamilyProperties2
+            instance::get_physical_device_queue_family_properties2;
         b"vkGetPhysicalDeviceMemoryProperties" PFN_vkGetPhysicalDeviceMemoryProperties
             instance::get_physical_device_memory_properties;
         b"vkGetPhysicalDeviceMemoryProperties2" PFN_vkGetPhysicalDeviceMemoryProperties2
@@ -80,6 +84,7 @@ fn memory_function(name: &[u8]) -> vk::PFN_vkVoidFunction {
 
 fn queue_function(name: &[u8]) -> vk::PFN_vkVoidFunction {
     function! { name;
+        b"vkGetDeviceQueue" PFN_vkGetDeviceQueue queue::get_device_queue;
         b"vkQueueSubmit" PFN_vkQueueSubmit queue::queue_submit;
         b"vkWaitSemaphores" PFN_vkWaitSemaphores queue::wait_semaphores;
         b"vkWaitForFences" PFN_vkWaitForFences queue::wait_for_fences;
@@ -115,7 +120,7 @@ fn object_function(name: &[u8]) -> vk::PFN_vkVoidFunction {
         b"vkDestroySemaphore" PFN_vkDestroySemaphore objects::destroy_semaphore;
         b"vkCreateFence" PFN_vkCreateFence objects::create_fence;
         b"vkDestroyFence" PFN_vkDestroyFence objects::destroy_fence;
-        b"vkCreateCommandPool" PFN_vkCreateCommandPool objects::create_command_pool;
+        b"vkCreateCommandPool" PFN_vkCreateCommandPool queue::create_command_pool;
         b"vkDestroyCommandPool" PFN_vkDestroyCommandPool objects::destroy_command_pool;
         b"vkCreateQueryPool" PFN_vkCreateQueryPool objects::create_query_pool;
         b"vkDestroyQueryPool" PFN_vkDestroyQueryPool objects::destroy_query_pool;
@@ -138,8 +143,13 @@ fn object_function(name: &[u8]) -> vk::PFN_vkVoidFunction {
 }
 
 /// Functions that would go around this layer. Nobody gets them.
-const REFUSED: [&[u8]; 4] =
-    [b"vkQueueSubmit2", b"vkQueueBindSparse", b"vkMapMemory2", b"vkUnmapMemory2"];
+const REFUSED: [&[u8]; 5] = [
+    b"vkQueueSubmit2",
+    b"vkQueueBindSparse",
+    b"vkMapMemory2",
+    b"vkUnmapMemory2",
+    b"vkGetDeviceQueue2",
+];
 
 /// Commands that would have to wait for dispatches that are held, or to find what these had bound.
 /// Nobody gets them on a device whose dispatches are reordered.

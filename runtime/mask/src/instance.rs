@@ -9,6 +9,7 @@ use crate::{
     heaps::Heaps,
     loader::{InstanceLink, Owners, find, take_link},
     options::{Options, Promise},
+    transfer,
 };
 use ash::{ext, vk};
 use std::{
@@ -69,6 +70,20 @@ impl Instance {
         let real = unsafe { self.next.get_physical_device_properties(handle) };
         let name = real.device_name_as_c_str().unwrap_or_default();
         name.to_string_lossy().contains(only.as_str())
+    }
+
+    /// The index of the family that copies alone, if the options ask for one.
+    ///
+    /// # Safety
+    ///
+    /// The handle is live.
+    pub(crate) unsafe fn transfer_family(&self, physical: vk::PhysicalDevice) -> Option<u32> {
+        if !self.options.transfer_queue {
+            return None;
+        }
+        // SAFETY: the caller's promise.
+        let families = unsafe { self.next.get_physical_device_queue_family_properties(physical) };
+        u32::try_from(families.len()).ok()
     }
 
     /// The heaps that a physical device is said to have.
@@ -261,6 +276,71 @@ pub(crate) unsafe extern "system" fn get_physical_device_features2(
         atomics.shader_buffer_int64_atomics = vk::FALSE;
         atomics.shader_shared_int64_atomics = vk::FALSE;
     }
+}
+
+/// Has the next layer list families, and adds the one that copies alone, if there is one and room.
+///
+/// # Safety
+///
+/// The handle is live; the number is that of the application, and `out` is null or an array of so
+/// many. `list` calls the next layer with the handle and these arguments.
+unsafe fn list_families<T>(
+    owner: &Instance,
+    physical: vk::PhysicalDevice,
+    (count, out): (*mut u32, *mut T),
+    list: impl FnOnce(*mut u32, *mut T),
+    add: impl FnOnce(&mut T),
+) {
+    // SAFETY: the caller's promise.
+    let Some(family) = (unsafe { owner.transfer_family(physical) }) else {
+        return list(count, out);
+    };
+    // SAFETY: the caller's promise.
+    let count = unsafe { &mut *count };
+    if out.is_null() {
+        *count = family + 1;
+        return;
+    }
+    let room = *count;
+    *count = room.min(family);
+    list(count, out);
+    if room > family {
+        // SAFETY: the caller's promise, and there is room for one more.
+        add(unsafe { &mut *out.wrapping_add(family as usize) });
+        *count = family + 1;
+    }
+}
+
+pub(crate) unsafe extern "system" fn get_physical_device_queue_family_properties(
+    physical: vk::PhysicalDevice,
+    count: *mut u32,
+    out: *mut vk::QueueFamilyProperties,
+) {
+    // SAFETY: 1. the handle is live.
+    let owner = unsafe { Instance::of_physical(physical) };
+    let next = owner.next.fp_v1_0().get_physical_device_queue_family_properties;
+    // SAFETY: 1. the application's arguments.
+    let list = |count: *mut u32, out| unsafe { next(physical, count, out) };
+    let add = |family: &mut vk::QueueFamilyProperties| *family = transfer::FAMILY;
+    // SAFETY: 1. the application's arguments.
+    unsafe { list_families(&owner, physical, (count, out), list, add) };
+}
+
+pub(crate) unsafe extern "system" fn get_physical_device_queue_family_properties2(
+    physical: vk::PhysicalDevice,
+    count: *mut u32,
+    out: *mut vk::QueueFamilyProperties2<'_>,
+) {
+    // SAFETY: 1. the handle is live.
+    let owner = unsafe { Instance::of_physical(physical) };
+    let next = owner.next.fp_v1_1().get_physical_device_queue_family_properties2;
+    // SAFETY: 1. the application's arguments.
+    let list = |count: *mut u32, out| unsafe { next(physical, count, out) };
+    let add = |family: &mut vk::QueueFamilyProperties2<'_>| {
+        family.queue_family_properties = transfer::FAMILY;
+    };
+    // SAFETY: 1. the application's arguments.
+    unsafe { list_families(&owner, physical, (count, out), list, add) };
 }
 
 pub(crate) unsafe extern "system" fn get_physical_device_memory_properties(

@@ -36,6 +36,7 @@ mod objects;
 mod options;
 mod queue;
 mod shadow;
+mod transfer;
 mod watchdog;
 
 use ash::vk;

@@ -114,6 +114,19 @@ pub(crate) unsafe fn find<'c, T: TaggedStructure>(chain: *const c_void) -> Optio
     }
 }
 
+/// A copy of an array, which may be anywhere if it is empty.
+///
+/// # Safety
+///
+/// It has so many values.
+pub(crate) unsafe fn array<T: Copy>(first: *const T, count: u32) -> Vec<T> {
+    if count == 0 {
+        return Vec::new();
+    }
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(first, count as usize) }.to_vec()
+}
+
 /// What belongs to instances, or to devices. A handle that can be dispatched begins with a pointer
 /// that it shares with all handles of its instance or device.
 pub(crate) struct Owners<T>(RwLock<BTreeMap<usize, Arc<T>>>);
@@ -151,7 +164,11 @@ impl<T> Owners<T> {
 }
 
 /// The pointer with which a handle begins.
-unsafe fn key(handle: impl Handle) -> usize {
+///
+/// # Safety
+///
+/// The handle is live and can be dispatched.
+pub(crate) unsafe fn key(handle: impl Handle) -> usize {
     let at = usize::try_from(handle.as_raw()).expect("such a handle is a pointer");
     // SAFETY: the caller's promise; the loader puts its pointer there (loader and layer interface,
     // "Distributed Dispatching").

@@ -66,8 +66,14 @@ pub(crate) unsafe extern "system" fn create_buffer(
         owner.say(&format!("buffer refused: it has {bytes} bytes, and {most} are the limit"));
         return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
     }
+    // SAFETY: 1. the application's structure.
+    let mut own = unsafe { *info };
+    if owner.transfer.is_some() {
+        // The driver has one family, so there is nobody to share with.
+        own.sharing_mode = vk::SharingMode::EXCLUSIVE;
+    }
     // SAFETY: 1. the application's arguments.
-    unsafe { objects::create_buffer(device, info, allocator, made) }
+    unsafe { objects::create_buffer(device, &raw const own, allocator, made) }
 }
 
 /// Whether one more allocation of a size is within the limits that are said.

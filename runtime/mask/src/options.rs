@@ -13,7 +13,8 @@ const ROWS: [(&str, &str); 9] = [
     ("shadow", "shadow=yes"),
     (
         "nvidia",
-        "type=discrete,heaps=bar,shadow=yes,poison=yes,import-alignment=4096,import-promise=yes",
+        "type=discrete,heaps=bar,shadow=yes,poison=yes,import-alignment=4096,import-promise=yes,\
+         transfer-queue=yes",
     ),
     ("nvidia-rebar", "nvidia,heaps=rebar"),
     (
@@ -24,8 +25,11 @@ const ROWS: [(&str, &str); 9] = [
         "intel-igpu",
         "type=integrated,heaps=shared,shadow=yes,import-read-only=lost,import-promise=yes",
     ),
-    ("nvk", "nvidia,import=no"),
-    ("tiny", "nvidia,vram=1,bar=0,allocations=4096,int64=no,push=128,import-alignment=65536"),
+    ("nvk", "nvidia,import=no,transfer-queue=no"),
+    (
+        "tiny",
+        "nvidia,vram=1,bar=0,allocations=4096,int64=no,push=128,import-alignment=65536,transfer-queue=no",
+    ),
     ("watchdog", "type=discrete,heaps=rebar,shadow=yes,watchdog=300,import-promise=yes"),
 ];
 
@@ -83,6 +87,8 @@ pub(crate) struct Options {
     pub(crate) push: Option<u32>,
     /// Whether dispatches that no barrier separates run in the reverse order.
     pub(crate) reorder: bool,
+    /// Whether there is a family more, whose queue copies alone.
+    pub(crate) transfer_queue: bool,
     pub(crate) watchdog: Option<Duration>,
     pub(crate) faults: Vec<Fault>,
     /// A part of the names of the devices that are masked; all are without it.
@@ -110,6 +116,7 @@ impl Default for Options {
             int64: true,
             push: None,
             reorder: false,
+            transfer_queue: false,
             watchdog: None,
             faults: Vec::new(),
             only: None,
@@ -154,6 +161,7 @@ impl Options {
             "int64" => self.int64 = one_of(value, &YES_OR_NO)?,
             "push" => self.push = Some(number(value)?),
             "reorder" => self.reorder = one_of(value, &YES_OR_NO)?,
+            "transfer-queue" => self.transfer_queue = one_of(value, &YES_OR_NO)?,
             "watchdog" if value == "no" => self.watchdog = None,
             "watchdog" => self.watchdog = Some(Duration::from_millis(number(value)?)),
             "fail" => self.faults.push(value.parse()?),
@@ -180,7 +188,7 @@ impl FromStr for Options {
     }
 }
 
-const OPTIONS: [&str; 21] = [
+const OPTIONS: [&str; 22] = [
     "type",
     "heaps",
     "vram",
@@ -198,6 +206,7 @@ const OPTIONS: [&str; 21] = [
     "int64",
     "push",
     "reorder",
+    "transfer-queue",
     "watchdog",
     "fail",
     "only",

@@ -114,6 +114,7 @@ mod tests {
             version: Version { major: 1, minor: 3 },
             clock: None,
             compute_family: Some(0),
+            transfer_family: None,
             buffer_device_address: true,
             timeline_semaphore: true,
             import_alignment: Some(4096),

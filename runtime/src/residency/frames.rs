@@ -175,7 +175,9 @@ impl Frames {
     /// Makes sure that everything that was written is on the device.
     pub(crate) fn finish_writes(&mut self) -> Result<(), VulkanError> {
         if self.queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
-            self.submit_before(|_| {})?.finish()?;
+            let submitted = self.writes().submit(&self.device)?;
+            self.forget_writes();
+            submitted.finish()?;
         }
         Ok(())
     }

@@ -36,13 +36,18 @@ impl Buffer {
         if bytes > device.info.limits.allocation_bytes {
             return Err(too_large());
         }
-        let info = vk::BufferCreateInfo::default().size(bytes).usage(usage);
+        let families = device.sharing_families();
+        let mut info = vk::BufferCreateInfo::default().size(bytes).usage(usage);
+        if let Some(families) = &families {
+            // Drivers take no other path for buffers that are shared, so none changes its owner.
+            info = info.sharing_mode(vk::SharingMode::CONCURRENT).queue_family_indices(families);
+        }
         // SAFETY: 1. the device is live; 3. its features include bufferDeviceAddress.
         let raw = unsafe { device.raw().create_buffer(&info, None) }.named("vkCreateBuffer")?;
         let mut bound =
             Bound { raw, allocation: None, memory: Arc::clone(device.memory()), share: None };
         bound.allocate_and_bind(device, location)?;
-        Ok(Self(Deferred::new(bound, device.queue())))
+        Ok(Self(Deferred::new(bound, device.queues())))
     }
 
     pub(crate) fn raw(&self) -> vk::Buffer {

@@ -4,8 +4,13 @@
 //! [`Submitted`] commands, whose Drop waits.
 
 use super::{
-    Device, Pipeline, buffer::WordAt, command_buffer::CommandBuffer, control::BlockAt,
-    named::Named, timestamps::Timestamps,
+    Device, Pipeline,
+    buffer::WordAt,
+    command_buffer::CommandBuffer,
+    control::BlockAt,
+    named::Named,
+    queues::{Point, Role},
+    timestamps::Timestamps,
 };
 use crate::VulkanError;
 use ash::vk;
@@ -81,15 +86,24 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    /// Begins recording, with a barrier against all earlier commands of the queue: their writes
-    /// are visible to the commands that are recorded here.
+    /// Begins recording kernels, with a barrier against all earlier commands of their queue: their
+    /// writes are visible to the commands that are recorded here.
     pub(crate) fn begin(device: &Arc<Device>) -> Result<Self, VulkanError> {
-        let commands = device.take_commands()?;
-        commands.begin()?;
-        let device = Arc::clone(device);
-        let mut recording = Self { commands: Some(commands), launches: 0, bound: None, device };
+        let mut recording = Self::begin_on(device, Role::Compute)?;
         recording.barrier(Side::WRITTEN, Side::KERNEL);
         Ok(recording)
+    }
+
+    /// Begins recording copies alone, for the queue that is for them.
+    pub(super) fn begin_copies(device: &Arc<Device>) -> Result<Self, VulkanError> {
+        Self::begin_on(device, device.queues().copies())
+    }
+
+    fn begin_on(device: &Arc<Device>, role: Role) -> Result<Self, VulkanError> {
+        let commands = device.take_commands(role)?;
+        commands.begin()?;
+        let device = Arc::clone(device);
+        Ok(Self { commands: Some(commands), launches: 0, bound: None, device })
     }
 
     pub(crate) fn device(&self) -> &Arc<Device> {
@@ -98,6 +112,10 @@ impl Recording {
 
     fn raw(&self) -> vk::CommandBuffer {
         self.commands.as_ref().expect("there until Drop").raw()
+    }
+
+    fn role(&self) -> Role {
+        self.commands.as_ref().expect("there until Drop").role()
     }
 
     /// Records one launch. If it [waits](Work::waits), it stands behind a barrier that makes the
@@ -177,19 +195,23 @@ impl Recording {
             // SAFETY: the caller of `launch` promised that the words are live until now.
             unsafe { self.copy_word(copy) };
         }
-        self.barrier(Side::WRITTEN.and(Side::COPIED), Side::HOST);
+        let written = match self.role() {
+            Role::Compute => Side::WRITTEN.and(Side::COPIED),
+            Role::Transfer => Side::COPIED,
+        };
+        self.barrier(written, Side::HOST);
         // SAFETY: 1. the command buffer is live and recording.
         unsafe { self.device.raw().end_command_buffer(self.raw()) }.named("vkEndCommandBuffer")?;
         // SAFETY: the commands were ended just now; the callers of `launch` and `copy` promised
         // the rest.
-        let submitted = unsafe { self.device.queue().submit(self.raw()) };
-        let (value, lost) = match submitted {
-            Ok(value) => (value, None),
-            Err((lost, Some(value))) => (value, Some(lost)),
+        let submitted = unsafe { self.device.queues().submit(self.role(), self.raw()) };
+        let (point, lost) = match submitted {
+            Ok(point) => (point, None),
+            Err((lost, Some(point))) => (point, Some(lost)),
             Err((error, None)) => return Err(error),
         };
         let (commands, launches) = (self.commands.take(), self.launches);
-        let submitted = Submitted { commands, value, launches, device: Arc::clone(&self.device) };
+        let submitted = Submitted { commands, point, launches, device: Arc::clone(&self.device) };
         // Commands that may be pending are no longer those of a recording.
         lost.map_or(Ok(submitted), Err)
     }
@@ -260,10 +282,10 @@ impl Drop for Recording {
 /// Commands that were handed to the device. Dropping them waits until they have completed, or until
 /// the device is known to be lost.
 pub(crate) struct Submitted {
-    // Invariant: the commands are pending until `value` is reached, or until the lost device is at
+    // Invariant: the commands are pending until `point` is reached, or until the lost device is at
     // rest; they are there until Drop.
     commands: Option<CommandBuffer>,
-    value: u64,
+    point: Point,
     launches: u32,
     device: Arc<Device>,
 }
@@ -282,25 +304,24 @@ impl Submitted {
 
     /// Waits for the commands, so long at most, and says whether they have completed.
     pub(crate) fn wait_at_most(&self, at_most: Duration) -> Result<bool, VulkanError> {
-        self.device.queue().wait_at_most(self.value, at_most)
+        self.device.queues().wait_at_most(self.point, at_most)
     }
 
-    /// Whether all commands that were submitted before these have completed.
+    /// Whether all commands that were submitted before these to their queue have completed.
     pub(crate) fn is_first(&self) -> Result<bool, VulkanError> {
-        // Each submission signals the next value, and values are signalled in their order.
-        self.device.queue().has_completed(self.value - 1)
+        self.device.queues().is_first(self.point)
     }
 
     /// Waits until the commands have completed, as long as it takes; a device that is being tried
     /// runs probes alone.
     pub(crate) fn wait(&self) -> Result<(), VulkanError> {
         let limit = (!self.device.is_tried()).then_some(OWN_WORK);
-        self.device.queue().wait(self.value, limit)
+        self.device.queues().wait(self.point, limit)
     }
 
     /// Takes the device for lost, since the commands do not end, unless they have ended by now.
     pub(crate) fn give_up(&self) -> Result<(), VulkanError> {
-        self.device.queue().give_up(self.value)
+        self.device.queues().give_up(self.point)
     }
 
     /// The ticks of each launch of commands that have completed, in their order; none on a device
@@ -320,7 +341,7 @@ impl Submitted {
 
     /// Waits for commands that only copy; the command buffer is free for others then.
     pub(crate) fn finish(self) -> Result<(), VulkanError> {
-        self.device.queue().wait(self.value, Some(OWN_WORK))
+        self.device.queues().wait(self.point, Some(OWN_WORK))
     }
 }
 

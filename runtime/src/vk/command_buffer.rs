@@ -1,6 +1,6 @@
 //! Command buffers that are free.
 
-use super::{handle::Handle, named::Named, timestamps::Timestamps};
+use super::{handle::Handle, named::Named, queues::Role, timestamps::Timestamps};
 use crate::VulkanError;
 use ash::vk;
 use std::sync::Arc;
@@ -11,13 +11,19 @@ pub(crate) struct CommandBuffer {
     // from `handle`'s device, and go with Drop. No command of the buffer is pending.
     pool: vk::CommandPool,
     raw: vk::CommandBuffer,
+    role: Role,
     /// The timestamps of its launches, on a device that times kernels.
     timestamps: Option<Timestamps>,
     handle: Arc<Handle>,
 }
 
 impl CommandBuffer {
-    pub(crate) fn new(handle: &Arc<Handle>, family: u32, timed: bool) -> Result<Self, VulkanError> {
+    /// A command buffer for the queue of a family; for launches that are timed, if asked for.
+    pub(crate) fn new(
+        handle: &Arc<Handle>,
+        (role, family): (Role, u32),
+        timed: bool,
+    ) -> Result<Self, VulkanError> {
         let timestamps = timed.then(|| Timestamps::new(handle)).transpose()?;
         let info = vk::CommandPoolCreateInfo::default()
             .flags(vk::CommandPoolCreateFlags::TRANSIENT)
@@ -26,7 +32,7 @@ impl CommandBuffer {
         let pool = unsafe { handle.raw().create_command_pool(&info, None) }
             .named("vkCreateCommandPool")?;
         let raw = vk::CommandBuffer::null();
-        let mut made = Self { pool, raw, timestamps, handle: Arc::clone(handle) };
+        let mut made = Self { pool, raw, role, timestamps, handle: Arc::clone(handle) };
         let info = vk::CommandBufferAllocateInfo::default()
             .command_pool(pool)
             .level(vk::CommandBufferLevel::PRIMARY)
@@ -40,6 +46,11 @@ impl CommandBuffer {
 
     pub(super) fn raw(&self) -> vk::CommandBuffer {
         self.raw
+    }
+
+    /// The queue that it is for.
+    pub(super) fn role(&self) -> Role {
+        self.role
     }
 
     pub(super) fn timestamps(&self) -> Option<&Timestamps> {

@@ -86,7 +86,7 @@ impl ControlBuffer {
         // SAFETY: 1. set and buffer are live; 2. this function alone knows the set, and no command
         // uses it.
         unsafe { device.raw().update_descriptor_sets(&write, &[]) };
-        Ok(Self { set, buffer, window_bytes, _pool: Deferred::new(pool, device.queue()) })
+        Ok(Self { set, buffer, window_bytes, _pool: Deferred::new(pool, device.queues()) })
     }
 
     /// The words of the buffer.

@@ -5,7 +5,7 @@
 //! value of the timeline at the time of the drop is reached after all of them. If it is reached
 //! already the object is destroyed at once, else when a later submission or drop finds that it was.
 
-use super::queue::Queue;
+use super::queues::Queues;
 use std::{
     mem::ManuallyDrop,
     ops::{Deref, DerefMut},
@@ -16,12 +16,12 @@ use std::{
 pub(crate) struct Deferred<T: Send + 'static> {
     // Invariant: taken by Drop only.
     object: ManuallyDrop<T>,
-    queue: Arc<Queue>,
+    queues: Arc<Queues>,
 }
 
 impl<T: Send + 'static> Deferred<T> {
-    pub(crate) fn new(object: T, queue: &Arc<Queue>) -> Self {
-        Self { object: ManuallyDrop::new(object), queue: Arc::clone(queue) }
+    pub(crate) fn new(object: T, queues: &Arc<Queues>) -> Self {
+        Self { object: ManuallyDrop::new(object), queues: Arc::clone(queues) }
     }
 }
 
@@ -43,6 +43,6 @@ impl<T: Send + 'static> Drop for Deferred<T> {
     fn drop(&mut self) {
         // SAFETY: nothing uses the field after Drop.
         let object = unsafe { ManuallyDrop::take(&mut self.object) };
-        self.queue.retire(object);
+        self.queues.retire(object);
     }
 }

@@ -1,4 +1,4 @@
-//! An opened device: its queue, its memory, its free command buffers.
+//! An opened device: its queues, its memory, its free command buffers.
 
 use super::{
     Instance, Physical,
@@ -8,7 +8,7 @@ use super::{
     handle::Handle,
     info::{DeviceInfo, SeenIn, Stopping, Traits},
     memory::Memory,
-    queue::Queue,
+    queues::{Queues, Role},
     set_layout::SetLayout,
 };
 use crate::{VulkanError, stats::Counters, times::KernelTimes};
@@ -27,18 +27,22 @@ use std::{
 /// parts that it needs.
 pub(crate) struct Device {
     handle: Arc<Handle>,
-    queue: Arc<Queue>,
+    queues: Arc<Queues>,
     memory: Arc<Memory>,
     /// Those of `memory` and of imports.
     allocations: Arc<Allocations>,
     /// What copies may take of `memory`.
     budget: Arc<Budget>,
     control_layout: SetLayout,
-    /// Command buffers that are free: a lock-free list, because threads launch side by side.
+    /// Command buffers that are free: lock-free lists, because threads launch side by side.
     free: SegQueue<CommandBuffer>,
+    /// Those for the queue that copies alone.
+    free_for_copies: SegQueue<CommandBuffer>,
     host_memory: Option<ext::external_memory_host::Device>,
     memory_types: Vec<vk::MemoryType>,
     family: u32,
+    /// The family of the queue that copies alone.
+    transfer_family: Option<u32>,
     /// After how many passes the device cuts loops short, if it does, once that was tried.
     cut_after: OnceLock<Option<u32>>,
     /// How running kernels are ended, once that was tried.
@@ -62,8 +66,10 @@ impl Device {
     ) -> Result<Self, VulkanError> {
         let family = physical.info.compute_family;
         let family = family.expect("devices without a compute queue are refused");
+        let transfer_family = physical.info.transfer_family;
         let import = physical.info.import_alignment.is_some();
-        let handle = Arc::new(Handle::open(instance, physical, family, import)?);
+        let families = (family, transfer_family);
+        let handle = Arc::new(Handle::open(instance, physical, families, import)?);
         // SAFETY: 1. `physical` was listed by this live instance.
         let memory = unsafe { instance.raw().get_physical_device_memory_properties(physical.raw) };
         let host_memory =
@@ -73,15 +79,17 @@ impl Device {
         let limit = copied_bytes.map_or(Limit::Derived(heap), Limit::Asked);
         let clock = physical.info.clock.filter(|_| time_kernels);
         Ok(Self {
-            queue: Arc::new(Queue::new(&handle, family)?),
+            queues: Arc::new(Queues::new(&handle, family, transfer_family)?),
             memory: Arc::new(Memory::new(&handle, physical.raw, heap, &allocations)?),
             allocations,
             budget: Budget::new(limit),
             control_layout: SetLayout::new(&handle)?,
             free: SegQueue::new(),
+            free_for_copies: SegQueue::new(),
             host_memory,
             memory_types: memory.memory_types_as_slice().to_vec(),
             family,
+            transfer_family,
             cut_after: OnceLock::new(),
             stopping: OnceLock::new(),
             passes_per_second: OnceLock::new(),
@@ -161,13 +169,13 @@ impl Device {
 
     /// The loss of the device as an error, if it is lost.
     pub(crate) fn check(&self) -> Result<(), VulkanError> {
-        self.queue.check()
+        self.queues.check()
     }
 
     /// Whether everything that a lost device was given has completed, as far as it can be known
     /// after a grace.
     pub(crate) fn has_ended(&self) -> bool {
-        self.queue.has_ended()
+        self.queues.has_ended()
     }
 
     /// The times of kernels, if they are taken.
@@ -175,11 +183,23 @@ impl Device {
         self.counters.kernel_times.as_ref()
     }
 
-    /// A command buffer that is free.
-    pub(super) fn take_commands(&self) -> Result<CommandBuffer, VulkanError> {
-        match self.free.pop() {
+    /// A command buffer for a queue that is free.
+    pub(super) fn take_commands(&self, role: Role) -> Result<CommandBuffer, VulkanError> {
+        let (family, timed) = match role {
+            Role::Compute => (Some(self.family), self.times().is_some()),
+            Role::Transfer => (self.transfer_family, false),
+        };
+        let family = family.expect("this queue was asked for because the device has it");
+        match self.free(role).pop() {
             Some(commands) => Ok(commands),
-            None => CommandBuffer::new(&self.handle, self.family, self.times().is_some()),
+            None => CommandBuffer::new(&self.handle, (role, family), timed),
+        }
+    }
+
+    fn free(&self, role: Role) -> &SegQueue<CommandBuffer> {
+        match role {
+            Role::Compute => &self.free,
+            Role::Transfer => &self.free_for_copies,
         }
     }
 
@@ -187,7 +207,7 @@ impl Device {
     pub(super) fn recycle(&self, commands: CommandBuffer) {
         // In a child made by `fork` the list may be half changed.
         if !self.is_inherited() {
-            self.free.push(commands);
+            self.free(commands.role()).push(commands);
         }
     }
 
@@ -198,12 +218,12 @@ impl Device {
         at_most: Duration,
         act: impl FnOnce() -> R,
     ) -> Result<Option<R>, VulkanError> {
-        self.queue.while_idle(at_most, act)
+        self.queues.while_idle(at_most, act)
     }
 
     /// Takes the device for lost because an import failed in [`while_idle`](Self::while_idle).
     pub(crate) fn lose_while_idle(&self) {
-        self.queue.lose_while_idle("vkAllocateMemory");
+        self.queues.lose_while_idle("vkAllocateMemory");
     }
 
     /// Bytes of device memory that farptr's own buffers have taken.
@@ -220,8 +240,13 @@ impl Device {
         self.handle.raw()
     }
 
-    pub(super) fn queue(&self) -> &Arc<Queue> {
-        &self.queue
+    pub(super) fn queues(&self) -> &Arc<Queues> {
+        &self.queues
+    }
+
+    /// The families of the queues, if there are two: buffers that both use name them.
+    pub(super) fn sharing_families(&self) -> Option<[u32; 2]> {
+        self.transfer_family.map(|transfer| [self.family, transfer])
     }
 
     pub(super) fn memory(&self) -> &Arc<Memory> {

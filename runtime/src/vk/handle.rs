@@ -14,14 +14,15 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Opens a device with one queue of a family, and with the import of host memory if asked.
+    /// Opens a device with one queue of a family, and of another one if it is given; and with the
+    /// import of host memory if asked.
     pub(crate) fn open(
         instance: &Arc<Instance>,
         physical: &Physical,
-        family: u32,
+        families: (u32, Option<u32>),
         import: bool,
     ) -> Result<Self, VulkanError> {
-        let raw = create(instance, physical, family, import)?;
+        let raw = create(instance, physical, families, import)?;
         instance.keep();
         Ok(Self { raw, loss: Loss::default(), instance: Arc::clone(instance) })
     }
@@ -76,13 +77,16 @@ impl Drop for Handle {
 fn create(
     instance: &Instance,
     physical: &Physical,
-    family: u32,
+    (family, other): (u32, Option<u32>),
     import: bool,
 ) -> Result<ash::Device, VulkanError> {
     let priorities = [1.0];
-    let queues = [vk::DeviceQueueCreateInfo::default()
-        .queue_family_index(family)
-        .queue_priorities(&priorities)];
+    let queue = |family| {
+        vk::DeviceQueueCreateInfo::default()
+            .queue_family_index(family)
+            .queue_priorities(&priorities)
+    };
+    let queues: Vec<_> = std::iter::once(family).chain(other).map(queue).collect();
     let overallocation = physical.extensions.overallocation;
     let wanted = [
         (import, ext::external_memory_host::NAME),

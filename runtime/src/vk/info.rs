@@ -88,7 +88,9 @@ pub(crate) struct DeviceInfo {
     pub(crate) version: Version,
     /// The queue family whose queue runs kernels, if the device can compute.
     pub(crate) compute_family: Option<u32>,
-    /// The clock of that family's timestamps, if it has some.
+    /// The queue family whose queue copies and does nothing else, if the device has one.
+    pub(crate) transfer_family: Option<u32>,
+    /// The clock of the first family's timestamps, if it has some.
     pub(crate) clock: Option<Clock>,
     pub(crate) buffer_device_address: bool,
     pub(crate) timeline_semaphore: bool,

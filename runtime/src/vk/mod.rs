@@ -13,7 +13,7 @@
 //!    point to alive, and extension structures are chained only for extensions and versions that
 //!    were checked before.
 //! 4. *Nothing is destroyed while the device uses it*: objects that commands use are dropped
-//!    through [`deferred`], which waits for the timeline; commands wait in their own `Drop`.
+//!    through [`deferred`], which waits for the timeline of kernels; commands wait in their own `Drop`.
 //!
 //! The functions that this module gives to the rest of the crate are safe, or say in their own
 //! `# Safety` what they need.
@@ -31,6 +31,7 @@ pub(crate) mod control;
 mod deferred;
 mod device;
 mod external;
+mod families;
 mod handle;
 pub(crate) mod import;
 pub(crate) mod info;
@@ -41,8 +42,10 @@ mod named;
 mod physical;
 mod pipeline;
 mod queue;
+mod queues;
 mod retire;
 mod set_layout;
+mod timeline;
 mod timestamps;
 pub(crate) mod transfer;
 mod validation;

@@ -2,6 +2,7 @@
 
 use super::{
     Instance, external,
+    families::QueueFamilies,
     info::{DeviceInfo, DeviceKind, Limits, OLDEST_VULKAN, Version},
     named::Named,
 };
@@ -88,17 +89,16 @@ impl Physical {
         let features = if modern { features(instance, raw) } else { Features::default() };
         let kind = kind(basic.device_type);
         let details = modern.then(|| details(instance, raw, (kind, version), extensions));
-        let family = compute_family(instance, raw);
+        let families = QueueFamilies::of(instance, raw);
         let info = DeviceInfo {
             index,
             name: text(&basic.device_name),
             driver: details.as_ref().map_or_else(String::new, |details| details.driver.clone()),
             kind,
             version,
-            compute_family: family.map(|(index, _)| index),
-            clock: family.and_then(|(_, family)| {
-                Clock::new(family.timestamp_valid_bits, basic.limits.timestamp_period)
-            }),
+            compute_family: families.compute,
+            transfer_family: families.transfer,
+            clock: Clock::new(families.timestamp_bits, basic.limits.timestamp_period),
             buffer_device_address: features.v12.buffer_device_address,
             timeline_semaphore: features.v12.timeline_semaphore,
             import_alignment: details.as_ref().and_then(|details| details.import_alignment),
@@ -261,29 +261,6 @@ fn capabilities(features: &Features) -> Vec<Capability> {
     .collect()
 }
 
-/// The queue family whose queue runs kernels.
-fn compute_family(
-    instance: &Instance,
-    raw: vk::PhysicalDevice,
-) -> Option<(u32, vk::QueueFamilyProperties)> {
-    // SAFETY: 1. `raw` belongs to this live instance.
-    let families = unsafe { instance.raw().get_physical_device_queue_family_properties(raw) };
-    let flags: Vec<_> = families.iter().map(|family| family.queue_flags).collect();
-    let index = choose_family(&flags)?;
-    Some((u32::try_from(index).ok()?, families[index]))
-}
-
-/// The first family that computes and draws no pictures, else the first one that computes. A queue
-/// that draws is shared with the display: long kernels would hold the picture up, and end at the
-/// limit that drivers have for pictures.
-fn choose_family(families: &[vk::QueueFlags]) -> Option<usize> {
-    let computes = |&at: &usize| families[at].contains(vk::QueueFlags::COMPUTE);
-    let draws = |&at: &usize| families[at].contains(vk::QueueFlags::GRAPHICS);
-    let mut all = (0..families.len()).filter(computes);
-    let first = all.clone().next();
-    all.find(|at| !draws(at)).or(first)
-}
-
 fn limits(limits: &vk::PhysicalDeviceLimits, details: Option<&Details>) -> Limits {
     Limits {
         groups: limits.max_compute_work_group_count,
@@ -324,29 +301,4 @@ fn text(chars: &[std::ffi::c_char]) -> String {
     let bytes: Vec<u8> = chars.iter().map(|&char| char.to_ne_bytes()[0]).collect();
     CStr::from_bytes_until_nul(&bytes)
         .map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kernels_run_on_a_queue_that_draws_no_pictures_where_there_is_one() {
-        const TRANSFER: vk::QueueFlags = vk::QueueFlags::TRANSFER;
-        const COMPUTE: vk::QueueFlags = vk::QueueFlags::COMPUTE;
-        const ALL: vk::QueueFlags =
-            vk::QueueFlags::from_raw(vk::QueueFlags::GRAPHICS.as_raw() | COMPUTE.as_raw());
-        const DRAWS: vk::QueueFlags = vk::QueueFlags::GRAPHICS;
-        let cases: [(&[vk::QueueFlags], Option<usize>); 6] = [
-            (&[], None),
-            (&[TRANSFER, DRAWS], None),
-            (&[ALL], Some(0)),
-            (&[TRANSFER, ALL, ALL], Some(1)),
-            (&[ALL, TRANSFER, COMPUTE, COMPUTE | TRANSFER], Some(2)),
-            (&[DRAWS, ALL, COMPUTE], Some(2)),
-        ];
-        for (families, chosen) in cases {
-            assert_eq!(choose_family(families), chosen, "{families:?}");
-        }
-    }
 }

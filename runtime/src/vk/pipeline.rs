@@ -42,7 +42,7 @@ impl Pipeline {
         let layout = Layout::new(device, shader)?;
         let raw = compile(device, cache, &layout, shader)?;
         let compiled = Compiled { raw, layout, handle: Arc::clone(device.handle()) };
-        let compiled = Deferred::new(compiled, device.queue());
+        let compiled = Deferred::new(compiled, device.queues());
         Ok(Self { compiled, pace: Pace::default() })
     }
 

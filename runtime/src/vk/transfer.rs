@@ -32,21 +32,32 @@ impl<'b> Transfer<'b> {
         }
     }
 
-    /// Hands the copies to the device, behind everything that was handed to it before. When the
-    /// submission has completed, the host sees the bytes that were copied to it.
+    /// Hands the copies to the device, in the queue for copies. They see what submissions did that
+    /// are known to have completed, and are in order with no others: nothing that is pending uses
+    /// their bytes. When they have completed, the host sees the bytes that were copied to it.
     ///
     /// An error means that nothing was submitted, or that the device is lost.
     pub(crate) fn submit(&self, device: &Arc<Device>) -> Result<Submitted, VulkanError> {
-        self.submit_before(device, |_| {})
+        let recording = Recording::begin_copies(device)?;
+        self.hand_over(recording, |_| {})
     }
 
-    /// As [`submit`](Self::submit), with what `then` records: it sees what was copied.
+    /// As [`submit`](Self::submit), in the queue for kernels, with those that `then` records: they
+    /// see what was copied.
     pub(crate) fn submit_before(
         &self,
         device: &Arc<Device>,
         then: impl FnOnce(&mut Recording),
     ) -> Result<Submitted, VulkanError> {
-        let mut recording = Recording::begin(device)?;
+        self.hand_over(Recording::begin(device)?, then)
+    }
+
+    fn hand_over(
+        &self,
+        mut recording: Recording,
+        then: impl FnOnce(&mut Recording),
+    ) -> Result<Submitted, VulkanError> {
+        let device = Arc::clone(recording.device());
         self.record(&mut recording);
         then(&mut recording);
         let submitted = recording.submit(None)?;

@@ -14,7 +14,7 @@ use ash::{ext, vk};
 const HANDLE: vk::ExternalMemoryHandleTypeFlags =
     vk::ExternalMemoryHandleTypeFlags::HOST_ALLOCATION_EXT;
 
-/// The first device, with a queue and a timeline.
+/// The first device, with a queue of each family and a timeline.
 pub(crate) struct Machine {
     _entry: ash::Entry,
     pub(crate) instance: ash::Instance,
@@ -22,6 +22,8 @@ pub(crate) struct Machine {
     pub(crate) device: ash::Device,
     queue: vk::Queue,
     pool: vk::CommandPool,
+    /// The queue of the last family, and a pool for it, if there are several.
+    last: Option<(vk::Queue, vk::CommandPool)>,
     pub(crate) timeline: vk::Semaphore,
     submitted: u64,
     pub(crate) can_import: bool,
@@ -51,7 +53,13 @@ impl Machine {
         let mut v12 = vk::PhysicalDeviceVulkan12Features::default()
             .buffer_device_address(true)
             .timeline_semaphore(true);
-        let queues = [vk::DeviceQueueCreateInfo::default().queue_priorities(&[1.0])];
+        // SAFETY: the module's argument.
+        let families =
+            unsafe { instance.get_physical_device_queue_family_properties(physical) }.len();
+        let one = |family| {
+            vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0])
+        };
+        let queues: Vec<_> = (0..u32::try_from(families).unwrap()).map(one).collect();
         let names = [ext::external_memory_host::NAME.as_ptr()];
         let info = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
@@ -61,16 +69,35 @@ impl Machine {
         let device = unsafe { instance.create_device(physical, &info, None) }.unwrap();
         // SAFETY: the module's argument.
         let queue = unsafe { device.get_device_queue(0, 0) };
-        let info = vk::CommandPoolCreateInfo::default();
-        // SAFETY: the module's argument.
-        let pool = unsafe { device.create_command_pool(&info, None) }.unwrap();
+        let pool = |family| {
+            let info = vk::CommandPoolCreateInfo::default().queue_family_index(family);
+            // SAFETY: the module's argument.
+            unsafe { device.create_command_pool(&info, None) }.unwrap()
+        };
+        let last = queues[1..].last().map(|last| {
+            let family = last.queue_family_index;
+            // SAFETY: the module's argument.
+            (unsafe { device.get_device_queue(family, 0) }, pool(family))
+        });
+        let pool = pool(0);
         let mut kind =
             vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
         let info = vk::SemaphoreCreateInfo::default().push_next(&mut kind);
         // SAFETY: the module's argument.
         let timeline = unsafe { device.create_semaphore(&info, None) }.unwrap();
         let (_entry, submitted) = (entry, 0);
-        Self { _entry, instance, physical, device, queue, pool, timeline, submitted, can_import }
+        Self {
+            _entry,
+            instance,
+            physical,
+            device,
+            queue,
+            pool,
+            last,
+            timeline,
+            submitted,
+            can_import,
+        }
     }
 
     /// What the device says of itself, and the alignment of imports.
@@ -197,11 +224,40 @@ impl Machine {
         self.submit(commands, after)
     }
 
+    /// As [`copy`](Self::copy), in the queue of the last family: the timeline has a value then.
+    pub(crate) fn copy_in_last(
+        &self,
+        from: vk::Buffer,
+        to: vk::Buffer,
+        bytes: u64,
+        then: u64,
+    ) -> Result<(), vk::Result> {
+        let (queue, pool) = self.last.expect("there are several families");
+        let commands = [self.commands_of(pool)?];
+        let region = [vk::BufferCopy::default().size(bytes)];
+        // SAFETY: the module's argument.
+        unsafe { self.device.cmd_copy_buffer(commands[0], from, to, &region) };
+        // SAFETY: the module's argument.
+        unsafe { self.device.end_command_buffer(commands[0]) }?;
+        let (semaphores, signals) = ([self.timeline], [then]);
+        let mut values =
+            vk::TimelineSemaphoreSubmitInfo::default().signal_semaphore_values(&signals);
+        let info = vk::SubmitInfo::default()
+            .command_buffers(&commands)
+            .signal_semaphores(&semaphores)
+            .push_next(&mut values);
+        // SAFETY: the module's argument.
+        unsafe { self.device.queue_submit(queue, &[info], vk::Fence::null()) }
+    }
+
     /// A command buffer that is being recorded.
     pub(crate) fn commands(&self) -> Result<vk::CommandBuffer, vk::Result> {
-        let info = vk::CommandBufferAllocateInfo::default()
-            .command_pool(self.pool)
-            .command_buffer_count(1);
+        self.commands_of(self.pool)
+    }
+
+    fn commands_of(&self, pool: vk::CommandPool) -> Result<vk::CommandBuffer, vk::Result> {
+        let info =
+            vk::CommandBufferAllocateInfo::default().command_pool(pool).command_buffer_count(1);
         // SAFETY: the module's argument.
         let commands = unsafe { self.device.allocate_command_buffers(&info) }?[0];
         self.begin(commands)?;
@@ -284,8 +340,10 @@ impl Machine {
     pub(crate) fn destroy(self) {
         // SAFETY: the device is idle, or lost.
         unsafe { self.device.destroy_semaphore(self.timeline, None) };
-        // SAFETY: as above.
-        unsafe { self.device.destroy_command_pool(self.pool, None) };
+        for pool in self.last.map(|(_, pool)| pool).into_iter().chain([self.pool]) {
+            // SAFETY: as above.
+            unsafe { self.device.destroy_command_pool(pool, None) };
+        }
         // SAFETY: as above.
         unsafe { self.device.destroy_device(None) };
     }

@@ -208,6 +208,49 @@ fn watch_a_copy() {
 }
 
 #[test]
+fn a_queue_that_copies_alone_hands_over_when_somebody_waits() {
+    if !has_device() {
+        return;
+    }
+    let name = "a_queue_that_copies_alone_hands_over_when_somebody_waits";
+    let Some(ended) = masked::again("lavapipe,transfer-queue=yes", name) else {
+        return watch_two_queues();
+    };
+    ended.assert_passed();
+    let counted = ["transfer_submissions", "late", "submissions", "copy_calls"];
+    assert_eq!(counted.map(|name| ended.total(name)), [2, 1, 4, 4]);
+}
+
+fn watch_two_queues() {
+    let mut machine = Machine::new();
+    // SAFETY: the device is live.
+    let families =
+        unsafe { machine.instance.get_physical_device_queue_family_properties(machine.physical) };
+    assert_eq!(families.last().unwrap().queue_flags, vk::QueueFlags::TRANSFER);
+    let bytes = PAGE as u64;
+    let memory = [(); 3].map(|()| machine.allocate(machine.host_type(), bytes).unwrap());
+    let buffers = memory.map(|memory| machine.buffer(memory, bytes, false));
+    let mapped = memory.map(|memory| machine.map(memory).unwrap());
+    let [from, between, to] = [0, 1, 2];
+    // SAFETY: for these two: each is live and aligned, and has a page of words.
+    let write = |at: usize, value| unsafe { mapped[at].write_volatile(value) };
+    // SAFETY: as above.
+    let read = |at: usize| unsafe { mapped[at].read_volatile() };
+    [(from, 3), (between, 2), (to, 1)].into_iter().for_each(|(at, value)| write(at, value));
+    machine.copy_in_last(buffers[from], buffers[between], 4, 5).unwrap();
+    let alone = machine.copy(buffers[between], buffers[to], 4, None).unwrap();
+    machine.wait(alone, FOREVER).unwrap();
+    assert_eq!([read(between), read(to)], [2, 2], "it did not wait, and came first");
+    let behind = machine.copy(buffers[between], buffers[to], 4, Some(5)).unwrap();
+    machine.wait(behind, FOREVER).unwrap();
+    assert_eq!([read(between), read(to)], [3, 3], "it waited");
+    write(from, 4);
+    machine.copy_in_last(buffers[from], buffers[between], 4, behind + 1).unwrap();
+    machine.wait(behind + 1, FOREVER).unwrap();
+    assert_eq!(read(between), 4, "the host waited");
+}
+
+#[test]
 fn overlapping_imports_are_refused() {
     if !has_device() {
         return;
