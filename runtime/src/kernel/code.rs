@@ -9,8 +9,9 @@ use crate::{
     },
 };
 use farptr_rewrite::{
-    Analysis, Fold, Footprint, FootprintCache, Integers, KernelFootprint, Program, Proved,
-    Reflection, RewriteError, Variant, without_unused_capabilities, without_young_languages,
+    Analysis, Fold, Footprint, FootprintCache, IndexedAccess, Integers, KernelFootprint, Program,
+    Proved, Reflection, RewriteError, Variant, without_unused_capabilities,
+    without_young_languages,
 };
 use std::{
     borrow::Cow,
@@ -250,6 +251,11 @@ impl Code {
     pub(crate) fn gathered(&self, root: usize) -> usize {
         let gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
         find(&gathered, &root).copied().unwrap_or(0)
+    }
+
+    /// The accesses whose index comes from memory and is common to several arguments.
+    pub(crate) fn common_indices(&self) -> &[Vec<IndexedAccess>] {
+        self.parsed().map_or(&[], |parsed| parsed.program.footprints().common_indices())
     }
 
     /// What every launch touches, in words.

@@ -25,6 +25,7 @@ pub(crate) mod shared;
 pub(crate) mod soft;
 mod states;
 pub(crate) mod table;
+mod together;
 pub(crate) mod view;
 
 pub(crate) use farptr_rewrite::control::PAGE_BYTES;

@@ -1,6 +1,6 @@
 //! The plan of a launch in rounds, its costs, and the ways in which it ends without a result.
 
-use super::{reach::Reach, report::Denial};
+use super::{reach::Reach, report::Denial, together::Access};
 use crate::{launch::log::FaultRecord, stats::Counters, test_hooks::ServeFaults};
 use farptr_rewrite::{Analysis, Effects};
 use std::fmt;
@@ -53,6 +53,9 @@ pub(crate) struct Plan {
     pub(crate) written: Vec<usize>,
     /// The lends that the kernel may write to. The others stay as they are.
     pub(crate) writes: Reach,
+    /// The accesses whose index comes from memory and is common to several arguments, a list for
+    /// each index.
+    pub(crate) together: Vec<Vec<Access>>,
     /// The most rounds.
     pub(crate) max_rounds: u32,
     /// The most faults.
@@ -78,6 +81,7 @@ impl Plan {
             follows: true,
             written: Vec::new(),
             writes: Reach::All,
+            together: Vec::new(),
             max_rounds: u32::MAX,
             max_faults: u64::MAX,
             serve_faults: None,

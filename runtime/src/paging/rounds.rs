@@ -10,6 +10,7 @@ use super::{
     process::{Access, Change, Limits, ProcessPages},
     report::{Denial, Missing, Report},
     table::Frozen,
+    together,
 };
 use crate::{
     launch::log::{FaultRecord, Place},
@@ -220,6 +221,9 @@ impl<R: Run> Rounds<'_, R> {
             lend.lacks(missing.page, missing.write)
         };
         let mut missed: Vec<Missing> = report.missing.iter().filter(lacks).copied().collect();
+        if self.plan.serve_faults.is_none() {
+            missed = together::with_others(self.pages, &missed, &self.plan.together);
+        }
         self.reorder(&mut missed);
         self.pages.note_missed(&missed);
         let wanted = self.widen(&missed, faulty);

@@ -43,8 +43,8 @@ pub use contract::proved::Proved;
 pub use contract::variant::{Fold, Integers, Search, Translation, Variant};
 pub use emit::size::most_words;
 pub use footprint::{
-    Doubt, Footprint, FootprintCache, Footprints, KernelFootprint, RootBytes, SiteReach, Span,
-    Unknown,
+    Doubt, Footprint, FootprintCache, Footprints, IndexedAccess, KernelFootprint, RootBytes,
+    SiteReach, Span, Unknown,
 };
 pub use program::{Program, unchecked};
 pub use reflect::layout::{Arguments, Layout, Member, Number, Structure};

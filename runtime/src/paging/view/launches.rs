@@ -3,6 +3,7 @@
 use super::view::View;
 use crate::{
     LaunchError,
+    kernel::code::Code,
     launch::{
         control_block::{self, Arguments, Head, Record, Root},
         tables::Key,
@@ -16,12 +17,13 @@ use crate::{
         plan::{Ended, Plan, Replay},
         rounds,
         run::{Launch, Prepared, Round, Runner},
+        together::Access,
     },
     residency::frames::Copies,
     stats::step,
     trace,
 };
-use farptr_rewrite::{Search, Translation};
+use farptr_rewrite::{IndexedAccess, Search, Translation};
 
 /// A lend that an argument leads to, and how many of its pages rounds had missed before a launch.
 struct Gather {
@@ -143,11 +145,28 @@ impl View {
             transactional: request.options.transactional,
             written: arguments.written().filter_map(lend).collect(),
             writes: self.reach(arguments.reach(true).as_deref()),
+            together: self.together(request.code, arguments),
             max_rounds: request.options.max_rounds,
             max_faults: request.options.max_faults,
             serve_faults: request.options.serve_faults.or(self.config.hooks.serve_faults),
             ..plan
         }
+    }
+
+    /// The accesses by a common index that lead to lends.
+    fn together(&self, code: &Code, arguments: &Arguments) -> Vec<Vec<Access>> {
+        let access = |of: &IndexedAccess| {
+            let root = arguments.root(of.root)?;
+            Some(Access {
+                lend: self.placed(&root.segment?)?.lend,
+                zero: i128::from(root.address) + i128::from(of.first_bytes),
+                stride: of.stride_bytes.into(),
+                bytes: of.bytes,
+                writes: of.writes,
+            })
+        };
+        let all = code.common_indices().iter();
+        all.map(|alike| alike.iter().filter_map(access).collect()).collect()
     }
 
     fn run(

@@ -14,6 +14,7 @@ mod builder;
 mod cache;
 mod calls;
 mod choices;
+mod common_index;
 mod counts;
 mod data;
 mod defined;
@@ -46,6 +47,7 @@ mod value;
 mod zeros;
 
 pub use cache::FootprintCache;
+pub use common_index::IndexedAccess;
 pub use result::{Footprint, RootBytes, SiteReach, Span};
 pub use symbolic::KernelFootprint;
 pub use unknown::{Doubt, Unknown};
@@ -73,6 +75,7 @@ pub struct Footprints {
     sites: Arc<[result::Kind]>,
     loops: usize,
     operations: u64,
+    common_indices: Arc<[Vec<IndexedAccess>]>,
 }
 
 impl Footprints {
@@ -89,10 +92,15 @@ impl Footprints {
         let instructions = prepared.as_ref().map_or(u64::MAX, |&(_, instructions)| instructions);
         let widest = accesses.iter().map(|access| access_numbers(layouts, edit, access)).max();
         let operations = instructions.saturating_mul(NUMBERS.max(widest.unwrap_or(0)));
+        let sites: Arc<[result::Kind]> = analysis.sites.iter().map(result::Kind::of).collect();
+        let plan = prepared.map(|(plan, _)| plan);
+        let common =
+            plan.as_ref().map_or_else(|_| Vec::new(), |plan| common_index::accesses(plan, &sites));
         Self {
-            plan: Arc::new(prepared.map(|(plan, _)| plan)),
+            plan: Arc::new(plan),
             local_size: kernel.local_size,
-            sites: analysis.sites.iter().map(result::Kind::of).collect(),
+            sites,
+            common_indices: common.into(),
             loops: analysis.loops,
             operations,
         }
@@ -107,6 +115,31 @@ impl Footprints {
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.operations
+    }
+
+    /// The accesses whose index comes from memory and is common to several arguments, a list for
+    /// each index: the columns and the values of a sparse matrix are accessed by one, and so are
+    /// the fields of elements that are kept in arrays of their own.
+    ///
+    /// A launch that misses a page behind one of the arguments misses the pages of the same
+    /// elements behind the others. That is a hint: nothing may rest on it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use farptr_kernels::{KernelDesc, spmv};
+    /// use farptr_rewrite::{Program, Root};
+    ///
+    /// let program = Program::parse(spmv::Kernel::words(), None)?;
+    /// let [entries] = program.footprints().common_indices() else { panic!("one index") };
+    /// let offsets: Vec<_> = entries.iter().map(|access| (access.root, access.stride_bytes)).collect();
+    /// let (col, val) = (Root::Push { offset_bytes: 8 }, Root::Push { offset_bytes: 16 });
+    /// assert_eq!(offsets, [(val, 4), (col, 4)]);
+    /// # Ok::<(), farptr_rewrite::RewriteError>(())
+    /// ```
+    #[must_use]
+    pub fn common_indices(&self) -> &[Vec<IndexedAccess>] {
+        &self.common_indices
     }
 
     /// Evaluates what a launch of so many workgroups with these push constants touches.

@@ -102,6 +102,11 @@ impl Kind {
             Check::Index(_) | Check::Address(_) => Self::Access(site.access),
         }
     }
+
+    /// Whether it is an access that writes.
+    pub(super) fn writes(&self) -> bool {
+        matches!(self, Self::Access(access) if access.writes())
+    }
 }
 
 impl Footprint {

@@ -1,6 +1,7 @@
 //! Tests of footprints.
 
 mod bases;
+mod common_index;
 mod compute;
 mod emit;
 mod expressions;
