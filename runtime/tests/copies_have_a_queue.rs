@@ -1,5 +1,5 @@
-//! Copies that the host waits for run in a queue of their own where the device has one, counted on a
-//! masked device that hands them over as late as it may.
+//! Copies that the host waits for run in a queue of their own where the device has one, counted on
+//! a masked device that hands them over as late as it may.
 #![allow(clippy::unwrap_used, reason = "functions that tests call")]
 
 mod common;

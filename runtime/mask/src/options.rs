@@ -28,7 +28,8 @@ const ROWS: [(&str, &str); 9] = [
     ("nvk", "nvidia,import=no,transfer-queue=no"),
     (
         "tiny",
-        "nvidia,vram=1,bar=0,allocations=4096,int64=no,push=128,import-alignment=65536,transfer-queue=no",
+        "nvidia,vram=1,bar=0,allocations=4096,int64=no,push=128,import-alignment=65536,\
+         transfer-queue=no",
     ),
     ("watchdog", "type=discrete,heaps=rebar,shadow=yes,watchdog=300,import-promise=yes"),
 ];

@@ -13,7 +13,8 @@
 //!    point to alive, and extension structures are chained only for extensions and versions that
 //!    were checked before.
 //! 4. *Nothing is destroyed while the device uses it*: objects that commands use are dropped
-//!    through [`deferred`], which waits for the timeline of kernels; commands wait in their own `Drop`.
+//!    through [`deferred`], which waits for the timeline of kernels; commands wait in their own
+//!    `Drop`.
 //!
 //! The functions that this module gives to the rest of the crate are safe, or say in their own
 //! `# Safety` what they need.

@@ -48,8 +48,9 @@ impl Queue {
     /// Hands commands to the queue, and returns the value that they will signal.
     ///
     /// They wait for the value that the timeline of another queue, if one is given, is known to
-    /// have reached. So nothing waits; but what was done there before that value is visible to these
-    /// commands, and to all that follow in this queue (Vulkan specification, "Semaphore Waiting").
+    /// have reached. So nothing waits; but what was done there before that value is visible to
+    /// these commands, and to all that follow in this queue (Vulkan specification, "Semaphore
+    /// Waiting").
     ///
     /// # Safety
     ///

@@ -132,7 +132,8 @@ impl Footprints {
     ///
     /// let program = Program::parse(spmv::Kernel::words(), None)?;
     /// let [entries] = program.footprints().common_indices() else { panic!("one index") };
-    /// let offsets: Vec<_> = entries.iter().map(|access| (access.root, access.stride_bytes)).collect();
+    /// let place = |access: &farptr_rewrite::IndexedAccess| (access.root, access.stride_bytes);
+    /// let offsets: Vec<_> = entries.iter().map(place).collect();
     /// let (col, val) = (Root::Push { offset_bytes: 8 }, Root::Push { offset_bytes: 16 });
     /// assert_eq!(offsets, [(val, 4), (col, 4)]);
     /// # Ok::<(), farptr_rewrite::RewriteError>(())

@@ -59,7 +59,8 @@ fn accesses_by_one_index_are_in_one_list() {
         &[&[(X, 0, 4, 4, false), (Y, 4, 8, 4, true)]],
     );
     assert_common(
-        "for (uint i = index.at[gid]; i < index.at[gid + 1]; i++) y.at[gid] += x.at[i] * items.at[i].a;",
+        "for (uint i = index.at[gid]; i < index.at[gid + 1]; i++)
+             y.at[gid] += x.at[i] * items.at[i].a;",
         &[&[(X, 0, 4, 4, false), (ITEMS, 0, 12, 4, false)]],
     );
 }
