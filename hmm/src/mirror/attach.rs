@@ -67,10 +67,9 @@ fn watch_frames(shared: &Shared, device: &dyn DeviceMemory) -> Result<(), Attach
     let Some(host) = device.as_host() else {
         return Ok(());
     };
-    match shared.transfer.uffd().register(host.frames().range(), Modes::PROTECTED) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(AttachError::Frames { source: io::Error::other(error) }),
-    }
+    shared
+        .register(host.frames().range(), Modes::PROTECTED)
+        .map_err(|error| AttachError::Frames { source: io::Error::other(error) })
 }
 
 fn unwatch_frames(shared: &Shared, device: &dyn DeviceMemory) {

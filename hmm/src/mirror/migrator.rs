@@ -48,10 +48,6 @@ impl Migrator {
         let mut scratch = lock(&self.scratch);
         let mut migration = Migration::default();
         for block in range.pages(block_size()).filter_map(|block| block.intersection(&range)) {
-            if let Some(stayed) = Area::block_at_home(&areas, block) {
-                migration.append(stayed);
-                continue;
-            }
             let (shared, device) = (&*self.shared, &*device);
             let block = BlockOrder { shared, device, order, range: block, areas: &areas };
             migration.append(migrate_block(block, &mut scratch));

@@ -207,10 +207,8 @@ impl Mirror {
     }
 
     fn register(&self, range: VaRange, modes: Modes) -> Result<(), WatchError> {
-        match self.shared().transfer.uffd().register(range, modes) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(WatchError { range, source: io::Error::other(error) }),
-        }
+        let registered = self.shared().register(range, modes);
+        registered.map_err(|error| WatchError { range, source: io::Error::other(error) })
     }
 
     /// Makes a device known, so that pages can be moved to it.

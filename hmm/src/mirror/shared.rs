@@ -18,7 +18,7 @@ use crate::notifier::{Event, InvalidationGuard, Notifiers};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use crate::sys::device::DeviceMemory;
 use crate::sys::transfer::Transfer;
-use crate::sys::uffd::{MarkFinder, Resolution, Signal, Wakeup};
+use crate::sys::uffd::{MarkFinder, Modes, Resolution, Signal, UffdError, Wakeup};
 
 /// The state under the lock of the table.
 ///
@@ -155,6 +155,12 @@ impl Shared {
     /// Tells whether this process is a child of the one that built the mirror.
     pub(crate) fn is_inherited(&self) -> bool {
         self.transfer.uffd().is_inherited()
+    }
+
+    /// Watches a range.
+    pub(crate) fn register(&self, range: VaRange, modes: Modes) -> Result<(), UffdError> {
+        self.stats.registrations.add(1);
+        self.transfer.uffd().register(range, modes).map(|_| ())
     }
 
     /// Wakes the threads that wait for pages of a range; they look again.

@@ -28,6 +28,8 @@ pub struct MirrorStats {
     pub discarded: u64,
     /// Pages whose content could not be brought back. A thread that touches one gets a bus error.
     pub lost: u64,
+    /// Requests to the kernel to watch a range.
+    pub registrations: u64,
     /// Invalidations because of `munmap`, `mremap` or a mapping put over another.
     pub unmaps: u64,
     /// Invalidations because pages were dropped.
@@ -50,6 +52,7 @@ pub(crate) struct Counters {
     pub(crate) skipped: Counter,
     pub(crate) discarded: Counter,
     pub(crate) lost: Counter,
+    pub(crate) registrations: Counter,
     unmaps: Counter,
     clears: Counter,
     migrations: Counter,
@@ -92,6 +95,7 @@ impl Counters {
             skipped: self.skipped.get(),
             discarded: self.discarded.get(),
             lost: self.lost.get(),
+            registrations: self.registrations.get(),
             unmaps: self.unmaps.get(),
             clears: self.clears.get(),
             migrations: self.migrations.get(),

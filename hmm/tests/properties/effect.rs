@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::model::{Held, Leads, Mapped, Model, Page, State};
+use crate::region::blocks;
 use crate::step::{DEVICES, Step};
 use crate::tables::{Entry, Refusal, Want, changes, judge};
 
@@ -163,18 +164,24 @@ impl Model {
         if let Some(page) = pages.clone().find(|&page| !self.pages[page].can_read()) {
             return Err(Failure::Invalid(page));
         }
-        // All other devices are told of the whole range.
-        (0..DEVICES).filter(|&other| other != device).for_each(|other| {
-            self.unmap_from(other, pages.clone());
-        });
         let mut stayed = None;
-        for index in pages {
-            let page = &mut self.pages[index];
-            let others = page.held().is_some_and(|held| held.device != device);
-            if page.is_shared() || others || !(page.can_write() || leased) {
-                stayed = stayed.or(Some(index));
-            } else if page.held().is_none() {
-                page.state = State::Held(Held { device, exclusive, tag: page.tag() });
+        for block in blocks(self.pages.len(), pages) {
+            let may_leave = |page: &Page| !page.is_shared() && (page.can_write() || leased);
+            let goes = |page: &Page| page.held().is_none() && may_leave(page);
+            if self.pages[block.clone()].iter().any(goes) {
+                // All other devices are told of the whole block.
+                (0..DEVICES).filter(|&other| other != device).for_each(|other| {
+                    self.unmap_from(other, block.clone());
+                });
+            }
+            for index in block {
+                let page = &mut self.pages[index];
+                let others = page.held().is_some_and(|held| held.device != device);
+                if others || !may_leave(page) {
+                    stayed = stayed.or(Some(index));
+                } else if page.held().is_none() {
+                    page.state = State::Held(Held { device, exclusive, tag: page.tag() });
+                }
             }
         }
         Ok(stayed)

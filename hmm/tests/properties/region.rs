@@ -36,6 +36,17 @@ pub(crate) struct Region {
     pages: usize,
 }
 
+/// The first page of a region that lies above the boundary.
+fn boundary(pages: usize) -> usize {
+    pages / 3 * 2 / 16 * 16
+}
+
+/// The parts of a range of a region's pages that lie in one block of the mirror's table each.
+pub(crate) fn blocks(pages: usize, part: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let boundary = boundary(pages).clamp(part.start, part.end);
+    [part.start..boundary, boundary..part.end].into_iter().filter(|block| !block.is_empty())
+}
+
 /// A page that holds more than one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Torn;
@@ -71,7 +82,7 @@ impl Region {
     /// Reserves a region and maps all of it for writing, between two guard pages.
     pub(crate) fn new(pages: usize) -> Self {
         let place = NEXT.fetch_add(STRIDE, Ordering::Relaxed) + BOUNDARY;
-        let base = place - pages / 3 * 2 / 16 * 16 * page();
+        let base = place - boundary(pages) * page();
         let (none, flags) = (ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE);
         let (start, len) = (ptr::without_provenance_mut(base - page()), (pages + 2) * page());
         // SAFETY: `FIXED_NOREPLACE` maps new memory or fails; it replaces nothing.

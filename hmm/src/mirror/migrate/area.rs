@@ -1,7 +1,7 @@
 //! The areas of a range, and how the pages of each can leave. They are found before any page moves.
 
 use super::error::MigrateError;
-use super::outcome::{Migration, Skip};
+use super::outcome::Skip;
 use crate::addr::VaRange;
 use crate::host::{HostMm, PageAccess};
 
@@ -66,15 +66,6 @@ pub(crate) struct Area {
 }
 
 impl Area {
-    /// The result for a block that stays whole because a thread may need its pages during the
-    /// migration; `None` if the block can go.
-    pub(crate) fn block_at_home(areas: &[Self], block: VaRange) -> Option<Migration> {
-        let area = areas.iter().find(|area| area.range.contains_range(&block))?;
-        let mut result = Migration::default();
-        result.skip(block, Skip::Needed);
-        (area.route == Route::Stays(Skip::Needed)).then_some(result)
-    }
-
     /// Tells whether any page of it can leave.
     pub(crate) fn can_leave(&self) -> bool {
         self.access().is_some()

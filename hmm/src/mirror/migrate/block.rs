@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::area::Area;
 use crate::addr::pages::{above, pages_from};
 use crate::addr::{PageCount, PageNumber, VaRange, VirtAddr};
 use crate::device::{DeviceError, Hold};
@@ -22,6 +23,17 @@ pub(crate) struct Order<'m> {
     pub(crate) device: DeviceIndex,
     pub(crate) hold: Hold,
     pub(crate) lease: Option<&'m Lease>,
+}
+
+/// One block to migrate, with its destination.
+#[derive(Clone, Copy)]
+pub(crate) struct BlockOrder<'m> {
+    pub(crate) shared: &'m Shared,
+    pub(crate) device: &'m dyn DeviceMemory,
+    pub(crate) order: Order<'m>,
+    /// Pages of one block.
+    pub(crate) range: VaRange,
+    pub(crate) areas: &'m [Area],
 }
 
 /// The block that is being migrated, passed on from step to step.
@@ -103,7 +115,7 @@ impl<'m> Block<'m> {
         // Frames that are still watched are dropped too, only more slowly.
         let _ = uffd.unregister(range);
         let cleared = host.frames().clear(first, count);
-        if let Err(error) = uffd.register(range, Modes::PROTECTED) {
+        if let Err(error) = self.shared.register(range, Modes::PROTECTED) {
             // Pages cannot be moved to frames that are not watched. So the frames count as filled,
             // and the next migration empties them again.
             host.frames().note_filled(first, count);
@@ -123,10 +135,9 @@ impl<'m> Block<'m> {
     /// drop would wait until the handler has read its message. Tells whether the part now consists
     /// of holes and is watched again.
     pub(super) fn make_holes(&mut self, part: VaRange) -> bool {
-        let uffd = self.shared.transfer.uffd();
-        let _ = uffd.unregister(part);
+        let _ = self.shared.transfer.uffd().unregister(part);
         let cleared = self.staging.clear(part).is_ok();
-        let watched = uffd.register(part, Modes::PROTECTED).is_ok();
+        let watched = self.shared.register(part, Modes::PROTECTED).is_ok();
         if !watched {
             self.staging.set_clean(false);
         }

@@ -92,7 +92,7 @@ fn watch(block: &Block<'_>, areas: &[Area], claimed: &mut [Claimed]) {
         let Some(part) = area.range.intersection(&block.range) else {
             continue;
         };
-        if block.shared.transfer.uffd().register(part, modes).is_err() {
+        if block.shared.register(part, modes).is_err() {
             let index = VaRange::new(block.range.start(), part.start()).map_or(0, count_of);
             claimed.iter_mut().skip(index).take(count_of(part)).for_each(leave_unwatched);
         }

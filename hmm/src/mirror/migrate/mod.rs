@@ -23,14 +23,12 @@ mod setup;
 
 use crate::addr::VaRange;
 use crate::host::PageAccess;
-use crate::mirror::shared::Shared;
-use crate::sys::device::DeviceMemory;
 use crate::sys::populate::populate;
 
 use allocate::Allocated;
 pub(crate) use area::{Area, routes};
 use block::Block;
-pub(crate) use block::Order;
+pub(crate) use block::{BlockOrder, Order};
 use claim::InTransit;
 use collect::Collected;
 use copy::Copied;
@@ -40,18 +38,7 @@ pub(crate) use needed::Needed;
 pub use outcome::{Migration, Skip, Skipped};
 pub(crate) use pages::PageLists;
 pub(crate) use scratch::Scratch;
-use setup::Setup;
-
-/// One block to migrate, with its destination.
-#[derive(Clone, Copy)]
-pub(crate) struct BlockOrder<'m> {
-    pub(crate) shared: &'m Shared,
-    pub(crate) device: &'m dyn DeviceMemory,
-    pub(crate) order: Order<'m>,
-    /// Pages of one block.
-    pub(crate) range: VaRange,
-    pub(crate) areas: &'m [Area],
-}
+use setup::{Setup, at_rest, plan};
 
 /// Migrates one block.
 pub(crate) fn migrate_block(block: BlockOrder<'_>, scratch: &mut Scratch) -> Migration {
@@ -68,10 +55,14 @@ pub(crate) fn migrate_block(block: BlockOrder<'_>, scratch: &mut Scratch) -> Mig
 
 /// Returns also the pages that stayed because another process shares them.
 fn try_block(block: BlockOrder<'_>, scratch: &mut Scratch) -> (Migration, Vec<VaRange>) {
-    let BlockOrder { shared, device, order, range, areas } = block;
     let Scratch { staging, buffer, lists } = scratch;
+    plan(&block, &mut lists.planned);
+    if let Some(result) = at_rest(&block, &lists.planned) {
+        return (result, Vec::new());
+    }
+    let BlockOrder { shared, device, order, range, areas } = block;
     let block = Block::new(shared, device, order, range, (staging, buffer));
-    let setup = Setup::new(block, areas, &mut lists.planned);
+    let setup = Setup { block, pages: &lists.planned };
     let allocated = Allocated::after(setup, &mut lists.placed);
     let in_transit = InTransit::after(allocated, areas, &mut lists.claimed);
     let collected = Collected::after(in_transit, &mut lists.taken);
