@@ -83,7 +83,9 @@ pub use host::vma::{Device, Vma, VmaFlags, parse_maps};
 pub use host::{Detail, FaultInError, HostMm, PageAccess, PageEntry, PageRun};
 pub use mirror::migrate::{MigrateError, Migration, Skip, Skipped};
 pub use mirror::stats::MirrorStats;
-pub use mirror::{AttachError, DeviceId, Mirror, MirrorBuildError, MirrorBuilder, WatchError};
+pub use mirror::{
+    AttachError, DeviceId, Mirror, MirrorBuildError, MirrorBuilder, UnwatchError, WatchError,
+};
 pub use notifier::{
     Event, Invalidate, Invalidation, InvalidationGuard, Notifier, Notifiers, Seq, SeqSet,
     WouldBlock,

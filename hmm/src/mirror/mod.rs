@@ -19,21 +19,19 @@ mod shared;
 mod software;
 pub(crate) mod stats;
 pub(crate) mod table;
+mod watch;
 
-use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crate::addr::{PageCount, PageSize, VaRange, VirtAddr};
 use crate::device::Hold;
-use crate::error::debug_in_words;
-use crate::host::HostMm;
 use crate::notifier::{Event, Notifiers};
 use crate::sys::atfork::HookRegistration;
 use crate::sys::device::DeviceMemory;
 use crate::sys::lease::Lease;
 use crate::sys::memory::Memory;
-use crate::sys::uffd::{Features, MirrorTier, Modes};
+use crate::sys::uffd::{Features, MirrorTier};
 
 pub use build::{MirrorBuildError, MirrorBuilder};
 pub use devices::{AttachError, DeviceId};
@@ -42,6 +40,7 @@ use migrator::Migrator;
 use shared::Shared;
 use stats::MirrorStats;
 use table::block_size;
+pub use watch::{UnwatchError, WatchError};
 
 /// A mirror of this process's address space, for any number of devices.
 ///
@@ -89,19 +88,6 @@ pub struct Mirror {
     /// `None` once the mirror is being dropped.
     hook: Option<HookRegistration>,
 }
-
-/// A range that cannot be watched.
-#[derive(thiserror::Error)]
-#[error(
-    "{range} cannot be watched: it must be made of whole pages that are mapped, not be a file, and \
-     not be watched by somebody else"
-)]
-pub struct WatchError {
-    range: VaRange,
-    source: io::Error,
-}
-
-debug_in_words!(WatchError);
 
 impl Mirror {
     fn shared(&self) -> &Shared {
@@ -165,50 +151,6 @@ impl Mirror {
     #[must_use]
     pub fn is_inherited(&self) -> bool {
         self.shared().is_inherited()
-    }
-
-    /// Watches a range: devices are told when it is unmapped, moved or dropped.
-    ///
-    /// Pages that are moved to a device are watched anyway. Every range that a device mirrors
-    /// should be watched: otherwise the device is told of explicit invalidations only.
-    ///
-    /// In [`MirrorTier::KernelFaults`] the mirror then answers the first touch of a page of private
-    /// anonymous memory, with zeroes: the mirror has to tell the bytes that a page gets after it
-    /// was dropped from those that it had before. Such a range gets no huge pages from touches. The
-    /// thread that answers also runs the callbacks of devices, so nothing that they use may lie in
-    /// these pages: watch pages that a buffer has to itself, see [`VaRange::whole_pages`].
-    ///
-    /// # Errors
-    ///
-    /// - [`WatchError`] if the kernel does not let this range be watched.
-    pub fn watch(&self, range: VaRange) -> Result<(), WatchError> {
-        let fail = |source| WatchError { range, source };
-        if self.tier() != MirrorTier::KernelFaults {
-            return self.register(range, Modes::PROTECTED);
-        }
-        let vmas = self.migrator.host.vmas(range).map_err(|e| fail(io::Error::other(e)))?;
-        let mut cursor = range.start();
-        for vma in vmas {
-            let rest = VaRange::new(cursor, range.end()).unwrap_or_default();
-            let Some(part) = vma.range.intersection(&rest) else {
-                continue;
-            };
-            if part.start() != cursor {
-                break;
-            }
-            let moves = if vma.is_private_anonymous() { Modes::MISSING } else { Modes::PROTECTED };
-            self.register(part, moves | Modes::PROTECTED)?;
-            cursor = part.end();
-        }
-        if cursor < range.end() {
-            return Err(fail(io::ErrorKind::NotFound.into()));
-        }
-        Ok(())
-    }
-
-    fn register(&self, range: VaRange, modes: Modes) -> Result<(), WatchError> {
-        let registered = self.shared().register(range, modes);
-        registered.map_err(|error| WatchError { range, source: io::Error::other(error) })
     }
 
     /// Makes a device known, so that pages can be moved to it.

@@ -204,8 +204,10 @@ impl Shared {
         }
     }
 
+    /// Tells whether a page keeps its bytes when it is dropped. Of memory that is not watched any
+    /// more nothing is known: a drop that was announced before may be yet to come.
     fn keeps_bytes(&self, page: VaRange) -> bool {
-        self.transfer.uffd().check_watched(page) == Resolution::Vanished
+        self.transfer.uffd().is_watched_shared(page)
     }
 
     /// Notes that all messages read so far were acted on.

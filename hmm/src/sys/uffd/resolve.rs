@@ -206,17 +206,30 @@ impl Uffd {
     /// asks for pages of shared memory to be mapped, which anonymous memory refuses, and the kernel
     /// looks first whether there is an unread message, and then whether there is one watched area.
     pub(crate) fn check_watched(&self, range: VaRange) -> Resolution {
-        let mut arg = uffdio_continue { range: raw(range), mode: abi::MODE_DONT_WAKE, mapped: 0 };
         if self.is_inherited() {
             return Resolution::Refused(Refusal::Inherited);
         }
-        // SAFETY: 1. `fd` is a userfaultfd. 2. The request takes this structure. 3. It maps no
-        // page of anonymous memory, and of shared memory only what any access would have found.
-        match unsafe { request::<{ abi::UFFDIO_CONTINUE }, _>(self.as_fd(), &mut arg) } {
+        match self.probe_watch(range) {
             Err(Errno::INVAL) => Resolution::Done,
             Err(Errno::AGAIN) => Resolution::Retry,
             _ => Resolution::Vanished,
         }
+    }
+
+    /// Tells whether a page-aligned range lies in one watched area of shared memory, and no message
+    /// is unread. Changes nothing but which pages of shared memory are mapped.
+    pub(crate) fn is_watched_shared(&self, range: VaRange) -> bool {
+        // A page may be mapped already, or may not be in the shared memory yet.
+        let known = |errno| matches!(errno, Errno::EXIST | Errno::FAULT);
+        !self.is_inherited() && self.probe_watch(range).map_or_else(known, |()| true)
+    }
+
+    /// Asks for pages of shared memory to be mapped.
+    fn probe_watch(&self, range: VaRange) -> rustix::io::Result<()> {
+        let mut arg = uffdio_continue { range: raw(range), mode: abi::MODE_DONT_WAKE, mapped: 0 };
+        // SAFETY: 1. `fd` is a userfaultfd. 2. The request takes this structure. 3. It maps no
+        // page of anonymous memory, and of shared memory only what any access would have found.
+        unsafe { request::<{ abi::UFFDIO_CONTINUE }, _>(self.as_fd(), &mut arg) }
     }
 
     /// Makes every access to holes a bus error, until they are unmapped, dropped or copied to.
