@@ -271,10 +271,10 @@ fn collect_garbage(shared: &Shared) {
         };
         let device = state.devices.get(garbage.device());
         drop(state);
-        let (first, count) = garbage.frames();
-        shared.stats.discarded.add(count.get());
+        let (first, host) = garbage.frames();
+        shared.stats.discarded.add(count_of(host) as u64);
         if let Some(device) = device {
-            device.free(&MirrorCall::BY_MIRROR, first, count);
+            device.free(&MirrorCall::BY_MIRROR, first, host);
         }
     }
 }

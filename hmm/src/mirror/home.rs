@@ -76,7 +76,7 @@ pub(crate) fn bring_next(
     let mut migration =
         HomeMigration { shared, run, count, unmarked: 0, memory_tries: 0, unfetched };
     migration.run(thread, &*device);
-    device.free(&MirrorCall::BY_MIRROR, run.first.frame, PageCount::new(count as u64));
+    device.free(&MirrorCall::BY_MIRROR, run.first.frame, run.range);
     drop(guard);
     Some(run.range)
 }
@@ -119,16 +119,18 @@ impl HomeMigration<'_> {
         device: &dyn DeviceMemory,
         pages: Range<usize>,
     ) {
-        let run = self.run.first;
-        let first = |index| run.advance(index as u64);
-        let buffer = thread.buffer();
-        let whole = or_die(buffer.get_mut(bytes_of(pages.clone())), TOO_SHORT);
-        if copy_out(device, first(pages.start), whole) {
+        let run = self.run;
+        let mut fetch = |pages: Range<usize>| {
+            let host = pages_from(above(run.range.start(), pages.start), pages.len());
+            let first = run.first.advance(pages.start as u64);
+            let bytes = or_die(thread.buffer().get_mut(bytes_of(pages)), TOO_SHORT);
+            copy_out(device, first, host, bytes)
+        };
+        if fetch(pages.clone()) {
             return;
         }
         for index in pages {
-            let page = or_die(buffer.get_mut(bytes_of(index..index + 1)), TOO_SHORT);
-            if !copy_out(device, first(index), page) {
+            if !fetch(index..index + 1) {
                 self.unfetched.insert(index);
             }
         }
@@ -303,9 +305,9 @@ fn joined(first: VaRange, next: VaRange) -> Option<VaRange> {
 }
 
 /// Reads frames; a device that panics has failed.
-fn copy_out(device: &dyn DeviceMemory, first: Held, bytes: &mut [u8]) -> bool {
+fn copy_out(device: &dyn DeviceMemory, first: Held, host: VaRange, bytes: &mut [u8]) -> bool {
     let copied = catch_unwind(AssertUnwindSafe(|| {
-        device.copy_out(&MirrorCall::BY_MIRROR, first.frame, bytes)
+        device.copy_out(&MirrorCall::BY_MIRROR, first.frame, host, bytes)
     }));
     matches!(copied, Ok(Ok(())))
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use super::frames::HostFrames;
 use super::needed::{Listed, list};
-use crate::addr::{PageCount, PageNumber, PageSize};
+use crate::addr::{PageCount, PageNumber, PageSize, VaRange};
 use crate::device::{DeviceError, Owner};
 
 /// The proof that a mirror makes a call of a [`DeviceMemory`].
@@ -20,10 +20,12 @@ use crate::device::{DeviceError, Owner};
 /// for one call.
 ///
 /// ```compile_fail,E0423
-/// use farptr_hmm::{DeviceMemory, HostDevice, MirrorCall, Owner, PageCount, PageNumber};
+/// use farptr_hmm::{DeviceMemory, HostDevice, MirrorCall, Owner, PageCount, PageNumber, VaRange};
 ///
 /// let device = HostDevice::new(Owner::new(), PageCount::new(8))?;
-/// device.copy_in(&MirrorCall(()), PageNumber::new(0), &[0; 4096])?; // not to be had
+/// let page = [0; 4096];
+/// let host = VaRange::of_slice(&page);
+/// device.copy_in(&MirrorCall(()), PageNumber::new(0), host, &page)?; // not to be had
 /// # Ok::<(), farptr_hmm::DeviceError>(())
 /// ```
 #[derive(Debug)]
@@ -68,13 +70,25 @@ impl MirrorCall {
 /// whether they may allocate ([`is_self_contained`](DeviceMemory::is_self_contained)). All other
 /// functions are called by the thread that migrates. No lock of the mirror is held during any call,
 /// except that one migration goes on at a time: none of them may migrate in turn, or fork.
+///
+/// # Addresses of the host
+///
+/// Each call that is about frames names the pages of the host that they are for (`host`), so that a
+/// device can keep neighbours together. The addresses are for this only. They say where the pages
+/// belonged when the mirror prepared the call; since then the program may have moved or unmapped
+/// them. [`free`](DeviceMemory::free) names where they belonged last, which after an `mremap` is
+/// not where they were when the frames were given out. A device finds its frames by their numbers.
 pub unsafe trait DeviceMemory: Send + Sync {
     /// The owner of the memory.
     fn owner(&self) -> Owner;
 
-    /// Gives out `count` neighbouring frames and returns the first, at a multiple of `page_size`.
+    /// Gives out neighbouring frames for the pages of `host`, one for each, and returns the first,
+    /// at a multiple of `page_size`.
     ///
-    /// The mirror asks for huge pages first and is content with single frames in the end.
+    /// The mirror asks for huge pages first and is content with single frames in the end. A device
+    /// that reserves a run of frames for a range of the host, and gives each page its own place in
+    /// the run, has pages that are neighbours in neighbouring frames, however often they come and
+    /// go.
     ///
     /// # Errors
     ///
@@ -82,14 +96,16 @@ pub unsafe trait DeviceMemory: Send + Sync {
     fn alloc(
         &self,
         call: &MirrorCall,
-        count: PageCount,
+        host: VaRange,
         page_size: PageSize,
     ) -> Result<PageNumber, DeviceError>;
 
-    /// Takes frames back, not always in the portions in which they were given out.
-    fn free(&self, call: &MirrorCall, first: PageNumber, count: PageCount);
+    /// Takes frames back from `first` on, one for each page of `host`, not always in the portions
+    /// in which they were given out.
+    fn free(&self, call: &MirrorCall, first: PageNumber, host: VaRange);
 
-    /// Fills frames from the start of `first` on with bytes of the host, a whole number of pages.
+    /// Fills the frames of the pages of `host`, from the start of `first` on, with bytes of the
+    /// host.
     ///
     /// # Errors
     ///
@@ -98,10 +114,11 @@ pub unsafe trait DeviceMemory: Send + Sync {
         &self,
         call: &MirrorCall,
         first: PageNumber,
+        host: VaRange,
         bytes: &[u8],
     ) -> Result<(), DeviceError>;
 
-    /// Reads frames from the start of `first` on, a whole number of pages.
+    /// Reads the frames of the pages of `host`, from the start of `first` on.
     ///
     /// # Errors
     ///
@@ -111,20 +128,16 @@ pub unsafe trait DeviceMemory: Send + Sync {
         &self,
         call: &MirrorCall,
         first: PageNumber,
+        host: VaRange,
         bytes: &mut [u8],
     ) -> Result<(), DeviceError>;
 
-    /// Fills frames with zeroes.
+    /// Fills the frames of the pages of `host`, from the start of `first` on, with zeroes.
     ///
     /// # Errors
     ///
     /// - [`DeviceError`] if it failed; the pages then stay at home.
-    fn zero(
-        &self,
-        call: &MirrorCall,
-        first: PageNumber,
-        count: PageCount,
-    ) -> Result<(), DeviceError>;
+    fn zero(&self, call: &MirrorCall, first: PageNumber, host: VaRange) -> Result<(), DeviceError>;
 
     /// Tells whether the device gives pages back without the help of other threads.
     ///
@@ -253,20 +266,26 @@ unsafe impl DeviceMemory for HostDevice {
     fn alloc(
         &self,
         _: &MirrorCall,
-        count: PageCount,
+        host: VaRange,
         page_size: PageSize,
     ) -> Result<PageNumber, DeviceError> {
         if page_size > PageSize::host() && self.take_failure() {
             return Err(DeviceError::NoMemory);
         }
-        self.frames.alloc(count, page_size)
+        self.frames.alloc(host.page_count(PageSize::host()), page_size)
     }
 
-    fn free(&self, _: &MirrorCall, first: PageNumber, count: PageCount) {
-        self.frames.free(first, count);
+    fn free(&self, _: &MirrorCall, first: PageNumber, host: VaRange) {
+        self.frames.free(first, host.page_count(PageSize::host()));
     }
 
-    fn copy_in(&self, _: &MirrorCall, first: PageNumber, bytes: &[u8]) -> Result<(), DeviceError> {
+    fn copy_in(
+        &self,
+        _: &MirrorCall,
+        first: PageNumber,
+        _: VaRange,
+        bytes: &[u8],
+    ) -> Result<(), DeviceError> {
         self.frames.write(first, bytes)
     }
 
@@ -274,13 +293,14 @@ unsafe impl DeviceMemory for HostDevice {
         &self,
         _: &MirrorCall,
         first: PageNumber,
+        _: VaRange,
         bytes: &mut [u8],
     ) -> Result<(), DeviceError> {
         self.frames.read(first, bytes)
     }
 
-    fn zero(&self, _: &MirrorCall, first: PageNumber, count: PageCount) -> Result<(), DeviceError> {
-        self.frames.clear(first, count)
+    fn zero(&self, _: &MirrorCall, first: PageNumber, host: VaRange) -> Result<(), DeviceError> {
+        self.frames.clear(first, host.page_count(PageSize::host()))
     }
 
     /// Frames are moved and copied by system calls, and noted in memory of the device's own.

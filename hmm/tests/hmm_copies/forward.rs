@@ -18,8 +18,8 @@ macro_rules! forward {
         #[allow(unused_imports, reason = "`as_host` is not in all")]
         const _: () = {
             use farptr_hmm::{
-                DeviceError, DeviceMemory, HostDevice, MirrorCall, Owner, PageCount, PageNumber,
-                PageSize,
+                DeviceError, DeviceMemory, HostDevice, MirrorCall, Owner, PageNumber, PageSize,
+                VaRange,
             };
             type Done = Result<(), DeviceError>;
 
@@ -32,30 +32,42 @@ macro_rules! forward {
                 fn alloc(
                     &self,
                     call: &MirrorCall,
-                    count: PageCount,
+                    host: VaRange,
                     size: PageSize,
                 ) -> Result<PageNumber, DeviceError> {
                     $(self.$before("alloc")?;)?
-                    self.$field.alloc(call, count, size)
+                    self.$field.alloc(call, host, size)
                 }
 
-                fn free(&self, call: &MirrorCall, first: PageNumber, count: PageCount) {
-                    self.$field.free(call, first, count);
+                fn free(&self, call: &MirrorCall, first: PageNumber, host: VaRange) {
+                    self.$field.free(call, first, host);
                 }
 
-                fn copy_in(&self, call: &MirrorCall, first: PageNumber, bytes: &[u8]) -> Done {
+                fn copy_in(
+                    &self,
+                    call: &MirrorCall,
+                    first: PageNumber,
+                    host: VaRange,
+                    bytes: &[u8],
+                ) -> Done {
                     $(self.$before("copy_in")?;)?
-                    self.$field.copy_in(call, first, bytes)
+                    self.$field.copy_in(call, first, host, bytes)
                 }
 
-                fn copy_out(&self, call: &MirrorCall, first: PageNumber, to: &mut [u8]) -> Done {
+                fn copy_out(
+                    &self,
+                    call: &MirrorCall,
+                    first: PageNumber,
+                    host: VaRange,
+                    to: &mut [u8],
+                ) -> Done {
                     $(self.$before("copy_out")?;)?
-                    self.$field.copy_out(call, first, to)
+                    self.$field.copy_out(call, first, host, to)
                 }
 
-                fn zero(&self, call: &MirrorCall, first: PageNumber, count: PageCount) -> Done {
+                fn zero(&self, call: &MirrorCall, first: PageNumber, host: VaRange) -> Done {
                     $(self.$before("zero")?;)?
-                    self.$field.zero(call, first, count)
+                    self.$field.zero(call, first, host)
                 }
 
                 fn is_self_contained(&self) -> bool {

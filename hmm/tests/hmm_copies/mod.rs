@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use farptr_hmm::{DeviceError, DeviceMemory, MirrorCall, Owner, PageCount, PageNumber, PageSize};
+use farptr_hmm::{DeviceError, DeviceMemory, MirrorCall, Owner, PageNumber, PageSize, VaRange};
 
 /// See the module. Its functions allocate nothing: two of them run on the thread that serves
 /// faults.
@@ -35,11 +35,30 @@ pub(crate) struct Copies {
 struct Memory {
     bytes: Vec<u8>,
     taken: Vec<bool>,
+    /// The number of the page that each frame was given out for.
+    host: Vec<u64>,
+}
+
+impl Memory {
+    /// Checks that frames are filled for the pages that they were given out for.
+    fn check_host(&self, first: PageNumber, host: VaRange) {
+        let given = &self.host[frames(first, host)];
+        let same = given.iter().copied().eq(page_numbers(host));
+        assert!(
+            same,
+            "frame {} is filled for {host}, and was given out for {given:?}",
+            first.get()
+        );
+    }
 }
 
 impl Copies {
     pub(crate) fn new(frames: usize) -> Self {
-        let memory = Memory { bytes: vec![0xee; frames * page()], taken: vec![false; frames] };
+        let memory = Memory {
+            bytes: vec![0xee; frames * page()],
+            taken: vec![false; frames],
+            host: vec![0; frames],
+        };
         Self {
             owner: Owner::new(),
             memory: Mutex::new(memory),
@@ -96,13 +115,19 @@ fn page() -> usize {
 }
 
 fn bytes_of(first: PageNumber, len: usize) -> Range<usize> {
-    let start = frames(first, PageCount::ZERO).start * page();
+    let start = frames(first, VaRange::default()).start * page();
     start..start + len
 }
 
-fn frames(first: PageNumber, count: PageCount) -> Range<usize> {
+/// The frames from `first` on for the pages of a range.
+fn frames(first: PageNumber, host: VaRange) -> Range<usize> {
     let first = usize::try_from(first.get()).expect("64 bits");
-    first..first + usize::try_from(count.get()).expect("64 bits")
+    first..first + page_numbers(host).count()
+}
+
+fn page_numbers(host: VaRange) -> impl Iterator<Item = u64> {
+    let size = PageSize::host();
+    host.pages(size).map(move |page| page.start().page_number(size).get())
 }
 
 // SAFETY: 1. Frames are written by `copy_in` and `zero` only. 2. `taken` says what is given out.
@@ -118,11 +143,11 @@ unsafe impl DeviceMemory for Copies {
     fn alloc(
         &self,
         _: &MirrorCall,
-        count: PageCount,
+        host: VaRange,
         page_size: PageSize,
     ) -> Result<PageNumber, DeviceError> {
         self.step()?;
-        let count = frames(PageNumber::default(), count).len();
+        let count = frames(PageNumber::default(), host).len();
         let align = usize::try_from(page_size.bytes()).expect("64 bits") / page();
         let mut memory = self.memory();
         let total = memory.taken.len();
@@ -131,21 +156,31 @@ unsafe impl DeviceMemory for Copies {
         };
         let first = (0..total).step_by(align).find(fits).ok_or(DeviceError::NoMemory)?;
         memory.taken[first..first + count].fill(true);
+        let hosts = memory.host[first..first + count].iter_mut();
+        hosts.zip(page_numbers(host)).for_each(|(of, page)| *of = page);
         Ok(PageNumber::new(first as u64))
     }
 
-    fn free(&self, _: &MirrorCall, first: PageNumber, count: PageCount) {
+    fn free(&self, _: &MirrorCall, first: PageNumber, host: VaRange) {
         let mut memory = self.memory();
-        for frame in frames(first, count) {
+        for frame in frames(first, host) {
             assert!(memory.taken[frame], "frame {frame} was not taken");
             memory.taken[frame] = false;
             memory.bytes[frame * page()..(frame + 1) * page()].fill(0xee);
         }
     }
 
-    fn copy_in(&self, _: &MirrorCall, first: PageNumber, bytes: &[u8]) -> Result<(), DeviceError> {
+    fn copy_in(
+        &self,
+        _: &MirrorCall,
+        first: PageNumber,
+        host: VaRange,
+        bytes: &[u8],
+    ) -> Result<(), DeviceError> {
         self.step()?;
-        self.memory().bytes[bytes_of(first, bytes.len())].copy_from_slice(bytes);
+        let mut memory = self.memory();
+        memory.check_host(first, host);
+        memory.bytes[bytes_of(first, bytes.len())].copy_from_slice(bytes);
         Ok(())
     }
 
@@ -153,20 +188,23 @@ unsafe impl DeviceMemory for Copies {
         &self,
         _: &MirrorCall,
         first: PageNumber,
+        host: VaRange,
         bytes: &mut [u8],
     ) -> Result<(), DeviceError> {
         if self.mute.load(Ordering::Relaxed) {
             return Err(DeviceError::OutOfRange { frame: first });
         }
+        assert_eq!(frames(first, host).len() * page(), bytes.len(), "one frame for each page");
         bytes.copy_from_slice(&self.memory().bytes[bytes_of(first, bytes.len())]);
         self.copied_out.fetch_add((bytes.len() / page()) as u64, Ordering::Relaxed);
         Ok(())
     }
 
-    fn zero(&self, _: &MirrorCall, first: PageNumber, count: PageCount) -> Result<(), DeviceError> {
+    fn zero(&self, _: &MirrorCall, first: PageNumber, host: VaRange) -> Result<(), DeviceError> {
         self.step()?;
-        let len = frames(first, count).len() * page();
-        self.memory().bytes[bytes_of(first, len)].fill(0);
+        let mut memory = self.memory();
+        memory.check_host(first, host);
+        memory.bytes[bytes_of(first, frames(first, host).len() * page())].fill(0);
         Ok(())
     }
 }

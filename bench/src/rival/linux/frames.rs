@@ -8,7 +8,9 @@
 
 use super::{HugePages, Memory};
 use crate::failure::Failure;
-use farptr_hmm::{DeviceError, DeviceMemory, MirrorCall, Owner, PageCount, PageNumber, PageSize};
+use farptr_hmm::{
+    DeviceError, DeviceMemory, MirrorCall, Owner, PageNumber, PageSize, VaRange, VirtAddr,
+};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// If a device is larger, it is written past the caches. The bytes of a smaller device may stay in
@@ -86,10 +88,10 @@ unsafe impl DeviceMemory for CopyingDevice {
     fn alloc(
         &self,
         _: &MirrorCall,
-        count: PageCount,
+        host: VaRange,
         page_size: PageSize,
     ) -> Result<PageNumber, DeviceError> {
-        let (count, mut frames) = (index(count.get()), self.frames());
+        let (count, mut frames) = (pages_of(host), self.frames());
         let align = index(page_size.bytes() / PageSize::host().bytes());
         let first = frames.find(count, align).ok_or(DeviceError::NoMemory)?;
         frames.taken[first..first + count].fill(true);
@@ -97,12 +99,18 @@ unsafe impl DeviceMemory for CopyingDevice {
         Ok(PageNumber::new(first as u64))
     }
 
-    fn free(&self, _: &MirrorCall, first: PageNumber, count: PageCount) {
+    fn free(&self, _: &MirrorCall, first: PageNumber, host: VaRange) {
         let first = index(first.get());
-        self.frames().taken[first..first + index(count.get())].fill(false);
+        self.frames().taken[first..first + pages_of(host)].fill(false);
     }
 
-    fn copy_in(&self, _: &MirrorCall, first: PageNumber, bytes: &[u8]) -> Result<(), DeviceError> {
+    fn copy_in(
+        &self,
+        _: &MirrorCall,
+        first: PageNumber,
+        _: VaRange,
+        bytes: &[u8],
+    ) -> Result<(), DeviceError> {
         let frame = self.at(first, bytes.len())?;
         if self.memory.len_bytes() > CACHED_BYTES {
             // SAFETY: 3. the bytes are in the memory, and nothing else uses the frames.
@@ -118,6 +126,7 @@ unsafe impl DeviceMemory for CopyingDevice {
         &self,
         _: &MirrorCall,
         first: PageNumber,
+        _: VaRange,
         bytes: &mut [u8],
     ) -> Result<(), DeviceError> {
         let frame = self.at(first, bytes.len())?;
@@ -126,8 +135,8 @@ unsafe impl DeviceMemory for CopyingDevice {
         Ok(())
     }
 
-    fn zero(&self, _: &MirrorCall, first: PageNumber, count: PageCount) -> Result<(), DeviceError> {
-        let len = index(count.bytes(PageSize::host()).unwrap_or(u64::MAX));
+    fn zero(&self, _: &MirrorCall, first: PageNumber, host: VaRange) -> Result<(), DeviceError> {
+        let len = index(host.len_bytes());
         let frame = self.at(first, len)?;
         // SAFETY: 3. the bytes are in the memory, and nothing else uses the frames.
         unsafe { frame.write_bytes(0, len) };
@@ -168,6 +177,10 @@ unsafe fn stream(src: *const u8, dst: *mut u8, len: usize) {
     unsafe { dst.copy_from_nonoverlapping(src, len) };
 }
 
+fn pages_of(host: VaRange) -> usize {
+    index(host.page_count(PageSize::host()).get())
+}
+
 fn index(number: u64) -> usize {
     usize::try_from(number).expect("a 64-bit machine")
 }
@@ -182,18 +195,19 @@ mod tests {
         // SAFETY: 1. No mirror knows the device.
         let call = unsafe { MirrorCall::without_mirror() };
         let page = PageSize::host();
-        let first = device.alloc(&call, PageCount::new(3), page).unwrap();
-        let huge = device.alloc(&call, PageCount::new(512), PageSize::MIB_2).unwrap();
+        let host = |pages| VaRange::from_len(VirtAddr::new(1 << 30), pages * page.bytes()).unwrap();
+        let first = device.alloc(&call, host(3), page).unwrap();
+        let huge = device.alloc(&call, host(512), PageSize::MIB_2).unwrap();
         assert_eq!((first.get(), huge.get()), (0, 512));
-        assert!(device.alloc(&call, PageCount::new(512), PageSize::MIB_2).is_err());
+        assert!(device.alloc(&call, host(512), PageSize::MIB_2).is_err());
         let bytes = vec![7; index(page.bytes())];
-        device.copy_in(&call, PageNumber::new(1), &bytes).unwrap();
-        device.zero(&call, PageNumber::new(2), PageCount::new(1)).unwrap();
+        device.copy_in(&call, PageNumber::new(1), host(1), &bytes).unwrap();
+        device.zero(&call, PageNumber::new(2), host(1)).unwrap();
         let mut read = vec![1; 2 * bytes.len()];
-        device.copy_out(&call, PageNumber::new(1), &mut read).unwrap();
+        device.copy_out(&call, PageNumber::new(1), host(2), &mut read).unwrap();
         assert_eq!(read, [bytes.clone(), vec![0; bytes.len()]].concat());
-        assert!(device.copy_in(&call, PageNumber::new(1024), &bytes).is_err());
-        device.free(&call, huge, PageCount::new(512));
-        assert_eq!(device.alloc(&call, PageCount::new(512), PageSize::MIB_2).unwrap(), huge);
+        assert!(device.copy_in(&call, PageNumber::new(1024), host(1), &bytes).is_err());
+        device.free(&call, huge, host(512));
+        assert_eq!(device.alloc(&call, host(512), PageSize::MIB_2).unwrap(), huge);
     }
 }

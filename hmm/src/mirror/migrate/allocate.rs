@@ -4,6 +4,7 @@ use super::block::{Block, guarded};
 use super::outcome::Skip;
 use super::pages::{Frame, Placed, Planned};
 use super::setup::Setup;
+use crate::addr::pages::pages_from;
 use crate::addr::{PageCount, PageNumber, PageSize};
 use crate::fatal::{die, or_die};
 use crate::mirror::table::{BLOCK, block_size};
@@ -89,14 +90,15 @@ impl Allocation<'_> {
         }
     }
 
-    /// Takes frames, empty ones if pages can be moved there.
+    /// Takes frames for the next pages, empty ones if pages can be moved there.
     fn frames(&self, count: usize, page_size: PageSize) -> Option<PageNumber> {
-        let (device, count) = (self.block.device, PageCount::new(count as u64));
-        let first = guarded(|| device.alloc(&MirrorCall::BY_MIRROR, count, page_size))?;
+        let device = self.block.device;
+        let pages = pages_from(self.block.at(self.placed.len()), count);
+        let first = guarded(|| device.alloc(&MirrorCall::BY_MIRROR, pages, page_size))?;
         if let Some(host) = device.as_host()
-            && self.block.empty_frames(host, first, count).is_err()
+            && self.block.empty_frames(host, first, PageCount::new(count as u64)).is_err()
         {
-            device.free(&MirrorCall::BY_MIRROR, first, count);
+            device.free(&MirrorCall::BY_MIRROR, first, pages);
             return None;
         }
         Some(first)

@@ -4,8 +4,7 @@ use super::block::{Block, guarded};
 use super::collect::Collected;
 use super::outcome::Skip;
 use super::pages::{Content, Frame, Taken, frame_run};
-use crate::addr::PageCount;
-use crate::addr::pages::bytes_of;
+use crate::addr::pages::{bytes_of, pages_from};
 use crate::fatal::or_die;
 use crate::sys::copy::read_bytes;
 use crate::sys::device::MirrorCall;
@@ -70,21 +69,19 @@ impl<'m> Copied<'m> {
         content: Content,
     ) -> Result<(), Skip> {
         let (bytes, first) = (bytes_of(index..index + count), frame.number);
-        let (at, device) = (self.block.at(index), self.block.device);
+        let host = pages_from(self.block.at(index), count);
+        let device = self.block.device;
         let copied = match content {
             Content::Frame => return Ok(()),
             Content::Staging => {
                 let bytes = self.block.staging.bytes(bytes);
-                guarded(|| device.copy_in(&MirrorCall::BY_MIRROR, first, bytes))
+                guarded(|| device.copy_in(&MirrorCall::BY_MIRROR, first, host, bytes))
             }
-            Content::Nothing => {
-                let count = PageCount::new(count as u64);
-                guarded(|| device.zero(&MirrorCall::BY_MIRROR, first, count))
-            }
+            Content::Nothing => guarded(|| device.zero(&MirrorCall::BY_MIRROR, first, host)),
             Content::Protected => {
                 let buffer = or_die(self.block.buffer.get_mut(bytes), "a buffer is too short");
-                read_bytes(at, buffer).map_err(|_| Skip::Unreadable)?;
-                guarded(|| device.copy_in(&MirrorCall::BY_MIRROR, first, buffer))
+                read_bytes(host.start(), buffer).map_err(|_| Skip::Unreadable)?;
+                guarded(|| device.copy_in(&MirrorCall::BY_MIRROR, first, host, buffer))
             }
         };
         copied.ok_or(Skip::DeviceFailed)

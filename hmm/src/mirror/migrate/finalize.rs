@@ -4,8 +4,8 @@ use super::block::Block;
 use super::copy::Copied;
 use super::outcome::{Migration, Skip};
 use super::pages::{Content, Ended, Frame, Leaving, Left, Source, Taken, frame_run};
+use crate::addr::VaRange;
 use crate::addr::pages::{above, count_of, pages_from, pages_in};
-use crate::addr::{PageCount, VaRange};
 use crate::fatal::{die, or_die};
 use crate::mirror::shared::State;
 use crate::mirror::table::{Held, Mover, Place};
@@ -297,15 +297,15 @@ impl Finalization<'_> {
     /// Gives back the frames of pages that stayed, and empties the staging memory.
     fn clean_up(&mut self) {
         let (mut moved, mut skipped) = (0, 0);
-        for (page, ended) in self.leaving.iter().zip(&*self.ended) {
+        for (index, (page, ended)) in self.leaving.iter().zip(&*self.ended).enumerate() {
             match ended {
                 Ended::Moved => moved += 1,
                 Ended::There => {}
                 Ended::Stays(_) => {
                     skipped += 1;
                     if let Some(frame) = frame_of(*page) {
-                        let one = PageCount::new(1);
-                        self.block.device.free(&MirrorCall::BY_MIRROR, frame.number, one);
+                        let host = self.block.page(index);
+                        self.block.device.free(&MirrorCall::BY_MIRROR, frame.number, host);
                     }
                 }
             }

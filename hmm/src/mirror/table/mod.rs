@@ -66,6 +66,8 @@ struct BlockRef {
 pub(crate) struct Garbage {
     device: u64,
     frame: u64,
+    /// Where the first of the pages belonged last.
+    host: u64,
     count: u64,
 }
 
@@ -74,8 +76,23 @@ impl Garbage {
         DeviceIndex(self.device.to_le_bytes()[0])
     }
 
-    pub(crate) fn frames(self) -> (PageNumber, PageCount) {
-        (PageNumber::new(self.frame), PageCount::new(self.count))
+    /// The first frame, and the pages whose frames they were.
+    pub(crate) fn frames(self) -> (PageNumber, VaRange) {
+        let host = VaRange::from_len(VirtAddr::new(self.host), self.count * page_bytes());
+        (PageNumber::new(self.frame), or_die(host, DAMAGED))
+    }
+
+    /// Adds a frame that follows the last, of a page that follows the last; `false` if it does not.
+    fn join(&mut self, next: Self) -> bool {
+        let end = Self {
+            frame: self.frame + self.count,
+            host: self.host + self.count * page_bytes(),
+            count: next.count,
+            ..*self
+        };
+        let follows = end == next;
+        self.count += if follows { next.count } else { 0 };
+        follows
     }
 }
 
@@ -351,13 +368,13 @@ impl PageTable {
         };
         let start = self.block(found).node as usize * BLOCK;
         let mut forgotten = 0;
-        for index in start + from..start + to {
-            let word = std::mem::take(or_die(self.words.get_mut(index), DAMAGED));
+        for index in from..to {
+            let word = std::mem::take(or_die(self.words.get_mut(start + index), DAMAGED));
             forgotten += u32::from(word != Entry::HOME);
             match word.place() {
                 Place::Device(held) => {
                     self.held -= 1;
-                    self.discard(held);
+                    self.discard(held, join(number, index));
                 }
                 Place::Transit(mover, index) => self.transit_mut(mover).set(index, Transit::GONE),
                 Place::Home => {}
@@ -385,15 +402,15 @@ impl PageTable {
         Ok(())
     }
 
-    /// Keeps a frame to be given back. Without room for it, it stays taken.
-    pub(crate) fn discard(&mut self, held: Held) {
-        let new = Garbage { device: held.device.0.into(), frame: held.frame.get(), count: 1 };
+    /// Keeps the frame of the page at `at` to be given back. Without room for it, it stays taken.
+    fn discard(&mut self, held: Held, at: VirtAddr) {
+        let (frame, host) = (held.frame.get(), at.get());
+        let new = Garbage { device: held.device.0.into(), frame, host, count: 1 };
         let filled = or_die(self.garbage.get_mut(..self.garbage_len), DAMAGED);
-        if let Some(last) = filled.last_mut()
-            && (last.device, last.frame + last.count) == (new.device, new.frame)
-        {
-            last.count += 1;
-        } else if let Some(next) = self.garbage.get_mut(self.garbage_len) {
+        if filled.last_mut().is_some_and(|last| last.join(new)) {
+            return;
+        }
+        if let Some(next) = self.garbage.get_mut(self.garbage_len) {
             *next = new;
             self.garbage_len += 1;
         }

@@ -50,8 +50,22 @@ fn what_is_forgotten_becomes_garbage() {
     assert_eq!(table.transit(Mover::Migrator).at(9), None);
     assert_eq!(table.held(), PageCount::new(6));
     let frames = std::iter::from_fn(|| table.take_garbage()).map(Garbage::frames);
-    let frames: Vec<_> = frames.map(|(first, count)| (first.get(), count.get())).collect();
-    assert_eq!(frames, [(5, 1), (2, 2)]);
+    let frames: Vec<_> = frames.map(|(first, host)| (first.get(), host)).collect();
+    assert_eq!(frames, [(5, pages(5, 1)), (2, pages(2, 2))]);
+}
+
+#[test]
+fn garbage_says_where_its_pages_belonged_last() {
+    let mut table = table();
+    // Neighbouring frames of pages that are no neighbours are given back by themselves.
+    for (page, frame) in [(3, 7), (9, 8), (10, 9)] {
+        table.set(at(page), Place::Device(held(frame))).expect("room");
+    }
+    table.rekey(pages(9, 2), at(600)).expect("room");
+    table.forget(pages(0, 1000));
+    let garbage = std::iter::from_fn(|| table.take_garbage()).map(Garbage::frames);
+    let garbage: Vec<_> = garbage.map(|(first, host)| (first.get(), host)).collect();
+    assert_eq!(garbage, [(8, pages(600, 2)), (7, pages(3, 1))]);
 }
 
 #[test]

@@ -44,41 +44,38 @@ unsafe impl DeviceMemory for Copying {
     fn alloc(
         &self,
         call: &MirrorCall,
-        count: PageCount,
+        host: VaRange,
         size: PageSize,
     ) -> Result<PageNumber, DeviceError> {
-        self.0.alloc(call, count, size)
+        self.0.alloc(call, host, size)
     }
 
-    fn free(&self, call: &MirrorCall, first: PageNumber, count: PageCount) {
-        self.0.free(call, first, count);
+    fn free(&self, call: &MirrorCall, first: PageNumber, host: VaRange) {
+        self.0.free(call, first, host);
     }
 
     fn copy_in(
         &self,
         call: &MirrorCall,
         first: PageNumber,
+        host: VaRange,
         bytes: &[u8],
     ) -> Result<(), DeviceError> {
-        self.0.copy_in(call, first, bytes)
+        self.0.copy_in(call, first, host, bytes)
     }
 
     fn copy_out(
         &self,
         call: &MirrorCall,
         first: PageNumber,
+        host: VaRange,
         bytes: &mut [u8],
     ) -> Result<(), DeviceError> {
-        self.0.copy_out(call, first, bytes)
+        self.0.copy_out(call, first, host, bytes)
     }
 
-    fn zero(
-        &self,
-        call: &MirrorCall,
-        first: PageNumber,
-        count: PageCount,
-    ) -> Result<(), DeviceError> {
-        self.0.zero(call, first, count)
+    fn zero(&self, call: &MirrorCall, first: PageNumber, host: VaRange) -> Result<(), DeviceError> {
+        self.0.zero(call, first, host)
     }
 }
 
