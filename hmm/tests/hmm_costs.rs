@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use farptr_hmm::{
-    DeviceId, DeviceMemory, HostDevice, Invalidate, Invalidation, Mirror, Owner, PageCount, SeqSet,
-    WouldBlock,
+    DeviceId, DeviceMemory, HostDevice, Invalidate, Invalidation, Mirror, MirrorBuilder,
+    MirrorTier, Owner, PageCount, PageSize, SeqSet, WouldBlock,
 };
 use hmm_copies::Copies;
-use hmm_rig::{Buffer, Rig, huge};
+use hmm_rig::{Buffer, Rig, Watchdog, huge, is_root, page, skip};
+use rustix::mm::Advice;
 
 /// Attaches a device of either kind.
 fn attach(mirror: &Mirror, copies: bool, frames: usize) -> DeviceId {
@@ -89,5 +90,77 @@ fn pages_that_stay_are_told_to_nobody() {
         );
         assert_eq!(after.skipped - before.skipped, 16);
         buffer.check(0..16);
+    }
+}
+
+/// Pages that begin at a block, in which no page is huge.
+fn blocks(count: usize) -> Buffer {
+    let buffer = Buffer::thp(count);
+    buffer.advise(0..buffer.pages(), Advice::LinuxNoHugepage);
+    buffer.fill(0..buffer.pages());
+    buffer
+}
+
+/// Moves all pages of some blocks to a device, touches pages in an order, and returns how many runs
+/// of pages came home and how many faults were read.
+fn touch(builder: MirrorBuilder, copies: bool, order: &[usize]) -> Option<(u64, u64)> {
+    let mirror = builder.build().expect("a mirror");
+    if mirror.tier() != MirrorTier::KernelFaults {
+        skip("this tier moves no pages: system calls on them would fail; run as root", !is_root());
+        return None;
+    }
+    let _watchdog = Watchdog::new();
+    let buffer = blocks(4);
+    let pages = buffer.pages();
+    let id = attach(&mirror, copies, pages);
+    let moved = mirror.migrate_to_device(buffer.range(), id).expect("migrate").moved();
+    assert_eq!(moved.get(), pages as u64);
+    let before = mirror.stats();
+    for &page in order {
+        let word = buffer.words_of(page..page + 1).start;
+        assert_eq!(buffer.get(word), hmm_rig::number(word));
+    }
+    mirror.drain();
+    let after = mirror.stats();
+    buffer.check(0..pages);
+    assert_eq!(after.lost, 0);
+    Some((after.migrations - before.migrations, after.faults - before.faults))
+}
+
+#[test]
+fn who_reads_everything_in_order_takes_ever_fewer_faults() {
+    let pages = 4 * huge();
+    let order: Vec<_> = (0..pages).collect();
+    for copies in [false, true] {
+        let Some((runs, faults)) = touch(MirrorBuilder::new(), copies, &order) else { return };
+        // 16, 16, 32, 64, 128 and 256 pages are the first block; each other comes at once.
+        assert_eq!(runs, 6 + 3, "copies: {copies}");
+        // The thread may catch up with pages that are on their way, once for each 64 of them.
+        assert!(faults <= runs + pages as u64 / 64, "{faults} faults, copies: {copies}");
+    }
+}
+
+#[test]
+fn who_reads_everything_backwards_brings_home_no_more_at_a_time() {
+    let pages = 4 * huge();
+    let order: Vec<_> = (0..pages).rev().collect();
+    for copies in [false, true] {
+        let Some((runs, _)) = touch(MirrorBuilder::new(), copies, &order) else { return };
+        assert_eq!(runs, pages as u64 / 16, "copies: {copies}");
+    }
+}
+
+#[test]
+fn a_neighbourhood_does_not_grow_beyond_its_limit() {
+    let pages = 4 * huge();
+    let order: Vec<_> = (0..pages).collect();
+    let size = |pages: usize| PageSize::new((pages * page()) as u64).expect("a power of two");
+    for copies in [false, true] {
+        for (least, most, expected) in [(1, 1, pages), (64, 1, pages / 64), (64, 128, 32 - 15)] {
+            let builder = MirrorBuilder::new().fault_around(size(least));
+            let builder = builder.fault_around_limit(size(most));
+            let Some((runs, _)) = touch(builder, copies, &order) else { return };
+            assert_eq!(runs, expected as u64, "copies: {copies}, {least} to {most} pages");
+        }
     }
 }

@@ -90,6 +90,7 @@ impl Mirror {
 pub struct MirrorBuilder {
     tier: Option<MirrorTier>,
     fault_around: PageSize,
+    fault_around_limit: PageSize,
     blocks: usize,
 }
 
@@ -100,11 +101,11 @@ impl Default for MirrorBuilder {
 }
 
 impl MirrorBuilder {
-    /// Begins with the best tier, a fault-around of 16 pages, and room for 32,768 blocks of 512
-    /// pages on devices.
+    /// Begins with the best tier, a fault-around of 16 pages that grows to a block of 512, and room
+    /// for 32,768 blocks on devices.
     pub fn new() -> Self {
         let fault_around = PageSize::new(16 * page_bytes()).unwrap_or(PageSize::host());
-        Self { tier: None, fault_around, blocks: 1 << 15 }
+        Self { tier: None, fault_around, fault_around_limit: block_size(), blocks: 1 << 15 }
     }
 
     /// Asks for one tier instead of the best.
@@ -114,9 +115,19 @@ impl MirrorBuilder {
 
     /// Sets the size of the neighbourhood that comes home with a page that is touched: at least a
     /// page, at most a block of 512.
+    ///
+    /// It grows while a thread goes through memory in order, see
+    /// [`MirrorBuilder::fault_around_limit`].
     pub fn fault_around(self, size: PageSize) -> Self {
         let most = block_size();
         Self { fault_around: size.clamp(PageSize::host(), most), ..self }
+    }
+
+    /// Sets the size that the neighbourhood grows to, doubling with each fault that follows another
+    /// at the end of its neighbourhood: at most a block of 512 pages. It does not grow if the limit
+    /// is not above [`MirrorBuilder::fault_around`].
+    pub fn fault_around_limit(self, size: PageSize) -> Self {
+        Self { fault_around_limit: size.min(block_size()), ..self }
     }
 
     /// Sets how many blocks of 512 pages may have pages on devices at a time.
@@ -142,6 +153,7 @@ impl MirrorBuilder {
             nudge: Signal::new().map_err(setup("a signal"))?,
             stop: Signal::new().map_err(setup("a signal"))?,
             fault_around: self.fault_around,
+            fault_around_limit: self.fault_around_limit,
             staging: staging.range(),
         };
         let buffer = Owned::new(block_bytes(), HugePages::Prefer).map_err(memory("a buffer"))?;

@@ -19,6 +19,7 @@ use crate::fatal::{die, or_die};
 use crate::mirror::fill::{fill, unprotect};
 use crate::mirror::home::{BringsHome, bring_next};
 use crate::mirror::shared::{Shared, State};
+use crate::mirror::streams::Streams;
 use crate::mirror::table::{BLOCK, Mover, Place, block_size};
 use crate::notifier::Event as Change;
 use crate::sync::backoff::Backoff;
@@ -37,6 +38,7 @@ struct Handler {
     shared: Arc<Shared>,
     events: Events,
     faults: Queue<Fault>,
+    streams: Streams,
     buffer: Owned<u8>,
 }
 
@@ -104,7 +106,8 @@ impl Handler {
     fn new(shared: Arc<Shared>) -> Result<Self, MemoryError> {
         let buffer = Owned::new(bytes_of(0..BLOCK).len(), HugePages::Prefer)?.keep_home();
         buffer.populate()?;
-        Ok(Self { shared, events: Events::new(), faults: Queue::new(), buffer })
+        let streams = Streams::new(shared.fault_around, shared.fault_around_limit);
+        Ok(Self { shared, events: Events::new(), faults: Queue::new(), streams, buffer })
     }
 
     fn run(&mut self) -> Result<(), UffdError> {
@@ -167,11 +170,13 @@ impl Handler {
         }
     }
 
-    /// Brings a page home, and its neighbours with it. Each neighbour is looked at once: by the
-    /// time that the last is home, the first may have left again.
+    /// Brings a page home, and its neighbours with it: more of them the longer faults follow each
+    /// other. Each neighbour is looked at once: by the time that the last is home, the first may
+    /// have left again.
     fn bring_around(&mut self, shared: &Shared, page: VaRange, huge: bool) {
-        let size = if huge { block_size() } else { shared.fault_around };
-        let mut rest = page.pages_covering(size);
+        let around = self.streams.around(page);
+        let mut rest = if huge { page.pages_covering(block_size()) } else { around.range };
+        self.streams.go_on(around, rest.end());
         while let Some(brought) = bring_next(shared, self, rest, BLOCK) {
             rest = or_die(VaRange::new(brought.end(), rest.end()), "a page that was not asked for");
         }

@@ -18,6 +18,7 @@ mod shared;
 #[cfg(feature = "dmirror")]
 mod software;
 pub(crate) mod stats;
+mod streams;
 pub(crate) mod table;
 mod watch;
 

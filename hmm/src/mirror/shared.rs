@@ -88,6 +88,8 @@ pub(crate) struct Shared {
     pub(crate) stop: Signal,
     /// The range around a fault that is brought home with it, a power of two in bytes.
     pub(crate) fault_around: PageSize,
+    /// What it grows to while faults follow each other.
+    pub(crate) fault_around_limit: PageSize,
 }
 
 /// The parts of a [`Shared`] that its builder makes.
@@ -101,6 +103,7 @@ pub(crate) struct SharedParts {
     /// Ends that thread.
     pub(crate) stop: Signal,
     pub(crate) fault_around: PageSize,
+    pub(crate) fault_around_limit: PageSize,
     pub(crate) staging: VaRange,
 }
 
@@ -127,6 +130,7 @@ impl Shared {
             nudge: parts.nudge,
             stop: parts.stop,
             fault_around: parts.fault_around,
+            fault_around_limit: parts.fault_around_limit,
         }
     }
 

@@ -35,7 +35,8 @@ pub(crate) struct World {
 /// `None` if moving needs a privilege that the process lacks.
 pub(crate) fn mirror(around: usize) -> Option<Arc<Mirror>> {
     let size = PageSize::new((around * page()) as u64).expect("a power of two");
-    let mirror = MirrorBuilder::new().fault_around(size).build().expect("a mirror");
+    let builder = MirrorBuilder::new().fault_around(size).fault_around_limit(size);
+    let mirror = builder.build().expect("a mirror");
     if mirror.tier() == MirrorTier::KernelFaults {
         return Some(Arc::new(mirror));
     }

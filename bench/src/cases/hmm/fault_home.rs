@@ -83,7 +83,8 @@ fn variants<'c>(core: usize) -> Result<Vec<Box<dyn Variant + 'c>>, Failure> {
     source.fill(SEED);
     let fault = Userfault::new(source)?;
     let mirror = |kind| {
-        let alone = MirrorBuilder::new().fault_around(PageSize::host());
+        let page = PageSize::host();
+        let alone = MirrorBuilder::new().fault_around(page).fault_around_limit(page);
         DeviceMirror::open(alone, kind, BYTES)
     };
     let small = || -> Result<Memory, Failure> {
