@@ -7,8 +7,8 @@
 //!   what it wants; [`snapshot`] only looks. [`ProcessMm`] is the memory that they walk.
 //! - [`Notifiers`] tell the device of every change before it happens, and tell it afterwards
 //!   whether what it read in between still counts.
-//! - A [`Mirror`] does the rest: it watches memory, moves pages to the memory of a device (a
-//!   [`DeviceMemory`]), and brings them home when the CPU touches them.
+//! - A [`Mirror`] does the rest: it watches memory, says which pages were written, moves pages to
+//!   the memory of a device (a [`DeviceMemory`]), and brings them home when the CPU touches them.
 //!
 //! Three questions can be asked about the process itself, without a device and without privilege:
 //!
@@ -84,7 +84,8 @@ pub use host::{Detail, FaultInError, HostMm, PageAccess, PageEntry, PageRun};
 pub use mirror::migrate::{MigrateError, Migration, Skip, Skipped};
 pub use mirror::stats::MirrorStats;
 pub use mirror::{
-    AttachError, DeviceId, Mirror, MirrorBuildError, MirrorBuilder, UnwatchError, WatchError,
+    AttachError, DeviceId, Mirror, MirrorBuildError, MirrorBuilder, TrackError, UnwatchError,
+    WatchError,
 };
 pub use notifier::{
     Event, Invalidate, Invalidation, InvalidationGuard, Notifier, Notifiers, Seq, SeqSet,

@@ -50,15 +50,10 @@ pub(super) fn detach(migrator: &Migrator, id: DeviceId) {
     }
 }
 
-/// Lets other mirrors have the devices, once every page is home and no thread answers faults.
+/// Lets other mirrors have the devices, once every page is home and the userfaultfd is closed.
 pub(super) fn release_all(shared: &Shared) {
     let devices = shared.lock().devices.all();
-    // The devices are dropped after the userfaultfd is closed: their memory may still be watched,
-    // and no thread reads messages any more, so an `munmap` before would wait for ever.
-    for device in devices.iter().flatten() {
-        unwatch_frames(shared, &**device);
-        release(&**device);
-    }
+    devices.iter().flatten().for_each(|device| release(&**device));
 }
 
 /// Watches the frames of a host device, but not for accesses to holes, because the handler itself

@@ -15,6 +15,7 @@ use crate::addr::pages::{bytes_of, page_bytes};
 use crate::error::{HostError, debug_in_words};
 use crate::mirror::handler;
 use crate::mirror::migrate::{PageLists, Scratch};
+use crate::mirror::sets::Sets;
 use crate::mirror::shared::{Shared, SharedParts};
 use crate::mirror::table::{BLOCK, PageTable, block_size};
 use crate::sync::Mutex;
@@ -26,6 +27,7 @@ use crate::sys::transfer::{Staging, Transfer};
 use crate::sys::uffd::{
     Feature, Features, MarkFinder, MirrorTier, Modes, OpenUffdError, Signal, Uffd,
 };
+use crate::sys::written::WrittenFinder;
 use crate::walk::process::ProcessMm;
 
 /// The features that a mirror cannot do without.
@@ -40,6 +42,9 @@ const REQUIRED: [Feature; 5] = [
 /// The features that it uses where the kernel has them.
 const OPTIONAL: [Feature; 4] =
     [Feature::Move, Feature::Poison, Feature::WpHugetlbfsShmem, Feature::MissingShmem];
+
+/// Lets stores to protected pages go on, and remembers them.
+const TRACKING: Feature = Feature::WpAsync;
 
 /// A mirror that could not be built.
 #[derive(Error)]
@@ -91,6 +96,7 @@ pub struct MirrorBuilder {
     tier: Option<MirrorTier>,
     fault_around: PageSize,
     fault_around_limit: PageSize,
+    track_stores: bool,
     blocks: usize,
 }
 
@@ -105,7 +111,13 @@ impl MirrorBuilder {
     /// for 32,768 blocks on devices.
     pub fn new() -> Self {
         let fault_around = PageSize::new(16 * page_bytes()).unwrap_or(PageSize::host());
-        Self { tier: None, fault_around, fault_around_limit: block_size(), blocks: 1 << 15 }
+        Self {
+            tier: None,
+            fault_around,
+            fault_around_limit: block_size(),
+            track_stores: true,
+            blocks: 1 << 15,
+        }
     }
 
     /// Asks for one tier instead of the best.
@@ -130,6 +142,17 @@ impl MirrorBuilder {
         Self { fault_around_limit: size.min(block_size()), ..self }
     }
 
+    /// Sets whether the mirror can say which pages were written, where the kernel lets it (Linux
+    /// 6.7): by default it can.
+    ///
+    /// A mirror that can makes no thread wait that stores to a page that is protected. So it does
+    /// not copy and drop pages of memory that can be written: such pages leave by a move or, where
+    /// the kernel moves none (before Linux 6.8, or pages that are locked), not at all. A mirror
+    /// that cannot copies them with a [`Lease`](crate::Lease).
+    pub fn track_stores(self, tracks: bool) -> Self {
+        Self { track_stores: tracks, ..self }
+    }
+
     /// Sets how many blocks of 512 pages may have pages on devices at a time.
     pub fn blocks(self, blocks: usize) -> Self {
         Self { blocks, ..self }
@@ -142,14 +165,16 @@ impl MirrorBuilder {
     /// - [`MirrorBuildError`] says what is missing here.
     pub fn build(self) -> Result<Mirror, MirrorBuildError> {
         let surveyor = Surveyor::open().map_err(setup("a survey of pages"))?;
-        let transfer = Transfer::new(open(self.tier)?, surveyor);
+        let transfer = Transfer::new(self.open()?, surveyor);
         let staging = Staging::new(block_bytes()).map_err(memory("staging memory"))?;
         let watched = transfer.uffd().register(staging.range(), Modes::PROTECTED);
         watched.map_err(io::Error::other).map_err(setup("a watch over staging memory"))?;
         let parts = SharedParts {
             transfer,
             table: PageTable::new(self.blocks).map_err(memory("the table"))?,
+            sets: Sets::new().map_err(memory("sets of pages"))?,
             marks: MarkFinder::open().map_err(setup("a search for marks"))?,
+            written: WrittenFinder::open().map_err(setup("a search for written pages"))?,
             nudge: Signal::new().map_err(setup("a signal"))?,
             stop: Signal::new().map_err(setup("a signal"))?,
             fault_around: self.fault_around,
@@ -170,15 +195,16 @@ impl MirrorBuilder {
         mirror.hook = Some(hook.map_err(setup("a hook around forks"))?);
         Ok(mirror)
     }
-}
 
-fn open(tier: Option<MirrorTier>) -> Result<Uffd, OpenUffdError> {
-    let required: Features = REQUIRED.into_iter().collect();
-    let optional: Features = OPTIONAL.into_iter().collect();
-    match tier {
-        Some(tier) => Uffd::open(tier, required, optional),
-        None => Uffd::open(MirrorTier::KernelFaults, required, optional)
-            .or_else(|_| Uffd::open(MirrorTier::UserFaults, required, optional)),
+    fn open(self) -> Result<Uffd, OpenUffdError> {
+        let required: Features = REQUIRED.into_iter().collect();
+        let optional: Features = OPTIONAL.into_iter().collect();
+        let optional = if self.track_stores { optional.with(TRACKING) } else { optional };
+        match self.tier {
+            Some(tier) => Uffd::open(tier, required, optional),
+            None => Uffd::open(MirrorTier::KernelFaults, required, optional)
+                .or_else(|_| Uffd::open(MirrorTier::UserFaults, required, optional)),
+        }
     }
 }
 

@@ -19,7 +19,8 @@ pub(crate) fn fill(shared: &Shared, page: VaRange, write: bool, tries: u32) -> b
     let around = if write { page } else { free_around(shared, &state, page) };
     let mut filled = shared.transfer.zero_home(around);
     // A page that a request for zeroes fills was absent.
-    state.pending_drops.complete(pages_from(around.start(), pages_in(filled.done_bytes)));
+    let zeroes = pages_from(around.start(), pages_in(filled.done_bytes));
+    state.sets.pending_drops.remove(zeroes);
     if filled.done_bytes == 0 && filled.resolution == Resolution::AlreadyThere {
         // The hole may have the mark of a page that is about to be dropped.
         if shared.transfer.unmark(page) == Resolution::Retry {

@@ -124,6 +124,9 @@ impl Handler {
                 }
                 shared.end_cycle();
             } else if awaited.stop {
+                // Before anything else: what this thread drops or unmaps at its end may be watched,
+                // and it would wait for itself.
+                shared.transfer.uffd().close();
                 return Ok(());
             }
         }
@@ -240,17 +243,17 @@ fn note(state: &mut State, event: &Event, changes: &mut Queue<(Change, VaRange)>
         Event::Remove(range) if state.is_own(&range) => return,
         Event::Remove(range) => {
             state.table.forget(range);
-            state.pending_drops.announce(range);
+            state.sets.announce_drop(range);
             (Change::Clear, range)
         }
         Event::Unmap(range) => {
             state.table.forget(range);
-            state.pending_drops.complete(range);
+            state.sets.unmap(range);
             (Change::Unmap, range)
         }
         Event::Remap { from, to } => {
             rekey(state, from, to);
-            state.pending_drops.complete(from);
+            state.sets.remap(from, to);
             (Change::Unmap, from)
         }
         Event::Unknown(kind) => {

@@ -76,7 +76,7 @@ impl Mirror {
         }
         let bytes = shared.transfer.zero_home(range).done_bytes;
         let filled = pages_from(range.start(), pages_in(bytes));
-        state.pending_drops.complete(filled);
+        state.sets.pending_drops.remove(filled);
         drop(state);
         shared.wake(filled);
     }

@@ -13,13 +13,15 @@ mod host;
 pub(crate) mod migrate;
 pub(crate) mod migration_lock;
 mod migrator;
-mod pending_drops;
+pub(crate) mod range_set;
+pub(crate) mod sets;
 mod shared;
 #[cfg(feature = "dmirror")]
 mod software;
 pub(crate) mod stats;
 mod streams;
 pub(crate) mod table;
+mod track;
 mod watch;
 
 use std::sync::Arc;
@@ -32,7 +34,7 @@ use crate::sys::atfork::HookRegistration;
 use crate::sys::device::DeviceMemory;
 use crate::sys::lease::Lease;
 use crate::sys::memory::Memory;
-use crate::sys::uffd::{Features, MirrorTier};
+use crate::sys::uffd::{Feature, Features, MirrorTier};
 
 pub use build::{MirrorBuildError, MirrorBuilder};
 pub use devices::{AttachError, DeviceId};
@@ -41,6 +43,7 @@ use migrator::Migrator;
 use shared::Shared;
 use stats::MirrorStats;
 use table::block_size;
+pub use track::TrackError;
 pub use watch::{UnwatchError, WatchError};
 
 /// A mirror of this process's address space, for any number of devices.
@@ -120,6 +123,13 @@ impl Mirror {
         self.shared().transfer.uffd().tier()
     }
 
+    /// Tells whether the mirror can say which pages were written, see [`Mirror::protect`]: since
+    /// Linux 6.7, unless [`MirrorBuilder::track_stores`] says otherwise.
+    #[must_use]
+    pub fn tracks_stores(&self) -> bool {
+        self.features().contains(Feature::WpAsync)
+    }
+
     /// Returns the features of userfaultfd that the mirror uses.
     #[must_use]
     pub fn features(&self) -> Features {
@@ -197,8 +207,9 @@ impl Mirror {
     ///
     /// The kernel announces a drop (`MADV_DONTNEED`) before it happens. Until it has happened, a
     /// device may not keep the bytes that it reads of the pages. Call this under the device's lock,
-    /// with [`Notifier::read_retry`](crate::Notifier::read_retry). It is always `false` in
-    /// [`MirrorTier::UserFaults`], in which the mirror cannot know.
+    /// with [`Notifier::read_retry`](crate::Notifier::read_retry). It is always `false` where the
+    /// mirror cannot know: in [`MirrorTier::UserFaults`], and in memory that was adopted and not
+    /// watched, where it does not see the first touch of a page that was dropped.
     #[must_use]
     pub fn has_pending_drop(&self, range: VaRange) -> bool {
         if self.is_inherited() || self.tier() != MirrorTier::KernelFaults {
@@ -206,13 +217,13 @@ impl Mirror {
         }
         let shared = self.shared();
         let mut state = shared.lock();
-        if !state.pending_drops.overlaps(&range) {
+        if !state.sets.has_pending_drop(range) {
             return false;
         }
         for block in range.pages(block_size()).filter_map(|block| block.intersection(&range)) {
             shared.review_pending_drops(&mut state, block);
         }
-        state.pending_drops.overlaps(&range)
+        state.sets.has_pending_drop(range)
     }
 
     /// Moves pages to a device: those of a range, a slice or a mapping, see [`Memory`].

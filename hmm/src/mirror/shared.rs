@@ -11,14 +11,16 @@ use crate::addr::{PageSize, VaRange};
 use crate::fatal::die;
 use crate::mirror::devices::Devices;
 use crate::mirror::migration_lock::MigrationLock;
-use crate::mirror::pending_drops::PendingDrops;
+use crate::mirror::sets::Sets;
 use crate::mirror::stats::Counters;
 use crate::mirror::table::PageTable;
 use crate::notifier::{Event, InvalidationGuard, Notifiers};
+use crate::sync::backoff::Backoff;
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use crate::sys::device::DeviceMemory;
 use crate::sys::transfer::Transfer;
 use crate::sys::uffd::{MarkFinder, Modes, Resolution, Signal, UffdError, Wakeup};
+use crate::sys::written::WrittenFinder;
 
 /// The state under the lock of the table.
 ///
@@ -28,8 +30,7 @@ use crate::sys::uffd::{MarkFinder, Modes, Resolution, Signal, UffdError, Wakeup}
 pub(crate) struct State {
     pub(crate) table: PageTable,
     pub(crate) devices: Devices,
-    /// Pages that may be about to be dropped.
-    pub(crate) pending_drops: PendingDrops,
+    pub(crate) sets: Sets,
     /// Pages that the migrating thread is about to drop itself.
     pub(crate) own_drop: Option<VaRange>,
     /// The memory to which pages are moved before they are copied to a device.
@@ -80,6 +81,7 @@ pub(crate) struct Shared {
     cycled: Condvar,
     pub(crate) notifiers: Notifiers,
     pub(crate) marks: MarkFinder,
+    pub(crate) written: WrittenFinder,
     pub(crate) stats: Counters,
     pub(crate) migration_lock: MigrationLock,
     /// Makes the thread that reads messages look for new ones.
@@ -98,6 +100,7 @@ pub(crate) struct SharedParts {
     pub(crate) transfer: Transfer,
     pub(crate) table: PageTable,
     pub(crate) marks: MarkFinder,
+    pub(crate) written: WrittenFinder,
     /// Makes the thread that reads messages look for new ones.
     pub(crate) nudge: Signal,
     /// Ends that thread.
@@ -105,6 +108,7 @@ pub(crate) struct SharedParts {
     pub(crate) fault_around: PageSize,
     pub(crate) fault_around_limit: PageSize,
     pub(crate) staging: VaRange,
+    pub(crate) sets: Sets,
 }
 
 impl Shared {
@@ -112,7 +116,7 @@ impl Shared {
         let state = State {
             table: parts.table,
             devices: Devices::default(),
-            pending_drops: PendingDrops::default(),
+            sets: parts.sets,
             own_drop: None,
             staging: parts.staging,
             busy: false,
@@ -125,6 +129,7 @@ impl Shared {
             cycled: Condvar::new(),
             notifiers: Notifiers::new(),
             marks: parts.marks,
+            written: parts.written,
             stats: Counters::default(),
             migration_lock: MigrationLock::default(),
             nudge: parts.nudge,
@@ -167,6 +172,26 @@ impl Shared {
         self.transfer.uffd().register(range, modes).map(|_| ())
     }
 
+    /// Watches private anonymous memory, holes included.
+    ///
+    /// A message that is unread may be about another mapping that was in the place: if it were read
+    /// afterwards, it would take the note away that holes are watched. So the note is made when the
+    /// kernel says that no message is unread.
+    pub(crate) fn watch_holes(&self, range: VaRange) -> Result<(), UffdError> {
+        let mut backoff = Backoff::default();
+        loop {
+            let mut state = self.lock();
+            self.register(range, Modes::MISSING | Modes::PROTECTED)?;
+            if self.transfer.uffd().check_watched(range) != Resolution::Retry {
+                state.sets.hole_watched.insert(range);
+                return Ok(());
+            }
+            drop(state);
+            self.stats.retries.add(1);
+            backoff.pause();
+        }
+    }
+
     /// Wakes the threads that wait for pages of a range; they look again.
     pub(crate) fn wake(&self, range: VaRange) {
         // Waking fails only if the process ends.
@@ -193,25 +218,17 @@ impl Shared {
     }
 
     /// Surveys the pages of a block that are about to be dropped. An absent page has been dropped,
-    /// so its drop is complete. Memory that is not private and anonymous keeps its bytes when pages
-    /// are dropped, so such a drop is complete too.
+    /// so its drop is complete.
     pub(crate) fn review_pending_drops(&self, state: &mut State, block: VaRange) {
         let Ok(survey) = self.transfer.surveyor.survey(block) else {
             return;
         };
         for (index, page) in block.pages(PageSize::host()).enumerate() {
             let absent = !survey.present.contains(index) && !survey.swapped.contains(index);
-            let concerned = state.pending_drops.overlaps(&page);
-            if concerned && (absent || self.keeps_bytes(page)) {
-                state.pending_drops.complete(page);
+            if absent && state.sets.pending_drops.overlaps(page) {
+                state.sets.pending_drops.remove(page);
             }
         }
-    }
-
-    /// Tells whether a page keeps its bytes when it is dropped. Of memory that is not watched any
-    /// more nothing is known: a drop that was announced before may be yet to come.
-    fn keeps_bytes(&self, page: VaRange) -> bool {
-        self.transfer.uffd().is_watched_shared(page)
     }
 
     /// Notes that all messages read so far were acted on.

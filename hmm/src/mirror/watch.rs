@@ -87,8 +87,12 @@ impl Mirror {
             if part.start() != cursor {
                 break;
             }
-            let moves = if vma.is_private_anonymous() { Modes::MISSING } else { Modes::PROTECTED };
-            self.register(part, moves | Modes::PROTECTED)?;
+            if vma.is_private_anonymous() {
+                let watched = self.shared().watch_holes(part);
+                watched.map_err(|error| WatchError { range, source: io::Error::other(error) })?;
+            } else {
+                self.register(part, Modes::PROTECTED)?;
+            }
             cursor = part.end();
         }
         if cursor < range.end() {
@@ -128,6 +132,10 @@ impl Mirror {
         shared.transfer.uffd().unregister(range).map_err(|error| {
             let source = io::Error::other(error);
             UnwatchError::Refused { range, source }
-        })
+        })?;
+        let mut state = shared.lock();
+        state.sets.hole_watched.remove(range);
+        state.sets.armed.remove(range);
+        Ok(())
     }
 }

@@ -5,14 +5,12 @@
 
 use std::io;
 
-use rustix::io::Errno;
 use thiserror::Error;
 
-use super::abi;
-use super::scan::{Scan, Scanner};
 use super::uffd::{
     Feature, Features, MirrorTier, Modes, OpenUffdError, Resolution, Uffd, UffdError,
 };
+use super::written::{Then, Unknown, WrittenFinder};
 use crate::addr::{PageSize, VaRange};
 use crate::error::debug_in_words;
 
@@ -119,21 +117,13 @@ debug_in_words!(DirtyError);
 #[derive(Debug)]
 pub struct DirtyTracker {
     uffd: Uffd,
-    scanner: Scanner,
+    finder: WrittenFinder,
     page_size: PageSize,
 }
 
 impl DirtyTracker {
     /// The features without which pages cannot be tracked.
     const REQUIRED: [Feature; 2] = [Feature::WpAsync, Feature::WpUnpopulated];
-
-    /// A page that was written is one that nothing protects.
-    const WRITTEN: Scan = Scan {
-        flags: abi::SCAN_CHECK_ASYNC,
-        wanted: abi::SCAN_WRITTEN,
-        inverted: 0,
-        returned: abi::SCAN_WRITTEN,
-    };
 
     /// Makes a tracker that tracks nothing yet.
     ///
@@ -146,8 +136,8 @@ impl DirtyTracker {
         let required: Features = Self::REQUIRED.into_iter().collect();
         let uffd = Uffd::open(MirrorTier::UserFaults, required, Features::NONE)
             .map_err(|source| DirtyError::Open { source })?;
-        let scanner = Scanner::open().map_err(|source| DirtyError::Pagemap { source })?;
-        Ok(Self { uffd, scanner, page_size: PageSize::host() })
+        let finder = WrittenFinder::open().map_err(|source| DirtyError::Pagemap { source })?;
+        Ok(Self { uffd, finder, page_size: PageSize::host() })
     }
 
     /// Tracks a range from now on: all of its pages count as not written.
@@ -197,22 +187,18 @@ impl DirtyTracker {
     /// method last returned them, lowest first, and counts them as not written from now on.
     ///
     /// For each page the two are one step: a store is in this answer or in the next, and a thread
-    /// that reads the page after this method returned sees every store of this answer. Addresses
-    /// that are not mapped any more are not reported.
+    /// that reads the page after this method returned sees every store of this answer.
     ///
     /// # Errors
     ///
     /// Each of them means that any page may have been written.
     ///
     /// - [`DirtyError::Unaligned`] if an end of the range is not a page boundary.
-    /// - [`DirtyError::NotTracked`] if a part of the range is not tracked.
+    /// - [`DirtyError::NotTracked`] if a part of the range is not tracked, or not mapped any more.
     /// - [`DirtyError::Collect`] if the kernel refuses for another reason.
     /// - [`DirtyError::Inherited`] in a child process.
     pub fn take_written(&self, range: VaRange) -> Result<Vec<VaRange>, DirtyError> {
-        self.collect(
-            range,
-            Scan { flags: Self::WRITTEN.flags | abi::SCAN_PROTECT, ..Self::WRITTEN },
-        )
+        self.collect(range, Then::Protect)
     }
 
     /// Returns what [`DirtyTracker::take_written`] would, and leaves it to be taken.
@@ -221,17 +207,18 @@ impl DirtyTracker {
     ///
     /// As [`DirtyTracker::take_written`].
     pub fn written(&self, range: VaRange) -> Result<Vec<VaRange>, DirtyError> {
-        self.collect(range, Self::WRITTEN)
+        self.collect(range, Then::Stay)
     }
 
-    fn collect(&self, range: VaRange, scan: Scan) -> Result<Vec<VaRange>, DirtyError> {
+    fn collect(&self, range: VaRange, then: Then) -> Result<Vec<VaRange>, DirtyError> {
         self.check(range)?;
         let mut runs: Vec<VaRange> = Vec::new();
-        let scanned = self.scanner.scan(range, scan, |run| append(&mut runs, run));
-        match scanned {
+        match self.finder.find(range, then, |run| append(&mut runs, run)) {
             Ok(()) => Ok(runs),
-            Err(Errno::PERM) => Err(DirtyError::NotTracked { range }),
-            Err(errno) => Err(DirtyError::Collect { range, source: errno.into() }),
+            Err(Unknown::NotTracked) => Err(DirtyError::NotTracked { range }),
+            Err(Unknown::Refused(errno)) => {
+                Err(DirtyError::Collect { range, source: errno.into() })
+            }
         }
     }
 

@@ -35,7 +35,8 @@ impl Lease {
     /// 1. The caller may change the bytes of the range, as through a pointer of their owner, and no
     ///    other code accesses bytes that the lease is used to change.
     /// 2. While a migration that was given the lease goes on, the range is not unmapped, mapped
-    ///    over or moved, and its pages are not dropped.
+    ///    over or moved, and its pages are not dropped. Areas that cannot be written are not made
+    ///    writable, nor written by a debugger.
     #[must_use]
     pub const unsafe fn new(range: VaRange) -> Self {
         Self { range }

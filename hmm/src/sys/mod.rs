@@ -18,6 +18,7 @@ mod frames;
 #[cfg(miri)]
 mod heap;
 pub(crate) mod lease;
+pub(crate) mod mapped;
 pub(crate) mod maps;
 pub(crate) mod memory;
 pub(crate) mod mmap;
@@ -42,3 +43,4 @@ pub(crate) mod transfer;
     )
 )]
 pub(crate) mod uffd;
+pub(crate) mod written;

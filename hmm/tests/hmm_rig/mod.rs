@@ -65,6 +65,17 @@ impl Buffer {
         buffer
     }
 
+    /// Memory that has an area of its own whatever is mapped: between two pages that nobody may
+    /// access, which are left behind.
+    pub(crate) fn alone(pages: usize) -> Self {
+        let whole = Self::map(pages + 2, ProtFlags::empty(), MapFlags::PRIVATE);
+        whole.disown(0..pages + 2);
+        let buffer = Self::at(whole.start + page(), pages);
+        buffer.protect(0..pages, MprotectFlags::READ | MprotectFlags::WRITE);
+        buffer.advise(0..pages, Advice::LinuxNoHugepage);
+        buffer
+    }
+
     pub(crate) fn shared(pages: usize) -> Self {
         Self::map(pages, RW, MapFlags::SHARED)
     }

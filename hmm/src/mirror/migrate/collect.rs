@@ -179,7 +179,7 @@ impl<'m> Collection<'m> {
             Resolution::Refused(Refusal::NoMemory) => (1, Skip::NoHostMemory),
             Resolution::Vanished => (1, Skip::Changed),
             Resolution::AlreadyThere => (1, Skip::DeviceFailed),
-            Resolution::Refused(_) if self.block.order.lease.is_some() => {
+            Resolution::Refused(_) if self.may_copy() => {
                 for page in self.pages.iter_mut().skip(self.taken.len()).take(count) {
                     if let Claimed::Goes { leave, .. } = page {
                         *leave = Leave::ByCopy;
@@ -190,6 +190,13 @@ impl<'m> Collection<'m> {
             Resolution::Refused(_) => (count, Skip::Unmovable),
         };
         self.note_returns(count, reason, None);
+    }
+
+    /// Tells whether pages that can be written, and that cannot be moved, may be copied and
+    /// dropped: the owner of the memory allows it, and protection makes stores wait.
+    fn may_copy(&self) -> bool {
+        let stores_wait = !self.block.shared.transfer.uffd().tracks_stores();
+        self.block.order.lease.is_some() && stores_wait
     }
 
     /// Protects a run of pages and marks its holes.

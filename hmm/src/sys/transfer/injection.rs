@@ -72,7 +72,7 @@ impl Request {
     /// busy.
     pub(super) fn may_end_as(self, resolution: Resolution) -> bool {
         match self {
-            Self::Protect | Self::Mark => {
+            Self::Protect | Self::Arm | Self::Mark => {
                 matches!(resolution, Resolution::Retry | Resolution::Refused(Refusal::NoMemory))
             }
             Self::Unprotect | Self::Unmark => resolution == Resolution::Retry,
@@ -89,7 +89,7 @@ impl Request {
     /// before it changes any protection, and after each page that it fills.
     fn may_do_half(self, resolution: Resolution) -> bool {
         match self {
-            Self::Protect | Self::Unprotect | Self::Mark | Self::Unmark => {
+            Self::Protect | Self::Arm | Self::Unprotect | Self::Mark | Self::Unmark => {
                 resolution != Resolution::Retry
             }
             Self::Survey => false,

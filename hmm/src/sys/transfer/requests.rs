@@ -130,6 +130,12 @@ impl Transfer {
         self.attempt_whole(Request::Protect, range, |range| self.uffd.write_protect(range))
     }
 
+    /// Write-protects pages so that stores to them are known, and marks holes for the same reason.
+    /// Pages of an area that is not watched are [`Resolution::Vanished`].
+    pub(crate) fn arm(&self, range: VaRange) -> Resolution {
+        self.attempt_whole(Request::Arm, range, |range| self.uffd.write_protect(range))
+    }
+
     /// Lifts the write protection of pages.
     pub(crate) fn unprotect(&self, range: VaRange, wakeup: Wakeup) -> Resolution {
         self.attempt_whole(Request::Unprotect, range, |range| self.uffd.unprotect(range, wakeup))
@@ -175,6 +181,7 @@ pub(crate) enum Request {
     CopyHome,
     ZeroHome,
     Protect,
+    Arm,
     Unprotect,
     Mark,
     Unmark,

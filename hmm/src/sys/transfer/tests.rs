@@ -7,6 +7,7 @@
 //! of the trait.
 
 mod aimed;
+mod armed;
 mod moves;
 mod stores;
 
@@ -20,8 +21,8 @@ use crate::sys::transfer::Request;
 use crate::sys::transfer::injection::{Failure, Half};
 use crate::sys::uffd::{MirrorTier, Refusal, Resolution};
 use crate::{
-    DeviceError, DeviceId, DeviceMemory, HostDevice, Mirror, MirrorCall, Owner, PageCount,
-    PageNumber, PageSize, VaRange,
+    DeviceError, DeviceId, DeviceMemory, HostDevice, Mirror, MirrorBuilder, MirrorCall, Owner,
+    PageCount, PageNumber, PageSize, VaRange,
 };
 
 const PAGES: usize = 12;
@@ -116,7 +117,12 @@ fn content(index: usize) -> Vec<u8> {
 impl Case {
     /// `None` where pages cannot be moved.
     fn new(kind: Kind) -> Option<Self> {
-        let mirror = Mirror::build().expect("a mirror");
+        Self::with(MirrorBuilder::new(), kind)
+    }
+
+    /// The same with a mirror of another kind.
+    fn with(builder: MirrorBuilder, kind: Kind) -> Option<Self> {
+        let mirror = builder.build().expect("a mirror");
         if mirror.tier() != MirrorTier::KernelFaults {
             let root = rustix::process::geteuid().is_root();
             assert!(!root || std::env::var_os("CI").is_none(), "must run in CI");

@@ -8,7 +8,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::super::atfork::{ForkHook, ForkMark, HookRegistration, register_hook};
 use super::error::{OpenUffdError, UffdError};
-use super::feature::Features;
+use super::feature::{Feature, Features};
 use super::tier::MirrorTier;
 use crate::addr::VaRange;
 
@@ -52,11 +52,18 @@ impl ForkHook for UffdFile {
     fn parent(&self) {}
 
     fn child(&self) {
+        self.let_go();
+    }
+}
+
+impl UffdFile {
+    /// Puts the file without any effect in the place of the userfaultfd.
+    fn let_go(&self) {
         let (spare, fd) = (self.spare.as_raw_fd(), self.fd.as_raw_fd());
         // SAFETY: The call closes the file behind the number `fd` and opens another there. The
-        // number stays open and owned by `self.fd`. No thread is using the file: a child begins
-        // with one thread, and that thread runs this function. Only requests rely on the file being
-        // a userfaultfd, and none is made where `origin` says that the file was inherited.
+        // number stays open and owned by `self.fd`. A thread that is using the file keeps it open
+        // until it is done. A request that is made afterwards fails and accesses no memory: the
+        // other file knows no requests.
         let _ = unsafe { libc::dup3(spare, fd, libc::O_CLOEXEC) };
     }
 }
@@ -84,6 +91,20 @@ impl Uffd {
     /// The features that it was made with.
     pub(crate) fn features(&self) -> Features {
         self.features
+    }
+
+    /// Tells whether stores to pages that are protected go on and are remembered. Otherwise the
+    /// threads that make them wait, and messages tell of them.
+    pub(crate) fn tracks_stores(&self) -> bool {
+        self.features.contains(Feature::WpAsync)
+    }
+
+    /// Ends the watch over every range, as dropping it does: threads that wait go on, and what is a
+    /// hole then reads as zeroes. Requests fail from now on, and there are no messages.
+    pub(crate) fn close(&self) {
+        if !self.is_inherited() {
+            self.file.let_go();
+        }
     }
 
     /// Tells whether this process is a child of the one that made the userfaultfd.

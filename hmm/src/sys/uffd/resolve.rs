@@ -216,14 +216,6 @@ impl Uffd {
         }
     }
 
-    /// Tells whether a page-aligned range lies in one watched area of shared memory, and no message
-    /// is unread. Changes nothing but which pages of shared memory are mapped.
-    pub(crate) fn is_watched_shared(&self, range: VaRange) -> bool {
-        // A page may be mapped already, or may not be in the shared memory yet.
-        let known = |errno| matches!(errno, Errno::EXIST | Errno::FAULT);
-        !self.is_inherited() && self.probe_watch(range).map_or_else(known, |()| true)
-    }
-
     /// Asks for pages of shared memory to be mapped.
     fn probe_watch(&self, range: VaRange) -> rustix::io::Result<()> {
         let mut arg = uffdio_continue { range: raw(range), mode: abi::MODE_DONT_WAKE, mapped: 0 };

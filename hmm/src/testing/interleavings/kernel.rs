@@ -42,6 +42,8 @@ pub(super) enum Refused {
 #[derive(Debug)]
 struct State {
     entries: [Entry; PAGES],
+    /// Pages with content that were not stored to since they were protected.
+    protected: [bool; PAGES],
     /// New mappings are not watched: the kernel itself fills their holes.
     watched: [bool; PAGES],
     faults: VecDeque<usize>,
@@ -72,6 +74,7 @@ impl Kernel {
     pub(super) fn new(entries: [Entry; PAGES], refuses: bool) -> Self {
         let state = State {
             entries,
+            protected: [false; PAGES],
             watched: entries.map(|entry| entry != Entry::Unmapped),
             faults: VecDeque::new(),
             changes: VecDeque::new(),
@@ -100,7 +103,9 @@ impl Kernel {
             match state.entries[page] {
                 Entry::Unmapped => return None,
                 Entry::Bytes(old) => {
-                    state.entries[page] = Entry::Bytes(store(old));
+                    let new = store(old);
+                    state.entries[page] = Entry::Bytes(new);
+                    state.protected[page] &= new == old;
                     return Some(old);
                 }
                 Entry::Hole if !state.watched[page] => state.entries[page] = Entry::Bytes(0),
@@ -120,6 +125,7 @@ impl Kernel {
         let mut state = lock(&self.state);
         assert_eq!(state.entries[page], Entry::Unmapped);
         (state.entries[page], state.watched[page]) = (Entry::Hole, false);
+        state.protected[page] = false;
     }
 
     /// Unmaps first and sends the message afterwards, requests being refused from the change on.
@@ -135,6 +141,7 @@ impl Kernel {
         let mut state = lock(&self.state);
         assert_eq!(state.entries[to], Entry::Unmapped);
         state.entries.swap(from, to);
+        state.protected.swap(from, to);
         state.watched.swap(from, to);
         if state.watched[to] {
             self.announce(state, Message::Remap { from, to });
@@ -236,6 +243,7 @@ impl Kernel {
         match state.entries[page] {
             Entry::Bytes(bytes) => {
                 state.entries[page] = Entry::Hole;
+                state.protected[page] = false;
                 Ok(Some(bytes))
             }
             Entry::Hole => Ok(None),
@@ -252,8 +260,39 @@ impl Kernel {
         Ok(())
     }
 
+    /// Write-protects a page, or marks a hole.
+    pub(super) fn protect(&self, page: usize) -> Result<(), Refused> {
+        let mut state = self.request(page)?;
+        match state.entries[page] {
+            Entry::Bytes(_) => state.protected[page] = true,
+            Entry::Hole => state.entries[page] = Entry::Mark,
+            Entry::Mark | Entry::Unmapped => {}
+        }
+        Ok(())
+    }
+
+    /// Tells whether a page was written since it was protected, and protects it. It is not refused
+    /// while a message is unread.
+    pub(super) fn take_written(&self, page: usize) -> Result<bool, Refused> {
+        let mut state = lock(&self.state);
+        if !state.watched[page] {
+            return Err(Refused::Vanished);
+        }
+        match state.entries[page] {
+            Entry::Bytes(_) => Ok(!std::mem::replace(&mut state.protected[page], true)),
+            Entry::Hole => {
+                state.entries[page] = Entry::Mark;
+                Ok(true)
+            }
+            Entry::Mark => Ok(false),
+            Entry::Unmapped => Err(Refused::Vanished),
+        }
+    }
+
+    /// Lifts the protection of a page, and takes a mark away.
     pub(super) fn clear_mark(&self, page: usize) -> Result<(), Refused> {
         let mut state = self.request(page)?;
+        state.protected[page] = false;
         if state.entries[page] == Entry::Mark {
             state.entries[page] = Entry::Hole;
         }

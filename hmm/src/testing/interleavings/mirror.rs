@@ -10,6 +10,7 @@ use crate::addr::pages::{page_bytes, pages_from};
 use crate::addr::{PageNumber, VaRange, VirtAddr};
 use crate::device::{Hold, Owner};
 use crate::mirror::migration_lock::MigrationLock;
+use crate::mirror::sets::Sets;
 use crate::mirror::table::{DeviceIndex, Held, Mover, PageTable, Place};
 use crate::notifier::{Event, Notifiers};
 use crate::sync::{Mutex, MutexGuard, lock};
@@ -28,6 +29,10 @@ pub(super) enum Flaw {
     HomeMigrationsAreSilent,
     /// Changes of mappings do not update the lists of pages in transit.
     TransitIsNotKept,
+    /// A page that was protected counts as protected when its mapping has changed.
+    ProtectionIsKept,
+    /// A page that is away counts as not written, because it has a mark.
+    AwayIsUnwritten,
 }
 
 /// How many frames the device has.
@@ -37,8 +42,7 @@ const FRAMES: usize = 2;
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) table: Box<PageTable>,
-    /// Pages whose drop was announced and may be yet to come.
-    removing: [bool; PAGES],
+    sets: Sets,
 }
 
 /// See the module.
@@ -56,17 +60,18 @@ pub(super) struct World {
     home_migrations: AtomicU64,
 }
 
-/// Tables without pages that are away, kept because a new one takes as long as a world.
-static TABLES: Quiet<Vec<Box<PageTable>>> = Quiet::new(Vec::new());
+/// Tables without pages that are away, and empty sets, kept because new ones take as long as a
+/// world.
+static TABLES: Quiet<Vec<(Box<PageTable>, Sets)>> = Quiet::new(Vec::new());
 
-/// A table without pages that are away. It is made on a stack that has room for one, which loom's
-/// threads have not.
-fn table() -> Box<PageTable> {
+/// A table without pages that are away, and empty sets. They are made on a stack that has room for
+/// a table, which loom's threads have not.
+fn table() -> (Box<PageTable>, Sets) {
     if let Some(table) = TABLES.lock().expect("tables").pop() {
         return table;
     }
     let made = std::thread::spawn(|| PageTable::new(1).map(Box::new));
-    made.join().expect("a table").expect("memory")
+    (made.join().expect("a table").expect("memory"), Sets::new().expect("memory"))
 }
 
 /// The address of a page.
@@ -84,12 +89,12 @@ fn page_of(at: VirtAddr) -> usize {
 
 impl World {
     pub(super) fn new(entries: [Entry; PAGES], flaw: Flaw) -> Self {
-        let table = table();
+        let (table, sets) = table();
         Self {
             kernel: Kernel::new(entries, flaw != Flaw::RequestsAreGranted),
             notifiers: Notifiers::new(),
             reader: std::sync::Arc::default(),
-            state: Mutex::new(State { table, removing: [false; PAGES] }),
+            state: Mutex::new(State { table, sets }),
             migration_lock: MigrationLock::default(),
             owner: Owner::new(),
             flaw,
@@ -100,11 +105,12 @@ impl World {
 
     /// Ends the world, and checks that everything is at home and given back.
     pub(super) fn end(self) {
-        let mut table = self.state.into_inner().expect("nobody has panicked").table;
+        let State { mut table, mut sets } = self.state.into_inner().expect("nobody has panicked");
         assert_eq!(table.next_away(VaRange::USER), None);
         assert_eq!(table.take_garbage(), None);
         assert_eq!(*self.frames.lock().expect("frames"), [None; FRAMES]);
-        TABLES.lock().expect("tables").push(table);
+        sets.unmap(VaRange::USER);
+        TABLES.lock().expect("tables").push((table, sets));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -164,6 +170,7 @@ impl World {
         if !self.claim(page) {
             return self.free(frame);
         }
+        self.lift_protection(page);
         match self.take(page) {
             Ok(bytes) => {
                 self.reader.check_stopped();
@@ -181,17 +188,34 @@ impl World {
 
     fn claim(&self, page: usize) -> bool {
         let mut state = self.lock();
-        if state.removing[page] && self.flaw != Flaw::RemovalsAreForgotten {
+        let dropping = state.sets.pending_drops.overlaps(range(page));
+        if dropping && self.flaw != Flaw::RemovalsAreForgotten {
             if matches!(self.kernel.entry(page), Entry::Bytes(_)) {
                 return false;
             }
-            state.removing[page] = false;
+            state.sets.pending_drops.remove(range(page));
         }
         if state.table.place(at(page)) != Place::Home {
             return false;
         }
         state.table.set(at(page), Place::Transit(Mover::Migrator, 0)).expect("room");
         true
+    }
+
+    /// Protection leaves marks on holes, which do not move.
+    fn lift_protection(&self, page: usize) {
+        loop {
+            let state = self.lock();
+            if state.table.transit(Mover::Migrator).at(0) != Some(at(page)) {
+                return;
+            }
+            let lifted = self.kernel.clear_mark(page);
+            drop(state);
+            if lifted != Err(Refused::Retry) {
+                return;
+            }
+            self.kernel.pause(false);
+        }
     }
 
     fn take(&self, page: usize) -> Result<Option<u64>, ()> {
@@ -314,6 +338,42 @@ impl World {
         true
     }
 
+    // --- Tracking ---
+
+    /// Protects a page, so that it is known whether it is written; `false` if there is none.
+    pub(super) fn protect(&self, page: usize) -> bool {
+        loop {
+            let mut state = self.lock();
+            let at_home = state.table.place(at(page)) == Place::Home;
+            let protected = if at_home { self.kernel.protect(page) } else { Ok(()) };
+            match protected {
+                Ok(()) => return state.sets.armed.insert(range(page)),
+                Err(Refused::Retry) => {}
+                Err(_) => return false,
+            }
+            drop(state);
+            self.kernel.pause(false);
+        }
+    }
+
+    /// Tells whether a page was written since it was protected or since this was asked; `None` if
+    /// that is not known.
+    pub(super) fn take_written(&self, page: usize) -> Option<bool> {
+        let mut state = self.lock();
+        if !state.sets.armed.contains(range(page)) {
+            return None;
+        }
+        let at_home = state.table.place(at(page)) == Place::Home;
+        if !at_home && self.flaw != Flaw::AwayIsUnwritten {
+            return Some(true);
+        }
+        let taken = self.kernel.take_written(page).ok();
+        if taken.is_none() {
+            state.sets.armed.remove(range(page));
+        }
+        taken
+    }
+
     // --- The handler ---
 
     /// Serves until the file ends.
@@ -339,7 +399,7 @@ impl World {
             for message in messages {
                 match message {
                     Message::Fault(page) => faults.push(page),
-                    change => changes.push(note(&mut state, change)),
+                    change => changes.push(self.note(&mut state, change)),
                 }
             }
             drop(state);
@@ -391,30 +451,39 @@ impl World {
         }
         if filled.is_ok() {
             // The page was absent, so a page that is there later was stored since.
-            state.removing[page] = false;
+            state.sets.pending_drops.remove(range(page));
         }
         drop(state);
         self.kernel.wake(page);
         true
     }
-}
 
-fn note(state: &mut State, message: Message) -> (Event, usize) {
-    match message {
-        Message::Remove(page) => {
-            state.table.forget(range(page));
-            state.removing[page] = true;
-            (Event::Clear, page)
+    fn note(&self, state: &mut State, message: Message) -> (Event, usize) {
+        let was_protected: [bool; PAGES] =
+            std::array::from_fn(|page| state.sets.armed.contains(range(page)));
+        let told = match message {
+            Message::Remove(page) => {
+                state.table.forget(range(page));
+                state.sets.announce_drop(range(page));
+                (Event::Clear, page)
+            }
+            Message::Unmap(page) => {
+                state.table.forget(range(page));
+                state.sets.unmap(range(page));
+                (Event::Unmap, page)
+            }
+            Message::Remap { from, to } => {
+                state.table.rekey(range(from), at(to)).expect("room");
+                state.sets.remap(range(from), at(to));
+                (Event::Unmap, from)
+            }
+            Message::Fault(page) => unreachable!("the fault on page {page} is no change"),
+        };
+        if self.flaw == Flaw::ProtectionIsKept {
+            for page in (0..PAGES).filter(|&page| was_protected[page]) {
+                state.sets.armed.insert(range(page));
+            }
         }
-        Message::Unmap(page) => {
-            state.table.forget(range(page));
-            (Event::Unmap, page)
-        }
-        Message::Remap { from, to } => {
-            state.table.rekey(range(from), at(to)).expect("room");
-            state.removing.swap(from, to);
-            (Event::Unmap, from)
-        }
-        Message::Fault(page) => unreachable!("the fault on page {page} is no change"),
+        told
     }
 }

@@ -340,3 +340,89 @@ fn migrations_take_turns() {
         other.join().unwrap();
     });
 }
+
+/// A copy of a page follows the page by what is known of stores, while the page goes out and comes
+/// home.
+fn follow(flaw: Flaw) {
+    explore(Unmapped, flaw, PREEMPTIONS, |world| {
+        assert!(world.protect(0));
+        let program = spawn(world, |world| world.kernel.touch(0, |old| old + 1));
+        let mover = spawn(world, |world| {
+            world.migrate_out(0);
+            world.migrate_home(0);
+            world.migrate_out(0);
+        });
+        let mut copy = Some(OLD);
+        let mut look = || {
+            let written = world.take_written(0);
+            if written.is_none() {
+                assert!(world.protect(0));
+            }
+            if written != Some(false) {
+                copy = world.kernel.touch(0, |old| old);
+            }
+            copy
+        };
+        look();
+        program.join().unwrap();
+        mover.join().unwrap();
+        assert_eq!(look(), Some(OLD + 1), "a store was not known");
+    });
+}
+
+#[test]
+fn a_store_is_known_though_its_page_migrates() {
+    follow(Flaw::None);
+}
+
+#[test]
+#[should_panic(expected = "a store was not known")]
+fn a_page_that_is_away_must_count_as_written() {
+    follow(Flaw::AwayIsUnwritten);
+}
+
+/// A page that was protected comes in the place of another, while it is asked whether that one was
+/// written.
+fn protect_and_replace(flaw: Flaw) {
+    explore(Bytes(OLD + 10), flaw, PREEMPTIONS, |world| {
+        assert!(world.protect(0) && world.protect(1));
+        let program = spawn(world, |world| {
+            world.kernel.unmap(0);
+            world.kernel.remap(1, 0);
+        });
+        let _ = world.take_written(0);
+        program.join().unwrap();
+        let written = world.take_written(0);
+        assert_ne!(written, Some(false), "another mapping counts as unchanged");
+    });
+}
+
+#[test]
+fn another_mapping_is_not_taken_for_one_that_was_not_written() {
+    protect_and_replace(Flaw::None);
+}
+
+#[test]
+#[should_panic(expected = "another mapping counts as unchanged")]
+fn protection_must_end_with_its_mapping() {
+    protect_and_replace(Flaw::ProtectionIsKept);
+}
+
+/// A page is mapped anew, watched and dropped, while it is asked whether it was written.
+#[test]
+fn a_page_that_is_mapped_anew_is_not_known_until_it_is_protected() {
+    explore(Unmapped, Flaw::None, PREEMPTIONS, |world| {
+        assert!(world.protect(0));
+        let program = spawn(world, |world| {
+            world.kernel.unmap(0);
+            world.kernel.map(0);
+            world.kernel.watch(0);
+        });
+        let _ = world.take_written(0);
+        program.join().unwrap();
+        assert_eq!(world.take_written(0), None);
+        assert!(world.protect(0));
+        assert_eq!(world.kernel.touch(0, |_| OLD + 1), Some(0));
+        assert_eq!(world.take_written(0), Some(true));
+    });
+}
