@@ -13,7 +13,7 @@ use farptr_hmm::{
     MirrorTier, Owner, PageCount, PageSize, SeqSet, WouldBlock,
 };
 use hmm_copies::Copies;
-use hmm_rig::{Buffer, Rig, Watchdog, huge, is_root, page, skip};
+use hmm_rig::{Buffer, Rig, Watchdog, huge, is_root, isolated, page, skip};
 use rustix::mm::Advice;
 
 /// Attaches a device of either kind.
@@ -163,4 +163,79 @@ fn a_neighbourhood_does_not_grow_beyond_its_limit() {
             assert_eq!(runs, expected as u64, "copies: {copies}, {least} to {most} pages");
         }
     }
+}
+
+/// Watches holes, touches each page in order, and returns how many faults were answered and how
+/// many messages about faults were read.
+fn touch_holes(rig: &Rig, buffer: &Buffer, touch: impl Fn(usize)) -> (u64, u64) {
+    rig.mirror.watch(buffer.range()).expect("watch");
+    let before = rig.mirror.stats();
+    (0..buffer.pages()).for_each(|page| touch(buffer.words_of(page..page + 1).start));
+    rig.mirror.drain();
+    let after = rig.mirror.stats();
+    (after.zero_filled - before.zero_filled, after.faults - before.faults)
+}
+
+#[test]
+fn who_fills_watched_holes_in_order_takes_ever_fewer_faults() {
+    let Some(rig) = Rig::migrating(0) else { return };
+    for stores in [false, true] {
+        let buffer = Buffer::thp(4);
+        buffer.advise(0..buffer.pages(), Advice::LinuxNoHugepage);
+        let expected = |word| if stores { hmm_rig::number(word) } else { 0 };
+        let (filled, faults) = touch_holes(&rig, &buffer, |word| {
+            if stores {
+                buffer.set(word, hmm_rig::number(word));
+            }
+            assert_eq!(buffer.get(word), expected(word));
+        });
+        // 16, 16, 32, 64, 128 and 256 pages are the first block; each other is filled at once.
+        assert_eq!((filled, faults), (6 + 3, 6 + 3), "stores: {stores}");
+        for page in 0..buffer.pages() {
+            let word = buffer.words_of(page..page + 1).start;
+            assert_eq!((buffer.get(word), buffer.get(word + 1)), (expected(word), 0));
+        }
+    }
+}
+
+/// What was filled and is not stored to takes no memory.
+#[test]
+fn holes_that_nobody_stores_to_take_no_memory() {
+    let Some(rig) = Rig::migrating(0) else { return };
+    let buffer = Buffer::thp(4);
+    buffer.advise(0..buffer.pages(), Advice::LinuxNoHugepage);
+    rig.mirror.watch(buffer.range()).expect("watch");
+    let stored: Vec<_> = (0..buffer.pages()).step_by(100).collect();
+    stored.iter().for_each(|&page| buffer.set(buffer.words_of(page..page + 1).start, 1));
+    let device = Arc::new(Copies::new(buffer.pages()));
+    let id = rig.mirror.attach(Arc::clone(&device) as _).expect("attach");
+    rig.mirror.migrate_to_device(buffer.range(), id).expect("migrate");
+    // What is the page of zeroes is not copied to a device, but zeroed there.
+    assert_eq!(device.copied_in(), stored.len() as u64);
+    for page in 0..buffer.pages() {
+        let word = buffer.words_of(page..page + 1).start;
+        assert_eq!(buffer.get(word), u32::from(page % 100 == 0));
+    }
+}
+
+/// Small buffers whose inner pages are watched, each an area of its own.
+#[test]
+fn many_small_ranges_take_few_faults_each() {
+    const COUNT: usize = 500;
+    isolated("many_small_ranges_take_few_faults_each", || {
+        let Some(rig) = Rig::migrating(0) else { return };
+        let buffers: Vec<_> = (0..COUNT).map(|_| Buffer::anon(16)).collect();
+        for buffer in &buffers {
+            rig.mirror.watch(buffer.part(1..15)).expect("watch");
+        }
+        let before = rig.mirror.stats();
+        for buffer in &buffers {
+            buffer.fill(0..16);
+        }
+        rig.mirror.drain();
+        let filled = rig.mirror.stats().zero_filled - before.zero_filled;
+        // The neighbourhood may end within the range, and the area does.
+        assert!(filled <= 2 * COUNT as u64, "{filled} faults for {COUNT} ranges");
+        buffers.iter().for_each(|buffer| buffer.check(0..16));
+    });
 }

@@ -2,54 +2,78 @@
 
 #![forbid(unsafe_code)]
 
-use crate::addr::VaRange;
-use crate::addr::pages::{pages_from, pages_in};
+use crate::addr::pages::{above, pages_from, pages_in};
+use crate::addr::{VaRange, VirtAddr};
 use crate::mirror::home::MEMORY_TRIES;
 use crate::mirror::shared::{Shared, State};
 use crate::mirror::table::Place;
-use crate::sys::uffd::{Refusal, Resolution, Wakeup};
+use crate::sys::uffd::{Outcome, Refusal, Resolution, Wakeup};
 
-/// Answers an access to a page that never had content, or that was dropped; `false` if a change of
-/// mappings has to go on first.
-pub(crate) fn fill(shared: &Shared, page: VaRange, write: bool, tries: u32) -> bool {
+/// Answers an access to a page that never had content, or that was dropped, and fills the holes
+/// behind it up to the end of its neighbourhood. Returns the end of what was filled, which is the
+/// start of the page if nothing had to be; `None` if a change of mappings has to go on first.
+///
+/// A store gets the page of zeroes too, which it copies: so holes that nobody stores to take no
+/// memory, however many are filled.
+pub(crate) fn fill(
+    shared: &Shared,
+    page: VaRange,
+    around: VaRange,
+    tries: u32,
+) -> Option<VirtAddr> {
     let mut state = shared.lock();
     if state.table.place(page.start()) != Place::Home {
-        return false;
+        return None;
     }
-    let around = if write { page } else { free_around(shared, &state, page) };
-    let mut filled = shared.transfer.zero_home(around);
-    // A page that a request for zeroes fills was absent.
-    let zeroes = pages_from(around.start(), pages_in(filled.done_bytes));
-    state.sets.pending_drops.remove(zeroes);
+    let holes = free_around(&state, page, around);
+    let mut filled = fill_holes(shared, &mut state, holes);
     if filled.done_bytes == 0 && filled.resolution == Resolution::AlreadyThere {
-        // The hole may have the mark of a page that is about to be dropped.
+        // The hole may have the mark of a page that is about to be dropped, or of one that is
+        // protected.
         if shared.transfer.unmark(page) == Resolution::Retry {
-            return false;
+            return None;
         }
-        filled = shared.transfer.zero_home(page);
+        filled = fill_holes(shared, &mut state, page);
     }
     if filled.done_bytes > 0 {
         shared.stats.zero_filled.add(1);
     }
     match filled.resolution {
-        Resolution::Retry if filled.done_bytes == 0 => return false,
+        Resolution::Retry if filled.done_bytes == 0 => return None,
         Resolution::Refused(Refusal::NoMemory)
             if filled.done_bytes == 0 && tries < MEMORY_TRIES =>
         {
-            return false;
+            return None;
         }
-        Resolution::Refused(_) if filled.done_bytes == 0 && !shared.lose(page) => return false,
+        Resolution::Refused(_) if filled.done_bytes == 0 && !shared.lose(page) => return None,
         _ => {}
     }
     drop(state);
-    shared.wake(around);
-    true
+    shared.wake(holes);
+    Some(above(page.start(), pages_in(filled.done_bytes)))
+}
+
+/// Fills a range of holes with zeroes, from its start on, as far as it goes. A range may end in
+/// another area, in which no holes are filled.
+fn fill_holes(shared: &Shared, state: &mut State, holes: VaRange) -> Outcome {
+    let mut done_bytes = 0;
+    let mut rest = holes;
+    loop {
+        let filled = shared.transfer.zero_home(rest);
+        let zeroes = pages_from(rest.start(), pages_in(filled.done_bytes));
+        // A page that a request for zeroes fills was absent.
+        state.sets.pending_drops.remove(zeroes);
+        done_bytes += filled.done_bytes;
+        rest = VaRange::new(zeroes.end(), holes.end()).unwrap_or_default();
+        if filled.resolution != Resolution::Done || rest.is_empty() {
+            return Outcome { done_bytes, resolution: filled.resolution };
+        }
+    }
 }
 
 /// The pages from `page` on that may be filled together with it: none of them is away.
-fn free_around(shared: &Shared, state: &State, page: VaRange) -> VaRange {
-    let end = page.pages_covering(shared.fault_around).end();
-    let around = VaRange::new(page.start(), end).unwrap_or(page);
+fn free_around(state: &State, page: VaRange, around: VaRange) -> VaRange {
+    let around = VaRange::new(page.start(), around.end()).unwrap_or(page);
     match state.table.next_away(around) {
         Some((at, _)) => VaRange::new(page.start(), at).unwrap_or(page),
         None => around,

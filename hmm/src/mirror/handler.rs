@@ -188,7 +188,7 @@ impl Handler {
     /// Answers a fault, unless the thread that migrates will.
     fn serve(&mut self, shared: &Shared, fault: Fault) {
         let page = page_of(fault);
-        let mut tries = 0;
+        let (mut tries, mut around) = (0, None);
         loop {
             let place = shared.lock().table.place(page.start());
             let served = match place {
@@ -202,7 +202,12 @@ impl Handler {
                 }
                 Place::Home if fault.kind == FaultKind::Missing => {
                     tries += 1;
-                    fill(shared, page, fault.write, tries)
+                    let around = *around.get_or_insert_with(|| self.streams.around(page));
+                    let end = fill(shared, page, around.range, tries);
+                    if let Some(end) = end.filter(|&end| end > page.start()) {
+                        self.streams.go_on(around, end);
+                    }
+                    end.is_some()
                 }
                 Place::Home => unprotect(shared, page),
             };

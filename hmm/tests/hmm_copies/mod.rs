@@ -23,6 +23,7 @@ pub(crate) struct Copies {
     memory: Mutex<Memory>,
     /// While set, nothing can be read back.
     mute: AtomicBool,
+    copied_in: AtomicU64,
     copied_out: AtomicU64,
     /// Counts down the calls that bring pages here; the one that finds zero fails. Negative never
     /// fails.
@@ -63,6 +64,7 @@ impl Copies {
             owner: Owner::new(),
             memory: Mutex::new(memory),
             mute: AtomicBool::new(false),
+            copied_in: AtomicU64::new(0),
             copied_out: AtomicU64::new(0),
             countdown: Mutex::new(-1),
             panics: AtomicBool::new(false),
@@ -98,6 +100,11 @@ impl Copies {
     /// Has every attempt to read frames back fail from now on.
     pub(crate) fn fall_mute(&self) {
         self.mute.store(true, Ordering::Relaxed);
+    }
+
+    /// How many pages were copied here, those of zeroes left out.
+    pub(crate) fn copied_in(&self) -> u64 {
+        self.copied_in.load(Ordering::Relaxed)
     }
 
     /// How many pages were read back.
@@ -181,6 +188,7 @@ unsafe impl DeviceMemory for Copies {
         let mut memory = self.memory();
         memory.check_host(first, host);
         memory.bytes[bytes_of(first, bytes.len())].copy_from_slice(bytes);
+        self.copied_in.fetch_add((bytes.len() / page()) as u64, Ordering::Relaxed);
         Ok(())
     }
 

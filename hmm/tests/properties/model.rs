@@ -242,14 +242,16 @@ impl Model {
 
     /// The CPU makes a page that can be written its own, and leaves the content.
     pub(crate) fn own(&mut self, page: usize) {
-        self.come_around(page);
-        let page = &mut self.pages[page];
-        page.state = State::Home(page.tag());
+        let tag = self.pages[page].tag();
+        self.store(page, tag);
     }
 
     /// The CPU writes a page that can be written.
     pub(crate) fn store(&mut self, page: usize, tag: u32) {
         self.come_around(page);
+        if matches!(self.pages[page].state, State::Untouched | State::Blank { there: false }) {
+            self.blur(page);
+        }
         self.pages[page].state = State::Home(tag);
     }
 
