@@ -8,9 +8,7 @@
 
 use super::{HugePages, Memory};
 use crate::failure::Failure;
-use farptr_hmm::{
-    DeviceError, DeviceMemory, MirrorCall, Owner, PageNumber, PageSize, VaRange, VirtAddr,
-};
+use farptr_hmm::{DeviceError, DeviceMemory, MirrorCall, Owner, PageNumber, PageSize, VaRange};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// If a device is larger, it is written past the caches. The bytes of a smaller device may stay in
@@ -195,7 +193,9 @@ mod tests {
         // SAFETY: 1. No mirror knows the device.
         let call = unsafe { MirrorCall::without_mirror() };
         let page = PageSize::host();
-        let host = |pages| VaRange::from_len(VirtAddr::new(1 << 30), pages * page.bytes()).unwrap();
+        let host = |pages| {
+            VaRange::from_len(farptr_hmm::VirtAddr::new(1 << 30), pages * page.bytes()).unwrap()
+        };
         let first = device.alloc(&call, host(3), page).unwrap();
         let huge = device.alloc(&call, host(512), PageSize::MIB_2).unwrap();
         assert_eq!((first.get(), huge.get()), (0, 512));
