@@ -234,25 +234,23 @@ impl Pages {
             frames[missing.page] = frame;
             self.alias_frames.extend(alias.map(|&alias| (alias, frame)));
         }
-        let mut spans = Vec::new();
+        let mut absent = Vec::new();
         for missing in pages.chunk_by(|a, b| a.lend == b.lend) {
-            let serve = |lend: &mut LendPages, table: &mut Table| {
-                let mut own = Vec::new();
-                for &Missing { page, write, .. } in missing {
+            self.change(missing[0].lend, |lend, table| {
+                for &at in missing {
+                    let Missing { page, write, .. } = at;
                     if !lend.lacks(page, write) {
                         continue;
                     }
                     if lend.states.at(page) == State::Absent {
-                        join(&mut own, lend.span(page));
+                        absent.push(at);
                     }
                     lend.states.set(page, if write { State::Write } else { State::Read });
                     table.set(lend.flat, page, Entry::new(lend.frame(page), write));
                 }
-                own
-            };
-            spans.append(&mut self.change(missing[0].lend, serve));
+            });
         }
-        Ok(spans)
+        Ok(self.spans(&absent))
     }
 
     /// The spans of pages that the device is taken to have, to be copied from home.
