@@ -25,6 +25,7 @@ use crate::{
     },
 };
 use farptr_rewrite::{Variant, control};
+use smallvec::SmallVec;
 use std::{
     collections::VecDeque,
     sync::Arc,
@@ -63,7 +64,10 @@ pub(crate) struct InFlight {
     /// The time for the error, once the launches were told to end because it was over. What is
     /// allowed then is the grace.
     overdue: Option<Overdue>,
-    since: Instant,
+    /// When the device got them, where their time says how many the next batch may have.
+    since: Option<Instant>,
+    /// When they were first polled.
+    polled: Option<Instant>,
 }
 
 /// The objects that launches need until they have completed.
@@ -75,7 +79,7 @@ struct Launches {
     /// Their kernels, if they are timed.
     kernels: Vec<&'static str>,
     /// Their pipelines, each with the workgroups of all its launches.
-    pipelines: Vec<(Arc<Pipeline>, u64)>,
+    pipelines: SmallVec<[(Arc<Pipeline>, u64); 2]>,
     checked: Option<Checked>,
     /// Launches of which no access is checked, since it is proved.
     without_checks: u32,
@@ -248,7 +252,7 @@ impl Batch {
         device: &Device,
         stop: Option<&StopWord>,
     ) -> Result<InFlight, VulkanError> {
-        let Self { recording, launches, .. } = self;
+        let Self { recording, launches, expected, .. } = self;
         if stop.is_some_and(StopWord::is_raised) {
             // An earlier launch was ended and has counted no failure.
             launches.end();
@@ -264,7 +268,8 @@ impl Batch {
         Counters::add(&device.counters.barriers, launches.barriers.into());
         Counters::add(&device.counters.proved_launches, launches.without_checks.into());
         Counters::add(&device.counters.rounds, launches.count.into());
-        Ok(InFlight { submitted, launches, allowance, overdue: None, since: Instant::now() })
+        let since = expected.map(|_| Instant::now());
+        Ok(InFlight { submitted, launches, allowance, overdue: None, since, polled: None })
     }
 }
 
@@ -298,17 +303,17 @@ impl InFlight {
     /// Waits for the launches, all earlier ones being complete, and reads their logs. Launches that
     /// are not in time are ended, with the `later` ones. An error means that the device is lost.
     pub(crate) fn finish(
-        mut self,
+        &mut self,
         device: &Device,
         lends: &Lends,
         stop: Option<&StopWord>,
-        later: &VecDeque<Self>,
+        later: &VecDeque<Box<Self>>,
     ) -> Result<Option<LaunchError>, VulkanError> {
-        let Self { submitted, launches, allowance, overdue, .. } = &mut self;
+        let Self { submitted, launches, allowance, overdue, .. } = self;
         let end = || {
             stop.inspect(|stop| stop.raise());
             launches.end();
-            later.iter().for_each(Self::end);
+            later.iter().for_each(|later| later.end());
         };
         if let &mut Some(overdue) = overdue {
             wait_stopped(submitted, overdue, launches.unwatched, end)?;
@@ -319,8 +324,8 @@ impl InFlight {
         let failure = self.failure(device, lends);
         // Launches behind one that failed do nothing, and neither do those that were told to end.
         let ran = |stop: &StopWord| stop.failures() == 0 && !stop.is_raised();
-        if failure.is_none() && stop.is_none_or(ran) {
-            self.launches.note_pace(self.since.elapsed());
+        if let Some(since) = self.since.filter(|_| failure.is_none() && stop.is_none_or(ran)) {
+            self.launches.note_pace(since.elapsed());
         }
         Ok(failure)
     }
@@ -337,11 +342,12 @@ impl InFlight {
     /// wait. If their time is over, the stop word is raised. The polls from then on count as the
     /// grace of the launches, so that a program that polls alone does not do so for ever.
     pub(crate) fn poll(&mut self, stop: Option<&StopWord>) -> Result<bool, VulkanError> {
-        let Self { submitted, launches, allowance, overdue, .. } = self;
+        let Self { submitted, launches, allowance, overdue, polled, .. } = self;
         let Some(allowance) = allowance else {
             return submitted.wait_at_most(Duration::ZERO);
         };
-        let polled = poll(submitted, allowance, self.since.elapsed())?;
+        let now = polled.get_or_insert_with(Instant::now).elapsed();
+        let polled = poll(submitted, allowance, now)?;
         if polled == Polled::Overdue && overdue.is_some() {
             submitted.give_up()?;
             return Ok(true);

@@ -67,7 +67,7 @@ impl CheckedSoFar {
 pub(crate) struct Stream {
     recording: Option<Batch>,
     /// Submitted and perhaps not completed, oldest first.
-    in_flight: VecDeque<InFlight>,
+    in_flight: VecDeque<Box<InFlight>>,
     /// The stop word, once a checked launch needed one.
     stop: Option<Pooled<StopWord>>,
     /// The launches with a control block that were recorded since the last time that the stop word
@@ -258,7 +258,7 @@ impl Stream {
         let Some(batch) = self.recording.take() else { return Ok(()) };
         let submitted = batch.submit(self.launcher.device(), self.stop.as_deref());
         self.note_loss(submitted.as_ref().err());
-        self.in_flight.push_back(submitted?);
+        self.in_flight.push_back(Box::new(submitted?));
         Ok(())
     }
 
@@ -280,7 +280,7 @@ impl Stream {
             let polled = oldest.poll(self.stop.as_deref());
             self.note_loss(polled.as_ref().err());
             if self.stop.as_ref().is_some_and(|stop| stop.is_raised()) {
-                self.in_flight.iter().for_each(InFlight::end);
+                self.in_flight.iter().for_each(|batch| batch.end());
             }
             if !polled? {
                 break;
@@ -354,7 +354,7 @@ impl Stream {
 
     /// Waits for the oldest batch and reads its logs.
     fn complete_oldest(&mut self, lends: &Lends) {
-        let Some(batch) = self.in_flight.pop_front() else { return };
+        let Some(mut batch) = self.in_flight.pop_front() else { return };
         let (stop, later) = (self.stop.as_deref(), &self.in_flight);
         let finished = batch.finish(self.launcher.device(), lends, stop, later);
         self.note_loss(finished.as_ref().err());
