@@ -316,14 +316,14 @@ impl Code {
         form
     }
 
-    /// Whether a form with checks is compiled already.
-    pub(crate) fn has_rewritten(&self, variant: &Variant) -> bool {
-        self.has(&Form::Checked(*variant))
+    /// What [`rewritten`](Self::rewritten) gives, if that is compiled already.
+    pub(crate) fn known_rewritten(&self, variant: &Variant) -> Option<Arc<Pipeline>> {
+        self.known(&Form::Checked(*variant))
     }
 
-    /// As [`has_rewritten`](Self::has_rewritten), of the form of [`unchecked`](Self::unchecked).
-    pub(crate) fn has_unchecked(&self, fold: Fold, wide_offsets: bool) -> bool {
-        self.has(&match (fold, wide_offsets) {
+    /// What [`unchecked`](Self::unchecked) gives, if that is compiled already.
+    pub(crate) fn known_unchecked(&self, fold: Fold, wide_offsets: bool) -> Option<Arc<Pipeline>> {
+        self.known(&match (fold, wide_offsets) {
             (Fold::None, false) => Form::Original,
             _ => Form::Plain { fold, wide_offsets },
         })
@@ -345,8 +345,8 @@ impl Code {
         forms.iter().filter_map(|(form, _)| proved(form)).collect()
     }
 
-    fn has(&self, form: &Form) -> bool {
-        find(&self.forms.lock().unwrap_or_else(PoisonError::into_inner), form).is_some()
+    fn known(&self, form: &Form) -> Option<Arc<Pipeline>> {
+        find(&self.forms.lock().unwrap_or_else(PoisonError::into_inner), form).cloned()
     }
 
     fn form(

@@ -45,14 +45,7 @@ impl Arguments {
     /// to memory of the process behind the lend.
     pub(crate) fn new(facts: &Arc<Facts>, push: &[u8], lends: &Lends, open: bool) -> Self {
         let analysis = &facts.analysis;
-        let root = |&start: &farptr_rewrite::Root| {
-            let farptr_rewrite::Root::Push { offset_bytes } = start;
-            let address = pointer_at(push, offset_bytes);
-            let pointer = VirtAddr::new(address);
-            let segment = if open { lends.containing(pointer) } else { lends.of_pointer(pointer) };
-            Root { address, segment: segment.copied() }
-        };
-        let roots: Roots = analysis.roots.iter().map(root).collect();
+        let roots = roots(analysis, push, lends, open);
         let window = |check: &IndexCheck| match roots.get(check.root) {
             Some(root) if open && root.segment.is_none() => Window::outside_lends(check, root),
             Some(root) => Window::of(check.into(), root),
@@ -70,28 +63,13 @@ impl Arguments {
 
     /// Whether the device reaches the lends of all arguments as they are.
     pub(crate) fn are_reached(&self) -> bool {
-        let reached = |root: &Root| root.segment.is_none_or(|segment| segment.delta.is_some());
-        self.roots.iter().all(reached)
+        are_reached(&self.roots)
     }
 
     /// The segments that the kernel may touch, or write if `writes` is set; nothing if it may touch
     /// any, because it follows pointers from memory, or one that leads into no lend.
     pub(crate) fn reach(&self, writes: bool) -> Option<Vec<Segment>> {
-        let analysis = &self.facts.analysis;
-        if !analysis.is_roots_only() {
-            return None;
-        }
-        let checks = analysis.index_checks.iter();
-        let roots = checks
-            .filter(|check| !writes || check.access.writes())
-            .filter_map(|check| Some(self.roots.get(check.root)?.segment));
-        // Into no lend, an index passes its check only where the memory of the process is open.
-        let roots: Vec<Option<Segment>> =
-            roots.filter(|segment| segment.is_some() || self.open).collect();
-        let mut segments = roots.into_iter().collect::<Option<Vec<Segment>>>()?;
-        segments.sort_unstable_by_key(|segment| segment.range.start());
-        segments.dedup();
-        Some(segments)
+        reach(&self.facts.analysis, &self.roots, self.open, writes)
     }
 
     /// The segments of arguments that the kernel writes through.
@@ -120,6 +98,56 @@ impl Arguments {
         };
         of(true).all(|written| read.iter().all(|&read| is_apart((written, read))))
     }
+}
+
+/// Looks up the pointers in the push constants; `open` as in [`Arguments::new`].
+pub(crate) fn roots(analysis: &Analysis, push: &[u8], lends: &Lends, open: bool) -> Roots {
+    let root = |&start: &farptr_rewrite::Root| {
+        let farptr_rewrite::Root::Push { offset_bytes } = start;
+        let address = pointer_at(push, offset_bytes);
+        let pointer = VirtAddr::new(address);
+        let segment = if open { lends.containing(pointer) } else { lends.of_pointer(pointer) };
+        Root { address, segment: segment.copied() }
+    };
+    analysis.roots.iter().map(root).collect()
+}
+
+/// Whether the device reaches the lends that roots lead to as they are.
+pub(crate) fn are_reached(roots: &[Root]) -> bool {
+    roots.iter().all(|root| root.segment.is_none_or(|segment| segment.delta.is_some()))
+}
+
+/// As [`Arguments::reach`].
+pub(crate) fn reach(
+    analysis: &Analysis,
+    roots: &[Root],
+    open: bool,
+    writes: bool,
+) -> Option<Vec<Segment>> {
+    if !analysis.is_roots_only() {
+        return None;
+    }
+    let checks = analysis.index_checks.iter();
+    let found = checks
+        .filter(|check| !writes || check.access.writes())
+        .filter_map(|check| Some(roots.get(check.root)?.segment));
+    // Into no lend, an index passes its check only where the memory of the process is open.
+    let found = found.filter(|segment| segment.is_some() || open);
+    let mut segments = found.collect::<Option<Vec<Segment>>>()?;
+    segments.sort_unstable_by_key(|segment| segment.range.start());
+    segments.dedup();
+    Some(segments)
+}
+
+/// Whether an index other than 0 is the first that some check passes.
+pub(crate) fn any_offset(analysis: &Analysis, roots: &[Root]) -> bool {
+    analysis.index_checks.iter().any(|check| {
+        let root = roots.get(check.root);
+        root.is_some_and(|root| {
+            let access = Indexed::from(check);
+            Window::may_be_offset(access, root) && Window::of(access, root).first != 0
+        })
+    })
 }
 
 /// Eight bytes of the push constants, or null where they end before.
@@ -196,6 +224,17 @@ impl Window {
             }
             _ => Self::EMPTY,
         }
+    }
+
+    /// Whether [`first`](Self::first) can be another than 0, which [`of`](Self::of) takes two
+    /// divisions to find out.
+    fn may_be_offset(access: Indexed, root: &Root) -> bool {
+        root.segment.is_some_and(|segment| {
+            let start = segment.range.start().get();
+            let ahead =
+                root.address.saturating_sub(start).saturating_add(access.offset_bytes.into());
+            access.stride_bytes > 0 && ahead >= access.stride_bytes.into()
+        })
     }
 
     /// All indices, for a pointer into no lend: the page table decides which of them may be
@@ -326,7 +365,7 @@ mod tests {
 
     fn segment(start: u64, len: u64, writable: bool) -> Segment {
         let range = VaRange::from_len(VirtAddr::new(start), len).unwrap();
-        Segment { range, writable, delta: Some(0x1000) }
+        Segment { range, writable, delta: Some(0x1000), private: None }
     }
 
     fn access(stride_bytes: u32, offset_bytes: u32, size_bytes: u32, align: u32) -> Indexed {
@@ -372,6 +411,7 @@ mod tests {
             let root = Root { address, segment: inside.then_some(lent) };
             let window = Window::of(access, &root);
             prop_assert!(window.first <= 0, "only the offset variant subtracts");
+            prop_assert!(window.first == 0 || Window::may_be_offset(access, &root));
             for index in -100i32..100 {
                 prop_assert_eq!(
                     passes(&window, index), may(access, &root, index.into()),

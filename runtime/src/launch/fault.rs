@@ -227,7 +227,7 @@ mod tests {
 
     fn segment(writable: bool) -> Segment {
         let range = VaRange::new(VirtAddr::new(1000), VirtAddr::new(1100)).unwrap();
-        Segment { range, writable, delta: Some(0) }
+        Segment { range, writable, delta: Some(0), private: None }
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub(crate) mod batch;
 pub(crate) mod channel;
 pub(crate) mod checked;
 pub(crate) mod control_block;
+pub(crate) mod decided;
 pub(crate) mod explanation;
 pub(crate) mod fault;
 pub(crate) mod grid;

@@ -65,14 +65,14 @@ impl Order {
             self.anything = false;
         }
         self.anything |= touched.is_none();
-        for touch in touched.into_iter().flatten() {
-            let Range { start, end } = touch.bytes;
-            self.hull = match self.touched.is_empty() {
-                true => start..end,
-                false => self.hull.start.min(start)..self.hull.end.max(end),
-            };
-            self.touched.push(touch.clone());
+        let touched = touched.unwrap_or_default();
+        if self.touched.is_empty() {
+            self.hull = Range { start: u64::MAX, end: 0 };
         }
+        for Touch { bytes, .. } in touched {
+            self.hull = self.hull.start.min(bytes.start)..self.hull.end.max(bytes.end);
+        }
+        self.touched.extend_from_slice(touched);
         waits
     }
 }

@@ -6,18 +6,18 @@
 //! here is one of its conditions.
 
 use super::{
-    control_block::{Arguments, pointer_at},
+    control_block::{self, pointer_at},
     order::{Touch, Touches},
     wait::PATIENCE,
 };
 use crate::lend::lends::{Lends, Segment};
-use farptr_hmm::{VaRange, VirtAddr};
+use farptr_hmm::VirtAddr;
 use farptr_rewrite::{
     Analysis, Check, Footprint, Proved, Root, RootBytes, SiteReach, Unknown,
     control::{PAGE_BYTES, REPORT_RUNS},
 };
 use smallvec::SmallVec;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 /// Why the kernel's own words do not run for a launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,7 +190,9 @@ struct Move {
 /// The memory that the arguments of a launch lead to.
 #[derive(Clone, Copy)]
 pub(crate) struct Memory<'m> {
-    pub(crate) arguments: &'m Arguments,
+    pub(crate) analysis: &'m Analysis,
+    /// Those of the analysis, looked up.
+    pub(crate) roots: &'m [control_block::Root],
     pub(crate) push: &'m [u8],
     pub(crate) lends: &'m Lends,
 }
@@ -198,7 +200,8 @@ pub(crate) struct Memory<'m> {
 impl Memory<'_> {
     /// The address that a root leads to, and its lend.
     fn root(&self, root: Root) -> (u64, Option<Segment>) {
-        if let Some(found) = self.arguments.root(root) {
+        let known = self.analysis.roots.iter().zip(self.roots);
+        if let Some((_, found)) = known.into_iter().find(|(known, _)| **known == root) {
             return (found.address, found.segment);
         }
         // The checks go by its address, so it was not looked up for them.
@@ -206,25 +209,21 @@ impl Memory<'_> {
         let address = pointer_at(self.push, offset_bytes);
         (address, self.lends.of_pointer(VirtAddr::new(address)).copied())
     }
-
-    fn analysis(&self) -> &Analysis {
-        &self.arguments.facts.analysis
-    }
 }
 
 /// The proof that a launch touches lent bytes alone. There is none without [`Proof::new`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Proof {
-    footprint: Arc<Footprint>,
-    moves: Result<Moves, Unproved>,
+    moves: Moves,
+    /// Why the device's addresses cannot stand for the host's, if that is so.
+    elsewhere: Option<Unproved>,
     touched: Touches,
-    /// The lends that they are in.
-    lends: SmallVec<[VaRange; 4]>,
+    is_private: bool,
 }
 
 impl Proof {
     /// Compares the bytes that a launch touches with the lends that its arguments lead to.
-    pub(crate) fn new(footprint: &Arc<Footprint>, memory: Memory<'_>) -> Result<Self, Unproved> {
+    pub(crate) fn new(footprint: &Footprint, memory: Memory<'_>) -> Result<Self, Unproved> {
         if let Some(why) = footprint.unknown {
             return Err(Unproved::Launch(why));
         }
@@ -232,30 +231,42 @@ impl Proof {
         if unknown > 0 {
             return Err(Unproved::Accesses { count: unknown });
         }
-        let (mut touches, mut lends) = (Touches::new(), SmallVec::new());
-        let mut moves = Ok(Moves::new());
+        let (moves, touched) = (Moves::new(), Touches::new());
+        let mut proof = Self { moves, elsewhere: None, touched, is_private: true };
         for root in &footprint.roots {
-            let behind = root.into();
-            let (address, lend) = lent(&behind, memory)?;
-            moves = moves.and_then(|mut moves| {
-                moves.extend(moved(&behind, address, &lend, memory.analysis())?);
-                Ok(moves)
-            });
-            touches.extend(touched(&behind, address));
-            lends.push(lend.range);
+            proof.add(&root.into(), memory)?;
         }
-        Ok(Self { footprint: Arc::clone(footprint), moves, touched: touches, lends })
+        Ok(proof)
     }
 
-    pub(crate) fn footprint(&self) -> &Footprint {
-        &self.footprint
+    /// Adds the bytes behind a root.
+    fn add(&mut self, behind: &Behind, memory: Memory<'_>) -> Result<(), Unproved> {
+        let (address, lend) = lent(behind, memory)?;
+        match moved(behind, address, &lend, memory.analysis) {
+            Ok(None) => {}
+            Ok(Some(of_this)) => self.moves.push(of_this),
+            Err(why) => _ = self.elsewhere.get_or_insert(why),
+        }
+        self.is_private &= lend.private == Some(true);
+        for (part, writes) in [(behind.reads, false), (behind.writes, true)] {
+            // Within a lend, so that both are addresses.
+            let at = |to: i64| address.wrapping_add_signed(to);
+            let bytes = part.map_or(0..0, |(start, stop)| at(start)..at(stop));
+            if !bytes.is_empty() {
+                self.touched.push(Touch { bytes, writes });
+            }
+        }
+        Ok(())
     }
 
     /// The push constants with which the kernel's own words reach all of it: the device's addresses
     /// stand for the host's.
     pub(crate) fn push(&self, push: &[u8]) -> Result<Push, Unproved> {
+        if let Some(why) = &self.elsewhere {
+            return Err(why.clone());
+        }
         let mut push = Push::from_slice(push);
-        for &Move { at, address } in self.moves.as_ref().map_err(Clone::clone)? {
+        for &Move { at, address } in &self.moves {
             push[at..at + size_of::<u64>()].copy_from_slice(&address.to_le_bytes());
         }
         Ok(push)
@@ -266,9 +277,9 @@ impl Proof {
         &self.touched
     }
 
-    /// The lends that they are in.
-    pub(crate) fn lends(&self) -> &[VaRange] {
-        &self.lends
+    /// Whether it is known that no other address leads to the lends that they are in.
+    pub(crate) fn is_private(&self) -> bool {
+        self.is_private
     }
 }
 
@@ -322,8 +333,8 @@ impl From<&RootBytes> for Behind {
     }
 }
 
-/// The pages between the first and the last byte.
-fn pages_of(bytes: &Behind) -> u64 {
+/// The pages between the first and the last byte, at most.
+fn most_pages(bytes: &Behind) -> u64 {
     let parts = || bytes.reads.into_iter().chain(bytes.writes);
     let start = parts().map(|(start, _)| start).min().unwrap_or(0);
     let stop = parts().map(|(_, stop)| stop).max().unwrap_or(0);
@@ -343,10 +354,12 @@ fn lent(bytes: &Behind, memory: Memory<'_>) -> Result<(u64, Segment), Unproved> 
     if bytes.writes.is_some() && !segment.writable {
         return Err(no(NotLent::ReadOnly));
     }
-    let (first, end) = (segment.range.start().get(), segment.range.end().get());
-    for (start, stop) in bytes.reads.into_iter().chain(bytes.writes) {
-        let at = |to: i64| i128::from(address) + i128::from(to);
-        if at(start) < i128::from(first) || at(stop) > i128::from(end) {
+    // The address is in the lend, or is its end.
+    let before = address.saturating_sub(segment.range.start().get());
+    let behind = segment.range.end().get().saturating_sub(address);
+    for (start, stop) in [bytes.reads, bytes.writes].into_iter().flatten() {
+        let is_before = start < 0 && start.unsigned_abs() > before;
+        if is_before || u64::try_from(stop).is_ok_and(|stop| stop > behind) {
             return Err(no(NotLent::Outside));
         }
     }
@@ -374,19 +387,9 @@ fn moved(
     Ok(Some(Move { at: offset_bytes as usize, address: address.wrapping_add(delta) }))
 }
 
-/// The bytes behind an argument whose bytes are all [`lent`].
-fn touched(behind: &Behind, address: u64) -> impl Iterator<Item = Touch> + use<> {
-    let parts = [(behind.reads, false), (behind.writes, true)];
-    parts.into_iter().filter_map(move |(part, writes)| {
-        // Within a lend, so that both are addresses.
-        let [start, end] = [part?.0, part?.1].map(|at| address.wrapping_add_signed(at));
-        (start < end).then_some(Touch { bytes: start..end, writes })
-    })
-}
-
 /// What of a launch need not be checked while it runs. `ends` says that its loops need no limit.
 pub(crate) fn known(footprint: &Footprint, memory: Memory<'_>, ends: bool) -> Proved {
-    let analysis = memory.analysis();
+    let analysis = memory.analysis;
     let mut proved = Proved { own: true, loops: ends, ..Proved::NOTHING };
     let all = analysis.index_checks.len().min(Proved::MOST_CHECKS);
     proved = (0..all).fold(proved, Proved::with_check);
@@ -420,7 +423,7 @@ fn is_lent(reach: &SiteReach, root: &Root, writes: bool, memory: Memory<'_>) -> 
 
 /// The pages behind arguments that a launch may touch, as far as it is known, or more.
 pub(crate) fn pages(footprint: &Footprint) -> u64 {
-    footprint.roots.iter().map(|root| pages_of(&root.into())).fold(0, u64::saturating_add)
+    footprint.roots.iter().map(|root| most_pages(&root.into())).fold(0, u64::saturating_add)
 }
 
 /// Whether every invocation, and the launch, ends by itself before anybody would end it; and the

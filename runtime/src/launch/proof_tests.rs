@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernel::code::Facts;
+use farptr_hmm::VaRange;
 use farptr_kernels::{KernelDesc, dot, saxpy};
 use farptr_rewrite::Program;
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ fn program(words: &[u32]) -> Program {
 
 fn lend(lends: &mut Lends, start: u64, len: u64, writable: bool, delta: Option<u64>) {
     let range = VaRange::from_len(VirtAddr::new(start), len).unwrap();
-    lends.insert(Segment { range, writable, delta });
+    lends.insert(Segment { range, writable, delta, private: None });
 }
 
 /// The push constants of `saxpy`: `y[i] += a * x[i]` for `i < n`.
@@ -32,10 +32,10 @@ fn footprint(push: &[u8], groups: u32) -> Footprint {
 
 /// The proof of a launch of `saxpy`.
 fn proof_of(push: &[u8], groups: u32, lends: &Lends) -> Result<Proof, Unproved> {
-    let analysis = program(saxpy::Kernel::words()).analysis().clone();
-    let facts = Arc::new(Facts { analysis, push_names: Vec::new() });
-    let arguments = &Arguments::new(&facts, push, lends, false);
-    Proof::new(&Arc::new(footprint(push, groups)), Memory { arguments, push, lends })
+    let program = program(saxpy::Kernel::words());
+    let analysis = program.analysis();
+    let roots = &control_block::roots(analysis, push, lends, false);
+    Proof::new(&footprint(push, groups), Memory { analysis, roots, push, lends })
 }
 
 proptest! {
@@ -102,6 +102,39 @@ fn the_devices_addresses_stand_for_those_of_the_host() {
     assert_eq!(pushed(None), Err(Unproved::Absent { offset_bytes: 8 }));
     let touched = footprint(&push(BASE, BASE + 4096, 100), 2);
     assert_eq!(pages(&touched), 4, "two each, where they lie on an edge");
+}
+
+#[test]
+fn bytes_on_either_side_of_an_argument_are_compared_with_its_lend() {
+    let mut lends = Lends::default();
+    lend(&mut lends, BASE, 16, true, Some(0));
+    let analysis = &Analysis::default();
+    let root = Root::Push { offset_bytes: 0 };
+    let spans = (-20i64..20).flat_map(|start| (1..20).map(move |len| (start, start + len)));
+    for (start, stop) in spans {
+        for address in BASE..=BASE + 16 {
+            let push = &address.to_le_bytes();
+            let memory = Memory { analysis, roots: &[], push, lends: &lends };
+            let behind = Behind { root, reads: None, writes: Some((start, stop)), align_bytes: 1 };
+            let at = |to: i64| address.wrapping_add_signed(to);
+            let within = BASE <= at(start) && at(stop) <= BASE + 16;
+            assert_eq!(lent(&behind, memory).is_ok(), within, "{start}..{stop} at {address:x}");
+        }
+    }
+}
+
+#[test]
+fn memory_is_at_one_address_if_that_is_known_of_all_lends() {
+    let all = [None, Some(false), Some(true)];
+    for (x, y) in all.into_iter().flat_map(|x| all.map(|y| (x, y))) {
+        let mut lends = Lends::default();
+        for (start, private) in [(BASE, x), (BASE + 4096, y)] {
+            lend(&mut lends, start, 400, true, Some(0));
+            private.into_iter().for_each(|known| lends.note_private(VirtAddr::new(start), known));
+        }
+        let proof = proof_of(&push(BASE, BASE + 4096, 100), 2, &lends).unwrap();
+        assert_eq!(proof.is_private(), (x, y) == (Some(true), Some(true)), "{x:?} {y:?}");
+    }
 }
 
 const LIMITS: Limits = Limits {

@@ -72,7 +72,7 @@ mod tests {
         for number in 0..count {
             let start = VirtAddr::new(4096 + number * (16 + gap_bytes));
             let range = VaRange::from_len(start, 16).unwrap();
-            lends.insert(Segment { range, writable: true, delta: Some(0) });
+            lends.insert(Segment { range, writable: true, delta: Some(0), private: None });
         }
         lends
     }

@@ -1,5 +1,7 @@
 //! The bytes that a scope has lent. Pure.
 
+use super::list::List;
+use crate::stats::step;
 use farptr_hmm::{VaRange, VirtAddr};
 use std::{
     collections::BTreeMap,
@@ -14,6 +16,8 @@ pub(crate) struct Segment {
     /// The distance from host address to device address, wrapping; absent if the device does not
     /// reach the whole segment as one range.
     pub(crate) delta: Option<u64>,
+    /// Whether its memory is at this address alone, once that was asked.
+    pub(crate) private: Option<bool>,
 }
 
 /// The set of lent ranges of a scope: disjoint segments in the order of their addresses.
@@ -32,6 +36,10 @@ pub(crate) struct Lends {
     bytes: u128,
     unaddressable: usize,
     version: u64,
+    /// The segments once more, for look-ups, unless some have come or gone since.
+    list: Option<List<Segment>>,
+    /// Launches since then.
+    launches: usize,
 }
 
 impl Lends {
@@ -62,7 +70,7 @@ impl Lends {
         let (start, end) = (segment.range.start(), segment.range.end());
         let is_there = |known: &Segment| {
             let delta = segment.delta.or(known.delta);
-            *known == Segment { delta, ..segment }
+            *known == Segment { delta, private: known.private, ..segment }
         };
         let known = self.segments.get(&start).is_some_and(|(known, _)| is_there(known));
         if segment.range.is_empty() || known {
@@ -73,6 +81,7 @@ impl Lends {
             let old = self.remove(at);
             debug_assert!(segment.range.contains_range(&old.range), "the range was joined");
         }
+        (self.list, self.launches) = (None, 0);
         self.unaddressable += usize::from(segment.delta.is_none());
         self.bytes += u128::from(segment.range.len_bytes());
         self.version += 1;
@@ -100,9 +109,44 @@ impl Lends {
     pub(crate) fn set_delta(&mut self, start: VirtAddr, delta: Option<u64>) {
         let Some((segment, _)) = self.segments.get_mut(&start) else { return };
         let before = std::mem::replace(&mut segment.delta, delta);
+        self.list.iter_mut().for_each(|list| list.set(start, *segment));
         self.unaddressable -= usize::from(before.is_none());
         self.unaddressable += usize::from(delta.is_none());
         self.version += u64::from(before != delta);
+    }
+
+    /// Notes whether the memory of the segment that starts at an address is there alone.
+    pub(crate) fn note_private(&mut self, start: VirtAddr, private: bool) {
+        let Some((segment, _)) = self.segments.get_mut(&start) else { return };
+        segment.private = Some(private);
+        self.list.iter_mut().for_each(|list| list.set(start, *segment));
+    }
+
+    /// Notes that a launch looks segments up. They are listed for such look-ups when as many
+    /// launches as there are segments have found no change, so that this costs a launch no more
+    /// than a look at one; a few are found as fast without.
+    pub(crate) fn note_launch(&mut self) {
+        const FEW: usize = 12;
+        if self.list.is_some() {
+            return;
+        }
+        self.launches += 1;
+        if self.launches >= self.segments.len().max(FEW) {
+            step(self.segments.len());
+            self.list = Some(self.listed());
+        }
+    }
+
+    fn listed(&self) -> List<Segment> {
+        List::of(self.segments.iter().map(|(&start, &(segment, _))| (start, segment)))
+    }
+
+    /// The last segment that starts at an address or below it.
+    fn at_or_below(&self, address: VirtAddr) -> Option<&Segment> {
+        match &self.list {
+            Some(list) => list.at_or_below(address),
+            None => self.segments.range(..=address).next_back().map(|(_, (segment, _))| segment),
+        }
     }
 
     /// The range of the last segment that starts below an address.
@@ -130,17 +174,13 @@ impl Lends {
 
     /// The segment that an address lies in.
     pub(crate) fn containing(&self, address: VirtAddr) -> Option<&Segment> {
-        let (_, (segment, _)) = self.segments.range(..=address).next_back()?;
-        segment.range.contains(address).then_some(segment)
+        self.at_or_below(address).filter(|segment| segment.range.contains(address))
     }
 
     /// The segment that a pointer belongs to: the one that it points into, or else the one that
     /// ends where it points.
     pub(crate) fn of_pointer(&self, address: VirtAddr) -> Option<&Segment> {
-        self.containing(address).or_else(|| {
-            let (_, (below, _)) = self.segments.range(..address).next_back()?;
-            (below.range.end() == address).then_some(below)
-        })
+        self.at_or_below(address).filter(|segment| address <= segment.range.end())
     }
 
     /// The segment that is nearest to an address, the lower one of two.
@@ -202,7 +242,7 @@ mod tests {
 
     fn lend(lends: &mut Lends, start: u64, end: u64, writable: bool) {
         let range = lends.joined(range(start, end));
-        lends.insert(Segment { range, writable, delta: Some(0) });
+        lends.insert(Segment { range, writable, delta: Some(0), private: None });
     }
 
     fn listed(lends: &Lends) -> Vec<(u64, u64, bool)> {
@@ -264,10 +304,29 @@ mod tests {
     fn one_segment_out_of_reach_is_noticed_until_it_is_replaced() {
         let mut lends = Lends::default();
         assert!(lends.is_addressable());
-        lends.insert(Segment { range: range(16, 32), writable: false, delta: None });
+        let segment = |start, delta| Segment {
+            range: range(start, 32),
+            writable: false,
+            delta,
+            private: None,
+        };
+        lends.insert(segment(16, None));
         assert!(!lends.is_addressable());
-        lends.insert(Segment { range: range(8, 32), writable: false, delta: Some(4096) });
+        lends.insert(segment(8, Some(4096)));
         assert!(lends.is_addressable());
+    }
+
+    #[test]
+    fn what_is_known_of_the_memory_of_a_segment_is_forgotten_when_it_grows() {
+        let mut lends = Lends::default();
+        lend(&mut lends, 100, 200, false);
+        let private = |lends: &Lends| lends.containing(VirtAddr::new(150)).unwrap().private;
+        lends.note_private(VirtAddr::new(100), true);
+        assert_eq!(private(&lends), Some(true));
+        lend(&mut lends, 120, 200, false);
+        assert_eq!(private(&lends), Some(true), "it is lent already");
+        lend(&mut lends, 120, 201, false);
+        assert_eq!(private(&lends), None);
     }
 
     proptest! {
@@ -276,6 +335,7 @@ mod tests {
             ranges in prop::collection::vec((0u64..120, 0u64..20), 0..12),
             at in 0u64..160,
             seen in 0usize..12,
+            listed_before in 0usize..20,
         ) {
             let mut lends = Lends::default();
             let mut bytes = [false; 160];
@@ -283,6 +343,9 @@ mod tests {
             for (number, &(start, len)) in ranges.iter().enumerate() {
                 if number == seen {
                     before = lends.clone();
+                }
+                if number == listed_before {
+                    lends.list = Some(lends.listed());
                 }
                 lend(&mut lends, start, start + len, false);
                 let first = usize::try_from(start).unwrap();
@@ -308,6 +371,20 @@ mod tests {
             }
             for (address, &lent) in (0..).zip(&bytes) {
                 prop_assert_eq!(lends.containing(VirtAddr::new(address)).is_some(), lent);
+            }
+            let look = |lends: &Lends| -> Vec<_> {
+                (0..160).map(|at| lends.of_pointer(VirtAddr::new(at)).copied()).collect()
+            };
+            let looked = look(&lends);
+            let first = lends.iter().next().map(|segment| segment.range.start());
+            lends.list = Some(lends.listed());
+            prop_assert_eq!(look(&lends), looked);
+            if let Some(start) = first {
+                lends.note_private(start, true);
+                lends.set_delta(start, Some(at));
+                let looked = look(&lends);
+                prop_assert!(lends.list.take().is_some(), "it stays");
+                prop_assert_eq!(look(&lends), looked);
             }
             let distance = |byte: u64| byte.abs_diff(at);
             let nearest = (0..160).filter(|&b| bytes[usize::try_from(b).unwrap()])

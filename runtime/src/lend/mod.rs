@@ -6,6 +6,7 @@ pub(crate) mod imports;
 pub(crate) mod kinds;
 pub(crate) mod lendable;
 pub(crate) mod lends;
+mod list;
 pub(crate) mod process;
 mod registry;
 pub(crate) mod shown;

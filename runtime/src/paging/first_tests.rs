@@ -9,7 +9,7 @@ const BYTES: u64 = 5 * PAGE_BYTES;
 
 fn lent(start: u64, len: u64, writable: bool) -> Segment {
     let range = VaRange::from_len(VirtAddr::new(start), len).unwrap();
-    Segment { range, writable, delta: None }
+    Segment { range, writable, delta: None, private: None }
 }
 
 /// The bytes of two lends that `saxpy` touches with these arguments: `y[i] += a * x[i]`, `i < n`.

@@ -233,7 +233,7 @@ impl<'t> Trial<'t> {
     fn lends(&self) -> Lends {
         let mut lends = Lends::default();
         let range = VaRange::from_len(VirtAddr::new(self.result.address()), RESULT_BYTES);
-        let segment = |range| Segment { range, writable: true, delta: Some(0) };
+        let segment = |range| Segment { range, writable: true, delta: Some(0), private: None };
         range.into_iter().map(segment).for_each(|segment| lends.insert(segment));
         lends
     }

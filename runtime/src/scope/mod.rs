@@ -1,5 +1,6 @@
 //! Scopes: what soundness rests on, and what a program does inside one.
 
+mod again;
 #[cfg(test)]
 mod budget_tests;
 #[cfg(test)]

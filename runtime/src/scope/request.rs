@@ -33,6 +33,10 @@ impl Scope<'_, '_> {
         if let Some(view) = &mut self.view {
             view.settle(&mut self.lends, &mut self.homes)?;
         }
+        self.lends.note_launch();
+        if self.launch_again(request, &launch)? {
+            return Ok(());
+        }
         let footprint = self.footprint(request)?;
         if let Some(footprint) = footprint.as_deref() {
             self.bring_arguments(request, footprint)?;
@@ -49,8 +53,7 @@ impl Scope<'_, '_> {
     ) -> Result<(), LaunchError> {
         let facts = request.code.facts(request.kernel)?;
         let arguments = Arguments::new(facts, request.push, &self.lends, self.reaches_process());
-        let argued = facts.analysis.is_roots_only() && arguments.are_reached();
-        if self.needs_rounds(request) || (!argued && !self.lends.is_addressable()) {
+        if self.takes_rounds(request, &arguments) {
             match self.fetch() {
                 Err(lost) if lost.is_loss() => return Err(lost.into()),
                 // What could not be fetched is missing, and rounds may do with less memory.
@@ -61,17 +64,20 @@ impl Scope<'_, '_> {
         let written = request.options.transactional.then(|| arguments.reach(true)).flatten();
         let checks = Checks::new(device, request, translation, arguments, &self.lends)?;
         let proof = self.proof(request, &checks, footprint);
-        if let (Ok(run), Ok(proof)) = (self.unchecked_run(request, &proof), &proof) {
+        let run = self.unchecked_run(request, footprint, &proof);
+        if let (Ok((push, most)), Ok(proof)) = (run, &proof) {
             self.prepare_own_words(request, &checks);
-            if let Ok(own) = self.own_words(request, run, &checks) {
+            if let Ok(pipeline) = self.own_words(request, &checks) {
                 launch.record("proved", true);
-                self.note_written(checks.arguments());
-                self.launch_proved(request, &own, proof)?;
+                let own = OwnWords { pipeline: &pipeline, push: &push, most };
+                self.note_decided(request, footprint, own, &checks);
+                self.note_written(|| checks.arguments().reach(true));
+                self.launch_proved(request, own, proof)?;
                 return self.note_overwritten();
             }
         }
         self.fetch()?;
-        self.note_written(checks.arguments());
+        self.note_written(|| checks.arguments().reach(true));
         let proved = self.known(request, &checks, footprint.map(Arc::as_ref));
         let checks = checks.without(self.device(), request, &self.lends, proved);
         if request.options.transactional {
@@ -81,10 +87,27 @@ impl Scope<'_, '_> {
         self.launch_with_checks(request, checks, touched)
     }
 
-    /// Notes that a launch without rounds may write to frames. With imports it works at home.
-    fn note_written(&mut self, arguments: &Arguments) {
+    /// Notes that a launch without rounds may write to frames, in the lends of some segments, or in
+    /// all. With imports it works at home.
+    pub(super) fn note_written(&mut self, written: impl FnOnce() -> Option<Vec<Segment>>) {
         if let Some(view) = self.view.as_mut().filter(|_| !self.config.imports()) {
-            view.note_written(arguments);
+            view.note_written(written().as_deref());
+        }
+    }
+
+    /// Remembers what was decided of a launch without a look at memory: what a kernel that follows
+    /// pointers checks depends on all lends.
+    fn note_decided(
+        &mut self,
+        request: &Request<'_>,
+        footprint: Option<&Arc<Footprint>>,
+        own: OwnWords<'_>,
+        checks: &Checks,
+    ) {
+        let is_roots_only = checks.arguments().facts.analysis.is_roots_only();
+        if let Some(footprint) = footprint.filter(|_| is_roots_only) {
+            let offset = checks.variant().offset_roots;
+            self.decisions.note(request, footprint, own.most, own.pipeline, offset);
         }
     }
 
@@ -116,15 +139,16 @@ impl Scope<'_, '_> {
         let footprint = code.footprint(kernel, push, dispatch.seen_groups())?;
         let known = footprint.explain(&facts.analysis, &facts.push_names);
         let arguments = Arguments::new(facts, push, &self.lends, self.reaches_process());
-        let argued = facts.analysis.is_roots_only() || self.lends.is_addressable();
+        let takes_rounds = self.takes_rounds(&request, &arguments);
         let (device, translation) = (self.device(), self.config.translation());
         let checks = Checks::new(device, &request, translation, arguments, &self.lends);
         let own = self.may_run_own_words(&options).and_then(|()| {
             let checks = checks.map_err(|_| Unproved::Form)?;
             let proof = self.proof(&request, &checks, Some(&footprint));
-            self.own_words(&request, self.unchecked_run(&request, &proof)?, &checks)
+            self.unchecked_run(&request, Some(&footprint), &proof)?;
+            self.own_words(&request, &checks)
         });
-        let own = own.and(if argued { Ok(()) } else { Err(Unproved::Rounds) });
+        let own = own.map(drop).and(if takes_rounds { Err(Unproved::Rounds) } else { Ok(()) });
         Ok(LaunchExplanation { kernel, known, unproved: own.err() })
     }
 
@@ -140,7 +164,8 @@ impl Scope<'_, '_> {
 
     /// The memory that the arguments of a launch lead to.
     fn memory<'m>(&'m self, request: &'m Request<'_>, checks: &'m Checks) -> Memory<'m> {
-        Memory { arguments: checks.arguments(), push: request.push, lends: &self.lends }
+        let Arguments { facts, roots, .. } = checks.arguments();
+        Memory { analysis: &facts.analysis, roots, push: request.push, lends: &self.lends }
     }
 
     /// The bytes that a launch touches, as far as they are known; absent where nobody is to ask.
@@ -155,27 +180,23 @@ impl Scope<'_, '_> {
     fn unchecked_run(
         &self,
         request: &Request<'_>,
+        footprint: Option<&Arc<Footprint>>,
         proof: &Result<Proof, Unproved>,
     ) -> Result<(Push, Duration), Unproved> {
         self.may_run_own_words(request.options)?;
         let proof = proof.as_ref().map_err(Clone::clone)?;
         let push = proof.push(request.push)?;
-        let footprint = proof.footprint();
+        let footprint = footprint.ok_or(Unproved::Off)?;
         let size = size(request, proof::pages(footprint));
         let most = proof::ends(footprint, &size, &self.limits(request.options, 1))?;
         Ok((push, most))
     }
 
     /// The kernel's own words for a launch that needs no checks.
-    fn own_words(
-        &self,
-        request: &Request<'_>,
-        (push, most): (Push, Duration),
-        checks: &Checks,
-    ) -> Result<OwnWords, Unproved> {
+    fn own_words(&self, request: &Request<'_>, checks: &Checks) -> Result<Arc<Pipeline>, Unproved> {
         let wide_offsets = self.device().traits().narrow_offsets;
         let pipeline = request.code.proved(request.kernel, checks.variant(), wide_offsets);
-        Ok(OwnWords { pipeline: pipeline.ok_or(Unproved::Form)?, push, most })
+        pipeline.ok_or(Unproved::Form)
     }
 
     /// Waits for earlier launches if [`own_words`](Self::own_words) is to compile a form.
@@ -187,7 +208,7 @@ impl Scope<'_, '_> {
     }
 
     /// Whether a launch may run without checks at this moment, whatever it touches.
-    fn may_run_own_words(&self, options: &LaunchOptions) -> Result<(), Unproved> {
+    pub(super) fn may_run_own_words(&self, options: &LaunchOptions) -> Result<(), Unproved> {
         if !self.may_prove(options) || options.withheld.is_some() {
             return Err(Unproved::Off);
         }
@@ -278,11 +299,14 @@ impl Scope<'_, '_> {
             && proof::ends(footprint, &size, &limits).is_ok()
     }
 
-    /// Whether the launch runs in rounds even if all lends are reachable: if the memory of the
-    /// process is lent, or if frames have to be restored when the launch fails.
-    fn needs_rounds(&self, request: &Request<'_>) -> bool {
+    /// Whether the launch runs in rounds: if a lend that it may reach is not on the device as a
+    /// whole; if the memory of the process is lent; or if frames have to be restored when the
+    /// launch fails.
+    fn takes_rounds(&self, request: &Request<'_>, arguments: &Arguments) -> bool {
+        let analysis = &arguments.facts.analysis;
+        let argued = analysis.is_roots_only() && arguments.are_reached();
         let copies = !self.config.imports() && request.options.transactional;
-        copies || self.reaches_process()
+        copies || self.reaches_process() || (!argued && !self.lends.is_addressable())
     }
 
     /// Whether pointers into no lend reach the memory of the process.
@@ -330,9 +354,10 @@ impl Scope<'_, '_> {
         dispatch: &Dispatch,
     ) -> Result<Arc<Pipeline>, LaunchError> {
         let wide_offsets = self.device().traits().narrow_offsets && self.lends_much();
-        if !code.has_unchecked(dispatch.fold(), wide_offsets) {
-            self.stream.prepare_to_compile(&self.lends);
+        if let Some(pipeline) = code.known_unchecked(dispatch.fold(), wide_offsets) {
+            return Ok(pipeline);
         }
+        self.stream.prepare_to_compile(&self.lends);
         code.unchecked(kernel, dispatch.fold(), wide_offsets)
     }
 }

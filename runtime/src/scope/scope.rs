@@ -25,13 +25,13 @@ use crate::{
     launch::{
         checked::{Checks, Request},
         control_block::Arguments,
+        decided::Decisions,
         launcher::Launcher,
         order::Touch,
-        proof::{Proof, Push},
+        proof::Proof,
         stream::{Plain, Stream},
     },
     lend::{
-        areas::Areas,
         homes::Homes,
         imports::Imports,
         lends::{Lends, Segment},
@@ -46,14 +46,15 @@ use crate::{
     trace,
     vk::{Device, Pipeline, lost::end_process},
 };
-use farptr_hmm::VaRange;
+use farptr_hmm::{VaRange, VirtAddr};
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 /// A kernel's own words for a launch without checks.
-pub(super) struct OwnWords {
-    pub(super) pipeline: Arc<Pipeline>,
+#[derive(Clone, Copy)]
+pub(super) struct OwnWords<'o> {
+    pub(super) pipeline: &'o Arc<Pipeline>,
     /// The push constants, with the device's addresses.
-    pub(super) push: Push,
+    pub(super) push: &'o [u8],
     /// The most that the launch takes.
     pub(super) most: Duration,
 }
@@ -66,12 +67,12 @@ pub struct Scope<'scope, 'env: 'scope> {
     /// The memory that launches may touch.
     pub(super) lends: Lends,
     pub(super) stream: Stream,
+    /// What was decided of the last launches that ran without checks.
+    pub(super) decisions: Decisions,
     /// The pages that the device has, once a launch needed some.
     pub(super) view: Option<Box<View>>,
     /// The lent memory as bytes.
     pub(super) homes: Homes,
-    /// The memory areas that the lends are in.
-    pub(super) areas: Areas,
     // Behind everything that launches use, so that these are dropped, and waited for, before it.
     imports: Imports,
     pub(super) config: Arc<Config>,
@@ -95,9 +96,9 @@ pub(crate) fn with_scope<'env, R>(
     let mut scope = Scope {
         lends: Lends::default(),
         stream: Stream::new(launcher),
+        decisions: Decisions::default(),
         view: None,
         homes: Homes::default(),
-        areas: Areas::new(launcher.areas()),
         imports: Imports::new(launcher.imports(), launcher.device()),
         config: Arc::clone(config),
         scope: PhantomData,
@@ -179,7 +180,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         // with; 3. an `Idle`, which alone gives access to them, borrows the scope, and writes no
         // byte home of which it has given a slice.
         unsafe { self.homes.add(range, writable) };
-        self.lends.insert(Segment { range, writable, delta });
+        self.lends.insert(Segment { range, writable, delta, private: None });
         Ok(())
     }
 
@@ -240,10 +241,23 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// memory that is at two addresses they do not.
     pub(super) fn touched<'p>(&mut self, proof: &'p Proof) -> Option<&'p [Touch]> {
         let touched = proof.touched();
-        let areas = &mut self.areas;
-        let is_known = !self.stream.may_overlap(touched)
-            || proof.lends().iter().all(|&lend| areas.are_private(lend));
+        let is_known = proof.is_private()
+            || !self.stream.may_overlap(touched)
+            || touched.iter().all(|touch| self.is_private(touch.bytes.start));
         is_known.then_some(touched)
+    }
+
+    /// Whether it is known that no other address leads to the lend that has a byte.
+    fn is_private(&mut self, address: u64) -> bool {
+        let Some(&Segment { range, private, .. }) = self.lends.containing(VirtAddr::new(address))
+        else {
+            return false;
+        };
+        private.unwrap_or_else(|| {
+            let asked = self.stream.launcher().areas().are_private(range);
+            self.lends.note_private(range.start(), asked);
+            asked
+        })
     }
 
     /// Records a launch without checks that was proved with what this scope has lent, with the
@@ -251,7 +265,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     pub(super) fn launch_proved(
         &mut self,
         request: &Request<'_>,
-        OwnWords { pipeline, push, most }: &OwnWords,
+        OwnWords { pipeline, push, most }: OwnWords<'_>,
         proof: &Proof,
     ) -> Result<(), LaunchError> {
         let Request { kernel, dispatch, options, .. } = *request;
@@ -262,7 +276,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         // bytes of lends alone, at the device's addresses of them, and those are borrowed and
         // imported as in `launch_with_checks`; 3. there was no launch that may fail when the
         // proof was made, and none has been recorded since.
-        unsafe { self.stream.record_proved(&launch, options, *most, &self.lends) }
+        unsafe { self.stream.record_proved(&launch, options, most, &self.lends) }
     }
 
     /// Runs a launch in rounds until nothing faults, and returns when it is done.

@@ -51,6 +51,8 @@ pub(crate) struct Device {
     passes_per_second: OnceLock<u64>,
     /// Whether it computes offsets in fewer bits than addresses have, once that was tried.
     narrow_offsets: OnceLock<bool>,
+    /// Whether kernels have 64-bit integers.
+    int64: bool,
     pub(crate) info: DeviceInfo,
     pub(crate) counters: Counters,
 }
@@ -94,6 +96,7 @@ impl Device {
             stopping: OnceLock::new(),
             passes_per_second: OnceLock::new(),
             narrow_offsets: OnceLock::new(),
+            int64: physical.info.capabilities.contains(&Capability::Int64),
             info: physical.info.clone(),
             counters: Counters::new(clock.map(KernelTimes::new)),
             handle,
@@ -103,7 +106,7 @@ impl Device {
     /// The traits that decide on the form of kernels.
     pub(crate) fn traits(&self) -> Traits {
         Traits {
-            int64: self.info.capabilities.contains(&Capability::Int64),
+            int64: self.int64,
             cuts_loops: self.cut_after.get().is_none_or(Option::is_some),
             narrow_offsets: self.narrow_offsets.get().copied().unwrap_or(false),
         }

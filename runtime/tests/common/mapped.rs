@@ -5,7 +5,7 @@
 //! Kernels made at run time are valid because a compiler made them. The mappings are of files that
 //! no other process has.
 #![allow(unsafe_code, reason = "mapping a file is unsafe")]
-#![allow(unreachable_pub, reason = "each test binary has a copy")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use crate::glsl::{Level, glsl};
 use farptr::{Grid, LaunchError, LaunchOptions, RawKernel, Runtime, Scope};

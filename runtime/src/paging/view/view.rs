@@ -3,7 +3,7 @@
 use crate::{
     LendError, VulkanError,
     config::Config,
-    launch::{channel::Channel, control_block::Arguments, launcher::Launcher, pool::Pooled},
+    launch::{channel::Channel, launcher::Launcher, pool::Pooled},
     lend::{lends::Segment, process::ProcessMemory},
     paging::{
         areas::Areas,
@@ -130,10 +130,10 @@ impl View {
     }
 
     /// Notes that a launch without rounds may write to all pages that have write permission, in the
-    /// lends that it reaches.
-    pub(crate) fn note_written(&mut self, arguments: &Arguments) {
+    /// lends of some segments, or in all.
+    pub(crate) fn note_written(&mut self, segments: Option<&[Segment]>) {
         // Memory at several addresses is never reached without rounds, so no other lend has it.
-        let reach = self.reach(arguments.reach(true).as_deref());
+        let reach = self.reach(segments);
         self.pages.commit(&reach);
     }
 
