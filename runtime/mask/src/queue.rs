@@ -29,7 +29,9 @@ pub(crate) unsafe extern "system" fn get_device_queue(
         let mut behind = vk::Queue::null();
         // SAFETY: 1. the device is live; the program's other queue is the driver's first.
         unsafe { next(device, 0, 0, &raw mut behind) };
-        owner.state().late.behind = Some(behind);
+        let mut state = owner.state();
+        state.late.behind = Some(behind);
+        state.queues.insert(behind);
         // SAFETY: 1. the application's place.
         unsafe { *out = transfer.queue() };
         return;

@@ -175,12 +175,14 @@ impl Late {
 
     unsafe fn release_first(&mut self, next: &ash::Device, count: usize) -> vk::Result {
         let Some(queue) = self.behind else { return vk::Result::SUCCESS };
-        for submission in self.held.drain(..count) {
+        for _ in 0..count {
+            let Some(submission) = self.held.front() else { break };
             // SAFETY: the caller's promise; what is held was submitted.
             let result = unsafe { submission.submit(next, queue) };
             if result != vk::Result::SUCCESS {
                 return result;
             }
+            self.held.pop_front();
         }
         vk::Result::SUCCESS
     }

@@ -33,8 +33,11 @@ pub(crate) enum Role {
 /// A submission: the queue, and the value that it signals there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Point {
-    pub(super) role: Role,
-    pub(super) value: u64,
+    role: Role,
+    value: u64,
+    /// Of a copy in a queue of its own: the newest value of the kernels' queue at that time.
+    /// Nothing says that a device begins the copy before these kernels have ended.
+    kernels: u64,
 }
 
 /// The queues of a device.
@@ -101,9 +104,13 @@ impl Queues {
             Role::Transfer => Some(&self.compute),
         };
         let other = other.map(|queue| &queue.timeline);
+        let kernels = match role {
+            Role::Compute => 0,
+            Role::Transfer => self.compute.timeline.newest(),
+        };
         // SAFETY: 1. the caller's promise; 2. it is the timeline of this device's other queue.
         let submitted = unsafe { self.of(role).submit(commands, other) };
-        let point = |value| Point { role, value };
+        let point = |value| Point { role, value, kernels };
         match submitted {
             Ok(value) => {
                 self.reap();
@@ -152,7 +159,7 @@ impl Queues {
 
     /// The newest submission of a queue.
     fn newest(&self, role: Role) -> Point {
-        Point { role, value: self.of(role).timeline.newest() }
+        Point { role, value: self.of(role).timeline.newest(), kernels: 0 }
     }
 
     /// Waits for a submission, for so long at most.
@@ -224,11 +231,16 @@ impl Queues {
         Ok(())
     }
 
-    /// Whether all submissions before this one in its queue are complete.
-    pub(crate) fn is_first(&self, Point { role, value }: Point) -> Result<bool, VulkanError> {
+    /// Whether all submissions are complete that the device may run before this one: those before
+    /// it in its queue, and before a copy in a queue of its own the kernels of that time.
+    pub(crate) fn is_first(&self, point: Point) -> Result<bool, VulkanError> {
         // Each submission signals the next value, and values are signalled in their order.
-        let timeline = &self.of(role).timeline;
-        Ok(timeline.reached() >= value - 1 || self.look(role)? >= value - 1)
+        let Point { role, value, kernels } = point;
+        Ok(self.has_reached(role, value - 1)? && self.has_reached(Role::Compute, kernels)?)
+    }
+
+    fn has_reached(&self, role: Role, value: u64) -> Result<bool, VulkanError> {
+        Ok(self.of(role).timeline.reached() >= value || self.look(role)? >= value)
     }
 
     /// The newest value of a queue that is known to be reached.
