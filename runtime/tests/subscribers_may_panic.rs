@@ -164,3 +164,43 @@ fn a_panic_in_a_launch_loses_nothing() {
 fn a_panic_in_rounds_loses_nothing() {
     check(gathered);
 }
+
+/// Waits for a launch that has an index out of range, with a panic at some call, and again after a
+/// panic. Returns whether there was one; the failure is reported in any case.
+fn failed(runtime: &Runtime, panics: &Panics, at: u64) -> bool {
+    let kernel = runtime.kernel::<gather::Kernel>().unwrap();
+    let (x, index, mut z) = (vec![6.0f32; N], vec![COUNT; N], vec![9.0f32; N]);
+    let panicked = runtime.scope(|s| {
+        let (x, index, z) = (s.lend(&x)?.ptr(), s.lend(&index)?.ptr(), s.lend_mut(&mut z)?.ptr());
+        let launched = s.launch(&kernel, Grid::cover(N), gather::Args { x, index, z, n: COUNT });
+        if launched.is_err() {
+            // In rounds: the launch has waited.
+            return Ok(false);
+        }
+        panics.0.store(at, Relaxed);
+        let first = catch_unwind(AssertUnwindSafe(|| s.wait().map(drop)));
+        panics.0.store(0, Relaxed);
+        let panicked = first.is_err();
+        let waited = first.unwrap_or_else(|_| s.wait().map(drop));
+        assert!(matches!(waited, Err(LaunchError::Fault(_))), "call {at}: {waited:?}");
+        Ok(panicked)
+    });
+    panicked.unwrap()
+}
+
+#[test]
+fn a_panic_at_a_failure_does_not_lose_it() {
+    let (mut calls, mut waits) = (0, 0);
+    for runtime in runtimes() {
+        waits += u32::from(!common::always_in_rounds(&runtime) && runtime.explain().imports());
+        for at in 1.. {
+            let panics = Panics::default();
+            let run = || failed(&runtime, &panics, at);
+            if !tracing::subscriber::with_default(panics.clone(), run) {
+                break;
+            }
+            calls += 1;
+        }
+    }
+    assert!(calls >= waits, "{calls} panics in {waits} modes in which launches are waited for");
+}

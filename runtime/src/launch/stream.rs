@@ -359,9 +359,12 @@ impl Stream {
         let finished = batch.finish(self.launcher.device(), lends, stop, later);
         self.note_loss(finished.as_ref().err());
         let failure = finished.unwrap_or_else(|lost| Some(lost.into()));
-        failure.iter().for_each(trace::failure);
+        let Some(failure) = failure else { return };
+        // It is kept before anybody hears of it, because a subscriber of traces may panic.
         if self.failure.is_none() {
-            self.failure = failure;
+            trace::failure(self.failure.insert(failure));
+        } else {
+            trace::failure(&failure);
         }
     }
 }

@@ -30,6 +30,10 @@ impl Scope<'_, '_> {
         if self.stream.has_failed() {
             self.finish()?;
         }
+        if self.view.as_ref().is_some_and(|view| view.is_unsettled()) {
+            // Launches without checks may have been recorded since.
+            self.finish()?;
+        }
         if let Some(view) = &mut self.view {
             view.settle(&mut self.lends, &mut self.homes)?;
         }

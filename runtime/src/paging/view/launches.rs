@@ -76,6 +76,11 @@ impl View {
         outcome.and(finished)
     }
 
+    /// Whether there is something to [settle](Self::settle).
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.is_changing || !self.is_settled
+    }
+
     /// Does what the end of a launch in rounds could not do, since the device failed, or there was
     /// a panic. Nothing is running.
     pub(crate) fn settle(
