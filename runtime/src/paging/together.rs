@@ -6,7 +6,7 @@
 use super::{PAGE_BYTES, pages::Pages, report::Missing};
 use std::{collections::BTreeMap, ops::Range};
 
-/// The most pages that one missed page brings along behind another argument.
+/// The most pages that one missed page brings along for an access behind another argument.
 const MOST_PAGES: u64 = 4;
 
 /// An access behind an argument whose place is an index times a stride.
@@ -23,15 +23,16 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// The first index and the last one whose bytes touch some addresses.
-    fn indices(&self, addresses: &Range<u64>) -> (i128, i128) {
+    /// The first index and the last one whose bytes touch some addresses, if there are any.
+    fn indices(&self, addresses: &Range<u64>) -> Option<(i128, i128)> {
         // The places at which an access of these addresses begins.
         let first = i128::from(addresses.start) - i128::from(self.bytes) + 1 - self.zero;
         let last = i128::from(addresses.end) - 1 - self.zero;
         let size = self.stride.abs();
         // The first quotient is rounded up.
         let (low, high) = (-(-first).div_euclid(size), last.div_euclid(size));
-        if self.stride > 0 { (low, high) } else { (-high, -low) }
+        let (low, high) = if self.stride > 0 { (low, high) } else { (-high, -low) };
+        (low <= high).then_some((low, high))
     }
 
     /// The addresses that some indices lead to, from the first to the last.
@@ -55,7 +56,7 @@ pub(super) fn with_others(
         let bytes = pages.lends()[of.lend].lent_bytes(of.page);
         for alike in accesses {
             for access in alike.iter().filter(|access| access.lend == of.lend) {
-                let indices = access.indices(&bytes);
+                let Some(indices) = access.indices(&bytes) else { continue };
                 for other in alike.iter().filter(|other| other.lend != of.lend) {
                     for page in touched(pages, other, other.addresses(indices)) {
                         *all.entry((other.lend, page)).or_default() |= other.writes;

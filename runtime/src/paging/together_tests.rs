@@ -88,6 +88,23 @@ fn a_page_of_small_elements_does_not_bring_many_pages_of_large_ones() {
     assert_eq!(found, [missing(0, 0), missing(1, 2)]);
 }
 
+/// Every other page of the one lend has bytes of an index.
+#[test]
+fn a_page_without_bytes_of_an_index_brings_nothing() {
+    let (pages, starts) = lends();
+    let access = |lend: usize, stride: u64| Access {
+        lend,
+        zero: starts[lend].into(),
+        stride: stride.into(),
+        bytes: 4,
+        writes: false,
+    };
+    let accesses = [vec![access(0, 2 * PAGE_BYTES), access(1, PAGE_BYTES)]];
+    assert_eq!(with_others(&pages, &[missing(0, 1)], &accesses), [missing(0, 1)]);
+    let found = with_others(&pages, &[missing(0, 2)], &accesses);
+    assert_eq!(found, [missing(0, 2), missing(1, 1)]);
+}
+
 #[test]
 fn accesses_by_other_indices_bring_nothing() {
     let (pages, starts) = lends();

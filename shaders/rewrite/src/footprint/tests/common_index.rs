@@ -66,6 +66,21 @@ fn accesses_by_one_index_are_in_one_list() {
 }
 
 #[test]
+fn accesses_that_are_near_each_other_count_as_one() {
+    assert_common(
+        "uint i = index.at[gid]; y.at[gid] = x.at[i + 1] + x.at[i - 2] + x.at[i + 4000] + items.at[i].c
+             + items.at[i].a;",
+        &[&[(X, -8, 4, 16, false), (X, 16000, 4, 4, false), (ITEMS, 0, 12, 12, false)]],
+    );
+    // The loop of an array is unrolled, and its accesses still leave room for the other's.
+    let many: String = (0..40).map(|at| format!(" + x.at[i + {at}]")).collect();
+    assert_common(
+        &format!("uint i = index.at[gid]; y.at[gid] = items.at[i].b{many};"),
+        &[&[(X, 0, 4, 160, false), (ITEMS, 4, 12, 4, false)]],
+    );
+}
+
+#[test]
 fn other_indices_are_in_other_lists_or_none() {
     // Two indices, each behind one argument.
     assert_common("y.at[gid] = x.at[index.at[gid]];", &[]);
@@ -89,4 +104,15 @@ fn indices_that_go_down_have_negative_strides() {
         "int i = int(index.at[gid]); y.at[8 - i] = x.at[i];",
         &[&[(X, 0, 4, 4, false), (Y, 32, -4, 4, true)]],
     );
+}
+
+/// Numbers that are too large for a sum are in none, and sums of many numbers count as one.
+#[test]
+fn numbers_that_are_too_large_are_in_no_list() {
+    let products = "i = i * 0x10001u + (i ^ 1u);".repeat(80);
+    let access = "y.at[i] = x.at[i];";
+    assert_common(&format!("uint i = index.at[gid]; {products} {access}"), &[]);
+    let sums = "i += i ^ n;".repeat(80);
+    let both: &[Shape] = &[(X, 0, 4, 4, false), (Y, 0, 4, 4, true)];
+    assert_common(&format!("uint i = index.at[gid]; {sums} {access}"), &[both]);
 }
