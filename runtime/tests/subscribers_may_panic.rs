@@ -190,17 +190,15 @@ fn failed(runtime: &Runtime, panics: &Panics, at: u64) -> bool {
 
 #[test]
 fn a_panic_at_a_failure_does_not_lose_it() {
-    let (mut calls, mut waits) = (0, 0);
     for runtime in runtimes() {
-        waits += u32::from(!common::always_in_rounds(&runtime) && runtime.explain().imports());
         for at in 1.. {
             let panics = Panics::default();
             let run = || failed(&runtime, &panics, at);
             if !tracing::subscriber::with_default(panics.clone(), run) {
+                // A launch that waits in rounds makes no call; the others make one at least.
+                assert!(at > 1 || common::copies(&runtime), "{:?}", runtime.explain());
                 break;
             }
-            calls += 1;
         }
     }
-    assert!(calls >= waits, "{calls} panics in {waits} modes in which launches are waited for");
 }
