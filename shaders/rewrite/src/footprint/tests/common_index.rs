@@ -68,8 +68,8 @@ fn accesses_by_one_index_are_in_one_list() {
 #[test]
 fn accesses_that_are_near_each_other_count_as_one() {
     assert_common(
-        "uint i = index.at[gid]; y.at[gid] = x.at[i + 1] + x.at[i - 2] + x.at[i + 4000] + items.at[i].c
-             + items.at[i].a;",
+        "uint i = index.at[gid];
+         y.at[gid] = x.at[i + 1] + x.at[i - 2] + x.at[i + 4000] + items.at[i].c + items.at[i].a;",
         &[&[(X, -8, 4, 16, false), (X, 16000, 4, 4, false), (ITEMS, 0, 12, 12, false)]],
     );
     // The loop of an array is unrolled, and its accesses still leave room for the other's.
