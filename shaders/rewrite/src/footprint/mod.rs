@@ -64,7 +64,7 @@ use crate::footprint::symbolic::Symbolic;
 use crate::ir::edit::Edit;
 use crate::ir::layouts::Layouts;
 use rspirv::spirv::Op;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The bytes that a kernel touches, as a function of its push constants and its grid.
 #[derive(Clone, Debug)]
@@ -75,7 +75,8 @@ pub struct Footprints {
     sites: Arc<[result::Kind]>,
     loops: usize,
     operations: u64,
-    common_indices: Arc<[Vec<IndexedAccess>]>,
+    /// Made when somebody asks: only launches in rounds do.
+    common_indices: OnceLock<Vec<Vec<IndexedAccess>>>,
 }
 
 impl Footprints {
@@ -92,15 +93,11 @@ impl Footprints {
         let instructions = prepared.as_ref().map_or(u64::MAX, |&(_, instructions)| instructions);
         let widest = accesses.iter().map(|access| access_numbers(layouts, edit, access)).max();
         let operations = instructions.saturating_mul(NUMBERS.max(widest.unwrap_or(0)));
-        let sites: Arc<[result::Kind]> = analysis.sites.iter().map(result::Kind::of).collect();
-        let plan = prepared.map(|(plan, _)| plan);
-        let common =
-            plan.as_ref().map_or_else(|_| Vec::new(), |plan| common_index::accesses(plan, &sites));
         Self {
-            plan: Arc::new(plan),
+            plan: Arc::new(prepared.map(|(plan, _)| plan)),
             local_size: kernel.local_size,
-            sites,
-            common_indices: common.into(),
+            sites: analysis.sites.iter().map(result::Kind::of).collect(),
+            common_indices: OnceLock::new(),
             loops: analysis.loops,
             operations,
         }
@@ -140,7 +137,10 @@ impl Footprints {
     /// ```
     #[must_use]
     pub fn common_indices(&self) -> &[Vec<IndexedAccess>] {
-        &self.common_indices
+        self.common_indices.get_or_init(|| match &*self.plan {
+            Ok(plan) => common_index::accesses(plan, &self.sites),
+            Err(_) => Vec::new(),
+        })
     }
 
     /// Evaluates what a launch of so many workgroups with these push constants touches.
