@@ -9,23 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use farptr_hmm::{
-    DeviceId, DeviceMemory, HostDevice, Invalidate, Invalidation, Mirror, MirrorBuilder,
-    MirrorTier, Owner, PageCount, PageSize, SeqSet, WouldBlock,
+    Invalidate, Invalidation, MirrorBuilder, MirrorTier, PageCount, PageSize, SeqSet, WouldBlock,
 };
-use hmm_copies::Copies;
+use hmm_copies::{Copies, attach};
 use hmm_rig::{Buffer, Rig, Watchdog, huge, is_root, isolated, page, skip};
 use rustix::mm::Advice;
-
-/// Attaches a device of either kind.
-fn attach(mirror: &Mirror, copies: bool, frames: usize) -> DeviceId {
-    let device: Arc<dyn DeviceMemory> = if copies {
-        Arc::new(Copies::new(frames))
-    } else {
-        let frames = PageCount::new(frames as u64);
-        Arc::new(HostDevice::new(Owner::new(), frames).expect("a device"))
-    };
-    mirror.attach(device).expect("attach")
-}
 
 /// A device that counts how often it is told something.
 #[derive(Debug, Default)]

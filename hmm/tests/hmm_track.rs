@@ -23,10 +23,10 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use farptr_hmm::{
-    DeviceId, DeviceMemory, HostDevice, Invalidate, Invalidation, Maps, Mirror, MirrorBuilder,
-    MirrorTier, Owner, PageCount, PageSize, SeqSet, TrackError, VaRange, WouldBlock, fault_counts,
+    Invalidate, Invalidation, Maps, Mirror, MirrorBuilder, MirrorTier, PageCount, PageSize, SeqSet,
+    TrackError, VaRange, WouldBlock, fault_counts,
 };
-use hmm_copies::Copies;
+use hmm_copies::attach;
 use hmm_rig::{Buffer, RW, Rig, Watchdog, fork, huge, is_root, isolated, number, page, skip};
 use processors::pin;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -422,17 +422,6 @@ fn tracking_survives_a_fork_in_the_parent_only() {
             assert_eq!(take(mirror, &buffer), [1, 5]);
         });
     });
-}
-
-/// Attaches a device of either kind.
-fn attach(mirror: &Mirror, copies: bool, frames: usize) -> DeviceId {
-    let device: Arc<dyn DeviceMemory> = if copies {
-        Arc::new(Copies::new(frames))
-    } else {
-        let frames = PageCount::new(frames as u64);
-        Arc::new(HostDevice::new(Owner::new(), frames).expect("a device"))
-    };
-    mirror.attach(device).expect("attach")
 }
 
 #[test]

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use farptr_hmm::{
-    DeviceMemory, DirtyTracker, HostDevice, Invalidate, Invalidation, Maps, Owner, PageCount,
-    SeqSet, UnwatchError, VaRange, WouldBlock,
+    DirtyTracker, Invalidate, Invalidation, Maps, PageCount, SeqSet, UnwatchError, VaRange,
+    WouldBlock,
 };
-use hmm_copies::Copies;
+use hmm_copies::attach;
 use hmm_rig::{Buffer, Rig, fork, isolated, page, skip};
 
 /// A device that counts how often it is told something.
@@ -90,12 +90,7 @@ fn a_range_that_is_left_is_whole_again_and_anybodys() {
 fn pages_that_are_away_come_home_before_their_range_is_left() {
     for copies in [false, true] {
         let Some(rig) = Rig::migrating(0) else { return };
-        let device: Arc<dyn DeviceMemory> = if copies {
-            Arc::new(Copies::new(64))
-        } else {
-            Arc::new(HostDevice::new(Owner::new(), PageCount::new(64)).expect("a device"))
-        };
-        let id = rig.mirror.attach(device).expect("attach");
+        let id = attach(&rig.mirror, copies, 64);
         let buffer = Buffer::anon(32);
         buffer.fill(0..30);
         let all = PageCount::new(32);
@@ -120,12 +115,7 @@ fn pages_that_are_away_come_home_before_their_range_is_left() {
 fn a_drop_that_was_announced_is_known_when_a_range_was_left_meanwhile() {
     for copies in [false, true] {
         let Some(rig) = Rig::migrating(0) else { return };
-        let device: Arc<dyn DeviceMemory> = if copies {
-            Arc::new(Copies::new(64))
-        } else {
-            Arc::new(HostDevice::new(Owner::new(), PageCount::new(64)).expect("a device"))
-        };
-        let id = rig.mirror.attach(device).expect("attach");
+        let id = attach(&rig.mirror, copies, 64);
         let buffer = Buffer::anon(8);
         buffer.fill(0..8);
         rig.mirror.watch(buffer.range()).expect("watch");

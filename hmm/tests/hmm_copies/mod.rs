@@ -11,9 +11,23 @@ pub(crate) mod forward;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use farptr_hmm::{DeviceError, DeviceMemory, MirrorCall, Owner, PageNumber, PageSize, VaRange};
+use farptr_hmm::{
+    DeviceError, DeviceId, DeviceMemory, HostDevice, Mirror, MirrorCall, Owner, PageCount,
+    PageNumber, PageSize, VaRange,
+};
+
+/// Attaches a device of so many frames that are copied to, or of pages of this process.
+pub(crate) fn attach(mirror: &Mirror, copies: bool, frames: usize) -> DeviceId {
+    let device: Arc<dyn DeviceMemory> = if copies {
+        Arc::new(Copies::new(frames))
+    } else {
+        let frames = PageCount::new(frames as u64);
+        Arc::new(HostDevice::new(Owner::new(), frames).expect("a device"))
+    };
+    mirror.attach(device).expect("attach")
+}
 
 /// See the module. Its functions allocate nothing: two of them run on the thread that serves
 /// faults.
