@@ -53,8 +53,8 @@ pub(crate) fn fill(
     Some(above(page.start(), pages_in(filled.done_bytes)))
 }
 
-/// Fills a range of holes with zeroes, from its start on, as far as it goes. A range may end in
-/// another area, in which no holes are filled.
+/// Fills a range of holes with zeroes, from its start on, as far as it goes. The range may span
+/// areas.
 fn fill_holes(shared: &Shared, state: &mut State, holes: VaRange) -> Outcome {
     let mut done_bytes = 0;
     let mut rest = holes;
@@ -71,12 +71,17 @@ fn fill_holes(shared: &Shared, state: &mut State, holes: VaRange) -> Outcome {
     }
 }
 
-/// The pages from `page` on that may be filled together with it: none of them is away.
+/// The pages from `page` on that may be filled together with it: none of them is away, and the
+/// holes of all are watched. So they are private anonymous memory: behind the end of its area there
+/// may be shared memory, where a page of zeroes is memory that is taken.
 fn free_around(state: &State, page: VaRange, around: VaRange) -> VaRange {
-    let around = VaRange::new(page.start(), around.end()).unwrap_or(page);
-    match state.table.next_away(around) {
-        Some((at, _)) => VaRange::new(page.start(), at).unwrap_or(page),
-        None => around,
+    let from_page = |end| VaRange::new(page.start(), end).unwrap_or(page);
+    let around = from_page(around.end());
+    let away = state.table.next_away(around);
+    let free = away.map_or(around, |(at, _)| from_page(at));
+    match state.sets.hole_watched.first_in(free) {
+        Some(watched) if watched.start() == page.start() => watched,
+        _ => page,
     }
 }
 

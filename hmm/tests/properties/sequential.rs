@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::cases::check;
 use crate::hmm_rig::{Watchdog, isolated};
-use crate::model::Model;
+use crate::model::{Access, Model};
 use crate::step::{Step, steps};
 use crate::world::World;
 
@@ -55,4 +55,20 @@ fn the_mirror_does_what_the_model_does() {
 #[test]
 fn the_mirror_does_what_the_model_does_with_neighbours() {
     run_all("sequential::the_mirror_does_what_the_model_does_with_neighbours", 16, 150);
+}
+
+/// A page of zeroes is memory that is taken if the memory is shared, so no neighbour there gets
+/// one.
+#[test]
+fn neighbours_in_shared_memory_are_not_filled() {
+    isolated("sequential::neighbours_in_shared_memory_are_not_filled", || {
+        let hidden = Step::Map { pages: 3..4, access: Access::None, shared: false };
+        let shared = Step::Map { pages: 5..16, access: Access::Write, shared: true };
+        // The read watches its range, fails at its first page, and touches none.
+        let watch = Step::Read { device: 0, pages: 3..16 };
+        let store = Step::Store { pages: 4..5, tag: 1, syscall: false };
+        if World::new(PAGES, 16).is_some() {
+            run(16, &[hidden, shared, watch, store]);
+        }
+    });
 }
