@@ -8,7 +8,7 @@ use super::{
 use crate::{
     VulkanError,
     lend::{areas::ProcessAreas, imports::DeviceImports},
-    vk::{Device, buffer::SharedBuffer},
+    vk::{Device, buffer::SharedBuffer, frames::FrameStore},
 };
 use farptr_rewrite::control::SPARE_BYTES;
 use std::{fmt, sync::Arc};
@@ -21,6 +21,7 @@ pub(crate) struct Launcher {
     stops: Arc<Pool<StopWord>>,
     imports: Arc<DeviceImports>,
     areas: Arc<ProcessAreas>,
+    frames: Arc<FrameStore>,
     device: Arc<Device>,
 }
 
@@ -34,6 +35,7 @@ impl Launcher {
             stops: Arc::new(Pool::new(device)),
             imports: Arc::default(),
             areas: Arc::default(),
+            frames: Arc::new(FrameStore::new(device)),
             device: Arc::clone(device),
         })
     }
@@ -50,6 +52,11 @@ impl Launcher {
     /// The memory areas of the process.
     pub(crate) fn areas(&self) -> &Arc<ProcessAreas> {
         &self.areas
+    }
+
+    /// The device memory that scopes take for frames.
+    pub(crate) fn frames(&self) -> &Arc<FrameStore> {
+        &self.frames
     }
 
     /// Pages of host memory that are imported now; 0 in a child made by `fork`.

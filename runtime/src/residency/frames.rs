@@ -17,6 +17,7 @@ use crate::{
         Device,
         block::Block,
         command::{Recording, Submitted},
+        frames::{FrameRun, FrameStore},
         transfer::{Region, Transfer},
     },
 };
@@ -24,16 +25,21 @@ use farptr_rewrite::control::PAGE_BYTES;
 use gpu_allocator::MemoryLocation;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Bytes of the blocks that single pages come from.
-const CHUNK_BYTES: u64 = 1 << 20;
+/// Bytes of the first run that single pages come from. The next ones are twice as long each.
+const GRANULE_BYTES: u64 = 64 << 10;
+/// Bytes of the longest such run.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// The device memory of one scope.
 pub(crate) struct Frames {
     device: Arc<Device>,
+    store: Arc<FrameStore>,
     /// By address.
-    blocks: BTreeMap<u64, Block>,
-    /// The rest of the chunk that single pages come from.
+    runs: BTreeMap<u64, FrameRun>,
+    /// The rest of the run that single pages come from.
     free: std::ops::Range<u64>,
+    /// Bytes of the next such run.
+    next_bytes: u64,
     /// Writes to memory that the host does not map.
     queue: Option<Queue>,
     /// The staging block for reads: host memory that the device copies to.
@@ -49,11 +55,13 @@ pub(crate) struct Copies<'c> {
 }
 
 impl Frames {
-    pub(crate) fn new(device: &Arc<Device>, staged: bool) -> Self {
+    pub(crate) fn new(device: &Arc<Device>, store: &Arc<FrameStore>, staged: bool) -> Self {
         Self {
             device: Arc::clone(device),
-            blocks: BTreeMap::new(),
+            store: Arc::clone(store),
+            runs: BTreeMap::new(),
             free: 0..0,
+            next_bytes: GRANULE_BYTES,
             queue: None,
             reading: None,
             staged,
@@ -62,60 +70,69 @@ impl Frames {
 
     /// Whole pages in one stretch of device-local memory, if the budget and the device have them.
     pub(crate) fn reserve(&mut self, bytes: u64) -> Option<u64> {
-        let share = self.device.budget().take(bytes)?;
-        let mut block = Block::new(&self.device, bytes, MemoryLocation::GpuOnly).ok()?;
-        block.keep_share(share);
-        Some(self.keep(block))
+        let run = self.store.take(bytes)?;
+        Some(self.keep(run))
     }
 
     /// Gives back what [`reserve`](Self::reserve) returned, after all copies to and from it.
     pub(crate) fn release(&mut self, start: u64) -> Result<(), VulkanError> {
         self.finish_writes()?;
-        self.blocks.remove(&start);
+        self.runs.remove(&start);
         Ok(())
     }
 
     /// Whole pages in one stretch: of device-local memory within the budget, of the host's beyond.
     pub(crate) fn allocate(&mut self, bytes: u64) -> Result<u64, VulkanError> {
         let bytes = bytes.next_multiple_of(PAGE_BYTES);
-        if bytes > CHUNK_BYTES / 4 {
-            return self.block(bytes);
+        if bytes > self.next_bytes / 4 {
+            return match self.reserve(bytes) {
+                Some(address) => Ok(address),
+                None => self.spill(bytes),
+            };
         }
         if self.free.end - self.free.start < bytes {
-            // Small budgets are used to the last page.
-            let within = self.device.budget().left() / PAGE_BYTES * PAGE_BYTES;
-            let chunk = if within < bytes { CHUNK_BYTES } else { CHUNK_BYTES.min(within) };
-            let start = self.block(chunk)?;
-            self.free = start..start + chunk;
+            self.free = self.take_more(bytes)?;
         }
         let start = self.free.start;
         self.free.start += bytes;
         Ok(start)
     }
 
-    fn block(&mut self, bytes: u64) -> Result<u64, VulkanError> {
-        if let Some(address) = self.reserve(bytes) {
-            return Ok(address);
-        }
-        let block = Block::new(&self.device, bytes, MemoryLocation::GpuToCpu)?;
-        Ok(self.keep(block))
+    /// A run for single pages, so many bytes of them at least. Small budgets are used to the last
+    /// page, but not for single pages alone at once.
+    fn take_more(&mut self, least: u64) -> Result<std::ops::Range<u64>, VulkanError> {
+        let wanted = self.next_bytes;
+        self.next_bytes = (2 * wanted).min(MOST_BYTES);
+        let part = self.store.left_bytes() / 4 / PAGE_BYTES * PAGE_BYTES;
+        let most = wanted.min(part).max(least);
+        let start = match self.store.take_up_to(least, most) {
+            Some(run) => self.keep(run),
+            None => self.spill(wanted)?,
+        };
+        Ok(start..start + self.runs[&start].bytes())
     }
 
-    fn keep(&mut self, block: Block) -> u64 {
-        let address = block.address();
-        self.blocks.insert(address, block);
+    /// Whole pages of memory of the host that the device reads.
+    fn spill(&mut self, bytes: u64) -> Result<u64, VulkanError> {
+        let block = Block::new(&self.device, bytes, MemoryLocation::GpuToCpu)?;
+        Ok(self.keep(FrameRun::whole(block)))
+    }
+
+    fn keep(&mut self, run: FrameRun) -> u64 {
+        let address = run.address();
+        self.runs.insert(address, run);
         address
     }
 
-    /// Splits spans where a block ends: the next block may begin at the very next address.
+    /// Splits spans where a run ends: the next run may begin at the very next address.
     fn pieces(&self, spans: &[Span]) -> Vec<Span> {
         let mut pieces = Vec::new();
         for span in spans {
             let mut done = 0;
             while done < span.bytes {
                 let (home, device) = (span.home + done, span.device + done);
-                let (block, offset) = find(&self.blocks, device);
-                let bytes = (span.bytes - done).min(block.bytes() - offset as u64);
+                let (run, offset) = find(&self.runs, device);
+                let bytes = (span.bytes - done).min(run.bytes() - offset as u64);
                 pieces.push(Span { home, device, bytes });
                 done += bytes;
             }
@@ -127,12 +144,12 @@ impl Frames {
     /// commands that read it.
     pub(crate) fn write(&mut self, device: u64, bytes: &[u8]) -> Result<(), VulkanError> {
         let staged = self.staged;
-        let (block, offset) = find_mut(&mut self.blocks, device);
-        if let Some(host) = block.host_mut().filter(|_| !staged) {
+        let (run, offset) = find_mut(&mut self.runs, device);
+        if let Some(host) = run.host_mut().filter(|_| !staged) {
             host[offset..offset + bytes.len()].copy_from_slice(bytes);
             return Ok(());
         }
-        let start = block.address();
+        let start = run.address();
         let mut done = 0;
         while done < bytes.len() {
             if self.queue.as_ref().is_some_and(Queue::is_full) {
@@ -152,8 +169,8 @@ impl Frames {
         let mut transfer = Transfer::default();
         for (staging, step) in self.queue.iter().flat_map(Queue::steps) {
             transfer.step(step.map(|Queued { device, bytes, at }| {
-                let (block, offset) = find(&self.blocks, device);
-                Region { from: (staging, at), to: (block, offset as u64), bytes }
+                let (run, offset) = find(&self.runs, device);
+                Region { from: staging.place(at), to: run.place(offset as u64), bytes }
             }));
         }
         transfer
@@ -199,8 +216,8 @@ impl Frames {
         let staged = self.staged;
         let mut hidden = Vec::new();
         for part in self.pieces(spans) {
-            let (block, offset) = find(&self.blocks, part.device);
-            match block.host().filter(|_| block.is_cached() && !staged) {
+            let (run, offset) = find(&self.runs, part.device);
+            match run.host().filter(|_| run.is_cached() && !staged) {
                 Some(host) => put(part, &host[offset..][..part.bytes as usize]),
                 None => hidden.push(part),
             }
@@ -218,8 +235,8 @@ impl Frames {
             let mut transfer = self.writes();
             let mut at = 0;
             transfer.step(parts.iter().map(|part| {
-                let (block, offset) = find(&self.blocks, part.device);
-                let (from, to) = ((block, offset as u64), (reading, at));
+                let (run, offset) = find(&self.runs, part.device);
+                let (from, to) = (run.place(offset as u64), reading.place(at));
                 at += part.bytes;
                 Region { from, to, bytes: part.bytes }
             }));
@@ -296,23 +313,21 @@ impl Memory for Copies<'_> {
     }
 }
 
-/// The block that has a device address, and the address's place in it.
-fn find(blocks: &BTreeMap<u64, Block>, device: u64) -> (&Block, usize) {
-    let (&start, block) =
-        blocks.range(..=device).next_back().expect("addresses come from these frames");
-    (block, place(start, block, device))
+/// The run that has a device address, and the address's place in it.
+fn find(runs: &BTreeMap<u64, FrameRun>, device: u64) -> (&FrameRun, usize) {
+    let (_, run) = runs.range(..=device).next_back().expect("addresses come from these frames");
+    (run, place(run, device))
 }
 
 /// As [`find`], for writing.
-fn find_mut(blocks: &mut BTreeMap<u64, Block>, device: u64) -> (&mut Block, usize) {
-    let (&start, block) =
-        blocks.range_mut(..=device).next_back().expect("addresses come from these frames");
-    let place = place(start, block, device);
-    (block, place)
+fn find_mut(runs: &mut BTreeMap<u64, FrameRun>, device: u64) -> (&mut FrameRun, usize) {
+    let (_, run) = runs.range_mut(..=device).next_back().expect("addresses come from these frames");
+    let place = place(run, device);
+    (run, place)
 }
 
-fn place(start: u64, block: &Block, device: u64) -> usize {
-    let offset = device - start;
-    assert!(offset < block.bytes(), "addresses come from these frames");
+fn place(run: &FrameRun, device: u64) -> usize {
+    let offset = device - run.address();
+    assert!(offset < run.bytes(), "addresses come from these frames");
     usize::try_from(offset).expect("blocks are in memory")
 }

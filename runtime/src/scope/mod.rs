@@ -10,6 +10,8 @@ mod checked;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 #[cfg(test)]
+mod frames_tests;
+#[cfg(test)]
 mod growth_tests;
 mod idle;
 mod launch;

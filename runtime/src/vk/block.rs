@@ -9,7 +9,7 @@ use crate::VulkanError;
 use ash::vk;
 use farptr_rewrite::control::PAGE_BYTES;
 use gpu_allocator::MemoryLocation;
-use std::ptr::NonNull;
+use std::{marker::PhantomData, ptr::NonNull};
 
 /// Whole pages of memory that kernels reach by address, as one buffer.
 pub(crate) struct Block {
@@ -22,6 +22,17 @@ pub(crate) struct Block {
     bytes: u64,
     /// The first page as the host sees it, if it does so coherently.
     mapped: Option<NonNull<u8>>,
+}
+
+/// A byte of a block, with those behind it. The block is there as long as the place is.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'b> {
+    buffer: vk::Buffer,
+    /// From the start of the buffer.
+    offset: u64,
+    /// From here to the end of the block.
+    bytes: u64,
+    block: PhantomData<&'b Buffer>,
 }
 
 // SAFETY: the mapping is memory of the process, and not of a thread; it is accessed through
@@ -65,13 +76,20 @@ impl Block {
         self.bytes
     }
 
-    pub(crate) fn raw(&self) -> vk::Buffer {
-        self.buffer.raw()
+    /// The place of a byte of the pages, for commands that copy.
+    pub(crate) fn place(&self, offset: u64) -> Place<'_> {
+        let bytes = self.bytes.checked_sub(offset).expect("the byte is in the block");
+        let (buffer, offset) = (self.buffer.raw(), self.skipped + offset);
+        Place { buffer, offset, bytes, block: PhantomData }
     }
 
-    /// The place in the buffer of a byte of the pages.
-    pub(crate) fn place(&self, offset: u64) -> u64 {
-        self.skipped + offset
+    /// A byte of the pages as the host sees it, if it does. Whoever uses the pointer sees to it
+    /// that the block is still there, and that nobody else uses the bytes.
+    pub(super) fn mapped_at(&self, offset: u64) -> Option<NonNull<u8>> {
+        assert!(offset <= self.bytes, "the byte is in the block");
+        let offset = usize::try_from(offset).expect("mapped memory has addresses");
+        // SAFETY: the mapping has all bytes of the block, and the offset is not beyond them.
+        self.mapped.map(|start| unsafe { start.byte_add(offset) })
     }
 
     /// Whether the host reads the pages through its caches. Other memory that it sees lies on a
@@ -94,5 +112,23 @@ impl Block {
         let length = usize::try_from(self.bytes).expect("mapped memory has addresses");
         // SAFETY: as in `host`; `&mut self` shows that no other slice lives.
         self.mapped.map(|start| unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), length) })
+    }
+}
+
+impl<'b> Place<'b> {
+    pub(super) fn buffer(self) -> vk::Buffer {
+        self.buffer
+    }
+
+    /// The place in the buffer, if so many bytes from here on are in the block.
+    pub(super) fn offset_of(self, bytes: u64) -> u64 {
+        assert!(bytes <= self.bytes, "the bytes are in the block");
+        self.offset
+    }
+
+    /// The place with as many bytes as a part of the block has from there on.
+    pub(super) fn within(self, bytes: u64) -> Self {
+        assert!(bytes <= self.bytes, "the part is in the block");
+        Self { bytes, ..self }
     }
 }

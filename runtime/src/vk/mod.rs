@@ -33,6 +33,7 @@ mod deferred;
 mod device;
 mod external;
 mod families;
+pub(crate) mod frames;
 mod handle;
 pub(crate) mod import;
 pub(crate) mod info;

@@ -2,17 +2,17 @@
 
 use super::{
     Device,
-    block::Block,
+    block::Place,
     command::{Recording, Submitted},
 };
 use crate::{VulkanError, stats::Counters};
 use ash::vk;
 use std::sync::Arc;
 
-/// A copy from block to block: each block with the offset of the first byte of its pages.
+/// A copy from a place to another.
 pub(crate) struct Region<'b> {
-    pub(crate) from: (&'b Block, u64),
-    pub(crate) to: (&'b Block, u64),
+    pub(crate) from: Place<'b>,
+    pub(crate) to: Place<'b>,
     pub(crate) bytes: u64,
 }
 
@@ -72,7 +72,7 @@ impl<'b> Transfer<'b> {
     fn record(&self, recording: &mut Recording) {
         for regions in &self.steps {
             recording.full_barrier();
-            let buffers = |region: &Region<'_>| (region.from.0.raw(), region.to.0.raw());
+            let buffers = |region: &Region<'_>| (region.from.buffer(), region.to.buffer());
             for regions in regions.chunk_by(|a, b| buffers(a) == buffers(b)) {
                 let copies: Vec<_> = regions.iter().map(Region::copy).collect();
                 let (from, to) = buffers(&regions[0]);
@@ -88,14 +88,9 @@ impl<'b> Transfer<'b> {
 }
 
 impl Region<'_> {
-    /// The copy, between the buffers of the two blocks.
+    /// The copy, between the buffers of the two places.
     fn copy(&self) -> vk::BufferCopy {
-        let place = |(block, offset): (&Block, u64)| {
-            let end = offset.checked_add(self.bytes);
-            assert!(end.is_some_and(|end| end <= block.bytes()), "the bytes are in the block");
-            block.place(offset)
-        };
-        let (src_offset, dst_offset) = (place(self.from), place(self.to));
+        let [src_offset, dst_offset] = [self.from, self.to].map(|at| at.offset_of(self.bytes));
         vk::BufferCopy { src_offset, dst_offset, size: self.bytes }
     }
 }

@@ -69,7 +69,7 @@ impl View {
             log: Round::new_log(device)?,
             channel: launcher.take_channel()?,
             pages: Pages::default(),
-            frames: Frames::new(device, config.hooks.staged_copies),
+            frames: Frames::new(device, launcher.frames(), config.hooks.staged_copies),
             bitmaps: BTreeMap::new(),
             process: None,
             lists: Lists::default(),
