@@ -6,7 +6,7 @@
 
 use crate::{
     AccessMode, Backing, BuildError, ChosenBacking, Error, Explanation, ProvedAccess,
-    ResidencyTier, Runtime,
+    ResidencyTier, Reuse, Runtime,
     config::Config,
     error::chain,
     explain::{self, ImportRules, Judged, Loops, Timing},
@@ -21,6 +21,7 @@ use crate::{
         proof::{self, Disproof},
         stopping::try_stopping,
     },
+    residency::stores::Stores,
     shortage,
     test_hooks::{Hooks, ServeFaults, TestHooks},
     trace,
@@ -41,6 +42,8 @@ const ACCESS_VARIABLE: &str = "FARPTR_ACCESS";
 const BACKING_VARIABLE: &str = "FARPTR_BACKING";
 /// Switches proofs on or off.
 const PROOFS_VARIABLE: &str = "FARPTR_PROOFS";
+/// A choice of reuse.
+const REUSE_VARIABLE: &str = "FARPTR_REUSE";
 /// Switches validation on when it is set to 1.
 const VALIDATION_VARIABLE: &str = "FARPTR_VALIDATION";
 
@@ -61,6 +64,7 @@ pub struct RuntimeBuilder {
     backing: Option<Backing>,
     device_budget: Option<u64>,
     proofs: Option<bool>,
+    reuse: Option<Reuse>,
     hooks: Hooks,
     validation: Option<bool>,
     time_kernels: bool,
@@ -68,12 +72,13 @@ pub struct RuntimeBuilder {
     cache: CachePlace,
 }
 
-/// The access mode and the backing that were asked for, and whether launches may be proved.
+/// The access mode, backing and reuse that were asked for, and whether launches may be proved.
 #[derive(Clone, Copy)]
 struct Modes {
     access: AccessMode,
     backing: Backing,
     proofs: bool,
+    reuse: Reuse,
 }
 
 /// A device that was opened, and how host memory is reached on it.
@@ -141,6 +146,15 @@ impl RuntimeBuilder {
     /// other buffers in that memory count, too. [`Explanation::device_budget`] is the number.
     pub fn device_budget(mut self, bytes: u64) -> Self {
         self.device_budget = Some(bytes);
+        self
+    }
+
+    /// Says of which memory copies stay on the device from scope to scope.
+    ///
+    /// Without it the environment variable `FARPTR_REUSE` decides: never or anonymous. Without that
+    /// it is [`Reuse::Never`].
+    pub fn reuse(mut self, reuse: Reuse) -> Self {
+        self.reuse = Some(reuse);
         self
     }
 
@@ -233,6 +247,7 @@ impl RuntimeBuilder {
     /// * [`BuildError::NoSuitableDevice`] when every device was refused, with each reason.
     /// * [`BuildError::UnknownAccess`] when `FARPTR_ACCESS` names no access mode.
     /// * [`BuildError::UnknownBacking`] when `FARPTR_BACKING` names no backing.
+    /// * [`BuildError::UnknownReuse`] when `FARPTR_REUSE` is neither never nor anonymous.
     /// * [`BuildError::UnknownProofs`] when `FARPTR_PROOFS` is neither on nor off.
     /// * [`BuildError::Forked`] in a child made by `fork` from a process that had a runtime then.
     /// * [`BuildError::Shortage`] when a limit of the process stands behind one of these.
@@ -259,6 +274,7 @@ impl RuntimeBuilder {
             access: self.wanted_access()?,
             backing: self.wanted_backing()?,
             proofs: self.wanted_proofs()?,
+            reuse: self.wanted_reuse()?,
         };
         let validation = self.validation.unwrap_or_else(|| variable(VALIDATION_VARIABLE) == "1");
         let wanted =
@@ -282,7 +298,7 @@ impl RuntimeBuilder {
             backing: config.backing,
             imports: ImportRules::of(&launcher.device().info),
             pages_imported: 0,
-            tier: ResidencyTier::None,
+            tier: tier(&config),
             proof,
             loops,
             stopping,
@@ -309,6 +325,14 @@ impl RuntimeBuilder {
         }
         let word = variable(BACKING_VARIABLE);
         Backing::parse(&word).ok_or(BuildError::UnknownBacking { word })
+    }
+
+    fn wanted_reuse(&self) -> Result<Reuse, BuildError> {
+        if let Some(reuse) = self.reuse {
+            return Ok(reuse);
+        }
+        let word = variable(REUSE_VARIABLE);
+        Reuse::parse(&word).ok_or(BuildError::UnknownReuse { word })
     }
 
     fn wanted_proofs(&self) -> Result<bool, BuildError> {
@@ -388,7 +412,7 @@ impl RuntimeBuilder {
         &self,
         launcher: &Arc<Launcher>,
         probe: &Arc<Code>,
-        Modes { access, backing, proofs }: Modes,
+        Modes { access, backing, proofs, reuse }: Modes,
     ) -> Result<(Arc<Config>, String), String> {
         let mut why = String::new();
         if access == AccessMode::Auto && backing == Backing::Copy {
@@ -407,6 +431,7 @@ impl RuntimeBuilder {
             access: ProvedAccess::Mirrored,
             backing: choose_backing(backing, &launcher.device().info),
             proofs,
+            reuse,
             assumes_stopped: self.assumes_stopped,
             hooks: self.hooks,
         });
@@ -494,4 +519,13 @@ fn refusal(wanted: &Wanted, judged: &[Judged]) -> BuildError {
 /// An environment variable, empty when it is not set or not text.
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
+}
+
+/// The place of lent data between launches.
+fn tier(config: &Config) -> ResidencyTier {
+    if config.keeps() && Stores::of_process().is_some() {
+        ResidencyTier::Scoped
+    } else {
+        ResidencyTier::None
+    }
 }

@@ -1,6 +1,6 @@
 //! How a runtime reaches host memory, as its builder decided. Pure.
 
-use crate::{ChosenBacking, ProvedAccess, test_hooks::Hooks};
+use crate::{ChosenBacking, ProvedAccess, Reuse, test_hooks::Hooks};
 use farptr_hmm::VaRange;
 use farptr_rewrite::Translation;
 
@@ -13,6 +13,8 @@ pub(crate) struct Config {
     pub(crate) backing: ChosenBacking,
     /// Whether launches that are proved run without checks.
     pub(crate) proofs: bool,
+    /// The memory of which copies stay on the device from scope to scope.
+    pub(crate) reuse: Reuse,
     /// Whether a scope ends with an error although a lost device may be using its memory.
     pub(crate) assumes_stopped: bool,
     /// Options for tests.
@@ -25,6 +27,7 @@ impl Config {
         access: ProvedAccess::Direct,
         backing: ChosenBacking::Import,
         proofs: true,
+        reuse: Reuse::Never,
         assumes_stopped: false,
         hooks: Hooks { staged_copies: false, serve_faults: None, import_limit: None },
     };
@@ -36,6 +39,11 @@ impl Config {
     /// Whether lent memory is imported.
     pub(crate) fn imports(&self) -> bool {
         self.backing == ChosenBacking::Import
+    }
+
+    /// Whether copies may stay on the device from scope to scope.
+    pub(crate) fn keeps(&self) -> bool {
+        self.reuse != Reuse::Never && !self.imports()
     }
 
     /// Whether a range is to be copied although lent memory is imported.

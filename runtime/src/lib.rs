@@ -156,7 +156,7 @@ mod times;
 mod trace;
 mod vk;
 
-pub use access::{AccessMode, Backing, ChosenBacking, ProvedAccess, ResidencyTier};
+pub use access::{AccessMode, Backing, ChosenBacking, ProvedAccess, ResidencyTier, Reuse};
 pub use builder::RuntimeBuilder;
 pub use error::fault::{Argument, Fault, FaultReason, Nearest};
 pub use error::launch::LaunchError;

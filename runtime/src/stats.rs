@@ -40,6 +40,9 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes copied from the device to lent memory.
     pub bytes_home: u64,
+    /// Pages of lends that the device had already when a scope first reached them, since an earlier
+    /// scope: see [`Reuse`](crate::Reuse).
+    pub pages_kept: u64,
     /// Page faults that the whole process took on the CPU since, minor and major. In direct access
     /// on a software device these are the demand paging of kernels, among the process's other
     /// faults. Zero where a sandbox forbids to read them.
@@ -68,6 +71,7 @@ impl Stats {
             undone_rounds: self.undone_rounds.saturating_sub(earlier.undone_rounds),
             bytes_in: self.bytes_in.saturating_sub(earlier.bytes_in),
             bytes_home: self.bytes_home.saturating_sub(earlier.bytes_home),
+            pages_kept: self.pages_kept.saturating_sub(earlier.pages_kept),
             host_faults: self.host_faults.saturating_sub(earlier.host_faults),
             kernel_times: self.kernel_times.as_ref().map(|times| {
                 KernelTime::all_since(times, earlier.kernel_times.as_deref().unwrap_or_default())
@@ -92,6 +96,7 @@ pub(crate) struct Counters {
     pub(crate) undone_rounds: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_home: AtomicU64,
+    pub(crate) pages_kept: AtomicU64,
     /// The times of kernels, if they are taken.
     pub(crate) kernel_times: Option<KernelTimes>,
     /// The faults that the process had taken before.
@@ -124,6 +129,7 @@ impl Counters {
             undone_rounds,
             bytes_in,
             bytes_home,
+            pages_kept,
             kernel_times,
             host_faults_before,
         } = self;
@@ -131,7 +137,7 @@ impl Counters {
         let counted =
             [launches, proved_launches, barriers, rounds, submissions, lends, pages_imported];
         let missed = [faults, undone_rounds];
-        let copied = [transfers, transfer_regions, bytes_in, bytes_home];
+        let copied = [transfers, transfer_regions, bytes_in, bytes_home, pages_kept];
         for counter in counted.into_iter().chain(missed).chain(copied) {
             counter.store(0, Relaxed);
         }
@@ -147,6 +153,7 @@ impl Counters {
             undone_rounds: self.undone_rounds.load(Relaxed),
             bytes_in: self.bytes_in.load(Relaxed),
             bytes_home: self.bytes_home.load(Relaxed),
+            pages_kept: self.pages_kept.load(Relaxed),
             submissions: self.submissions.load(Relaxed),
             transfers: self.transfers.load(Relaxed),
             transfer_regions: self.transfer_regions.load(Relaxed),

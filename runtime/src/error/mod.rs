@@ -75,6 +75,12 @@ pub enum BuildError {
         /// Its value.
         word: String,
     },
+    /// The environment variable `FARPTR_REUSE` names no choice of memory.
+    #[error("FARPTR_REUSE is `{word}`; set it to never or anonymous, or not at all")]
+    UnknownReuse {
+        /// Its value.
+        word: String,
+    },
     /// The process was forked from one that had, or has had, a runtime.
     #[error("{FORKED}")]
     Forked,

@@ -228,7 +228,11 @@ impl fmt::Display for Explanation {
             true => "the driver has 32 bits; kernels compute them themselves, in 64",
         };
         writeln!(f, "offsets     {offsets}")?;
-        writeln!(f, "tier        {}: nothing stays on the device between scopes", self.tier)?;
+        let stays = match self.tier {
+            ResidencyTier::None => "nothing stays on the device between scopes",
+            ResidencyTier::Scoped => "copies of private memory stay on the device between scopes",
+        };
+        writeln!(f, "tier        {}: {stays}", self.tier)?;
         writeln!(
             f,
             "process     nothing watches mappings; lent processes are compared before writes"

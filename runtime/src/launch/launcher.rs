@@ -8,6 +8,7 @@ use super::{
 use crate::{
     VulkanError,
     lend::{areas::ProcessAreas, imports::DeviceImports},
+    residency::kept::Kept,
     vk::{Device, buffer::SharedBuffer, frames::FrameStore},
 };
 use farptr_rewrite::control::SPARE_BYTES;
@@ -22,6 +23,7 @@ pub(crate) struct Launcher {
     imports: Arc<DeviceImports>,
     areas: Arc<ProcessAreas>,
     frames: Arc<FrameStore>,
+    kept: Arc<Kept>,
     device: Arc<Device>,
 }
 
@@ -36,6 +38,7 @@ impl Launcher {
             imports: Arc::default(),
             areas: Arc::default(),
             frames: Arc::new(FrameStore::new(device)),
+            kept: Arc::default(),
             device: Arc::clone(device),
         })
     }
@@ -57,6 +60,11 @@ impl Launcher {
     /// The device memory that scopes take for frames.
     pub(crate) fn frames(&self) -> &Arc<FrameStore> {
         &self.frames
+    }
+
+    /// The copies that scopes have left in it.
+    pub(crate) fn kept(&self) -> &Arc<Kept> {
+        &self.kept
     }
 
     /// Pages of host memory that are imported now; 0 in a child made by `fork`.

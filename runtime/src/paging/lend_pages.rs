@@ -30,6 +30,8 @@ pub(crate) struct LendPages {
     pub(super) written: bool,
     /// Pages that rounds have missed.
     pub(super) missed: usize,
+    /// Pages that were written home, each time.
+    pub(super) written_home: usize,
     /// For each page whose memory is lent at another address too, by its place: the number of that
     /// memory.
     pub(super) aliases: BTreeMap<usize, usize>,
@@ -44,6 +46,27 @@ impl LendPages {
     /// How many pages rounds have missed so far.
     pub(crate) fn missed(&self) -> usize {
         self.missed
+    }
+
+    /// How many pages were written home so far.
+    pub(crate) fn written_home(&self) -> usize {
+        self.written_home
+    }
+
+    /// The places of the pages of some places that the device has, if none of its pages is newer
+    /// than home.
+    pub(crate) fn clean(&self, places: Range<usize>) -> Vec<Range<usize>> {
+        let mut clean: Vec<Range<usize>> = Vec::new();
+        if self.states.count(State::Dirty) > 0 {
+            return clean;
+        }
+        for page in self.states.within(places, State::Read) {
+            match clean.last_mut() {
+                Some(last) if last.end == page => last.end += 1,
+                _ => clean.push(page..page + 1),
+            }
+        }
+        clean
     }
 
     /// The number, in the address space, of its first page.

@@ -84,6 +84,7 @@ impl Pages {
             flat,
             written: false,
             missed: 0,
+            written_home: 0,
             aliases,
         });
         let position = self.lends.len() - 1;
@@ -251,6 +252,17 @@ impl Pages {
             });
         }
         Ok(self.spans(&absent))
+    }
+
+    /// Notes that the device has pages of a new lend already, in their frames and equal to home.
+    pub(crate) fn restore(&mut self, position: usize, pages: &[Range<usize>]) {
+        self.change(position, |lend, table| {
+            let state = if lend.writable { State::Write } else { State::Read };
+            for page in pages.iter().cloned().flatten() {
+                lend.states.set(page, state);
+                table.set(lend.flat, page, Entry::new(lend.frame(page), lend.writable));
+            }
+        });
     }
 
     /// The spans of pages that the device is taken to have, to be copied from home.
@@ -448,6 +460,7 @@ impl Pages {
     pub(crate) fn written_back(&mut self, dirty: &Dirty) {
         for pages in dirty.pages.chunk_by(|a, b| a.lend == b.lend) {
             self.change(pages[0].lend, |lend, _| {
+                lend.written_home += pages.len();
                 pages.iter().for_each(|at| lend.states.set(at.page, State::Write));
             });
         }

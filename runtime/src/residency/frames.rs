@@ -7,6 +7,7 @@
 //! them. Reads of one call share a submission. Each staging block that is full takes one more.
 
 use super::{
+    kept::Kept,
     memory::{Memory, Span},
     queue::{Queue, Queued, STAGING_BYTES},
 };
@@ -34,6 +35,8 @@ const MOST_BYTES: u64 = 1 << 20;
 pub(crate) struct Frames {
     device: Arc<Device>,
     store: Arc<FrameStore>,
+    /// What earlier scopes have left, which gives way.
+    kept: Arc<Kept>,
     /// By address.
     runs: BTreeMap<u64, FrameRun>,
     /// The rest of the run that single pages come from.
@@ -55,10 +58,15 @@ pub(crate) struct Copies<'c> {
 }
 
 impl Frames {
-    pub(crate) fn new(device: &Arc<Device>, store: &Arc<FrameStore>, staged: bool) -> Self {
+    pub(crate) fn new(
+        device: &Arc<Device>,
+        (store, kept): (&Arc<FrameStore>, &Arc<Kept>),
+        staged: bool,
+    ) -> Self {
         Self {
             device: Arc::clone(device),
             store: Arc::clone(store),
+            kept: Arc::clone(kept),
             runs: BTreeMap::new(),
             free: 0..0,
             next_bytes: GRANULE_BYTES,
@@ -70,8 +78,30 @@ impl Frames {
 
     /// Whole pages in one stretch of device-local memory, if the budget and the device have them.
     pub(crate) fn reserve(&mut self, bytes: u64) -> Option<u64> {
-        let run = self.store.take(bytes)?;
-        Some(self.keep(run))
+        let run = self.find(|store| store.take(bytes))?;
+        Some(self.hold(run))
+    }
+
+    /// A run, in the place of what earlier scopes have left if there is no other.
+    fn find(&self, take: impl Fn(&Arc<FrameStore>) -> Option<FrameRun>) -> Option<FrameRun> {
+        loop {
+            match take(&self.store) {
+                None if self.kept.evict() => {}
+                run => return run,
+            }
+        }
+    }
+
+    /// Takes a run over, and returns its address.
+    pub(crate) fn hold(&mut self, run: FrameRun) -> u64 {
+        let address = run.address();
+        self.runs.insert(address, run);
+        address
+    }
+
+    /// Hands over the run at an address, after all copies to and from it.
+    pub(crate) fn hand_over(&mut self, start: u64) -> Option<FrameRun> {
+        self.runs.remove(&start)
     }
 
     /// Gives back what [`reserve`](Self::reserve) returned, after all copies to and from it.
@@ -105,8 +135,8 @@ impl Frames {
         self.next_bytes = (2 * wanted).min(MOST_BYTES);
         let part = self.store.left_bytes() / 4 / PAGE_BYTES * PAGE_BYTES;
         let most = wanted.min(part).max(least);
-        let start = match self.store.take_up_to(least, most) {
-            Some(run) => self.keep(run),
+        let start = match self.find(|store| store.take_up_to(least, most)) {
+            Some(run) => self.hold(run),
             None => self.spill(wanted)?,
         };
         Ok(start..start + self.runs[&start].bytes())
@@ -115,13 +145,7 @@ impl Frames {
     /// Whole pages of memory of the host that the device reads.
     fn spill(&mut self, bytes: u64) -> Result<u64, VulkanError> {
         let block = Block::new(&self.device, bytes, MemoryLocation::GpuToCpu)?;
-        Ok(self.keep(FrameRun::whole(block)))
-    }
-
-    fn keep(&mut self, run: FrameRun) -> u64 {
-        let address = run.address();
-        self.runs.insert(address, run);
-        address
+        Ok(self.hold(FrameRun::whole(block)))
     }
 
     /// Splits spans where a run ends: the next run may begin at the very next address.
@@ -131,7 +155,7 @@ impl Frames {
             let mut done = 0;
             while done < span.bytes {
                 let (home, device) = (span.home + done, span.device + done);
-                let (run, offset) = find(&self.runs, device);
+                let (run, offset) = run_of(&self.runs, device);
                 let bytes = (span.bytes - done).min(run.bytes() - offset as u64);
                 pieces.push(Span { home, device, bytes });
                 done += bytes;
@@ -144,7 +168,7 @@ impl Frames {
     /// commands that read it.
     pub(crate) fn write(&mut self, device: u64, bytes: &[u8]) -> Result<(), VulkanError> {
         let staged = self.staged;
-        let (run, offset) = find_mut(&mut self.runs, device);
+        let (run, offset) = run_of_mut(&mut self.runs, device);
         if let Some(host) = run.host_mut().filter(|_| !staged) {
             host[offset..offset + bytes.len()].copy_from_slice(bytes);
             return Ok(());
@@ -169,7 +193,7 @@ impl Frames {
         let mut transfer = Transfer::default();
         for (staging, step) in self.queue.iter().flat_map(Queue::steps) {
             transfer.step(step.map(|Queued { device, bytes, at }| {
-                let (run, offset) = find(&self.runs, device);
+                let (run, offset) = run_of(&self.runs, device);
                 Region { from: staging.place(at), to: run.place(offset as u64), bytes }
             }));
         }
@@ -216,7 +240,7 @@ impl Frames {
         let staged = self.staged;
         let mut hidden = Vec::new();
         for part in self.pieces(spans) {
-            let (run, offset) = find(&self.runs, part.device);
+            let (run, offset) = run_of(&self.runs, part.device);
             match run.host().filter(|_| run.is_cached() && !staged) {
                 Some(host) => put(part, &host[offset..][..part.bytes as usize]),
                 None => hidden.push(part),
@@ -235,7 +259,7 @@ impl Frames {
             let mut transfer = self.writes();
             let mut at = 0;
             transfer.step(parts.iter().map(|part| {
-                let (run, offset) = find(&self.runs, part.device);
+                let (run, offset) = run_of(&self.runs, part.device);
                 let (from, to) = (run.place(offset as u64), reading.place(at));
                 at += part.bytes;
                 Region { from, to, bytes: part.bytes }
@@ -314,13 +338,13 @@ impl Memory for Copies<'_> {
 }
 
 /// The run that has a device address, and the address's place in it.
-fn find(runs: &BTreeMap<u64, FrameRun>, device: u64) -> (&FrameRun, usize) {
+fn run_of(runs: &BTreeMap<u64, FrameRun>, device: u64) -> (&FrameRun, usize) {
     let (_, run) = runs.range(..=device).next_back().expect("addresses come from these frames");
     (run, place(run, device))
 }
 
-/// As [`find`], for writing.
-fn find_mut(runs: &mut BTreeMap<u64, FrameRun>, device: u64) -> (&mut FrameRun, usize) {
+/// As [`run_of`], for writing.
+fn run_of_mut(runs: &mut BTreeMap<u64, FrameRun>, device: u64) -> (&mut FrameRun, usize) {
     let (_, run) = runs.range_mut(..=device).next_back().expect("addresses come from these frames");
     let place = place(run, device);
     (run, place)

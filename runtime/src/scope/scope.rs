@@ -107,6 +107,7 @@ pub(crate) fn with_scope<'env, R>(
     let result = body(&mut scope)?;
     scope.finish()?;
     scope.bring_home().map_err(LaunchError::from)?;
+    scope.keep();
     Ok(result)
 }
 
@@ -346,6 +347,19 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         match &mut self.view {
             Some(view) => view.bring_home(&mut self.homes),
             None => Ok(()),
+        }
+    }
+}
+
+impl Scope<'_, '_> {
+    /// Leaves copies on the device for later scopes. The results are home, so that an error is no
+    /// failure of this scope: it leaves nothing.
+    fn keep(&mut self) {
+        if let Some(view) = &mut self.view
+            && let Err(error) = view.keep()
+        {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            trace::event!(DEBUG, "no copies are kept", error = error);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod home;
+mod kept;
 mod launches;
 mod placing;
 #[allow(clippy::module_inception, reason = "the type `View` has a file alone")]

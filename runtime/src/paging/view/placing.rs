@@ -98,6 +98,7 @@ impl View {
     fn retire(&mut self, start: VirtAddr) -> Result<(), VulkanError> {
         let Some(bitmap) = self.bitmaps.remove(&start) else { return Ok(()) };
         self.all_placed = 0;
+        self.tracked.remove(&bitmap.lend);
         self.lists.doubt();
         match self.pages.retire(bitmap.lend) {
             Some(frames) => self.frames.release(frames),
@@ -115,10 +116,18 @@ impl View {
         let table = self.frames.allocate(pages * 8)?;
         let bitmap = FaultBitmap::new(self.launcher.device(), range, self.pages.lends().len())?;
         let apart = aliases.is_empty();
-        let frames = if apart { self.frames.reserve(pages * PAGE_BYTES) } else { None };
+        let kept = if apart { self.take_kept(range) } else { None };
+        let frames = match &kept {
+            Some((frames, _)) => Some(*frames),
+            None if apart => self.frames.reserve(pages * PAGE_BYTES),
+            None => None,
+        };
         let lend = self.pages.add(range, segment.writable, frames, table);
         debug_assert_eq!(lend, bitmap.lend, "lends are added behind the others");
         self.pages.set_aliases(lend, aliases);
+        if let Some((_, kept)) = kept {
+            self.restore(lend, kept);
+        }
         self.bitmaps.insert(range.start(), bitmap);
         Ok(())
     }

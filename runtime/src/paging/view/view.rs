@@ -15,7 +15,7 @@ use crate::{
         report::Missing,
         run::Round,
     },
-    residency::frames::Frames,
+    residency::{frames::Frames, stores::Tracked},
     vk::buffer::SharedBuffer,
 };
 use farptr_hmm::{Maps, VaRange, VirtAddr, Vma};
@@ -48,6 +48,8 @@ pub(crate) struct View {
     pub(super) is_changing: bool,
     /// Pages that count as there and were not copied, because the next launch overwrites them.
     pub(super) unfetched: Vec<Missing>,
+    /// The lends that an earlier scope had kept, by position: their pages are tracked.
+    pub(super) tracked: BTreeMap<usize, Tracked>,
 }
 
 impl View {
@@ -69,7 +71,11 @@ impl View {
             log: Round::new_log(device)?,
             channel: launcher.take_channel()?,
             pages: Pages::default(),
-            frames: Frames::new(device, launcher.frames(), config.hooks.staged_copies),
+            frames: Frames::new(
+                device,
+                (launcher.frames(), launcher.kept()),
+                config.hooks.staged_copies,
+            ),
             bitmaps: BTreeMap::new(),
             process: None,
             lists: Lists::default(),
@@ -79,6 +85,7 @@ impl View {
             all_placed: 0,
             is_changing: false,
             unfetched: Vec::new(),
+            tracked: BTreeMap::new(),
             launcher: Arc::clone(launcher),
             config: Arc::clone(config),
         })
