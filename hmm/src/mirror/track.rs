@@ -196,7 +196,10 @@ impl Mirror {
                 Resolution::Done if !is_mapped(block) => {
                     return Err(TrackError::NotAdopted { range });
                 }
-                Resolution::Done if state.sets.armed.insert(block) => return Ok(()),
+                Resolution::Done if state.sets.armed.insert(block) => {
+                    state.sets.dropped.remove(block);
+                    return Ok(());
+                }
                 Resolution::Done => return Err(TrackError::NoRoom { range }),
                 Resolution::Vanished => return Err(TrackError::NotAdopted { range }),
                 Resolution::Retry => {}
@@ -260,11 +263,18 @@ impl Mirror {
     /// The pages of a block that were written, by their places. Nothing is allocated under the
     /// lock.
     fn take_block(&self, range: VaRange, block: VaRange) -> Result<PageSet, TrackError> {
-        let state = self.shared().lock();
+        let mut state = self.shared().lock();
         if !state.sets.armed.contains(block) {
             return Err(TrackError::NotProtected { range });
         }
         let mut written = PageSet::default();
+        // Not every kernel that tracks stores tells of holes whose page tables went with them.
+        let mut rest = block;
+        while let Some(dropped) = state.sets.dropped.first_in(rest) {
+            insert_between(&mut written, block, dropped.start(), dropped.end());
+            rest = VaRange::new(dropped.end(), block.end()).unwrap_or_default();
+        }
+        state.sets.dropped.remove(block);
         let mut away = block;
         for part in AtHome::new(&state, block) {
             insert_between(&mut written, block, away.start(), part.start());
