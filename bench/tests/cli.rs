@@ -299,6 +299,11 @@ fn cold_variants_are_verified() {
 }
 
 #[test]
+fn scopes_on_the_same_memory_are_verified() {
+    check_checked("reuse-saxpy", &["one-scope", "scopes-kept", "scopes"]);
+}
+
+#[test]
 fn programs_are_verified() {
     for case in ["cg", "bfs"] {
         let variants = ["ash-imported", "mirrored-import", "mirrored-copy", "checked-direct"];

@@ -122,9 +122,11 @@ impl fmt::Display for ChosenBacking {
 /// the device until another scope needs it, or the runtime is dropped.
 ///
 /// To find out about stores has a price: the first store to each page after a scope takes some
-/// microseconds longer. So lends are left alone whose pages are mostly stored to between scopes, or
-/// mostly written by kernels, and those of fewer than 16 pages. The pages that a lend shares with
-/// other data come anew in each scope.
+/// microseconds longer. So lends are left alone of which more than one page in eight is stored to
+/// between scopes or written by kernels, those of which a scope used less than one page in eight,
+/// and those of fewer than 16 pages. The pages that a lend shares with other data come anew in each
+/// scope. Threads that unmap memory next to such lends, as an allocator may, wait for a thread of
+/// farptr's, and no `userfaultfd` of the program can watch that memory.
 ///
 /// # Examples
 ///

@@ -151,8 +151,9 @@ impl RuntimeBuilder {
 
     /// Says of which memory copies stay on the device from scope to scope.
     ///
-    /// Without it the environment variable `FARPTR_REUSE` decides: never or anonymous. Without that
-    /// it is [`Reuse::Never`].
+    /// Without it the environment variable `FARPTR_REUSE` decides: never or anonymous; whoever sets
+    /// it makes the promise of [`Reuse::Anonymous`] for the program. Without that it is
+    /// [`Reuse::Never`].
     pub fn reuse(mut self, reuse: Reuse) -> Self {
         self.reuse = Some(reuse);
         self
@@ -435,7 +436,9 @@ impl RuntimeBuilder {
             assumes_stopped: self.assumes_stopped,
             hooks: self.hooks,
         });
-        prove(launcher, &config, probe)?;
+        // What the proof has lent is of no use to scopes.
+        let alone = Arc::new(Config { reuse: Reuse::Never, ..Config::clone(&config) });
+        prove(launcher, &alone, probe)?;
         let proof = format!("a rewritten kernel followed {} host pointers{why}", proof::LINKS);
         Ok((config, proof))
     }

@@ -150,6 +150,86 @@ fn lends_that_the_host_rewrites_are_left_alone() {
     println!("pages in: {kept}");
 }
 
+/// Buffers that swap their roles are written at home by each second scope.
+#[test]
+fn lends_that_swap_their_roles_are_left_alone() {
+    let Some(runtime) = keeping(copying()) else { return };
+    let (mut x, mut y) = (mapped(64), mapped(64));
+    words(&mut x).fill(1.0);
+    let mut kept = 0;
+    let (mut model_x, mut model_y) = (1.0f32, 0.0f32);
+    for _ in 0..14 {
+        kept += add(&runtime, words(&mut x), words(&mut y)).pages_kept;
+        model_y += model_x;
+        kept += add(&runtime, words(&mut y), words(&mut x)).pages_kept;
+        model_x += model_y;
+        assert!(words(&mut x).iter().all(|&x| x == model_x));
+        assert!(words(&mut y).iter().all(|&y| y == model_y));
+    }
+    assert_eq!(kept, 128, "each of them once");
+}
+
+/// To track a lend costs as much as it is long.
+#[test]
+fn lends_of_which_little_is_there_are_left_alone() {
+    let Some(runtime) = keeping(copying()) else { return };
+    let kernel = runtime.kernel::<affine::Kernel>().unwrap();
+    let mut y = mapped(512);
+    for _ in 0..3 {
+        let before = runtime.stats();
+        let launched = runtime.scope(|s| {
+            let y = s.lend_mut(words(&mut y))?;
+            s.launch(&kernel, Grid::cover(9), affine::Args { y: y.ptr(), n: 9, a: 1.0, c: 1.0 })?;
+            Ok(())
+        });
+        launched.unwrap();
+        let counted = runtime.stats().since(&before);
+        assert_eq!((counted.bytes_in, counted.pages_kept), (PAGE_BYTES, 0));
+    }
+    assert_eq!(words(&mut y)[8..10], [3.0, 0.0]);
+}
+
+/// A lend comes back with the permissions that its pages had, so only what is written goes home.
+#[test]
+fn a_page_that_is_written_takes_no_other_home() {
+    let Some(runtime) = keeping(copying()) else { return };
+    let copy = runtime.kernel::<saxpy::Kernel>().unwrap();
+    let increment = runtime.kernel::<affine::Kernel>().unwrap();
+    let (mut x, mut y) = (mapped(64), mapped(64));
+    let mut kept = Vec::new();
+    for scope in 1..=4u8 {
+        words(&mut y).fill(0.0);
+        let before = runtime.stats();
+        let launched = runtime.scope(|s| {
+            let (x, y) = (s.lend_mut(words(&mut x))?.ptr(), s.lend_mut(words(&mut y))?.ptr());
+            let n = u32::try_from(60 * PAGE)?;
+            let args = saxpy::Args { x: x.into(), y, n, a: 1.0 };
+            s.launch(&copy, Grid::cover(60 * PAGE), args)?;
+            s.launch(&increment, Grid::cover(9), affine::Args { y: x, n: 9, a: 1.0, c: 1.0 })?;
+            Ok(())
+        });
+        launched.unwrap();
+        let counted = runtime.stats().since(&before);
+        assert_eq!(counted.bytes_home, 61 * PAGE_BYTES, "scope {scope}");
+        kept.push(counted.pages_kept);
+        assert_eq!(words(&mut x)[8..10], [f32::from(scope), 0.0]);
+        assert_eq!(words(&mut y)[8..10], [f32::from(scope) - 1.0, 0.0]);
+    }
+    // The page that came home was stored to.
+    assert_eq!(kept, [0, 60, 59, 59]);
+}
+
+#[test]
+fn a_part_of_a_lend_that_is_kept_is_kept_in_its_place() {
+    let Some(runtime) = keeping(copying()) else { return };
+    let (mut x, mut y) = (mapped(64), mapped(64));
+    let (x, y) = (words(&mut x), words(&mut y));
+    add(&runtime, x, y);
+    let part = 0..32 * PAGE;
+    let kept = [0; 3].map(|_| add(&runtime, &x[part.clone()], &mut y[part.clone()]).pages_kept);
+    assert_eq!(kept, [0, 32, 32]);
+}
+
 /// What is kept gives way to scopes that need the memory.
 #[test]
 fn kept_copies_give_way() {

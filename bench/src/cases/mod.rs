@@ -12,6 +12,7 @@ mod growth;
 mod hmm;
 mod launch;
 mod launch_batch;
+mod reuse_saxpy;
 mod saxpy;
 mod warm;
 
@@ -33,6 +34,7 @@ const CASES: &[&dyn Case] = &[
     &Warm::<warm::Gather>::CASE,
     &cold_saxpy::ColdSaxpy,
     &cold_sparse::ColdSparse,
+    &reuse_saxpy::ReuseSaxpy,
     &cg::Cg,
     &bfs::Bfs,
     &first_use::FirstUse,

@@ -5,7 +5,7 @@ use super::{
     states::{State, States},
     table::Flat,
 };
-use crate::residency::memory::Span;
+use crate::residency::{kept::Present, memory::Span};
 use farptr_hmm::VaRange;
 use std::{collections::BTreeMap, ops::Range};
 
@@ -53,17 +53,19 @@ impl LendPages {
         self.written_home
     }
 
-    /// The places of the pages of some places that the device has, if none of its pages is newer
-    /// than home.
-    pub(crate) fn clean(&self, places: Range<usize>) -> Vec<Range<usize>> {
-        let mut clean: Vec<Range<usize>> = Vec::new();
+    /// Those of some places whose pages the device has, and none if one of its pages is newer than
+    /// home.
+    pub(crate) fn clean(&self, places: Range<usize>) -> Present {
+        let mut clean = Present::default();
         if self.states.count(State::Dirty) > 0 {
             return clean;
         }
         for page in self.states.within(places, State::Read) {
-            match clean.last_mut() {
+            let may_write = self.states.at(page) == State::Write;
+            let of_state = if may_write { &mut clean.write } else { &mut clean.read };
+            match of_state.last_mut() {
                 Some(last) if last.end == page => last.end += 1,
-                _ => clean.push(page..page + 1),
+                _ => of_state.push(page..page + 1),
             }
         }
         clean

@@ -12,7 +12,10 @@ use super::{
     states::{PRESENT, State, States},
     table::{Entry, Table},
 };
-use crate::{residency::memory::Span, stats::step};
+use crate::{
+    residency::{kept::Present, memory::Span},
+    stats::step,
+};
 use farptr_hmm::VaRange;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -255,12 +258,14 @@ impl Pages {
     }
 
     /// Notes that the device has pages of a new lend already, in their frames and equal to home.
-    pub(crate) fn restore(&mut self, position: usize, pages: &[Range<usize>]) {
+    pub(crate) fn restore(&mut self, position: usize, present: &Present) {
         self.change(position, |lend, table| {
-            let state = if lend.writable { State::Write } else { State::Read };
-            for page in pages.iter().cloned().flatten() {
-                lend.states.set(page, state);
-                table.set(lend.flat, page, Entry::new(lend.frame(page), lend.writable));
+            for (places, write) in [(&present.read, false), (&present.write, lend.writable)] {
+                let state = if write { State::Write } else { State::Read };
+                for page in places.iter().cloned().flatten() {
+                    lend.states.set(page, state);
+                    table.set(lend.flat, page, Entry::new(lend.frame(page), write));
+                }
             }
         });
     }

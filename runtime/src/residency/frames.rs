@@ -78,16 +78,25 @@ impl Frames {
 
     /// Whole pages in one stretch of device-local memory, if the budget and the device have them.
     pub(crate) fn reserve(&mut self, bytes: u64) -> Option<u64> {
-        let run = self.find(|store| store.take(bytes))?;
+        let run = self.find(bytes, |store| store.take(bytes))?;
         Some(self.hold(run))
     }
 
-    /// A run, in the place of what earlier scopes have left if there is no other.
-    fn find(&self, take: impl Fn(&Arc<FrameStore>) -> Option<FrameRun>) -> Option<FrameRun> {
+    /// A run, in the place of what earlier scopes have left if there is no other: the oldest of it
+    /// gives way, as long as that makes room at once.
+    fn find(
+        &self,
+        bytes: u64,
+        take: impl Fn(&Arc<FrameStore>) -> Option<FrameRun>,
+    ) -> Option<FrameRun> {
         loop {
-            match take(&self.store) {
-                None if self.kept.evict() => {}
-                run => return run,
+            if let Some(run) = take(&self.store) {
+                return Some(run);
+            }
+            let left = self.store.left_bytes();
+            let may_fit = bytes <= self.device.budget().limit().bytes();
+            if !may_fit || !self.kept.evict() || self.store.left_bytes() <= left {
+                return None;
             }
         }
     }
@@ -135,7 +144,7 @@ impl Frames {
         self.next_bytes = (2 * wanted).min(MOST_BYTES);
         let part = self.store.left_bytes() / 4 / PAGE_BYTES * PAGE_BYTES;
         let most = wanted.min(part).max(least);
-        let start = match self.find(|store| store.take_up_to(least, most)) {
+        let start = match self.find(least, |store| store.take_up_to(least, most)) {
             Some(run) => self.hold(run),
             None => self.spill(wanted)?,
         };

@@ -3,6 +3,7 @@
 use super::stores::{Stores, Tracked};
 use crate::vk::frames::FrameRun;
 use farptr_hmm::VaRange;
+use farptr_rewrite::control::PAGE_BYTES;
 use std::{
     collections::BTreeMap,
     ops::Range,
@@ -10,9 +11,9 @@ use std::{
 };
 
 /// One stored page in so many of a lend costs the host as much as a copy of the lend.
-const BREAK_EVEN: usize = 8;
-/// For how many scopes a lend is not kept, after the host has stored to more of it than that. Twice
-/// as many the next time, up to the most.
+pub(crate) const BREAK_EVEN: usize = 8;
+/// For how many scopes a lend is not kept, after that has cost more than it saved. Twice as many
+/// the next time, up to the most.
 const PAUSE: u32 = 16;
 const MOST_PAUSE: u32 = 1 << 10;
 /// How many lends are remembered.
@@ -23,9 +24,42 @@ pub(crate) struct KeptLend {
     pub(crate) range: VaRange,
     /// A frame for each page of the lend.
     pub(crate) run: FrameRun,
-    /// The places of the pages whose frames had the bytes of home when the lend was kept.
-    pub(crate) present: Vec<Range<usize>>,
+    pub(crate) present: Present,
     pub(crate) tracked: Tracked,
+}
+
+/// The places of the pages of a lend whose frames have the bytes of home.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Present {
+    /// Those that the device may only read.
+    pub(crate) read: Vec<Range<usize>>,
+    /// Those that it may write, too.
+    pub(crate) write: Vec<Range<usize>>,
+}
+
+impl Present {
+    /// How many pages there are.
+    pub(crate) fn count(&self) -> usize {
+        self.read.iter().chain(&self.write).map(Range::len).sum()
+    }
+
+    /// Without pages that ranges touch, which are in order. The first place has a page's number.
+    fn without(&self, ranges: &[VaRange], first: u64) -> Self {
+        let [read, write] = [&self.read, &self.write].map(|places| without(places, ranges, first));
+        Self { read, write }
+    }
+}
+
+/// What came of keeping a lend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Most of it was used again.
+    Used,
+    /// So much of it was stored to that it has cost more than it saved.
+    Stored,
+    /// None of it could be used: its memory was mapped anew, or somebody else tracks some of it.
+    /// The first time may be chance.
+    Lost,
 }
 
 /// Lends that scopes have left on a device.
@@ -65,23 +99,33 @@ impl Kept {
         let start = range.start().get();
         let same = |slot: &&mut Slot| slot.end == range.end().get();
         let mut kept = self.lock().by_start.get_mut(&start).filter(same)?.kept.take()?;
-        let stored = Stores::of_process()?.stored(&kept.tracked)?;
-        let before = count(&kept.present);
-        let first = start >> farptr_rewrite::control::PAGE_BYTES.trailing_zeros();
-        kept.present = without(&kept.present, &stored, first);
-        let lost = before - count(&kept.present);
-        let mut slots = self.lock();
-        if let Some(slot) = slots.by_start.get_mut(&start) {
-            slot.note(lost * BREAK_EVEN > before);
-        }
+        let before = kept.present.count();
+        let stored = Stores::of_process().and_then(|stores| stores.stored(&kept.tracked));
+        let Some(stored) = stored else {
+            self.note(range, Outcome::Lost);
+            return None;
+        };
+        kept.present = kept.present.without(&stored, start / PAGE_BYTES);
+        let lost = before - kept.present.count();
+        let outcome = if lost * BREAK_EVEN > before { Outcome::Stored } else { Outcome::Used };
+        self.note(range, outcome);
         Some(kept)
+    }
+
+    /// Notes what came of keeping a lend.
+    pub(crate) fn note(&self, range: VaRange, outcome: Outcome) {
+        if let Some(slot) = self.lock().by_start.get_mut(&range.start().get()) {
+            slot.note(outcome);
+        }
     }
 
     /// Whether a lend is worth to be kept now. Each call counts as one scope.
     pub(crate) fn wants(&self, range: VaRange) -> bool {
         let mut slots = self.lock();
         let Some(slot) = slots.by_start.get_mut(&range.start().get()) else { return true };
-        let wants = slot.pause == 0 && slot.kept.is_none();
+        // Another scope may have kept the same lend meanwhile.
+        let is_there = slot.kept.is_some() && slot.end == range.end().get();
+        let wants = slot.pause == 0 && !is_there;
         slot.pause = slot.pause.saturating_sub(1);
         wants
     }
@@ -90,11 +134,10 @@ impl Kept {
     pub(crate) fn put(&self, lend: KeptLend) {
         let (start, end) = (lend.range.start().get(), lend.range.end().get());
         let mut slots = self.lock();
-        let forgotten = if slots.by_start.len() < ROOM || slots.by_start.contains_key(&start) {
-            BTreeMap::new()
-        } else {
-            std::mem::take(&mut slots.by_start)
-        };
+        let is_full = slots.by_start.len() >= ROOM && !slots.by_start.contains_key(&start);
+        let oldest = slots.by_start.iter().min_by_key(|(_, slot)| slot.at);
+        let oldest = oldest.map(|(&start, _)| start).filter(|_| is_full);
+        let forgotten = oldest.and_then(|start| slots.by_start.remove(&start));
         slots.clock += 1;
         let at = slots.clock;
         let slot = slots.by_start.entry(start).or_default();
@@ -115,30 +158,26 @@ impl Kept {
 }
 
 impl Slot {
-    /// Notes whether keeping the lend has cost more than it saved.
-    fn note(&mut self, was_dear: bool) {
-        if was_dear {
-            self.pause = self.next_pause.max(PAUSE);
-            self.next_pause = (2 * self.pause).min(MOST_PAUSE);
-        } else {
-            self.next_pause = 0;
-        }
+    fn note(&mut self, outcome: Outcome) {
+        self.pause = match outcome {
+            Outcome::Used => 0,
+            Outcome::Lost => self.next_pause,
+            Outcome::Stored => self.next_pause.max(PAUSE),
+        };
+        self.next_pause = match outcome {
+            Outcome::Used => 0,
+            Outcome::Lost | Outcome::Stored => (2 * self.pause).clamp(1, MOST_PAUSE),
+        };
     }
-}
-
-/// How many places there are.
-pub(crate) fn count(places: &[Range<usize>]) -> usize {
-    places.iter().map(Range::len).sum()
 }
 
 /// Places of pages, the first of which has a number, without those that ranges touch. Both are in
 /// order.
 fn without(places: &[Range<usize>], ranges: &[VaRange], first: u64) -> Vec<Range<usize>> {
-    let page_bytes = farptr_rewrite::control::PAGE_BYTES;
     let place = |page: u64| usize::try_from(page.saturating_sub(first)).unwrap_or(usize::MAX);
     let gone = |range: &VaRange| {
         let (start, end) = (range.start().get(), range.end().get());
-        place(start / page_bytes)..place(end.div_ceil(page_bytes))
+        place(start / PAGE_BYTES)..place(end.div_ceil(PAGE_BYTES))
     };
     let mut left = Vec::new();
     for places in places {
@@ -192,15 +231,14 @@ mod tests {
     #[test]
     fn a_lend_that_the_host_stores_to_is_left_alone_for_longer_each_time() {
         let mut slot = Slot::default();
-        let pauses: Vec<u32> = (0..8)
-            .map(|_| {
-                slot.note(true);
+        let mut pauses = |outcome| {
+            [0; 8].map(|_| {
+                slot.note(outcome);
                 slot.pause
             })
-            .collect();
-        assert_eq!(pauses, [16, 32, 64, 128, 256, 512, 1024, 1024]);
-        slot.note(false);
-        slot.note(true);
-        assert_eq!(slot.pause, 16);
+        };
+        assert_eq!(pauses(Outcome::Stored), [16, 32, 64, 128, 256, 512, 1024, 1024]);
+        assert_eq!(pauses(Outcome::Used), [0; 8]);
+        assert_eq!(pauses(Outcome::Lost), [0, 1, 2, 4, 8, 16, 32, 64]);
     }
 }

@@ -53,8 +53,11 @@ impl Stores {
         // Held to the end: whoever asks for the pages of a range meanwhile gets no answer.
         let mut ranges = self.lock();
         let number = ranges.insert(range);
+        let tracked = Tracked { range, number };
         let done = self.mirror.adopt(range).and_then(|()| self.mirror.protect(range));
-        done.ok().map(|()| Tracked { range, number })
+        drop(ranges);
+        // What is dropped takes the lock.
+        done.ok().map(|()| tracked)
     }
 
     /// The pages that were stored to since the range was tracked or since the last answer. `None`
@@ -65,6 +68,15 @@ impl Stores {
             return None;
         }
         self.mirror.take_written(tracked.range).ok()
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        // In a child made by `fork` a thread that did not come along may hold the lock.
+        if let Some(stores) = Stores::of_process().filter(|stores| !stores.mirror.is_inherited()) {
+            stores.lock().remove(self);
+        }
     }
 }
 
@@ -81,6 +93,13 @@ impl Ranges {
         self.count += 1;
         self.by_start.insert(start, (end, self.count));
         self.count
+    }
+
+    /// Takes a range out, if it is still tracked for its holder.
+    fn remove(&mut self, tracked: &Tracked) {
+        if self.has(tracked) {
+            self.by_start.remove(&tracked.range.start().get());
+        }
     }
 
     /// Whether a range is still tracked for its holder.

@@ -46,6 +46,20 @@ fn scopes_use_the_memory_of_those_before() {
     }
 }
 
+/// The table of a lend does not hold on to a block that would have to give way to its frames.
+#[test]
+fn a_larger_lend_has_its_frames_in_one_run() {
+    let Some(runtime) = common::build(copying().device_budget(12 * MIB)) else { return };
+    for mib in [4, 9] {
+        let mut y = vec![1.0f32; mib << 18];
+        let before = runtime.stats();
+        add_one(&runtime, &mut y);
+        let counted = runtime.stats().since(&before);
+        assert_eq!((counted.rounds, counted.faults), (1, 0), "{mib} MiB");
+        assert!(y.iter().all(|&y| y == 2.0));
+    }
+}
+
 #[test]
 fn blocks_that_nobody_uses_make_room_for_larger_ones() {
     let Some(runtime) = common::build(copying().device_budget(3 * MIB)) else { return };

@@ -134,10 +134,13 @@ impl FrameStore {
         free + self.device.budget().left() / PAGE_BYTES * PAGE_BYTES
     }
 
-    /// A run in a block that is there. The smallest free part of the first block with room gets it.
+    /// A run in a block that is there: in the smallest one with room, so that large ones become
+    /// free for large runs.
     fn fit(self: &Arc<Self>, bytes: u64) -> Option<FrameRun> {
         let mut blocks = self.lock();
-        blocks.iter_mut().find_map(|(&start, Parted { block, free })| {
+        let mut by_size: Vec<_> = blocks.iter_mut().collect();
+        by_size.sort_by_key(|(_, parted)| parted.bytes());
+        by_size.into_iter().find_map(|(&start, Parted { block, free })| {
             let addresses = free.allocate_range(bytes).ok()?;
             let store = Arc::downgrade(self);
             let returned = Returned { store, block: start, addresses: addresses.clone() };

@@ -5,23 +5,18 @@ use crate::{
     VulkanError,
     paging::PAGE_BYTES,
     residency::{
-        kept::{KeptLend, count},
+        kept::{BREAK_EVEN, KeptLend, Outcome, Present},
         stores::{Stores, Tracked},
     },
     stats::Counters,
 };
 use farptr_hmm::{PageSize, VaRange};
-use std::ops::Range;
-
 /// Pages of the smallest lend that is kept.
 const LEAST_PAGES: usize = 16;
-/// A lend of which more than one page in so many was written home is not kept: each store to a
-/// tracked page costs the host as much as several copies of it.
-const WRITTEN_PART: usize = 8;
 
 /// What an earlier scope has left of a lend.
 pub(super) struct Left {
-    present: Vec<Range<usize>>,
+    present: Present,
     tracked: Tracked,
 }
 
@@ -40,7 +35,7 @@ impl View {
         self.pages.restore(lend, &present);
         self.tracked.insert(lend, tracked);
         let counters = &self.launcher.device().counters;
-        Counters::add(&counters.pages_kept, count(&present) as u64);
+        Counters::add(&counters.pages_kept, present.count() as u64);
     }
 
     /// Leaves copies on the device for later scopes, at the end of this one: nothing is running,
@@ -66,16 +61,21 @@ impl View {
     /// A lend as it is kept, if it is worth it.
     fn keep_lend(&mut self, position: usize) -> Option<KeptLend> {
         let lend = &self.pages.lends()[position];
-        let (range, frames) = (lend.range(), lend.run_start()?);
-        let pages = lend.pages();
-        if pages < LEAST_PAGES || lend.written_home() * WRITTEN_PART > pages {
+        let (range, frames, pages) = (lend.range(), lend.run_start()?, lend.pages());
+        if lend.written_home() * BREAK_EVEN > pages {
+            if self.tracked.contains_key(&position) {
+                // The copies home were stores to tracked pages.
+                self.launcher.kept().note(range, Outcome::Stored);
+            }
             return None;
         }
         // The bytes beside a lend are others', so the pages that it shares with them are not kept.
         let whole = range.whole_pages(PageSize::host());
         let place = |at: u64| (at / PAGE_BYTES - lend.first_page()) as usize;
         let present = lend.clean(place(whole.start().get())..place(whole.end().get()));
-        if present.is_empty() || !self.is_private(range) || !self.launcher.kept().wants(range) {
+        // To track a lend costs as much as it is long.
+        let is_there = pages >= LEAST_PAGES && present.count() * BREAK_EVEN >= pages;
+        if !is_there || !self.launcher.kept().wants(range) || !self.is_private(range) {
             return None;
         }
         let tracked = match self.tracked.remove(&position) {

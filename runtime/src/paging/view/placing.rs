@@ -113,7 +113,6 @@ impl View {
         let areas = if self.pages.has_aliases() { self.areas_of(range) } else { Vec::new() };
         let aliases = self.pages.shared.aliases(range, &areas);
         let pages = pages_of(range) as u64;
-        let table = self.frames.allocate(pages * 8)?;
         let bitmap = FaultBitmap::new(self.launcher.device(), range, self.pages.lends().len())?;
         let apart = aliases.is_empty();
         let kept = if apart { self.take_kept(range) } else { None };
@@ -122,6 +121,8 @@ impl View {
             None if apart => self.frames.reserve(pages * PAGE_BYTES),
             None => None,
         };
+        // Behind the run: a table must not lie in the block that would have to give way to it.
+        let table = self.frames.allocate(pages * 8)?;
         let lend = self.pages.add(range, segment.writable, frames, table);
         debug_assert_eq!(lend, bitmap.lend, "lends are added behind the others");
         self.pages.set_aliases(lend, aliases);
