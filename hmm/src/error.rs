@@ -134,6 +134,24 @@ pub enum PagemapError {
     },
 }
 
+/// A failure to map memory as an [`OwnMapping`](crate::OwnMapping).
+#[derive(Error)]
+#[non_exhaustive]
+pub enum MapError {
+    /// The system has no addresses, no mapping or no memory left for the process.
+    #[error(
+        "cannot map {len_bytes} bytes of memory; free some, or raise the limit that is reached: \
+         of addresses (ulimit -v), of mappings (sysctl vm.max_map_count), of memory \
+         (vm.overcommit_memory)"
+    )]
+    Refused {
+        /// The length asked for.
+        len_bytes: usize,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+}
+
 /// A failure to register for invalidations with [`Notifiers`](crate::Notifiers).
 #[derive(Error, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -262,6 +280,7 @@ debug_in_words!(
     MapsError,
     ParseMapsError,
     PagemapError,
+    MapError,
     RegisterError,
     HostError,
     FaultError,

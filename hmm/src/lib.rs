@@ -18,7 +18,8 @@
 //! - *How many page faults did that cost?* [`fault_counts`] reads the process's counters.
 //!
 //! Memory whose mapping may change at any time is copied by [`read_bytes`] and [`write_bytes`]: a
-//! page that is not there is an error, not a signal.
+//! page that is not there is an error, not a signal. Memory that shares neither page nor area with
+//! anything else is an [`OwnMapping`].
 //!
 //! Under them lie the address types [`VirtAddr`], [`PageSize`], [`PageNumber`], [`PageCount`] and
 //! [`VaRange`]: units that do not mix, with checked arithmetic.
@@ -76,7 +77,8 @@ pub use device::{DeviceError, DeviceRun, Hold, Owner};
 #[cfg(feature = "dmirror")]
 pub use dmirror::{Code, CoherentMemory, Dmirror, DmirrorError, Reply};
 pub use error::{
-    FaultCountsError, FaultError, HostError, MapsError, PagemapError, ParseMapsError, RegisterError,
+    FaultCountsError, FaultError, HostError, MapError, MapsError, PagemapError, ParseMapsError,
+    RegisterError,
 };
 pub use host::residency::{PageState, Residency, ResidencyRun};
 pub use host::vma::{Device, Vma, VmaFlags, parse_maps};
@@ -98,6 +100,7 @@ pub use sys::dirty::{DirtyError, DirtyTracker};
 pub use sys::lease::Lease;
 pub use sys::maps::{Maps, MapsSource};
 pub use sys::memory::Memory;
+pub use sys::own_mapping::OwnMapping;
 pub use sys::pagemap::{Pagemap, PagemapSource};
 pub use sys::rusage::{FaultCounts, fault_counts};
 pub use sys::signals::file_limit_as_error;

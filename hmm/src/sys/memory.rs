@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 
 use memmap2::{MmapMut, MmapRaw};
 
+use super::own_mapping::OwnMapping;
 use crate::addr::{PageSize, VaRange};
 
 /// Knowledge of memory beyond its addresses.
@@ -28,8 +29,8 @@ pub(crate) enum Known {
 ///   thread may need while it moves them, see [`Skip::Needed`].
 /// - A slice: its whole pages belong to one buffer alone. It goes to devices that are
 ///   self-contained.
-/// - A mapping of `memmap2`, or [`Memory::own_mapping`]: no allocator has a part in it. It goes to
-///   every device.
+/// - A mapping of `memmap2`, an [`OwnMapping`], or [`Memory::own_mapping`]: no allocator has a part
+///   in it. It goes to every device.
 ///
 /// [self-contained]: crate::DeviceMemory::is_self_contained
 /// [`Skip::Needed`]: crate::Skip::Needed
@@ -122,5 +123,12 @@ impl<'a> From<&'a MmapRaw> for Memory<'a> {
         let start = crate::VirtAddr::from_ptr(map.as_ptr());
         let range = VaRange::from_len(start, map.len() as u64).unwrap_or_default();
         Memory::new(range.pages_covering(PageSize::host()), Known::Mapping)
+    }
+}
+
+/// The pages of the mapping.
+impl<'a> From<&'a OwnMapping> for Memory<'a> {
+    fn from(mapping: &'a OwnMapping) -> Self {
+        Memory::new(mapping.range(), Known::Mapping)
     }
 }

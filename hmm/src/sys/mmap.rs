@@ -11,7 +11,9 @@ use std::io;
 use std::ptr::{self, NonNull};
 
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munlock, munmap};
+use rustix::mm::{
+    Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munlock, munmap,
+};
 use thiserror::Error;
 
 use crate::addr::{PageSize, VaRange, VirtAddr};
@@ -92,7 +94,16 @@ impl Mapping {
 
     fn map(len: usize) -> rustix::io::Result<Self> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        Self::map_as(len, access, MapFlags::PRIVATE | MapFlags::NORESERVE)
+    }
+
+    /// Takes addresses that nobody may touch until [`allow_access`](Self::allow_access): the kernel
+    /// counts no memory for them.
+    pub(super) fn reserve(len: usize) -> rustix::io::Result<Self> {
+        Self::map_as(len, ProtFlags::empty(), MapFlags::PRIVATE)
+    }
+
+    fn map_as(len: usize, access: ProtFlags, flags: MapFlags) -> rustix::io::Result<Self> {
         // SAFETY: Without a fixed place the kernel maps memory where there is none.
         let base = unsafe { mmap_anonymous(ptr::null_mut(), len, access, flags) }?;
         let base = NonNull::new(base).ok_or(Errno::NOMEM)?;
@@ -100,14 +111,31 @@ impl Mapping {
     }
 
     /// Gives back what lies before the first aligned address and past the length from there on.
-    fn trim(mut self, len_bytes: u64, align: PageSize) -> rustix::io::Result<Self> {
-        let range = self.range();
-        let start = range.start().align_up(align).ok_or(Errno::NOMEM)?;
-        let head = start.offset_from(range.start()).unwrap_or(0);
+    fn trim(self, len_bytes: u64, align: PageSize) -> rustix::io::Result<Self> {
+        let start = self.range().start().align_up(align);
+        let kept = start.and_then(|start| VaRange::from_len(start, len_bytes));
+        self.trim_to(kept.ok_or(Errno::NOMEM)?)
+    }
+
+    /// Gives back the pages outside of a page-aligned range, which is a part of the mapping.
+    pub(super) fn trim_to(mut self, kept: VaRange) -> rustix::io::Result<Self> {
+        let head = kept.start().offset_from(self.range().start()).unwrap_or(0);
         self.split_front(head)?;
-        let tail = self.range().len_bytes().saturating_sub(len_bytes);
+        let tail = self.range().len_bytes().saturating_sub(kept.len_bytes());
         self.split_back(tail)?;
         Ok(self)
+    }
+
+    /// Makes the pages of a part of the mapping readable and writable. The kernel counts memory for
+    /// them from here on.
+    pub(super) fn allow_access(&self, part: VaRange) -> rustix::io::Result<()> {
+        if !self.range().contains_range(&part) {
+            return Err(Errno::INVAL);
+        }
+        let len = usize::try_from(part.len_bytes()).map_err(|_| Errno::NOMEM)?;
+        let access = MprotectFlags::READ | MprotectFlags::WRITE;
+        // SAFETY: The range is a part of this mapping, and its content does not change.
+        unsafe { mprotect(part.start().as_mut_ptr(), len, access) }
     }
 
     fn split_front(&mut self, bytes: u64) -> rustix::io::Result<()> {
@@ -140,7 +168,7 @@ impl Mapping {
 
     /// Tells the kernel about huge pages. A kernel without huge pages does not know the advice, and
     /// then needs none.
-    fn prefer(&self, huge: HugePages) {
+    pub(super) fn prefer(&self, huge: HugePages) {
         let advice = match huge {
             HugePages::Prefer => Advice::LinuxHugepage,
             HugePages::Never => Advice::LinuxNoHugepage,

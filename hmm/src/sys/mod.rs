@@ -23,6 +23,7 @@ pub(crate) mod maps;
 pub(crate) mod memory;
 pub(crate) mod mmap;
 pub(crate) mod needed;
+pub(crate) mod own_mapping;
 pub(crate) mod owned;
 pub(crate) mod pagemap;
 pub(crate) mod populate;
