@@ -131,6 +131,7 @@
 extern crate self as farptr;
 
 mod access;
+mod array;
 mod builder;
 mod config;
 mod error;
@@ -157,7 +158,9 @@ mod trace;
 mod vk;
 
 pub use access::{AccessMode, Backing, ChosenBacking, ProvedAccess, ResidencyTier, Reuse};
+pub use array::Array;
 pub use builder::RuntimeBuilder;
+pub use error::array::ArrayError;
 pub use error::fault::{Argument, Fault, FaultReason, Nearest};
 pub use error::launch::LaunchError;
 pub use error::vulkan::VulkanError;

@@ -15,7 +15,7 @@ mod common;
 
 use farptr::shaders::affine;
 use farptr::{
-    BuildError, Error, Grid, KernelError, LaunchError, LendError, Runtime, RuntimeBuilder,
+    Array, BuildError, Error, Grid, KernelError, LaunchError, LendError, Runtime, RuntimeBuilder,
 };
 use std::process::{Command, ExitCode};
 
@@ -25,8 +25,9 @@ const CASE: &str = "FARPTR_TEST_CASE";
 const PATIENCE: u32 = 60;
 
 /// The child's work, and when it is forked.
-const CASES: [&str; 6] = [
+const CASES: [&str; 7] = [
     "the child returns",
+    "the child uses arrays",
     "the child returns from a scope",
     "the child is refused",
     "the child starts a program",
@@ -130,8 +131,10 @@ fn run(case: &str) -> ExitCode {
 fn with_a_runtime(case: &str) -> ExitCode {
     let runtime = builder().build().unwrap();
     compute(&runtime);
-    if case == "the child returns from a scope" {
-        return fork_in_scope(&runtime);
+    match case {
+        "the child returns from a scope" => return fork_in_scope(&runtime),
+        "the child uses arrays" => return fork_with_arrays(&runtime),
+        _ => {}
     }
     let side = fork();
     if let Side::Child = side {
@@ -186,6 +189,32 @@ fn fork_in_scope(runtime: &Runtime) -> ExitCode {
             assert_eq!(y, vec![1.0; 1000]);
         }
     }
+    ended(&side)
+}
+
+/// Forks when arrays have been lent. Both sides write, drop and make arrays, and return.
+fn fork_with_arrays(runtime: &Runtime) -> ExitCode {
+    const LEN: usize = 2 << 20;
+
+    let kernel = runtime.kernel::<affine::Kernel>().unwrap();
+    let add_one = |y: &mut Array<f32>| {
+        runtime.scope(|s| {
+            let y = s.lend_mut(y)?.ptr();
+            Ok(s.launch(&kernel, Grid::cover(LEN), affine::Args { y, n: 2 << 20, a: 1.0, c: 1.0 })?)
+        })
+    };
+    let (mut y, small) = (Array::<f32>::zeroed(LEN).unwrap(), Array::from([1u8, 2, 3]));
+    add_one(&mut y).unwrap();
+    let side = fork();
+    assert!(y.iter().all(|&y| y == 1.0) && small == [1, 2, 3]);
+    match &side {
+        Side::Child => y.fill(7.0),
+        Side::Parent(_) => add_one(&mut y).unwrap(),
+    }
+    let copy = y.clone();
+    drop(y);
+    let expected = if let Side::Child = side { 7.0 } else { 2.0 };
+    assert!(copy.iter().all(|&y| y == expected));
     ended(&side)
 }
 

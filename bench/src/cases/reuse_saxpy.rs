@@ -20,7 +20,7 @@ impl Case for ReuseSaxpy {
     }
 
     fn about(&self) -> &'static str {
-        "y = a * x + y by copies, on two arrays of each size: a scope for each, against launches in one"
+        "y = a * x + y by copies: launches on the same arrays, in one scope or in one each"
     }
 
     fn variants(&self) -> &'static [&'static str] {

@@ -6,11 +6,13 @@
 //! memory, [`LaunchError`] about one launch. Broken invariants of farptr's own are assertions, not
 //! errors.
 
+pub(crate) mod array;
 pub(crate) mod fault;
 mod forked;
 pub(crate) mod launch;
 pub(crate) mod vulkan;
 
+use array::ArrayError;
 use farptr_hmm::{MapsError, VaRange};
 use farptr_rewrite::{Capability, ReflectError, SpecializeError};
 use forked::FORKED;
@@ -328,6 +330,9 @@ pub enum Error {
     /// A launch was refused or failed.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// An array could not be made.
+    #[error(transparent)]
+    Array(#[from] ArrayError),
     /// The caller's own error, carried out of a scope.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
@@ -366,7 +371,7 @@ macro_rules! debug_in_words {
     };
 }
 
-debug_in_words!(VulkanError, BuildError, KernelError, LendError, LaunchError, Error);
+debug_in_words!(VulkanError, BuildError, KernelError, LendError, LaunchError, ArrayError, Error);
 
 fn write_causes(
     error: &(dyn std::error::Error + 'static),

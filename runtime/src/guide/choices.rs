@@ -23,6 +23,8 @@
 //!   in batches.
 //! * Look at little. [`Idle::read_range`](crate::Idle::read_range) brings home one number of a
 //!   residual, and not the vectors that it came from.
+//! * Make large arrays that are lent again and again as [`Array`](crate::Array): it has its pages
+//!   to itself and large ones get huge pages, so no other memory is imported or copied with it.
 //! * Lend files as they are mapped, with memmap2. Pages that no kernel touches are not read from
 //!   the disk.
 //!
