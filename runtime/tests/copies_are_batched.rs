@@ -83,16 +83,22 @@ fn launch_on_each_of_many_pages(runtime: &Runtime, proofs: bool) {
     assert!(memory.iter().all(|&y| y == 3.0));
     let stats = runtime.stats().since(&before);
     println!("{stats:?}");
-    // Two rounds for each: in the second one the page is there. Or one, since it is there before.
-    let rounds = if known { LENDS } else { 2 * LENDS };
-    assert_eq!((stats.launches, stats.rounds, stats.submissions), (LENDS, rounds, rounds));
+    // Two rounds for each: in the second one the page is there. Or one, since it is there before:
+    // for those that have frames in one stretch.
+    let (least, most) = (if proofs { 1 } else { 2 }, if known { 1 } else { 2 });
+    let rounds = stats.rounds;
+    assert!((least * LENDS..=most * LENDS).contains(&rounds), "{rounds}");
+    assert_eq!((stats.launches, stats.submissions), (LENDS, rounds));
     let bytes = LENDS * PAGE as u64;
     assert_eq!((stats.bytes_in, stats.bytes_home), (bytes, bytes));
     // On demand the table of each lend goes in with the first round of the launch that reaches it,
     // the page with the second. All pages go home together.
-    assert_eq!(stats.transfers, if known { LENDS + 1 } else { 2 * LENDS + 1 });
-    // A page, and the page home; and on demand its table, and the changed word of the table.
-    assert_eq!(stats.transfer_regions, if known { 2 * LENDS } else { 4 * LENDS });
+    assert_eq!(stats.transfers, rounds + 1);
+    // A page, and the page home; and on demand its table, and the changed word of the table. Where
+    // some run in rounds and some do not, rounds take the tables of the others along.
+    let others = if most > least { 2 * LENDS - rounds } else { 0 };
+    let regions = stats.transfer_regions;
+    assert!((2 * rounds..=2 * rounds + others).contains(&regions), "{regions}");
 }
 
 /// Kernels that follow pointers may write to every lend. A launch of them that may have to be

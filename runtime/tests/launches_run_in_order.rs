@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::{always_in_rounds, batches_are_filled, copies, ramp, runtime};
+use common::{batches_are_filled, copies, ramp, runtime};
 use farptr::shaders::{affine, axpby, dot, empty, hadamard, saxpy};
 use farptr::{Error, Grid, KernelDesc, KernelError, LaunchError, PtrMut, Runtime};
 
@@ -110,7 +110,7 @@ fn launches_of_a_scope_see_the_ones_before_them() {
     assert!(undone <= u64::from(copies(&runtime)), "{done:?}");
     assert_eq!((done.launches, done.rounds, done.lends), (200, 200 + undone, 1));
     let batches = if have_channels { 4 } else { 2 };
-    let submissions = if always_in_rounds(&runtime) { 200 + undone } else { batches + 2 * undone };
+    let submissions = batches + 2 * undone;
     if batches_are_filled(&runtime) {
         assert_eq!(
             done.submissions, submissions,

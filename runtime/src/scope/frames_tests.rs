@@ -15,6 +15,12 @@ fn copying() -> RuntimeBuilder {
     Runtime::builder().access(AccessMode::Mirrored).backing(Backing::Copy)
 }
 
+/// A runtime with so much memory for copies, on a device that has more.
+fn with_budget(bytes: u64) -> Option<Runtime> {
+    common::copying_whole_lends(|builder| builder)?;
+    common::build(copying().device_budget(bytes))
+}
+
 fn store_of(runtime: &Runtime) -> Arc<FrameStore> {
     runtime.scope(|s| Ok(Arc::clone(s.stream.launcher().frames()))).unwrap()
 }
@@ -33,7 +39,7 @@ fn add_one(runtime: &Runtime, y: &mut [f32]) {
 
 #[test]
 fn scopes_use_the_memory_of_those_before() {
-    let Some(runtime) = common::build(copying()) else { return };
+    let Some(runtime) = common::copying_whole_lends(|builder| builder) else { return };
     let store = store_of(&runtime);
     let mut after_first = None;
     for scope in 1..=20u8 {
@@ -49,7 +55,7 @@ fn scopes_use_the_memory_of_those_before() {
 /// The table of a lend does not hold on to a block that would have to give way to its frames.
 #[test]
 fn a_larger_lend_has_its_frames_in_one_run() {
-    let Some(runtime) = common::build(copying().device_budget(12 * MIB)) else { return };
+    let Some(runtime) = with_budget(12 * MIB) else { return };
     for mib in [4, 9] {
         let mut y = vec![1.0f32; mib << 18];
         let before = runtime.stats();
@@ -62,7 +68,7 @@ fn a_larger_lend_has_its_frames_in_one_run() {
 
 #[test]
 fn blocks_that_nobody_uses_make_room_for_larger_ones() {
-    let Some(runtime) = common::build(copying().device_budget(3 * MIB)) else { return };
+    let Some(runtime) = with_budget(3 * MIB) else { return };
     let store = store_of(&runtime);
     let take = |bytes| store.take(bytes);
     let (page, large) = (take(PAGE_BYTES), take(3 * MIB / 2));
@@ -79,7 +85,7 @@ fn blocks_that_nobody_uses_make_room_for_larger_ones() {
 
 #[test]
 fn a_run_gets_fewer_pages_where_there_are_no_more() {
-    let Some(runtime) = common::build(copying().device_budget(7 * PAGE_BYTES)) else { return };
+    let Some(runtime) = with_budget(7 * PAGE_BYTES) else { return };
     let store = store_of(&runtime);
     let take = |least, most| {
         let run = store.take_up_to(least * PAGE_BYTES, most * PAGE_BYTES);
@@ -96,7 +102,7 @@ fn a_run_gets_fewer_pages_where_there_are_no_more() {
 /// Runs are taken, filled and given back at random, by several threads.
 #[test]
 fn runs_are_apart_and_keep_their_bytes() {
-    let Some(runtime) = common::build(copying().device_budget(8 * MIB)) else { return };
+    let Some(runtime) = with_budget(8 * MIB) else { return };
     let store = store_of(&runtime);
     thread::scope(|threads| {
         for thread in 0..4u64 {

@@ -84,8 +84,8 @@ pub fn copies(runtime: &Runtime) -> bool {
     runtime.explain().backing() == ChosenBacking::Copy
 }
 
-/// Whether the device's memory is too small for frames in one stretch: then every launch runs in
-/// rounds, each a submission by itself.
+/// Whether the device's memory is too small for the frames of many lends, each in one stretch: then
+/// launches run in rounds, each a submission by itself, but for those on lends that were first.
 pub fn always_in_rounds(runtime: &Runtime) -> bool {
     copies(runtime) && runtime.explain().device_budget() < 1 << 20
 }
