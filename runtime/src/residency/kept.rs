@@ -135,9 +135,7 @@ impl Kept {
         let (start, end) = (lend.range.start().get(), lend.range.end().get());
         let mut slots = self.lock();
         let is_full = slots.by_start.len() >= ROOM && !slots.by_start.contains_key(&start);
-        let oldest = slots.by_start.iter().min_by_key(|(_, slot)| slot.at);
-        let oldest = oldest.map(|(&start, _)| start).filter(|_| is_full);
-        let forgotten = oldest.and_then(|start| slots.by_start.remove(&start));
+        let forgotten = if is_full { slots.remove_oldest() } else { None };
         slots.clock += 1;
         let at = slots.clock;
         let slot = slots.by_start.entry(start).or_default();
@@ -154,6 +152,14 @@ impl Kept {
         let evicted = kept.min_by_key(|slot| slot.at).and_then(|slot| slot.kept.take());
         drop(slots);
         evicted.is_some()
+    }
+}
+
+impl Slots {
+    /// Takes out what is known of the range that was kept first.
+    fn remove_oldest(&mut self) -> Option<Slot> {
+        let (&start, _) = self.by_start.iter().min_by_key(|(_, slot)| slot.at)?;
+        self.by_start.remove(&start)
     }
 }
 
